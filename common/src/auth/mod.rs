@@ -1,0 +1,1 @@
+//! Authentication: who may log in, with which proof, and as which Unix user.

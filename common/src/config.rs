@@ -1,0 +1,1 @@
+//! Settings: their names, values, defaults, and the file and command line they come from.

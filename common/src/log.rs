@@ -1,0 +1,1 @@
+//! The log: syslog, a file or standard error, never the client.

@@ -1,0 +1,82 @@
+//! Locks, file system facts and the host's name.
+
+use super::cerr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Takes an exclusive flock(2) without waiting. `Ok(false)`: somebody else has it.
+///
+/// The kernel gives it back when the last descriptor of the open file is closed, so also at kill -9.
+pub fn try_flock(file: &impl AsFd) -> io::Result<bool> {
+    // SAFETY: flock only looks at the descriptor, which is borrowed and therefore open.
+    let result = unsafe { libc::flock(file.as_fd().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    held_or_busy(cerr(result))
+}
+
+/// Takes an exclusive record lock (fcntl, owned by the open file) on the whole file without waiting; this kind of
+/// lock also works between hosts on NFS. The file must be open for writing. `Ok(false)`: somebody else has it.
+pub fn try_record_lock(file: &impl AsFd) -> io::Result<bool> {
+    // SAFETY: an all-zero flock structure is a valid one: whole file, from its start.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as _;
+    lock.l_whence = libc::SEEK_SET as _;
+    // SAFETY: F_OFD_SETLK reads the structure, which outlives the call.
+    let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_SETLK, &lock) };
+    held_or_busy(cerr(result))
+}
+
+fn held_or_busy(result: io::Result<i32>) -> io::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EWOULDBLOCK | libc::EACCES)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the file lies on a file system that other hosts may have mounted too (NFS, SMB, FUSE, Ceph, 9p, Lustre,
+/// OCFS2, GFS2, AFS), where flock(2) may be local to this host.
+pub fn is_shared_file_system(file: &impl AsFd) -> io::Result<bool> {
+    // SAFETY: an all-zero statfs structure is a valid one; fstatfs fills it.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open and the structure is ours and large enough.
+    cerr(unsafe { libc::fstatfs(file.as_fd().as_raw_fd(), &mut stat) })?;
+    const SHARED: [u32; 12] = [
+        0x6969,      // nfs
+        0x517b,      // smb
+        0xff53_4d42, // cifs
+        0xfe53_4d42, // smb2
+        0x6573_5546, // fuse: sshfs, GlusterFS
+        0x00c3_6400, // ceph
+        0x0102_1997, // 9p
+        0x0bd0_0bd0, // lustre
+        0x7461_636f, // ocfs2
+        0x0116_1970, // gfs2
+        0x5346_414f, // afs
+        0x6b41_4653, // k-afs
+    ];
+    Ok(SHARED.contains(&(stat.f_type as u32)))
+}
+
+/// The host's name as uname(2) has it, with `/`, `:` and control characters replaced so that it may stand in a
+/// Maildir file name.
+pub fn hostname() -> String {
+    // SAFETY: an all-zero utsname is a valid one; uname fills it.
+    let mut uts: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: uname writes into the structure we own.
+    if unsafe { libc::uname(&mut uts) } == -1 {
+        return "localhost".to_owned();
+    }
+    let name: Vec<u8> = uts.nodename.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
+    let name = String::from_utf8_lossy(&name);
+    let clean = |c: char| if c == '/' || c == ':' || c.is_control() || c == ' ' { '_' } else { c };
+    if name.is_empty() { "localhost".to_owned() } else { name.chars().map(clean).collect() }
+}
+
+/// Gives freed heap pages back to the kernel. An idle session must not keep what a busy moment needed.
+pub fn release_free_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes no pointer; it only returns unused pages of the heap.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -1,0 +1,13 @@
+//! The only module that says `unsafe`: thin wrappers over the system calls that std does not have.
+//!
+//! Each wrapper turns -1 into an [`io::Error`] and takes and returns types that cannot be misused.
+#![allow(unsafe_code)]
+
+pub mod fs;
+
+use std::io;
+
+/// -1 is a failure whose reason is in errno; everything else is a result.
+pub(crate) fn cerr<T: PartialEq + From<i8>>(result: T) -> io::Result<T> {
+    if result == T::from(-1) { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

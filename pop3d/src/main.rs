@@ -1,0 +1,2 @@
+//! POP3 server; see the library for everything.
+fn main() {}
