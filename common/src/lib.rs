@@ -2,7 +2,9 @@
 
 pub mod auth;
 pub mod config;
+pub mod io;
 pub mod log;
 pub mod maildir;
 pub mod secret;
 pub mod sys;
+pub mod tls;

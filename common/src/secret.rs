@@ -27,6 +27,13 @@ impl Secret {
     }
 }
 
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        self.equals(&other.0)
+    }
+}
+impl Eq for Secret {}
+
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.zeroize();

@@ -3,7 +3,9 @@
 //! Each wrapper turns -1 into an [`io::Error`] and takes and returns types that cannot be misused.
 #![allow(unsafe_code)]
 
+pub mod fd;
 pub mod fs;
+pub mod process;
 
 use std::io;
 

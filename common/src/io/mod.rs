@@ -1,0 +1,495 @@
+//! The connection with the client: lines in, replies out, and the clock over both.
+//!
+//! Input is hostile. A line is bounded before it is looked at, and whatever a client sends or withholds ends in an
+//! [`Ending`], never in growth. Replies gather in one buffer that is written exactly when the client is waited for, so
+//! that pipelined commands are answered in one write (RFC 2449 6.6) and no answer leaves in pieces.
+
+pub mod dot;
+
+use crate::sys::fd::{self, Interest, Pages};
+use crate::tls;
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+/// Octets of input held at most: room for a few pipelined commands.
+const INPUT_OCTETS: usize = 8 * 1024;
+/// Octets of replies held before they are written although the client is not waited for.
+const OUTPUT_OCTETS: usize = 64 * 1024;
+/// Octets of one over-long line that are read and thrown away before the connection is given up.
+pub const DISCARD_MAX: usize = 64 * 1024;
+/// After this long without a word from the client the memory that only a busy session needs goes back.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// How long, and for how many octets, a closing connection listens on so that the last reply is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_OCTETS: usize = 256 * 1024;
+
+/// Why a conversation is over.
+#[derive(Debug)]
+pub enum Ending {
+    /// The client said goodbye, or the server did after its last reply.
+    Quit,
+    /// The client closed the connection.
+    Disconnected,
+    /// The client sent nothing for the idle time.
+    Idle,
+    /// The client did not take a reply in time.
+    NotReading,
+    /// The session has lasted as long as it may.
+    SessionLimit,
+    /// More refused commands than a client that means well sends.
+    TooManyBadCommands,
+    /// The connection failed.
+    Failed(io::Error),
+    /// TLS failed, in the library's words.
+    Tls(String),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Quit => f.write_str("Logged out"),
+            Ending::Disconnected => f.write_str("Connection closed"),
+            Ending::Idle => f.write_str("Inactivity"),
+            Ending::NotReading => f.write_str("Client does not read"),
+            Ending::SessionLimit => f.write_str("Session time is over"),
+            Ending::TooManyBadCommands => f.write_str("Too many bad commands"),
+            Ending::Failed(error) => write!(f, "Connection failed: {error}"),
+            Ending::Tls(what) => write!(f, "TLS: {what}"),
+        }
+    }
+}
+
+/// How long the client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For its next command.
+    pub idle: Duration,
+    /// To take a reply: the time without any progress of a write.
+    pub reply: Duration,
+    /// For everything.
+    pub deadline: Option<Instant>,
+}
+
+/// One line from the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Its octets without the line end.
+    Complete(Vec<u8>),
+    /// It was longer than allowed; all of it has been thrown away.
+    TooLong,
+}
+
+enum Transport {
+    Clear { socket: bool },
+    Tls(Box<tls::Stream>),
+}
+
+/// Something to do every so often while the client is silent (a lock's heartbeat).
+pub struct Heartbeat {
+    /// How often.
+    pub every: Duration,
+    /// What.
+    pub beat: Box<dyn FnMut()>,
+}
+
+/// The connection: standard input and output, in clear or under TLS.
+pub struct Conn {
+    transport: Transport,
+    input: Pages,
+    start: usize,
+    end: usize,
+    output: Pages,
+    filled: usize,
+    /// Octets of the current over-long line thrown away so far; 0 when the current line is not too long.
+    discarded: usize,
+    limits: Limits,
+    heartbeat: Option<Heartbeat>,
+    received: u64,
+    sent: u64,
+}
+
+impl Conn {
+    /// A connection in clear on standard input and output. `unread` is what an earlier process read but did not use.
+    pub fn new(limits: Limits, unread: &[u8]) -> io::Result<Conn> {
+        let mut input = Pages::new(INPUT_OCTETS)?;
+        let Some(room) = input.get_mut(..unread.len()) else {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        };
+        room.copy_from_slice(unread);
+        Ok(Conn {
+            transport: Transport::Clear { socket: fd::is_socket(fd::STDIN) && fd::is_socket(fd::STDOUT) },
+            input,
+            start: 0,
+            end: unread.len(),
+            output: Pages::new(OUTPUT_OCTETS)?,
+            filled: 0,
+            discarded: 0,
+            limits,
+            heartbeat: None,
+            received: 0,
+            sent: 0,
+        })
+    }
+
+    /// Other times from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Does something regularly while the client is silent.
+    pub fn set_heartbeat(&mut self, heartbeat: Heartbeat) {
+        self.heartbeat = Some(heartbeat);
+    }
+
+    /// Octets received and sent so far, as the protocol sees them (under TLS: the plaintext).
+    pub fn counts(&self) -> (u64, u64) {
+        (self.received, self.sent)
+    }
+
+    /// Octets sent so far, those included that wait in the buffer.
+    pub fn replied(&self) -> u64 {
+        self.sent + self.filled as u64
+    }
+
+    /// What has been received and not yet been used.
+    pub fn unread(&self) -> &[u8] {
+        self.input.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The TLS session, when there is one.
+    pub fn tls(&self) -> Option<&tls::Stream> {
+        match &self.transport {
+            Transport::Clear { .. } => None,
+            Transport::Tls(stream) => Some(stream),
+        }
+    }
+
+    /// The next line of at most `limit` octets, its end included.
+    ///
+    /// A line ends with LF; a CR before it belongs to the end. Writes the gathered replies before it waits.
+    pub fn read_line(&mut self, limit: usize) -> Result<Line, Ending> {
+        loop {
+            let pending = self.unread();
+            match memchr::memchr(b'\n', pending) {
+                Some(at) => {
+                    let line = pending.get(..at).unwrap_or_default();
+                    let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
+                    self.consume(at + 1);
+                    let too_long = self.discarded > 0 || at + 1 > limit;
+                    self.discarded = 0;
+                    return Ok(if too_long { Line::TooLong } else { Line::Complete(line) });
+                }
+                None if pending.len() >= limit => {
+                    let scrap = pending.len();
+                    self.discarded += scrap;
+                    self.consume(scrap);
+                    if self.discarded > DISCARD_MAX {
+                        return Err(Ending::TooManyBadCommands);
+                    }
+                }
+                None => self.fill()?,
+            }
+        }
+    }
+
+    /// At least one octet of input, or what there is already, without taking it: for what comes before lines.
+    pub fn peek(&mut self, more_than: usize) -> Result<&[u8], Ending> {
+        while self.unread().len() <= more_than {
+            self.fill()?;
+        }
+        Ok(self.unread())
+    }
+
+    /// Uses up octets of the input, and overwrites them: they may be a password.
+    pub fn consume(&mut self, octets: usize) {
+        let until = self.end.min(self.start + octets);
+        if let Some(used) = self.input.get_mut(self.start..until) {
+            used.fill(0);
+        }
+        self.start = until;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), Ending> {
+        self.flush()?;
+        if self.end == self.input.len() {
+            self.input.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        loop {
+            let room = self.input.get_mut(self.end..).unwrap_or_default();
+            // Under TLS a record may have been decrypted beyond what the last read had room for.
+            if let Transport::Tls(stream) = &mut self.transport {
+                match stream.read(room) {
+                    Ok(0) => return Err(Ending::Disconnected),
+                    Ok(n) => {
+                        self.end += n;
+                        self.received += n as u64;
+                        return Ok(());
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(stream.ending(error)),
+                }
+            }
+            self.wait_for_input()?;
+            if let Transport::Clear { .. } = self.transport {
+                let room = self.input.get_mut(self.end..).unwrap_or_default();
+                match fd::read(fd::STDIN, room) {
+                    Ok(0) => return Err(Ending::Disconnected),
+                    Ok(n) => {
+                        self.end += n;
+                        self.received += n as u64;
+                        return Ok(());
+                    }
+                    Err(error) if is_retryable(&error) => {}
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+        }
+    }
+
+    /// Waits until the client has sent something, for as long as it may take.
+    fn wait_for_input(&mut self) -> Result<(), Ending> {
+        let begun = Instant::now();
+        let mut quiet = false;
+        let mut beaten = begun;
+        loop {
+            let now = Instant::now();
+            let idle = self.limits.idle.saturating_sub(now - begun);
+            if idle.is_zero() {
+                return Err(Ending::Idle);
+            }
+            let mut wait = idle;
+            if let Some(deadline) = self.limits.deadline {
+                let left = deadline.saturating_duration_since(now);
+                if left.is_zero() {
+                    return Err(Ending::SessionLimit);
+                }
+                wait = wait.min(left);
+            }
+            if !quiet {
+                wait = wait.min(QUIET_AFTER);
+            } else if let Some(heartbeat) = &mut self.heartbeat {
+                if now - beaten >= heartbeat.every {
+                    (heartbeat.beat)();
+                    beaten = now;
+                }
+                wait = wait.min(heartbeat.every);
+            }
+            let [ready] = fd::poll([(fd::STDIN, Interest::Read)], Some(wait)).map_err(Ending::Failed)?;
+            if ready.read {
+                return Ok(());
+            }
+            if !quiet && now.elapsed() >= wait {
+                self.go_quiet();
+                quiet = true;
+            }
+        }
+    }
+
+    /// Gives back what only a busy session needs. Input that is waiting stays.
+    fn go_quiet(&mut self) {
+        self.output.discard();
+        if self.start == self.end {
+            self.input.discard();
+            (self.start, self.end) = (0, 0);
+        }
+        crate::sys::fs::release_free_memory();
+    }
+
+    /// Adds octets to the reply. They are written when the buffer is full or the client is waited for.
+    pub fn push(&mut self, mut octets: &[u8]) -> Result<(), Ending> {
+        loop {
+            let room = self.output.get_mut(self.filled..).unwrap_or_default();
+            let n = room.len().min(octets.len());
+            let (now, later) = octets.split_at(n);
+            if let Some(room) = room.get_mut(..n) {
+                room.copy_from_slice(now);
+            }
+            self.filled += n;
+            if later.is_empty() {
+                return Ok(());
+            }
+            octets = later;
+            self.flush()?;
+        }
+    }
+
+    /// Adds one line, CR LF included.
+    pub fn push_line(&mut self, line: &str) -> Result<(), Ending> {
+        self.push(line.as_bytes())?;
+        self.push(b"\r\n")
+    }
+
+    /// Adds formatted text; no line end is added.
+    pub fn push_fmt(&mut self, arguments: fmt::Arguments<'_>) -> Result<(), Ending> {
+        struct Sink<'a>(&'a mut Conn, Option<Ending>);
+        impl fmt::Write for Sink<'_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0.push(text.as_bytes()).map_err(|ending| {
+                    self.1 = Some(ending);
+                    fmt::Error
+                })
+            }
+        }
+        let mut sink = Sink(self, None);
+        match fmt::write(&mut sink, arguments) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(sink.1.unwrap_or(Ending::Disconnected)),
+        }
+    }
+
+    /// Writes the gathered replies.
+    pub fn flush(&mut self) -> Result<(), Ending> {
+        let filled = std::mem::take(&mut self.filled);
+        let octets = self.output.get(..filled).unwrap_or_default();
+        if octets.is_empty() {
+            return Ok(());
+        }
+        match &mut self.transport {
+            Transport::Clear { socket } => {
+                write_all(fd::STDOUT, octets, *socket, &self.limits)?;
+            }
+            Transport::Tls(stream) => {
+                stream.queue(octets).map_err(failed)?;
+                flush_tls(stream, &self.limits)?;
+            }
+        }
+        self.sent += filled as u64;
+        Ok(())
+    }
+
+    /// Speaks TLS from here on: writes what is gathered in clear, forgets nothing silently (the caller has made sure
+    /// that no input is waiting), and shakes hands.
+    pub fn start_tls(&mut self, stream: tls::Stream) -> Result<(), Ending> {
+        self.flush()?;
+        let mut stream = Box::new(stream);
+        while stream.is_handshaking() {
+            flush_tls(&mut stream, &self.limits)?;
+            if !stream.is_handshaking() {
+                break;
+            }
+            self.wait_for_input()?;
+            if let Err(error) = stream.receive() {
+                // The alert tells the client what was wrong with its hello.
+                let _ = flush_tls(&mut stream, &self.limits);
+                return Err(stream.ending(error));
+            }
+        }
+        flush_tls(&mut stream, &self.limits)?;
+        self.transport = Transport::Tls(stream);
+        crate::sys::fs::release_free_memory();
+        Ok(())
+    }
+
+    /// The TLS session, taken out for the byte pump.
+    pub fn into_tls(self) -> Option<Box<tls::Stream>> {
+        match self.transport {
+            Transport::Clear { .. } => None,
+            Transport::Tls(stream) => Some(stream),
+        }
+    }
+
+    /// The end: writes what is gathered, says goodbye under TLS, and reads on for a moment, because closing with input
+    /// unread would reset the connection and could take the last reply with it.
+    pub fn close(mut self) {
+        if self.flush().is_err() {
+            return;
+        }
+        if let Transport::Tls(stream) = &mut self.transport {
+            stream.say_goodbye();
+            let _ = flush_tls(stream, &self.limits);
+        }
+        linger();
+    }
+}
+
+/// Tells the client that nothing more will come and waits, briefly, until it has closed too.
+pub fn linger() {
+    if fd::shutdown_write(fd::STDOUT).is_err() {
+        return;
+    }
+    let until = Instant::now() + LINGER;
+    let mut seen = 0;
+    let mut scrap = [0; 4096];
+    while seen < LINGER_OCTETS {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        match fd::poll([(fd::STDIN, Interest::Read)], Some(left)) {
+            Ok([ready]) if ready.read => {}
+            _ => return,
+        }
+        match fd::receive(fd::STDIN, &mut scrap) {
+            Ok(0) | Err(_) => return,
+            Ok(n) => seen += n,
+        }
+    }
+}
+
+/// Writes everything, waiting for the client as long as it makes progress within the reply time.
+fn write_all(to: BorrowedFd<'_>, mut octets: &[u8], socket: bool, limits: &Limits) -> Result<(), Ending> {
+    while !octets.is_empty() {
+        let result = if socket {
+            fd::send(to, octets)
+        } else {
+            // A pipe: after poll(2) says there is room, PIPE_BUF octets never block.
+            wait_for_room(to, limits)?;
+            fd::write(to, octets.get(..4096).unwrap_or(octets))
+        };
+        match result {
+            Ok(n) => octets = octets.get(n..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_room(to, limits)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+fn flush_tls(stream: &mut tls::Stream, limits: &Limits) -> Result<(), Ending> {
+    while stream.wants_write() {
+        match stream.send() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_room(fd::STDOUT, limits)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+fn wait_for_room(to: BorrowedFd<'_>, limits: &Limits) -> Result<(), Ending> {
+    let until = Instant::now() + limits.reply;
+    let until = limits.deadline.map_or(until, |deadline| until.min(deadline));
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Ending::NotReading);
+        }
+        let [ready] = fd::poll([(to, Interest::Write)], Some(left)).map_err(Ending::Failed)?;
+        if ready.write || ready.hangup {
+            return Ok(());
+        }
+    }
+}
+
+fn is_retryable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// A peer that went away is an ordinary end, not a failure.
+pub(crate) fn failed(error: io::Error) -> Ending {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
+            Ending::Disconnected
+        }
+        _ => Ending::Failed(error),
+    }
+}

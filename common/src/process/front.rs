@@ -1,0 +1,154 @@
+//! The front: speaks with a stranger until the login, behind the [walls](super::walls).
+//!
+//! It has the connection and, under TLS, the session keys. Everything that needs a file, a key or a password it asks of
+//! the guard; a front taken over by its client can ask no more than that.
+
+use super::channel::{Answer, Channel, Proof, Refused, Request};
+use crate::config::Config;
+use crate::io::{Conn, Ending};
+use crate::tls::{self, RemoteSigner, Tickets};
+use std::fmt;
+use std::sync::Arc;
+
+/// What the guard found out before the front was forked.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The client's address is this host's own, or in a trusted network: a password in clear is heard by nobody else.
+    pub trusted_way: bool,
+    /// A certificate is configured and its file exists.
+    pub tls_available: bool,
+    /// Secrets are stored for some user, so mechanisms that need one can succeed.
+    pub secrets_stored: bool,
+    /// `<process.clock.random@host>`: the timestamp of APOP's greeting and the challenge of CRAM-MD5. New in each process.
+    pub timestamp: String,
+    /// The server's part of a SCRAM nonce, printable.
+    pub nonce: String,
+    /// The session's identifier in the log, printable.
+    pub session_id: String,
+}
+
+/// The conversation before the login.
+pub struct Front {
+    /// The client.
+    pub conn: Conn,
+    /// The settings.
+    pub config: Config,
+    /// What is known about the client and the site.
+    pub facts: Facts,
+    guard: Arc<Guard>,
+}
+
+/// How a request that the guard may refuse went.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked<T> {
+    /// Granted.
+    Yes(T),
+    /// Not granted.
+    No(Refused),
+}
+
+impl Front {
+    pub(super) fn new(conn: Conn, config: Config, facts: Facts, channel: Channel) -> Front {
+        Front { conn, config, facts, guard: Arc::new(Guard(channel)) }
+    }
+
+    /// Whether nobody on the way can read what is said: TLS, or a way that is trusted.
+    pub fn is_secured(&self) -> bool {
+        self.facts.trusted_way || self.conn.tls().is_some()
+    }
+
+    /// Whether a password may be said in clear here.
+    pub fn may_say_password(&self) -> bool {
+        self.is_secured() || !(self.config.disable_plaintext_auth || self.tls_is_required())
+    }
+
+    /// Whether there is no login of any kind without TLS here.
+    pub fn login_needs_tls(&self) -> bool {
+        self.tls_is_required() && !self.is_secured()
+    }
+
+    fn tls_is_required(&self) -> bool {
+        self.config.ssl == crate::config::value::Ssl::Required
+    }
+
+    /// Whether TLS can be begun now.
+    pub fn can_start_tls(&self) -> bool {
+        self.facts.tls_available && self.conn.tls().is_none()
+    }
+
+    /// Asks the guard for the certificate. Then the protocol says yes or no, and on yes [`Front::shake_hands`].
+    pub fn ask_for_tls(&mut self) -> Result<Asked<tls::Offer>, Ending> {
+        match self.ask(&Request::StartTls)? {
+            Answer::Tls(offer) => Ok(Asked::Yes(offer)),
+            answer => refused(answer),
+        }
+    }
+
+    /// Speaks TLS from here on. What the client said in clear is the caller's to forget.
+    pub fn shake_hands(&mut self, offer: tls::Offer) -> Result<(), Ending> {
+        let stream = tls::Stream::new(offer, self.guard.clone(), Tickets::Never)?;
+        self.conn.start_tls(stream)
+    }
+
+    /// Asks the guard to let the client in. On yes the caller returns at once: the session goes on.
+    ///
+    /// The octets are the server's signature that SCRAM clients are owed before they believe the success.
+    pub fn login(&mut self, proof: Proof) -> Result<Asked<Vec<u8>>, Ending> {
+        let tls = self.tls_description();
+        match self.ask(&Request::Login { proof, tls })? {
+            Answer::Accepted { server_signature } => Ok(Asked::Yes(server_signature)),
+            answer => refused(answer),
+        }
+    }
+
+    /// SCRAM's first step: salt and iteration count for a user, real or not.
+    pub fn scram_start(&mut self, sha256: bool, user: &[u8]) -> Result<Asked<(Vec<u8>, u32)>, Ending> {
+        match self.ask(&Request::ScramStart { sha256, user: user.to_vec() })? {
+            Answer::Scram { salt, iterations } => Ok(Asked::Yes((salt, iterations))),
+            answer => refused(answer),
+        }
+    }
+
+    /// For the log: protocol version and cipher, empty in clear.
+    pub(super) fn tls_description(&self) -> String {
+        self.conn.tls().map(tls::Stream::description).unwrap_or_default()
+    }
+
+    pub(super) fn ask(&self, request: &Request) -> Result<Answer, Ending> {
+        self.guard.0.ask(request).map_err(Ending::Failed)
+    }
+
+    pub(super) fn tell(&self, request: &Request) {
+        // A guard that is gone needs to be told nothing.
+        let _ = self.guard.0.tell(request);
+    }
+
+    /// The connection and the channel, when the messages are over.
+    pub(super) fn into_parts(self) -> (Conn, Option<Channel>) {
+        (self.conn, Arc::into_inner(self.guard).map(|guard| guard.0))
+    }
+}
+
+fn refused<T>(answer: Answer) -> Result<Asked<T>, Ending> {
+    match answer {
+        Answer::Refused(why) => Ok(Asked::No(why)),
+        _ => Err(Ending::Failed(std::io::ErrorKind::InvalidData.into())),
+    }
+}
+
+struct Guard(Channel);
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
+impl RemoteSigner for Guard {
+    fn sign(&self, scheme: u16, message: &[u8]) -> Option<Vec<u8>> {
+        match self.0.ask(&Request::Sign { scheme, message: message.to_vec() }) {
+            Ok(Answer::Signature(signature)) => Some(signature),
+            _ => None,
+        }
+    }
+}

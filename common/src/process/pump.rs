@@ -1,0 +1,133 @@
+//! The front after a login under TLS: octets in and out, no protocol.
+//!
+//! Both directions move independently, because a client may pipeline commands while it is slow to read: then the session
+//! waits for us to take its replies before it takes more commands. Nothing is read from one side before what came
+//! earlier has gone out on the other, so what waits here is bounded by one buffer in each direction.
+
+use crate::io::{Ending, failed, linger};
+use crate::sys::fd::{self, Interest, Pages};
+use crate::tls::Stream;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Octets from the session that are encrypted at a time.
+const FROM_SESSION_OCTETS: usize = 64 * 1024;
+/// Octets from the client that are decrypted at a time: what one TLS record can hold.
+const FROM_CLIENT_OCTETS: usize = 16 * 1024;
+/// After this long without traffic the buffers' memory goes back.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
+
+/// Moves octets until the session has ended and its last reply is out. `reply` is how long the client may take for that.
+pub fn run(mut tls: Box<Stream>, session: OwnedFd, reply: Duration) -> Result<(), Ending> {
+    let mut from_session = Pages::new(FROM_SESSION_OCTETS).map_err(Ending::Failed)?;
+    let mut from_client = Pages::new(FROM_CLIENT_OCTETS).map_err(Ending::Failed)?;
+    let mut waiting = 0..0;
+    let (mut client_done, mut session_done) = (false, false);
+    let mut session_ended: Option<Instant> = None;
+    let mut quiet = false;
+    loop {
+        let mut progress = false;
+        if waiting.is_empty() && !client_done {
+            match tls.read(&mut from_client) {
+                Ok(0) => {
+                    client_done = true;
+                    // The session sees the end when it has read everything before it.
+                    let _ = fd::shutdown_write(session.as_fd());
+                }
+                Ok(n) => {
+                    waiting = 0..n;
+                    progress = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => progress = true,
+                Err(error) => return Err(tls.ending(error)),
+            }
+        }
+        if !waiting.is_empty() {
+            match fd::send(session.as_fd(), from_client.get(waiting.clone()).unwrap_or_default()) {
+                Ok(n) => {
+                    waiting.start += n;
+                    progress = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The session has ended; what it wrote before may still be on its way to the client.
+                Err(_) => {
+                    waiting = 0..0;
+                    client_done = true;
+                }
+            }
+        }
+        if !tls.wants_write() && !session_done {
+            match fd::receive(session.as_fd(), &mut from_session) {
+                Ok(0) => session_done = true,
+                Ok(n) => {
+                    tls.queue(from_session.get(..n).unwrap_or_default()).map_err(failed)?;
+                    progress = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => progress = true,
+                Err(_) => session_done = true,
+            }
+            if session_done {
+                tls.say_goodbye();
+                session_ended = Some(Instant::now());
+            }
+        }
+        if tls.wants_write() {
+            match tls.send() {
+                Ok(()) => progress = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => progress = true,
+                Err(error) => return Err(failed(error)),
+            }
+        } else if session_done {
+            linger();
+            return Ok(());
+        }
+        if progress {
+            quiet = false;
+            continue;
+        }
+
+        let client = match (waiting.is_empty() && !client_done, tls.wants_write()) {
+            (true, true) => Interest::Both,
+            (true, false) => Interest::Read,
+            (false, true) => Interest::Write,
+            (false, false) => Interest::None,
+        };
+        let with_session = match (!tls.wants_write() && !session_done, !waiting.is_empty()) {
+            (true, true) => Interest::Both,
+            (true, false) => Interest::Read,
+            (false, true) => Interest::Write,
+            (false, false) => Interest::None,
+        };
+        // Idle time is the session's to measure; only its last reply is ours.
+        let patience = match session_ended {
+            Some(since) => {
+                let left = reply.saturating_sub(since.elapsed());
+                if left.is_zero() {
+                    return Err(Ending::NotReading);
+                }
+                Some(left)
+            }
+            None if quiet => None,
+            None => Some(QUIET_AFTER),
+        };
+        let begun = Instant::now();
+        let [a, b] = fd::poll([(fd::STDIN, client), (session.as_fd(), with_session)], patience)
+            .map_err(Ending::Failed)?;
+        // A client that is gone is noticed by its reads; while none is wanted, its hang-up must not spin this loop.
+        if a.hangup && client == Interest::None {
+            return Err(Ending::Disconnected);
+        }
+        if !(a.read || a.write || b.read || b.write) && !quiet && begun.elapsed() >= QUIET_AFTER {
+            from_session.discard();
+            if waiting.is_empty() {
+                from_client.discard();
+            }
+            crate::sys::fs::release_free_memory();
+            quiet = true;
+        }
+    }
+}

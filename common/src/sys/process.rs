@@ -1,0 +1,193 @@
+//! Processes: fork, exec of ourselves, users, roots, limits.
+
+use super::cerr;
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+/// The two sides of a fork.
+pub enum Fork {
+    /// This is the process that called; the child's process id.
+    Parent(i32),
+    /// This is the new process.
+    Child,
+}
+
+/// fork(2). These programs have one thread, so the child may go on as it likes.
+pub fn fork() -> io::Result<Fork> {
+    // SAFETY: one thread: no lock can be held by somebody who does not exist in the child.
+    match cerr(unsafe { libc::fork() })? {
+        0 => Ok(Fork::Child),
+        child => Ok(Fork::Parent(child)),
+    }
+}
+
+/// Ends the process at once: nothing of the parent's is flushed or unwound in a child.
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: _exit does not return and runs no handlers.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Children end without leaving zombies, and a write to a closed connection is an error, not a signal.
+pub fn ignore_child_and_pipe_signals() {
+    // SAFETY: setting a disposition to SIG_IGN installs no handler.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+    }
+}
+
+/// Children can be waited for again (programs run for the guard expect the default).
+pub fn default_child_signal() {
+    // SAFETY: as above, the default installs no handler.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
+}
+
+/// Whether we have the power to change users.
+pub fn is_root() -> bool {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// The real user and group.
+pub fn user_and_group() -> (u32, u32) {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { (libc::getuid(), libc::getgid()) }
+}
+
+/// Becomes this user and group for good: supplementary groups, group, user, in that order, and then proves that the
+/// way back is closed. Anything but success must end the process.
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    if uid == 0 {
+        return Err(io::Error::other("refusing to go on as root"));
+    }
+    // SAFETY: passes a pointer to one group id and the count 1.
+    cerr(unsafe { libc::setgroups(1, &gid) })?;
+    // SAFETY: plain integers.
+    cerr(unsafe { libc::setresgid(gid, gid, gid) })?;
+    // SAFETY: plain integers.
+    cerr(unsafe { libc::setresuid(uid, uid, uid) })?;
+    // SAFETY: plain integers; success here would mean that the drop did not hold.
+    if unsafe { libc::setresuid(u32::MAX, 0, u32::MAX) } != -1 || unsafe { libc::setgid(0) } != -1 && gid != 0 {
+        return Err(io::Error::other("privileges could be regained"));
+    }
+    Ok(())
+}
+
+/// Makes `directory` the root of everything that this process can name.
+pub fn chroot(directory: &OsStr) -> io::Result<()> {
+    let path = c_string(directory.as_bytes())?;
+    // SAFETY: both take a NUL-terminated string that outlives the call.
+    unsafe {
+        cerr(libc::chroot(path.as_ptr()))?;
+        cerr(libc::chdir(c"/".as_ptr()))?;
+    }
+    Ok(())
+}
+
+/// What a process may use.
+#[derive(Clone, Copy)]
+pub enum Resource {
+    /// Octets of address space.
+    AddressSpace,
+    /// Open descriptors: the highest number plus one.
+    Descriptors,
+    /// Processes of this user.
+    Processes,
+    /// Octets of a file written to.
+    FileSize,
+    /// Octets of a core file.
+    Core,
+}
+
+/// Lowers a limit for good (soft and hard).
+pub fn limit(resource: Resource, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: value as libc::rlim_t, rlim_max: value as libc::rlim_t };
+    let resource = match resource {
+        Resource::AddressSpace => libc::RLIMIT_AS,
+        Resource::Descriptors => libc::RLIMIT_NOFILE,
+        Resource::Processes => libc::RLIMIT_NPROC,
+        Resource::FileSize => libc::RLIMIT_FSIZE,
+        Resource::Core => libc::RLIMIT_CORE,
+    };
+    // SAFETY: reads the local structure.
+    match cerr(unsafe { libc::setrlimit(resource, &limit) }) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            // A launcher may already hold us below: then the stricter limit stands.
+            // SAFETY: an all-zero rlimit is a valid one; getrlimit fills it.
+            let mut now: libc::rlimit = unsafe { std::mem::zeroed() };
+            // SAFETY: writes the local structure.
+            cerr(unsafe { libc::getrlimit(resource, &mut now) })?;
+            if now.rlim_max <= limit.rlim_max { Ok(()) } else { Err(error) }
+        }
+    }
+}
+
+/// No program that this process executes gains rights (setuid bits, capabilities).
+pub fn no_new_privileges() -> io::Result<()> {
+    // SAFETY: plain integers.
+    cerr(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop)
+}
+
+/// Other processes of the same user may not look into this one, and it leaves no core file.
+pub fn not_dumpable() {
+    // SAFETY: plain integers. Failure leaves the kernel's default, which is no worse than not asking.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
+    }
+}
+
+/// Files are made for their owner alone unless said otherwise.
+pub fn private_umask() {
+    // SAFETY: plain integer, cannot fail.
+    unsafe {
+        libc::umask(0o077);
+    }
+}
+
+/// Replaces this program by a fresh copy of itself: same file, clean address space.
+///
+/// Goes through /proc, because after giving up root the path of the program may no longer be reachable; without /proc
+/// it is tried by the name it was started with.
+pub fn exec_self(arguments: &[CString], environment: &[CString]) -> io::Error {
+    fn pointers(list: &[CString]) -> Vec<*const libc::c_char> {
+        list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    }
+    let (argv, envp) = (pointers(arguments), pointers(environment));
+    // SAFETY: both arrays are NULL-terminated lists of NUL-terminated strings that outlive the call.
+    unsafe {
+        libc::execve(c"/proc/self/exe".as_ptr(), argv.as_ptr(), envp.as_ptr());
+        let error = io::Error::last_os_error();
+        if let Some(path) = started_as() {
+            libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
+        }
+        error
+    }
+}
+
+/// The path this program was executed by, from the kernel's auxiliary vector.
+fn started_as() -> Option<&'static CStr> {
+    // SAFETY: AT_EXECFN is 0 or the address of a string that the kernel placed on our stack for the process's life.
+    unsafe {
+        let at = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
+        if at.is_null() { None } else { Some(CStr::from_ptr(at)) }
+    }
+}
+
+/// Octets as a C string; an inner NUL is an error.
+pub fn c_string(octets: &[u8]) -> io::Result<CString> {
+    CString::new(octets).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Asks a process we started to end.
+pub fn terminate(pid: i32) {
+    if pid > 1 {
+        // SAFETY: plain integers.
+        unsafe {
+            libc::kill(pid, libc::SIGKILL);
+        }
+    }
+}

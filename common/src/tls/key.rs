@@ -1,0 +1,212 @@
+//! The certificate and its private key: read from files at each start, so that a renewed certificate needs no reload.
+//!
+//! This side runs in the guard. The files are the administrator's; what the guard signs was asked for by the front,
+//! which is not trusted: only what a TLS server signs in a handshake is signed.
+
+use super::Offer;
+use rustls::SignatureScheme;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SigningKey};
+use std::fmt;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Octets of a certificate or key file that are read at most.
+const FILE_MAX: u64 = 256 * 1024;
+/// Octets of a chain, all its certificates together, that a handshake can carry to the client in reasonable time.
+pub const CHAIN_MAX: usize = 48 * 1024;
+
+/// What is wrong with the certificate or the key, in words for the administrator.
+#[derive(Debug)]
+pub enum KeyError {
+    /// A file cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// No certificate in the file.
+    NoCertificate(PathBuf),
+    /// No private key in the file.
+    NoKey(PathBuf),
+    /// The key needs a passphrase, and nobody is there to type it.
+    Encrypted(PathBuf),
+    /// A PEM section is damaged.
+    Damaged(PathBuf, String),
+    /// A kind of key that TLS 1.2 and 1.3 here cannot use.
+    Unsupported(PathBuf),
+    /// The key belongs to another certificate.
+    Mismatch(PathBuf, PathBuf),
+    /// More certificates than a handshake should carry.
+    TooLong(PathBuf),
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyError::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
+            KeyError::NoCertificate(path) => write!(f, "{}: no certificate in it (PEM expected)", path.display()),
+            KeyError::NoKey(path) => write!(f, "{}: no private key in it (PEM expected)", path.display()),
+            KeyError::Encrypted(path) => write!(
+                f,
+                "{}: the private key is encrypted; store it without a passphrase, readable by root only",
+                path.display()
+            ),
+            KeyError::Damaged(path, what) => write!(f, "{}: {what}", path.display()),
+            KeyError::Unsupported(path) => {
+                write!(f, "{}: not an RSA (2048 or more bits), ECDSA P-256/P-384 or Ed25519 key", path.display())
+            }
+            KeyError::Mismatch(key, chain) => {
+                write!(f, "{}: this key does not belong to the first certificate in {}", key.display(), chain.display())
+            }
+            KeyError::TooLong(path) => {
+                write!(f, "{}: more than {CHAIN_MAX} octets of certificates", path.display())
+            }
+        }
+    }
+}
+
+/// A certificate chain with its private key.
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<dyn SigningKey>,
+}
+
+impl Identity {
+    /// Reads the chain from `cert_file`, and the key from `key_file` or, where that does not exist, from `cert_file` too.
+    pub fn load(cert_file: &Path, key_file: &Path) -> Result<Identity, KeyError> {
+        let chain_pem = read(cert_file)?;
+        let chain = certificates(&chain_pem, cert_file)?;
+        let (key_pem, key_file) = match read(key_file) {
+            Ok(octets) => (octets, key_file),
+            Err(KeyError::Unreadable(_, error)) if error.kind() == io::ErrorKind::NotFound => {
+                match has_key(&chain_pem) {
+                    true => (chain_pem, cert_file),
+                    false => return Err(KeyError::Unreadable(key_file.to_owned(), error)),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        let key = private_key(&key_pem, key_file)?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) => {}
+            Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                return Err(KeyError::Mismatch(key_file.to_owned(), cert_file.to_owned()));
+            }
+            Err(error) => return Err(KeyError::Damaged(cert_file.to_owned(), error.to_string())),
+        }
+        Ok(Identity { chain: certified.cert, key: certified.key })
+    }
+
+    /// What the front is told.
+    pub fn offer(&self, only_tls13: bool) -> Offer {
+        const KNOWN: [SignatureScheme; 9] = [
+            SignatureScheme::ED25519,
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            SignatureScheme::RSA_PSS_SHA256,
+            SignatureScheme::RSA_PSS_SHA384,
+            SignatureScheme::RSA_PSS_SHA512,
+            SignatureScheme::RSA_PKCS1_SHA256,
+            SignatureScheme::RSA_PKCS1_SHA384,
+            SignatureScheme::RSA_PKCS1_SHA512,
+        ];
+        let can = |scheme: &SignatureScheme| self.key.choose_scheme(&[*scheme]).is_some();
+        Offer {
+            chain: self.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            schemes: KNOWN.into_iter().filter(can).map(u16::from).collect(),
+            only_tls13,
+        }
+    }
+
+    /// The signature of `message`, if it is something that a TLS server signs.
+    pub fn sign(&self, scheme: u16, message: &[u8]) -> Option<Vec<u8>> {
+        if !is_handshake(message) {
+            return None;
+        }
+        self.key.choose_scheme(&[SignatureScheme::from(scheme)])?.sign(message).ok()
+    }
+}
+
+/// Whether this is what a server signs: RFC 8446 4.4.3 (64 spaces, context string, transcript hash) or RFC 8422 5.4
+/// (both randoms, then named-curve ECDHE parameters).
+fn is_handshake(message: &[u8]) -> bool {
+    const CONTEXT: &[u8] = b"TLS 1.3, server CertificateVerify\0";
+    if let Some((spaces, rest)) = message.split_at_checked(64) {
+        if spaces.iter().all(|&octet| octet == b' ') {
+            return rest.strip_prefix(CONTEXT).is_some_and(|hash| matches!(hash.len(), 32 | 48));
+        }
+        return match rest {
+            [3, _, _, len, point @ ..] => usize::from(*len) == point.len(),
+            _ => false,
+        };
+    }
+    false
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
+    let unreadable = |error| KeyError::Unreadable(path.to_owned(), error);
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut octets = Vec::new();
+    file.take(FILE_MAX).read_to_end(&mut octets).map_err(unreadable)?;
+    Ok(octets)
+}
+
+fn certificates(octets: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+    let chain: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(octets).collect();
+    let chain = chain.map_err(|error| KeyError::Damaged(path.to_owned(), error.to_string()))?;
+    if chain.is_empty() {
+        return Err(KeyError::NoCertificate(path.to_owned()));
+    }
+    if chain.iter().map(|certificate| certificate.len()).sum::<usize>() > CHAIN_MAX {
+        return Err(KeyError::TooLong(path.to_owned()));
+    }
+    Ok(chain)
+}
+
+fn has_key(octets: &[u8]) -> bool {
+    memchr::memmem::find(octets, b"PRIVATE KEY-----").is_some()
+}
+
+fn private_key(octets: &[u8], path: &Path) -> Result<Arc<dyn SigningKey>, KeyError> {
+    // Both forms of encryption say so in their text: PKCS #8's label and the older header.
+    let encrypted = [&b"BEGIN ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"];
+    if encrypted.iter().any(|sign| memchr::memmem::find(octets, sign).is_some()) {
+        return Err(KeyError::Encrypted(path.to_owned()));
+    }
+    let key = match PrivateKeyDer::from_pem_slice(octets) {
+        Ok(key) => key,
+        Err(pem::Error::NoItemsFound) => return Err(KeyError::NoKey(path.to_owned())),
+        Err(error) => return Err(KeyError::Damaged(path.to_owned(), error.to_string())),
+    };
+    rustls::crypto::ring::sign::any_supported_type(&key).map_err(|_| KeyError::Unsupported(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_handshakes_are_signed() {
+        let mut tls13 = vec![b' '; 64];
+        tls13.extend_from_slice(b"TLS 1.3, server CertificateVerify\0");
+        tls13.extend_from_slice(&[7; 32]);
+        assert!(is_handshake(&tls13));
+        tls13.push(0);
+        assert!(!is_handshake(&tls13), "a hash of 33 octets");
+
+        let mut tls12 = vec![9; 64];
+        tls12.extend_from_slice(&[3, 0, 29, 32]);
+        tls12.extend_from_slice(&[1; 32]);
+        assert!(is_handshake(&tls12));
+        tls12.pop();
+        assert!(!is_handshake(&tls12), "a point cut short");
+
+        assert!(!is_handshake(b"anything else"));
+        assert!(!is_handshake(&[0; 64]));
+        let mut client = vec![b' '; 64];
+        client.extend_from_slice(b"TLS 1.3, client CertificateVerify\0");
+        client.extend_from_slice(&[7; 32]);
+        assert!(!is_handshake(&client));
+    }
+}

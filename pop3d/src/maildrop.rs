@@ -1,0 +1,170 @@
+//! The maildrop of one session: the messages as they were at login, and the marks the client makes on them.
+//!
+//! Nothing here changes the store: only [`crate::update`] does, and it wants the [`Maildrop`] itself, which only QUIT
+//! hands over (RFC 1939 section 6).
+
+use crate::command::MessageNumber;
+use common::maildir::{Maildir, Message, Snapshot, StorageError};
+
+/// A set of messages, one bit each, with no memory until the first is put in.
+#[derive(Default)]
+pub struct Marks {
+    words: Vec<u64>,
+    count: u32,
+}
+
+impl Marks {
+    /// Puts one in. `false`: it was there already.
+    pub fn insert(&mut self, index: u32, len: u32) -> bool {
+        if self.words.is_empty() {
+            self.words = vec![0; (len as usize).div_ceil(64)];
+        }
+        let Some(word) = self.words.get_mut(index as usize / 64) else { return false };
+        let bit = 1 << (index % 64);
+        let new = *word & bit == 0;
+        *word |= bit;
+        self.count += u32::from(new);
+        new
+    }
+
+    /// Whether it is in.
+    pub fn contains(&self, index: u32) -> bool {
+        self.words.get(index as usize / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
+    }
+
+    /// How many are in.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Takes all out and gives the memory back.
+    pub fn clear(&mut self) {
+        *self = Marks::default();
+    }
+}
+
+/// The messages and what the client has said about them.
+pub struct Maildrop {
+    /// Where they are.
+    pub maildir: Maildir,
+    /// How they were at login.
+    pub snapshot: Snapshot,
+    /// Marked by DELE.
+    pub deleted: Marks,
+    /// Sent by RETR.
+    pub retrieved: Marks,
+    deleted_octets: u64,
+    last: u32,
+}
+
+/// Why a message-number does not lead to a message.
+pub enum NoMessage {
+    /// There is no such number.
+    OutOfRange,
+    /// It is marked for deletion.
+    Deleted,
+    /// The store failed.
+    Storage(StorageError),
+}
+
+impl From<StorageError> for NoMessage {
+    fn from(error: StorageError) -> NoMessage {
+        NoMessage::Storage(error)
+    }
+}
+
+impl Maildrop {
+    /// A maildrop without any marks.
+    pub fn new(maildir: Maildir, snapshot: Snapshot) -> Maildrop {
+        Maildrop {
+            maildir,
+            snapshot,
+            deleted: Marks::default(),
+            retrieved: Marks::default(),
+            deleted_octets: 0,
+            last: 0,
+        }
+    }
+
+    /// The message of this number, unless it is marked for deletion.
+    pub fn message(&mut self, number: MessageNumber) -> Result<Message, NoMessage> {
+        if number.index() >= self.snapshot.len() {
+            return Err(NoMessage::OutOfRange);
+        }
+        if self.deleted.contains(number.index()) {
+            return Err(NoMessage::Deleted);
+        }
+        Ok(self.snapshot.get(number.index())?)
+    }
+
+    /// How many messages are not marked, and their octets together.
+    pub fn stat(&mut self) -> Result<(u32, u64), StorageError> {
+        self.snapshot.ensure_sizes()?;
+        let octets = self.snapshot.total_octets().saturating_sub(self.deleted_octets);
+        Ok((self.snapshot.len() - self.deleted.count(), octets))
+    }
+
+    /// Calls `visit` for each message that is not marked, in order.
+    pub fn visit<E: From<StorageError>>(
+        &mut self,
+        mut visit: impl FnMut(MessageNumber, &Message) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let deleted = &self.deleted;
+        self.snapshot.visit(|index, message| match MessageNumber::from_index(index) {
+            Some(number) if !deleted.contains(index) => visit(number, message),
+            _ => Ok(()),
+        })
+    }
+
+    /// DELE.
+    pub fn delete(&mut self, number: MessageNumber) -> Result<(), NoMessage> {
+        self.snapshot.ensure_sizes()?;
+        let octets = self.message(number)?.octets;
+        self.deleted.insert(number.index(), self.snapshot.len());
+        self.deleted_octets += octets;
+        self.last = self.last.max(number.get());
+        Ok(())
+    }
+
+    /// A message has been sent whole.
+    pub fn was_retrieved(&mut self, number: MessageNumber) {
+        self.retrieved.insert(number.index(), self.snapshot.len());
+        self.last = self.last.max(number.get());
+    }
+
+    /// RSET: RFC 1939 unmarks the deleted; RFC 1460 also forgets the last one accessed.
+    pub fn reset(&mut self) {
+        self.deleted.clear();
+        self.deleted_octets = 0;
+        self.last = 0;
+    }
+
+    /// LAST: the highest message-number accessed, 0 when none was.
+    pub fn last(&self) -> u32 {
+        self.last
+    }
+
+    /// Octets of all messages marked.
+    pub fn deleted_octets(&self) -> u64 {
+        self.deleted_octets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks() {
+        let mut marks = Marks::default();
+        assert!(!marks.contains(0));
+        assert!(marks.insert(0, 130));
+        assert!(marks.insert(129, 130));
+        assert!(!marks.insert(129, 130));
+        assert!(!marks.insert(100_000, 130), "beyond the end is ignored");
+        assert!(marks.contains(0) && marks.contains(129) && !marks.contains(64) && !marks.contains(100_000));
+        assert_eq!(marks.count(), 2);
+        marks.clear();
+        assert!(!marks.contains(0) && marks.count() == 0);
+    }
+}
