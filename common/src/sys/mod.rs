@@ -6,6 +6,7 @@
 pub mod fd;
 pub mod fs;
 pub mod process;
+pub mod socket;
 
 use std::io;
 

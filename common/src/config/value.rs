@@ -1,0 +1,516 @@
+//! Kinds of values: what is accepted behind the `=`, and how it is printed again.
+
+use crate::peer::Network;
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// The value is not one of those that the setting accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// What is accepted, for the error line.
+    pub accepted: &'static str,
+}
+
+/// A kind of value. Printing and parsing again gives an equal value.
+pub trait Value: Sized {
+    /// What is accepted, for error lines and the manual page.
+    const ACCEPTED: &'static str;
+
+    /// `None` if the text is not accepted; it has no blanks at either end and no control characters.
+    fn read(text: &str) -> Option<Self>;
+
+    /// The text in its usual form.
+    fn print(&self) -> String;
+
+    /// [`Value::read`] with the reason for a refusal.
+    fn parse(text: &str) -> Result<Self, Refused> {
+        Self::read(text).ok_or(Refused { accepted: Self::ACCEPTED })
+    }
+}
+
+/// Text; a default costs no memory.
+pub type Text = Cow<'static, str>;
+
+/// A list; a default costs no memory.
+pub type List<T> = Cow<'static, [T]>;
+
+pub(super) const fn text(default: &'static str) -> Text {
+    Cow::Borrowed(default)
+}
+
+pub(super) const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(super) const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+pub(super) const fn hours(n: u64) -> Duration {
+    Duration::from_secs(3600 * n)
+}
+
+impl Value for Text {
+    const ACCEPTED: &'static str = "any text";
+
+    fn read(text: &str) -> Option<Text> {
+        Some(Cow::Owned(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.clone().into_owned()
+    }
+}
+
+impl Value for bool {
+    const ACCEPTED: &'static str = "one of: yes, no";
+
+    fn read(text: &str) -> Option<bool> {
+        match text.to_ascii_lowercase().as_str() {
+            "yes" => Some(true),
+            "no" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn print(&self) -> String {
+        if *self { "yes" } else { "no" }.to_owned()
+    }
+}
+
+impl Value for u32 {
+    const ACCEPTED: &'static str = "a number from 0 to 4294967295";
+
+    fn read(text: &str) -> Option<u32> {
+        if digits_then_unit(text)?.1.is_empty() { text.parse().ok() } else { None }
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// At least one digit, then anything; blanks between the two are taken off.
+fn digits_then_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, text[end..].trim_start_matches([' ', '\t'])))
+}
+
+/// Longest time that can be configured: a year of 366 days.
+const LONGEST_TIME: u64 = 366 * 86_400;
+
+const TIME_UNITS: [(&str, u64); 5] =
+    [("week", 7 * 86_400), ("day", 86_400), ("hour", 3600), ("min", 60), ("sec", 1)];
+
+impl Value for Duration {
+    const ACCEPTED: &'static str =
+        "a time of at most a year, such as 60, 60s, 5m, 2h, 1d, 10 secs, 30 mins (or msecs)";
+
+    fn read(text: &str) -> Option<Duration> {
+        let (number, unit) = digits_then_unit(text)?;
+        let unit = unit.to_ascii_lowercase();
+        if ["ms", "msec", "msecs", "millisecond", "milliseconds"].contains(&&*unit) {
+            return Some(Duration::from_millis(number)).filter(|time| time.as_secs() <= LONGEST_TIME);
+        }
+        let factor = match unit.as_str() {
+            "" | "s" | "sec" | "secs" | "second" | "seconds" => 1,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60,
+            "h" | "hour" | "hours" => 3600,
+            "d" | "day" | "days" => 86_400,
+            "w" | "week" | "weeks" => 7 * 86_400,
+            _ => return None,
+        };
+        number.checked_mul(factor).filter(|&time| time <= LONGEST_TIME).map(Duration::from_secs)
+    }
+
+    fn print(&self) -> String {
+        if self.subsec_millis() != 0 {
+            return format!("{} msecs", self.as_millis());
+        }
+        let seconds = self.as_secs();
+        let fits = |&&(_, size): &&(&str, u64)| seconds % size == 0 && seconds >= size;
+        match TIME_UNITS.iter().find(fits) {
+            Some((unit, size)) => {
+                format!("{} {unit}{}", seconds / size, if seconds == *size { "" } else { "s" })
+            }
+            None => seconds.to_string(),
+        }
+    }
+}
+
+/// A number of octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl Size {
+    pub(super) const fn mebi(n: u64) -> Size {
+        Size(n << 20)
+    }
+}
+
+const SIZE_UNITS: &str = "KMGT";
+
+impl Value for Size {
+    const ACCEPTED: &'static str = "a size such as 4096, 512k, 30M, 64 MiB, 1G";
+
+    fn read(text: &str) -> Option<Size> {
+        let (number, unit) = digits_then_unit(text)?;
+        let unit = unit.to_ascii_uppercase();
+        let shift = match unit.strip_suffix("IB").or(unit.strip_suffix('B')).unwrap_or(&unit) {
+            "" if unit != "IB" => 0,
+            letter if letter.len() == 1 => 10 * (SIZE_UNITS.find(letter)? + 1),
+            _ => return None,
+        };
+        number.checked_mul(1 << shift).map(Size)
+    }
+
+    fn print(&self) -> String {
+        let mut number = self.0;
+        let mut unit = None;
+        for letter in SIZE_UNITS.chars() {
+            if number == 0 || number % 1024 != 0 {
+                break;
+            }
+            number /= 1024;
+            unit = Some(letter);
+        }
+        unit.map_or(number.to_string(), |unit| format!("{number}{unit}"))
+    }
+}
+
+/// An absolute path, or empty where the setting allows that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path(Text);
+
+impl Path {
+    pub(super) const fn new(default: &'static str) -> Path {
+        Path(text(default))
+    }
+
+    /// `None`: the setting is empty.
+    pub fn get(&self) -> Option<&std::path::Path> {
+        if self.0.is_empty() { None } else { Some(std::path::Path::new(&*self.0)) }
+    }
+
+    /// The path's text; empty if the setting is.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for Path {
+    const ACCEPTED: &'static str = "a path that begins with /";
+
+    fn read(text: &str) -> Option<Path> {
+        let fits = text.is_empty() || text.starts_with('/');
+        fits.then(|| Path(Cow::Owned(text.to_owned())))
+    }
+
+    fn print(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+/// `maildir:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailLocation(Text);
+
+impl MailLocation {
+    pub(super) const DEFAULT: MailLocation = MailLocation(text("maildir:~/Maildir"));
+
+    /// The path, in which `~`, `%u`, `%n`, `%d` and `%h` still stand.
+    pub fn path(&self) -> &str {
+        self.0.strip_prefix("maildir:").unwrap_or(&self.0)
+    }
+}
+
+impl Value for MailLocation {
+    const ACCEPTED: &'static str =
+        "maildir:PATH, where PATH begins with / or ~/ or %h/ and may have %u %n %d %h";
+
+    fn read(text: &str) -> Option<MailLocation> {
+        let path = text.strip_prefix("maildir:")?;
+        let rooted = path == "~" || ["/", "~/", "%h/"].iter().any(|start| path.starts_with(start));
+        // A colon begins an option of other mail stores; it may not stand in a path unnoticed.
+        let fits = rooted && !path.contains(':') && super::format::only_has(path, "undh");
+        fits.then(|| MailLocation(Cow::Owned(text.to_owned())))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone().into_owned()
+    }
+}
+
+/// One place where passwords are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passdb {
+    /// System users with the passwords of shadow_path.
+    Shadow,
+    /// System users with passwords in passwd_path itself.
+    Passwd,
+    /// Dovecot's passwd-file.
+    PasswdFile(Text),
+    /// A program with the checkpassword interface.
+    CheckPassword(Text),
+}
+
+impl Value for Passdb {
+    const ACCEPTED: &'static str = "a list of: shadow, passwd, passwd-file:/FILE, checkpassword:/PROGRAM";
+
+    fn read(text: &str) -> Option<Passdb> {
+        let (kind, path) = text.split_once(':').unwrap_or((text, ""));
+        match (kind, path.starts_with('/')) {
+            ("passwd-file", true) => Some(Passdb::PasswdFile(Cow::Owned(path.to_owned()))),
+            ("checkpassword", true) => Some(Passdb::CheckPassword(Cow::Owned(path.to_owned()))),
+            ("shadow", false) if text == kind => Some(Passdb::Shadow),
+            ("passwd", false) if text == kind => Some(Passdb::Passwd),
+            _ => None,
+        }
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Passdb::Shadow => "shadow".to_owned(),
+            Passdb::Passwd => "passwd".to_owned(),
+            Passdb::PasswdFile(path) => format!("passwd-file:{path}"),
+            Passdb::CheckPassword(path) => format!("checkpassword:{path}"),
+        }
+    }
+}
+
+impl Value for Network {
+    const ACCEPTED: &'static str = "a list of addresses and networks, such as 192.0.2.1 or 2001:db8::/32 (no bits set behind the prefix)";
+
+    fn read(text: &str) -> Option<Network> {
+        text.parse().ok()
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Words of a list: blanks and commas stand between them.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\t', ',']).filter(|word| !word.is_empty())
+}
+
+impl<T: Value + Clone + 'static> Value for List<T> {
+    const ACCEPTED: &'static str = T::ACCEPTED;
+
+    fn read(text: &str) -> Option<List<T>> {
+        words(text).map(T::read).collect::<Option<Vec<T>>>().map(Cow::Owned)
+    }
+
+    fn print(&self) -> String {
+        self.iter().map(T::print).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The character between user and master user, if such logins exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Separator(pub Option<char>);
+
+impl Value for Separator {
+    const ACCEPTED: &'static str = "one ASCII character, or nothing";
+
+    fn read(text: &str) -> Option<Separator> {
+        let mut chars = text.chars();
+        let first = chars.next();
+        let fits = chars.next().is_none() && first.is_none_or(|c| c.is_ascii_graphic());
+        fits.then_some(Separator(first))
+    }
+
+    fn print(&self) -> String {
+        self.0.map(String::from).unwrap_or_default()
+    }
+}
+
+/// How long CAPA's EXPIRE promises to keep a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expire {
+    /// The server deletes nothing.
+    Never,
+    /// So many days.
+    Days(u32),
+}
+
+impl Value for Expire {
+    const ACCEPTED: &'static str = "NEVER, or a number of days";
+
+    fn read(text: &str) -> Option<Expire> {
+        if text.eq_ignore_ascii_case("never") {
+            Some(Expire::Never)
+        } else {
+            u32::read(text).map(Expire::Days)
+        }
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Expire::Never => "NEVER".to_owned(),
+            Expire::Days(days) => days.to_string(),
+        }
+    }
+}
+
+/// A closed set of words.
+pub trait Keyword: Copy + PartialEq + 'static {
+    /// All of them with their words.
+    const ALL: &'static [(Self, &'static str)];
+    /// The words, for error lines.
+    const WORDS: &'static str;
+
+    /// Its place in [`Keyword::ALL`].
+    fn index(self) -> u32;
+}
+
+/// The keyword with this word, in any case.
+fn keyword<K: Keyword>(word: &str) -> Option<K> {
+    K::ALL.iter().find(|(_, known)| known.eq_ignore_ascii_case(word)).map(|(keyword, _)| *keyword)
+}
+
+/// Any number of keywords, without order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Set<K>(u32, PhantomData<K>);
+
+impl<K: Keyword> Set<K> {
+    /// Whether the keyword is one of them.
+    pub fn contains(self, keyword: K) -> bool {
+        self.0 & (1 << keyword.index()) != 0
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The keywords that are in it, in the order of their declaration.
+    pub fn iter(self) -> impl Iterator<Item = K> {
+        K::ALL.iter().map(|(keyword, _)| *keyword).filter(move |keyword| self.contains(*keyword))
+    }
+}
+
+impl<K: Keyword> Value for Set<K> {
+    const ACCEPTED: &'static str = K::WORDS;
+
+    fn read(text: &str) -> Option<Set<K>> {
+        words(text).try_fold(Set(0, PhantomData), |set, word| {
+            Some(Set(set.0 | 1 << keyword::<K>(word)?.index(), PhantomData))
+        })
+    }
+
+    fn print(&self) -> String {
+        let words = K::ALL.iter().filter(|(keyword, _)| self.contains(*keyword)).map(|(_, word)| *word);
+        words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+macro_rules! keywords {
+    ($(#[$doc:meta])* $name:ident, $lead:literal: $first:ident = $first_word:literal $first_help:literal
+        $(, $variant:ident = $word:literal $help:literal)*) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            #[doc = $first_help] $first,
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl Keyword for $name {
+            const ALL: &'static [(Self, &'static str)] =
+                &[($name::$first, $first_word) $(, ($name::$variant, $word))*];
+            const WORDS: &'static str = concat!($lead, $first_word $(, ", ", $word)*);
+
+            fn index(self) -> u32 {
+                self as u32
+            }
+        }
+    };
+}
+
+macro_rules! single {
+    ($($name:ident)*) => {$(
+        impl Value for $name {
+            const ACCEPTED: &'static str = <$name as Keyword>::WORDS;
+
+            fn read(text: &str) -> Option<$name> {
+                keyword(text)
+            }
+
+            fn print(&self) -> String {
+                self.word().to_owned()
+            }
+        }
+
+        impl $name {
+            /// The word in the configuration.
+            pub fn word(self) -> &'static str {
+                $name::ALL.iter().find(|(keyword, _)| *keyword == self).map_or("", |(_, word)| word)
+            }
+        }
+    )*};
+}
+
+macro_rules! sets {
+    ($($name:ident)*) => {$(
+        impl Set<$name> {
+            /// These keywords.
+            pub const fn of(keywords: &[$name]) -> Set<$name> {
+                let (mut bits, mut at) = (0, 0);
+                while at < keywords.len() {
+                    bits |= 1 << keywords[at] as u32;
+                    at += 1;
+                }
+                Set(bits, PhantomData)
+            }
+        }
+    )*};
+}
+
+keywords! {
+    /// Whether there is TLS.
+    Ssl, "one of: ":
+    No = "no" "None at all.",
+    Yes = "yes" "Offered when there is a certificate.",
+    Required = "required" "No login without it, not even from this host."
+}
+
+keywords! {
+    /// Oldest TLS version accepted.
+    TlsVersion, "one of: ":
+    Tls12 = "TLSv1.2" "RFC 5246.",
+    Tls13 = "TLSv1.3" "RFC 8446."
+}
+
+keywords! {
+    /// Facility of the messages to syslog.
+    Facility, "one of: ":
+    Mail = "mail" "LOG_MAIL.", Daemon = "daemon" "LOG_DAEMON.", Auth = "auth" "LOG_AUTH.",
+    Authpriv = "authpriv" "LOG_AUTHPRIV.", User = "user" "LOG_USER.",
+    Local0 = "local0" "LOG_LOCAL0.", Local1 = "local1" "LOG_LOCAL1.", Local2 = "local2" "LOG_LOCAL2.",
+    Local3 = "local3" "LOG_LOCAL3.", Local4 = "local4" "LOG_LOCAL4.", Local5 = "local5" "LOG_LOCAL5.",
+    Local6 = "local6" "LOG_LOCAL6.", Local7 = "local7" "LOG_LOCAL7."
+}
+
+keywords! {
+    /// A SASL mechanism, or APOP.
+    Mechanism, "a list of: ":
+    Plain = "plain" "RFC 4616.",
+    Login = "login" "Outlook's two questions.",
+    CramMd5 = "cram-md5" "RFC 2195; needs a stored secret.",
+    Apop = "apop" "RFC 1939; needs a stored secret.",
+    ScramSha1 = "scram-sha-1" "RFC 5802.",
+    ScramSha256 = "scram-sha-256" "RFC 7677.",
+    External = "external" "RFC 4422 appendix A: the client certificate."
+}
+
+keywords! {
+    /// Mending of replies for clients that need it.
+    Workaround, "a list of: ":
+    OutlookNoNuls = "outlook-no-nuls" "NUL octets in messages are sent as 0x80.",
+    OeNsEoh = "oe-ns-eoh" "An end of headers is sent where a message has none."
+}
+
+single! { Ssl TlsVersion Facility }
+sets! { Mechanism Workaround }

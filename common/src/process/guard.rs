@@ -1,0 +1,365 @@
+//! The guard: the process that the launcher started, with root's rights and without a single octet from the network.
+//!
+//! It answers the front's requests, each checked against what is legal at this point of the conversation, and when the
+//! front asks for a login with a good proof it becomes the session: gives up root, and executes a fresh copy of the
+//! program. What the front sends is hostile: the front may have been taken over.
+
+use super::channel::{Answer, Channel, Proof, Refused, Request};
+use super::front::Facts;
+use super::handoff::{self, Handoff};
+use super::{Program, environment};
+use crate::auth::{self, Account, Authenticator};
+use crate::config::Config;
+use crate::config::value::TlsVersion;
+use crate::exit::Exit;
+use crate::log::{Closing, Level, Log, LoginLine, Outcome, Security, escape};
+use crate::peer::Peer;
+use crate::sys::{fd, process};
+use crate::tls::key::Identity;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How much longer than the client's own time the guard waits: the front is the one to say that time is over.
+const GRACE: Duration = Duration::from_secs(5);
+/// One handshake has one signature; a second request is not a handshake.
+const SIGNATURES_PER_HANDSHAKE: u32 = 1;
+
+/// The state of one conversation, as the guard knows it.
+pub struct Guard<'a> {
+    /// The program that is served.
+    pub program: &'a Program,
+    /// The settings.
+    pub config: Config,
+    /// The log.
+    pub log: Log,
+    /// The client's addresses.
+    pub peer: Peer,
+    /// What the front was told.
+    pub facts: Facts,
+    /// The front's process.
+    pub front: i32,
+    /// Whether a PROXY header may say who the client really is.
+    pub proxied: bool,
+    started: Instant,
+    authenticator: Authenticator,
+    identity: Option<Identity>,
+    signatures: u32,
+    tls_started: bool,
+    attempts: u32,
+    scram: Option<auth::ScramHandle>,
+    last_user: String,
+    last_method: String,
+}
+
+/// How the conversation with the front ended.
+enum End {
+    /// A client is in.
+    Login { account: Account, tls: String, unread: Vec<u8>, state: Vec<u8> },
+    /// Nobody is.
+    Over,
+}
+
+impl<'a> Guard<'a> {
+    /// Before the first request.
+    pub fn new(program: &'a Program, config: Config, log: Log, peer: Peer, facts: Facts, proxied: bool) -> Guard<'a> {
+        let authenticator = super::authenticator(program, &config, &peer);
+        Guard {
+            program,
+            config,
+            log,
+            peer,
+            facts,
+            front: 0,
+            proxied,
+            started: Instant::now(),
+            authenticator,
+            identity: None,
+            signatures: 0,
+            tls_started: false,
+            attempts: 0,
+            scram: None,
+            last_user: String::new(),
+            last_method: String::new(),
+        }
+    }
+
+    /// Answers the front until the conversation is over. Returns only without a login; with one, this process becomes
+    /// the session.
+    pub fn serve(mut self, channel: Channel) -> Exit {
+        let end = match self.converse(&channel) {
+            Ok(end) => end,
+            Err(error) => {
+                // The front broke off or broke the rules: nothing it holds is worth a further word.
+                self.log.error(format_args!("front: {error}"));
+                process::terminate(self.front);
+                return Exit::Temporary;
+            }
+        };
+        match end {
+            End::Over => Exit::Success,
+            End::Login { account, tls, unread, state } => {
+                self.log_login(&account, &tls);
+                let error = self.become_session(account, &tls, unread, state, channel);
+                self.log.error(format_args!("session: {error}"));
+                process::terminate(self.front);
+                Exit::Temporary
+            }
+        }
+    }
+
+    fn converse(&mut self, channel: &Channel) -> io::Result<End> {
+        let patience = self.config.login_timeout + GRACE;
+        let until = self.started + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(request) = channel.next_request(left)? else {
+                self.log_closing("Connection closed", "");
+                return Ok(End::Over);
+            };
+            let answer = match request {
+                Request::Ended { why, tls, .. } => {
+                    self.log_closing(&why, &tls);
+                    return Ok(End::Over);
+                }
+                Request::Panicked { what } => {
+                    self.log.write(Level::Critical, format_args!("front: {}", escape(what.as_bytes())));
+                    return Ok(End::Over);
+                }
+                Request::Proxied { source, destination, tls } => self.proxied(&source, &destination, tls),
+                Request::StartTls => self.start_tls(),
+                Request::Sign { scheme, message } => self.sign(scheme, &message),
+                Request::ScramStart { sha256, user } => self.scram_start(sha256, &user),
+                Request::Login { proof, tls } => match self.login(proof) {
+                    Err(refused) => Answer::Refused(refused),
+                    Ok((account, server_signature)) => {
+                        channel.answer(&Answer::Accepted { server_signature })?;
+                        // Only the handover may follow.
+                        let left = until.saturating_duration_since(Instant::now());
+                        return match channel.next_request(left)? {
+                            Some(Request::Handover { unread, state }) => {
+                                Ok(End::Login { account, tls, unread, state })
+                            }
+                            Some(Request::Ended { why, tls, .. }) => {
+                                self.log_closing(&why, &tls);
+                                Ok(End::Over)
+                            }
+                            None => Ok(End::Over),
+                            Some(_) => Err(io::ErrorKind::InvalidData.into()),
+                        };
+                    }
+                },
+                Request::Handover { .. } => return Err(io::ErrorKind::InvalidData.into()),
+            };
+            channel.answer(&answer)?;
+        }
+    }
+
+    fn proxied(&mut self, source: &str, destination: &str, tls: bool) -> Answer {
+        let (Ok(source), Ok(destination)) = (source.parse(), destination.parse()) else {
+            return Answer::Refused(Refused::OutOfTurn);
+        };
+        if !std::mem::take(&mut self.proxied) {
+            return Answer::Refused(Refused::OutOfTurn);
+        }
+        self.peer = self.peer.behind_proxy(source, destination);
+        self.facts.trusted_way = tls || super::is_trusted_way(&self.config, &self.peer);
+        self.authenticator = super::authenticator(self.program, &self.config, &self.peer);
+        Answer::Noted
+    }
+
+    fn start_tls(&mut self) -> Answer {
+        if std::mem::replace(&mut self.tls_started, true) || !self.facts.tls_available {
+            return Answer::Refused(Refused::OutOfTurn);
+        }
+        match super::load_identity(&self.config) {
+            Ok(identity) => {
+                let offer = identity.offer(self.config.ssl_min_protocol == TlsVersion::Tls13);
+                self.identity = Some(identity);
+                self.signatures = SIGNATURES_PER_HANDSHAKE;
+                Answer::Tls(offer)
+            }
+            Err(error) => {
+                self.log.error(format_args!("TLS: {error}"));
+                Answer::Refused(Refused::Temporary)
+            }
+        }
+    }
+
+    fn sign(&mut self, scheme: u16, message: &[u8]) -> Answer {
+        let Some(left) = self.signatures.checked_sub(1) else {
+            return Answer::Refused(Refused::OutOfTurn);
+        };
+        self.signatures = left;
+        let signature = self.identity.as_ref().and_then(|identity| identity.sign(scheme, message));
+        // One signature is all a handshake needs: the key goes at once.
+        self.identity = None;
+        crate::sys::fs::release_free_memory();
+        signature.map_or(Answer::Refused(Refused::OutOfTurn), Answer::Signature)
+    }
+
+    fn log_login(&self, account: &Account, tls: &str) {
+        let outcome = Outcome::Login { pid: std::process::id() };
+        self.log.info(format_args!("{}", self.line(outcome, &account.name, self.security(tls))));
+    }
+
+    fn line<'b>(&'b self, outcome: Outcome, user: &'b str, security: Security<'b>) -> LoginLine<'b> {
+        LoginLine {
+            outcome,
+            user,
+            method: &self.last_method,
+            remote: self.peer.remote,
+            local: self.peer.local,
+            security,
+            session: &self.facts.session_id,
+        }
+    }
+
+    fn security(&self, tls: &str) -> Security<'static> {
+        match (tls.is_empty(), self.facts.trusted_way) {
+            (false, _) => Security::Tls,
+            (true, true) => Security::Secured,
+            (true, false) => Security::None,
+        }
+    }
+
+    /// Gives up everything and starts the session in this very process, so that the launcher's count stays right.
+    fn become_session(
+        self,
+        account: Account,
+        tls: &str,
+        unread: Vec<u8>,
+        state: Vec<u8>,
+        channel: Channel,
+    ) -> io::Error {
+        match self.try_become_session(account, tls, unread, state, channel) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    fn try_become_session(
+        self,
+        account: Account,
+        tls: &str,
+        unread: Vec<u8>,
+        state: Vec<u8>,
+        channel: Channel,
+    ) -> io::Result<std::convert::Infallible> {
+        self.log.keep_over_exec(true)?;
+        let handoff = Handoff {
+            settings: self.config.changed_pairs().collect(),
+            user: account.name,
+            home: account.home,
+            mail: account.mail,
+            log: self.log.number(),
+            session_id: self.facts.session_id,
+            remote: self.peer.remote.map(|remote| remote.ip().to_string()).unwrap_or_default(),
+            state,
+            unread,
+        };
+        let pipe = handoff.send()?;
+        if !tls.is_empty() {
+            // The front stays between the client and the session; the messages are over, now it carries octets.
+            let socket = channel.into_socket();
+            fd::replace(0, &socket)?;
+            fd::replace(1, &socket)?;
+        }
+        if process::is_root() {
+            process::become_user(account.uid, account.gid)?;
+        }
+        process::no_new_privileges()?;
+        fd::replace(handoff::DESCRIPTOR, &pipe.as_fd())?;
+        let title = match self.config.verbose_proctitle {
+            true => format!("{}: [{} {}]", self.program.line.name, handoff.user, handoff.remote),
+            false => self.program.line.name.to_owned(),
+        };
+        let arguments = [process::c_string(title.as_bytes())?, process::c_string(super::SESSION.as_bytes())?];
+        Err(process::exec_self(&arguments, &environment(&handoff)?))
+    }
+}
+
+/// Logins.
+impl Guard<'_> {
+    fn login(&mut self, proof: Proof) -> Result<(Account, Vec<u8>), Refused> {
+        if self.attempts >= self.config.auth_max_attempts {
+            return Err(Refused::OutOfTurn);
+        }
+        self.last_method = proof.mechanism().to_owned();
+        let scram = self.scram.take();
+        let verdict = match proof {
+            Proof::Password { authzid, user, password, .. } => {
+                self.last_user = String::from_utf8_lossy(&user).into_owned();
+                self.authenticator.plain(&user, &authzid, &password).map(|account| (account, Vec::new()))
+            }
+            Proof::Apop { user, digest } => {
+                self.last_user = String::from_utf8_lossy(&user).into_owned();
+                let timestamp = self.facts.timestamp.as_bytes();
+                self.authenticator.apop(&user, timestamp, &digest).map(|account| (account, Vec::new()))
+            }
+            Proof::CramMd5 { user, digest } => {
+                self.last_user = String::from_utf8_lossy(&user).into_owned();
+                let challenge = self.facts.timestamp.as_bytes();
+                self.authenticator.cram_md5(&user, challenge, &digest).map(|account| (account, Vec::new()))
+            }
+            Proof::Scram { authzid, auth_message, proof, .. } => match scram {
+                None => return Err(Refused::OutOfTurn),
+                Some(handle) => self.authenticator.scram_finish(handle, &authzid, &auth_message, &proof),
+            },
+        };
+        crate::sys::fs::release_free_memory();
+        let refusal = match verdict {
+            Ok(login) => return Ok(login),
+            Err(refusal) => refusal,
+        };
+        self.attempts += 1;
+        if let Some(detail) = refusal.detail() {
+            self.log.warning(format_args!("{detail}"));
+        }
+        // Every refusal takes as long, so that guessing does not pay and nothing is learnt from the time.
+        if !refusal.is_temporary() {
+            std::thread::sleep(self.config.auth_failure_delay);
+        }
+        if self.attempts >= self.config.auth_max_attempts {
+            return Err(Refused::OutOfTurn);
+        }
+        Err(refusal.class())
+    }
+
+    fn scram_start(&mut self, sha256: bool, user: &[u8]) -> Answer {
+        if self.attempts >= self.config.auth_max_attempts {
+            return Answer::Refused(Refused::OutOfTurn);
+        }
+        self.last_user = String::from_utf8_lossy(user).into_owned();
+        match self.authenticator.scram_start(sha256, user) {
+            Ok(challenge) => {
+                self.scram = Some(challenge.handle);
+                Answer::Scram { salt: challenge.salt, iterations: challenge.iterations }
+            }
+            Err(refusal) => Answer::Refused(refusal.class()),
+        }
+    }
+
+    /// The line about a connection that ended without a login, in Dovecot's words: fail2ban reads it.
+    fn log_closing(&self, why: &str, tls: &str) {
+        let seconds = self.started.elapsed().as_secs();
+        let closing = match (self.attempts, why) {
+            (0, super::WHY_IN_CLEAR) => Closing::DisallowedPlaintext,
+            (0, _) => Closing::NoAttempts { seconds },
+            (attempts, _) => Closing::AuthFailed { attempts, seconds },
+        };
+        let outcome = match why {
+            "Inactivity" | "Session time is over" => Outcome::Disconnected(Some("Inactivity"), closing),
+            "Too many bad commands" => Outcome::Disconnected(Some("Too many bad commands"), closing),
+            "Connection closed" => Outcome::Aborted(closing),
+            _ if self.attempts > 0 => Outcome::Aborted(closing),
+            _ => Outcome::Disconnected(None, closing),
+        };
+        let handshake = why.strip_prefix("TLS: ");
+        let security = match handshake {
+            Some(reason) if tls.is_empty() => Security::Handshaking(Some(reason)),
+            _ => self.security(tls),
+        };
+        self.log.info(format_args!("{}", self.line(outcome, &self.last_user, security)));
+    }
+}

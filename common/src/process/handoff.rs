@@ -1,0 +1,135 @@
+//! What the guard tells the session across the exec: on a pipe, because arguments are for everybody to see.
+//!
+//! The session is a fresh program with the rights of a user; whatever it is told, it can do no more than that user. It
+//! trusts the guard, and is told what the front and the client said as exactly that.
+
+use super::channel::{Reader, Writer};
+use crate::sys::fd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+/// The descriptor on which the session finds it.
+pub const DESCRIPTOR: i32 = 3;
+/// Octets that fit into a pipe whose reader has not started yet.
+const MAX: usize = 60 * 1024;
+
+/// Everything a session starts with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Handoff {
+    /// Settings that differ from their defaults, as `name=value`.
+    pub settings: Vec<String>,
+    /// Who has logged in.
+    pub user: String,
+    /// Their home directory.
+    pub home: PathBuf,
+    /// Their mail location, where the user database names one.
+    pub mail: Option<String>,
+    /// The log's descriptor.
+    pub log: i32,
+    /// The session's identifier in the log.
+    pub session_id: String,
+    /// The client's address for people, or empty.
+    pub remote: String,
+    /// What the protocol has to remember of the conversation before the login.
+    pub state: Vec<u8>,
+    /// Input that the front read and did not use.
+    pub unread: Vec<u8>,
+}
+
+impl Handoff {
+    /// Into a pipe whose other end the session will have as [`DESCRIPTOR`].
+    pub fn send(&self) -> io::Result<OwnedFd> {
+        let message = self.encode();
+        if message.len() > MAX {
+            return Err(io::Error::other("too much to hand over"));
+        }
+        let (reader, writer) = fd::pipe()?;
+        let mut rest = message.as_slice();
+        while !rest.is_empty() {
+            let n = fd::write(writer.as_fd(), rest)?;
+            rest = rest.get(n..).unwrap_or_default();
+        }
+        Ok(reader)
+    }
+
+    /// What the guard sent.
+    pub fn receive() -> io::Result<Handoff> {
+        let pipe = fd::adopt(DESCRIPTOR)?;
+        let mut message = vec![0; MAX];
+        let mut filled = 0;
+        loop {
+            match fd::read(pipe.as_fd(), message.get_mut(filled..).unwrap_or_default())? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        Handoff::decode(message.get(5..filled).unwrap_or_default()).ok_or(io::ErrorKind::InvalidData.into())
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut writer = Writer::new(0)
+            .field(self.user.as_bytes())
+            .field(self.home.as_os_str().as_bytes())
+            .field(&[u8::from(self.mail.is_some())])
+            .field(self.mail.as_deref().unwrap_or_default().as_bytes())
+            .field(&u64::from(self.log.unsigned_abs()).to_be_bytes())
+            .field(self.session_id.as_bytes())
+            .field(self.remote.as_bytes())
+            .field(&self.state)
+            .field(&self.unread);
+        for setting in &self.settings {
+            writer = writer.field(setting.as_bytes());
+        }
+        writer.finish()
+    }
+
+    fn decode(body: &[u8]) -> Option<Handoff> {
+        use std::os::unix::ffi::OsStringExt;
+        let mut r = Reader(body);
+        let user = r.text()?;
+        let home = PathBuf::from(std::ffi::OsString::from_vec(r.octets()?));
+        let has_mail = r.flag()?;
+        let mail = r.text()?;
+        let mut handoff = Handoff {
+            user,
+            home,
+            mail: has_mail.then_some(mail),
+            log: i32::try_from(r.number()?).ok()?,
+            session_id: r.text()?,
+            remote: r.text()?,
+            state: r.octets()?,
+            unread: r.octets()?,
+            settings: Vec::new(),
+        };
+        while r.end().is_none() {
+            handoff.settings.push(r.text()?);
+        }
+        Some(handoff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_handed_over_arrives() {
+        let handoff = Handoff {
+            settings: vec!["ssl=no".into(), "login_greeting=a b".into()],
+            user: "alice".into(),
+            home: "/home/alice".into(),
+            mail: Some("maildir:/srv/alice".into()),
+            log: 4,
+            session_id: "abc".into(),
+            remote: "192.0.2.1".into(),
+            state: vec![1],
+            unread: b"STAT\r\n".to_vec(),
+        };
+        let octets = handoff.encode();
+        assert_eq!(Handoff::decode(&octets[5..]), Some(handoff));
+        assert_eq!(Handoff::decode(b""), None);
+        assert_eq!(Handoff::decode(&octets[5..40]), None);
+    }
+}

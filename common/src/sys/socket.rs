@@ -1,0 +1,207 @@
+//! What a descriptor is: its addresses, its identity, and the few ways to pass it on.
+
+use super::cerr;
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+
+/// One end of the connection on a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An internet socket; an IPv4 address mapped into IPv6 is shown as IPv4.
+    Inet(SocketAddr),
+    /// A Unix-domain socket.
+    Unix,
+    /// A socket of another family, or one that is not connected.
+    Unknown,
+    /// A file, a pipe, a terminal, or nothing at all.
+    NotSocket,
+}
+
+/// Standard input, without the buffer that [`std::io::stdin`] brings along.
+pub fn standard_input() -> BorrowedFd<'static> {
+    standard(0)
+}
+
+/// Standard output, without the buffer that [`std::io::stdout`] brings along.
+pub fn standard_output() -> BorrowedFd<'static> {
+    standard(1)
+}
+
+/// Standard error.
+pub fn standard_error() -> BorrowedFd<'static> {
+    standard(2)
+}
+
+fn standard(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: the three standard descriptors are open from the start (std opens /dev/null for missing ones) and
+    // nothing here closes them; a call on a closed one would fail with EBADF and touch no memory.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// The address of the other side.
+pub fn remote_end(fd: &impl AsFd) -> Endpoint {
+    endpoint(fd.as_fd(), libc::getpeername)
+}
+
+/// The address of this side.
+pub fn local_end(fd: &impl AsFd) -> Endpoint {
+    endpoint(fd.as_fd(), libc::getsockname)
+}
+
+type NameCall = unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
+
+fn endpoint(fd: BorrowedFd<'_>, call: NameCall) -> Endpoint {
+    // SAFETY: all-zero octets are a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: the storage is ours and `length` states its size; the kernel writes no more than that.
+    let result = unsafe { call(fd.as_raw_fd(), (&raw mut storage).cast(), &mut length) };
+    match cerr(result) {
+        Ok(_) => from_storage(&storage),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTSOCK | libc::EBADF)) => {
+            Endpoint::NotSocket
+        }
+        Err(_) => Endpoint::Unknown,
+    }
+}
+
+fn from_storage(storage: &libc::sockaddr_storage) -> Endpoint {
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that the storage holds a sockaddr_in, which is smaller and no more aligned.
+            let v4 = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in>() };
+            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Endpoint::Inet(SocketAddrV4::new(address, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, for sockaddr_in6.
+            let v6 = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in6>() };
+            let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            match address.to_ipv4_mapped() {
+                Some(mapped) => Endpoint::Inet(SocketAddrV4::new(mapped, port).into()),
+                None => Endpoint::Inet(SocketAddrV6::new(address, port, 0, v6.sin6_scope_id).into()),
+            }
+        }
+        libc::AF_UNIX => Endpoint::Unix,
+        _ => Endpoint::Unknown,
+    }
+}
+
+/// Device and inode of what a descriptor refers to: equal for two descriptors of one socket or file.
+pub fn identity(fd: &impl AsFd) -> io::Result<(u64, u64)> {
+    // SAFETY: all-zero octets are a valid stat structure.
+    let mut stat: libc::stat = unsafe { mem::zeroed() };
+    // SAFETY: fstat writes into the structure we own.
+    cerr(unsafe { libc::fstat(fd.as_fd().as_raw_fd(), &mut stat) })?;
+    #[allow(clippy::unnecessary_cast)] // narrower on 32-bit systems
+    Ok((stat.st_dev as u64, stat.st_ino as u64))
+}
+
+/// Whether both descriptors refer to the same socket or file.
+pub fn is_same(one: &impl AsFd, other: &impl AsFd) -> bool {
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// Makes standard error refer to what `source` refers to.
+pub fn point_stderr_at(source: &impl AsFd) -> io::Result<()> {
+    // SAFETY: dup2 touches no memory; 2 is open for the whole life of the process, before and after.
+    cerr(unsafe { libc::dup2(source.as_fd().as_raw_fd(), 2) }).map(drop)
+}
+
+/// A descriptor that stays open until the process ends, so that copies of its number are always good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastingFd(RawFd);
+
+impl LastingFd {
+    /// Takes the descriptor over and never closes it.
+    pub fn new(fd: OwnedFd) -> LastingFd {
+        LastingFd(fd.into_raw_fd())
+    }
+
+    /// Takes over a descriptor that the program before this one left open, as its number says. Close-on-exec is
+    /// set again. The number must not be owned by anything else in this process.
+    pub fn inherited(number: RawFd) -> io::Result<LastingFd> {
+        let fd = LastingFd(number);
+        fd.set_close_on_exec(true)?;
+        Ok(fd)
+    }
+
+    /// Whether the next program gets this descriptor (`false`) or not (`true`).
+    pub fn set_close_on_exec(self, close: bool) -> io::Result<()> {
+        let flag = if close { libc::FD_CLOEXEC } else { 0 };
+        // SAFETY: F_SETFD takes an integer and touches no memory.
+        cerr(unsafe { libc::fcntl(self.0, libc::F_SETFD, flag) }).map(drop)
+    }
+
+    /// Lets the same number refer to what `source` refers to, for all who hold it.
+    pub fn replace(self, source: &impl AsFd) -> io::Result<()> {
+        // SAFETY: dup3 touches no memory; this number belongs to the LastingFd.
+        cerr(unsafe { libc::dup3(source.as_fd().as_raw_fd(), self.0, libc::O_CLOEXEC) }).map(drop)
+    }
+
+    /// Sends one datagram or nothing; never waits, never raises SIGPIPE.
+    pub fn send_now(self, octets: &[u8]) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: pointer and length are those of a live slice, which the kernel only reads.
+        cerr(unsafe { libc::send(self.0, octets.as_ptr().cast(), octets.len(), flags) })
+            .map(|sent| sent as usize)
+    }
+
+    /// One write(2).
+    pub fn write(self, octets: &[u8]) -> io::Result<usize> {
+        // SAFETY: pointer and length are those of a live slice, which the kernel only reads.
+        cerr(unsafe { libc::write(self.0, octets.as_ptr().cast(), octets.len()) }).map(|sent| sent as usize)
+    }
+
+    /// The number, to tell the next program.
+    pub fn number(self) -> RawFd {
+        self.0
+    }
+}
+
+impl AsFd for LastingFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: a LastingFd is never closed.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn both_ends_of_a_connection_are_seen() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, from) = listener.accept().unwrap();
+        assert_eq!(remote_end(&server), Endpoint::Inet(from));
+        assert_eq!(local_end(&server), Endpoint::Inet(listener.local_addr().unwrap()));
+        assert!(is_same(&client, &client.try_clone().unwrap()));
+        assert!(!is_same(&client, &server));
+    }
+
+    #[test]
+    fn a_mapped_address_is_shown_as_ipv4() {
+        let Ok(listener) = TcpListener::bind("[::]:0") else { return };
+        let port = listener.local_addr().unwrap().port();
+        let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        assert!(matches!(remote_end(&server), Endpoint::Inet(SocketAddr::V4(_))));
+        assert_eq!(local_end(&server), Endpoint::Inet(([127, 0, 0, 1], port).into()));
+    }
+
+    #[test]
+    fn other_kinds_of_descriptors_are_told_apart() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        assert_eq!(remote_end(&one), Endpoint::Unix);
+        assert_eq!(remote_end(&std::fs::File::open("/dev/null").unwrap()), Endpoint::NotSocket);
+        assert_eq!(remote_end(&TcpListener::bind("127.0.0.1:0").unwrap()), Endpoint::Unknown);
+        assert!(LastingFd::inherited(987_654).is_err());
+    }
+}
