@@ -4,7 +4,7 @@
 //! hands over (RFC 1939 section 6).
 
 use crate::command::MessageNumber;
-use common::maildir::{Maildir, Message, Snapshot, StorageError};
+use common::maildir::{Maildir, Message, MessageRef, Options, Snapshot, StorageError};
 
 /// A set of messages, one bit each, with no memory until the first is put in.
 #[derive(Default)]
@@ -53,6 +53,7 @@ pub struct Maildrop {
     pub deleted: Marks,
     /// Sent by RETR.
     pub retrieved: Marks,
+    fsync: bool,
     deleted_octets: u64,
     last: u32,
 }
@@ -75,10 +76,11 @@ impl From<StorageError> for NoMessage {
 
 impl Maildrop {
     /// A maildrop without any marks.
-    pub fn new(maildir: Maildir, snapshot: Snapshot) -> Maildrop {
+    pub fn new(maildir: Maildir, snapshot: Snapshot, fsync: bool) -> Maildrop {
         Maildrop {
             maildir,
             snapshot,
+            fsync,
             deleted: Marks::default(),
             retrieved: Marks::default(),
             deleted_octets: 0,
@@ -87,7 +89,7 @@ impl Maildrop {
     }
 
     /// The message of this number, unless it is marked for deletion.
-    pub fn message(&mut self, number: MessageNumber) -> Result<Message, NoMessage> {
+    pub fn message(&self, number: MessageNumber) -> Result<Message, NoMessage> {
         if number.index() >= self.snapshot.len() {
             return Err(NoMessage::OutOfRange);
         }
@@ -99,27 +101,52 @@ impl Maildrop {
 
     /// How many messages are not marked, and their octets together.
     pub fn stat(&mut self) -> Result<(u32, u64), StorageError> {
-        self.snapshot.ensure_sizes()?;
+        self.count_octets()?;
         let octets = self.snapshot.total_octets().saturating_sub(self.deleted_octets);
         Ok((self.snapshot.len() - self.deleted.count(), octets))
     }
 
-    /// Calls `visit` for each message that is not marked, in order.
+    /// Makes the octets of every message known: those that nobody has counted yet are counted now.
+    pub fn count_octets(&mut self) -> Result<(), StorageError> {
+        let options = Options { fsync: self.fsync, ..Options::default() };
+        self.snapshot.ensure_sizes(&self.maildir, &options)
+    }
+
+    /// Calls `visit` for each message that is not marked, in order, until it fails.
     pub fn visit<E: From<StorageError>>(
-        &mut self,
-        mut visit: impl FnMut(MessageNumber, &Message) -> Result<(), E>,
+        &self,
+        mut visit: impl FnMut(MessageNumber, &MessageRef<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let deleted = &self.deleted;
-        self.snapshot.visit(|index, message| match MessageNumber::from_index(index) {
-            Some(number) if !deleted.contains(index) => visit(number, message),
-            _ => Ok(()),
-        })
+        let mut failed = None;
+        self.snapshot.for_each(0, |index, message| match MessageNumber::from_index(index) {
+            Some(number) if !self.deleted.contains(index) => {
+                failed = visit(number, message).err();
+                failed.is_none()
+            }
+            _ => true,
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Message-numbers and octets of all messages that are not marked: what LIST shows.
+    pub fn visit_octets<E: From<StorageError>>(
+        &self,
+        mut visit: impl FnMut(MessageNumber, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for index in (0..self.snapshot.len()).filter(|&index| !self.deleted.contains(index)) {
+            let (_, octets) = self.snapshot.uid_and_octets(index)?;
+            if let Some(number) = MessageNumber::from_index(index) {
+                visit(number, octets.unwrap_or(0))?;
+            }
+        }
+        Ok(())
     }
 
     /// DELE.
     pub fn delete(&mut self, number: MessageNumber) -> Result<(), NoMessage> {
-        self.snapshot.ensure_sizes()?;
-        let octets = self.message(number)?.octets;
+        self.message(number)?;
+        self.count_octets()?;
+        let octets = self.snapshot.uid_and_octets(number.index())?.1.unwrap_or(0);
         self.deleted.insert(number.index(), self.snapshot.len());
         self.deleted_octets += octets;
         self.last = self.last.max(number.get());

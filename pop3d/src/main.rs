@@ -1,2 +1,4 @@
-//! POP3 server; see the library for everything.
-fn main() {}
+//! The POP3 server; see the library.
+fn main() -> std::process::ExitCode {
+    common::process::main(&pop3d::PROGRAM).into()
+}

@@ -7,7 +7,7 @@ use common::config::Config;
 use common::config::value::Workaround;
 use common::io::dot::DotStuffer;
 use common::io::{Conn, Ending};
-use common::maildir::{self, Maildir, Message, StorageError};
+use common::maildir::{Maildir, Message, StorageError};
 use common::sys::fd::Pages;
 use std::io::Read;
 
@@ -45,18 +45,18 @@ fn send(
     message: &Message,
     lines: Option<u32>,
 ) -> Result<Sent, Failure> {
-    let mut file = match maildir::open_message(maildir, message) {
-        Ok(file) => file,
+    let mut file = match maildir.open_message(message) {
+        Ok((file, _)) => file,
         Err(error) => return Ok(Sent::Nothing(error)),
     };
     let mut chunk = Pages::new(CHUNK_OCTETS).map_err(Ending::Failed)?;
     // The first read is before the +OK: what fails now can still be refused.
     let mut filled = match file.read(&mut chunk) {
         Ok(n) => n,
-        Err(error) => return Ok(Sent::Nothing(StorageError::reading(message, error))),
+        Err(error) => return Ok(Sent::Nothing(StorageError::new("read", maildir.path(), error))),
     };
     match lines {
-        None => conn.push_fmt(format_args!("+OK {} octets\r\n", message.octets))?,
+        None => conn.push_fmt(format_args!("+OK {} octets\r\n", message.octets.unwrap_or(0)))?,
         Some(_) => conn.push_line("+OK")?,
     }
     let mut stuffer = DotStuffer::new(config.pop3_client_workarounds.contains(Workaround::OutlookNoNuls));

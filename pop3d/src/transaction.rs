@@ -11,7 +11,7 @@ use crate::uidl::UniqueIds;
 use crate::{capability, language, reply};
 use common::config::Config;
 use common::io::{Conn, Ending, Line};
-use common::maildir::StorageError;
+use common::maildir::{ErrorKind, StorageError};
 use common::process::session::SessionLog;
 
 /// One session's conversation.
@@ -88,10 +88,11 @@ impl Transaction<'_> {
             }
             Command::List(None) => self.list_all(maildrop)?,
             Command::List(Some(number)) => {
-                maildrop.stat()?;
+                maildrop.count_octets()?;
                 match maildrop.message(number) {
                     Ok(message) => {
-                        self.conn.push_fmt(format_args!("+OK {} {}\r\n", number.get(), message.octets))?;
+                        let octets = message.octets.unwrap_or(0);
+                        self.conn.push_fmt(format_args!("+OK {} {octets}\r\n", number.get()))?;
                     }
                     Err(why) => self.no_message(why)?,
                 }
@@ -139,15 +140,15 @@ impl Transaction<'_> {
         self.conn.push_fmt(format_args!("+OK {messages} messages ({octets} octets)\r\n"))?;
         let conn = &mut *self.conn;
         maildrop
-            .visit(|number, message| {
-                Ok::<(), Failure>(conn.push_fmt(format_args!("{} {}\r\n", number.get(), message.octets))?)
+            .visit_octets(|number, octets| {
+                Ok::<(), Failure>(conn.push_fmt(format_args!("{} {octets}\r\n", number.get()))?)
             })
             .map_err(begun)?;
         Ok(self.conn.push_line(".")?)
     }
 
     fn uidl(&mut self, maildrop: &mut Maildrop, which: Option<MessageNumber>) -> Result<(), Failure> {
-        let ids = UniqueIds::new(self.config, maildrop);
+        let ids = UniqueIds::new(self.config, maildrop.snapshot.uid_validity());
         let mut id = Vec::new();
         if let Some(number) = which {
             return match maildrop.message(number) {
@@ -162,11 +163,11 @@ impl Transaction<'_> {
         }
         self.conn.push_line("+OK")?;
         let conn = &mut *self.conn;
-        let maildir = maildrop.maildir.clone();
+        let maildir = &maildrop.maildir;
         maildrop
             .visit(|number, message| {
                 id.clear();
-                ids.write(&maildir, message, &mut id)?;
+                ids.write_ref(maildir, message, &mut id)?;
                 conn.push_fmt(format_args!("{} ", number.get()))?;
                 conn.push(&id)?;
                 Ok::<(), Failure>(conn.push(b"\r\n")?)
@@ -176,7 +177,7 @@ impl Transaction<'_> {
     }
 
     fn retr(&mut self, maildrop: &mut Maildrop, number: MessageNumber) -> Result<(), Failure> {
-        maildrop.stat()?;
+        maildrop.count_octets()?;
         let message = match maildrop.message(number) {
             Ok(message) => message,
             Err(why) => return self.no_message(why),
@@ -204,7 +205,7 @@ impl Transaction<'_> {
     }
 
     fn unreadable(&mut self, error: StorageError) -> Result<(), Failure> {
-        if error.is_not_found() {
+        if error.kind == ErrorKind::NotFound {
             return Ok(self.conn.push_line(reply::IS_GONE)?);
         }
         self.log.error(&error.to_string());

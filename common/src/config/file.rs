@@ -180,7 +180,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.login_greeting, "a # b = c");
-        assert_eq!(config.ssl, super::super::value::Ssl::Yes);
+        assert_eq!(config.ssl, super::super::keyword::Ssl::Yes);
         assert_eq!(read_text("ssl_ca_file ="), Ok(Config::DEFAULT));
     }
 

@@ -143,6 +143,16 @@ impl Conn {
         self.heartbeat = Some(heartbeat);
     }
 
+    /// No more of it.
+    pub fn stop_heartbeat(&mut self) {
+        self.heartbeat = None;
+    }
+
+    /// The times in force.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Octets received and sent so far, as the protocol sees them (under TLS: the plaintext).
     pub fn counts(&self) -> (u64, u64) {
         (self.received, self.sent)

@@ -1,0 +1,143 @@
+//! From the login to the end: opens and locks the maildrop, speaks, and on QUIT updates.
+
+use crate::authorization::{Carried, last_words};
+use crate::maildrop::Maildrop;
+use crate::summary::Summary;
+use crate::transaction::{self, Transaction};
+use crate::uidl::UniqueIds;
+use crate::update::update;
+use crate::{login_delay, reply};
+use common::io::{Ending, Heartbeat};
+use common::maildir::{
+    ErrorKind, HEARTBEAT, Location, LockMethod, Maildir, Options, SessionLock, Snapshot, StorageError, User,
+    clean_tmp, dotlock::Dotlock, uidlist_file,
+};
+use common::process::session::Session;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How often a Maildir's tmp is looked through at most.
+const CLEAN_EVERY: Duration = Duration::from_secs(8 * 60 * 60);
+
+/// The conversation after the login.
+pub fn serve(session: &mut Session) -> Ending {
+    // UTF8 (RFC 6856) changes nothing in what we send: messages go out as they are stored.
+    let _ = Carried::decode(&session.state);
+    let mut summary = Summary::default();
+    let ending = match open(session) {
+        Ok(opened) => converse(session, opened, &mut summary),
+        Err(words) => {
+            let _ = session.conn.push_line(words);
+            session.log.info("Disconnected: The maildrop could not be opened");
+            return Ending::Quit;
+        }
+    };
+    if !matches!(ending, Ending::Quit) {
+        last_words(&mut session.conn, &ending);
+    }
+    let _ = session.conn.flush();
+    let (received, sent) = session.conn.counts();
+    let figures = summary.print(session.config.pop3_logout_format.as_str(), received, sent);
+    session.log.info(&format!("Disconnected: {ending} {figures}"));
+    ending
+}
+
+struct Opened {
+    maildrop: Maildrop,
+    /// Held for the whole session: a second one is told [IN-USE].
+    lock: Rc<SessionLock>,
+    /// Held for the whole session where `pop3_lock_session` wants other programs kept out too.
+    uidlist_lock: Option<Rc<Dotlock>>,
+}
+
+fn open(session: &mut Session) -> Result<Opened, &'static str> {
+    try_open(session).unwrap_or_else(|error| {
+        session.log.error(&error.to_string());
+        Err(match error.kind {
+            ErrorKind::InUse => reply::IN_USE,
+            ErrorKind::NoPerm => reply::MAILDROP_DENIED,
+            _ => reply::MAILDROP_BROKEN,
+        })
+    })
+}
+
+fn try_open(session: &mut Session) -> Result<Result<Opened, &'static str>, StorageError> {
+    let config = &session.config;
+    let user = User { name: &session.user, home: &session.home };
+    let location = match Location::parse(&session.mail_location, user) {
+        Ok(location) => location,
+        Err(error) => {
+            session.log.error(&error.0);
+            return Ok(Err(reply::MAILDROP_DENIED));
+        }
+    };
+    let maildir = Maildir::open_location(&location)?;
+    let lock = Rc::new(SessionLock::take(&maildir, LockMethod::Automatic)?);
+    if login_delay::too_soon(&maildir, config)? {
+        return Ok(Err(reply::LOGIN_DELAY));
+    }
+    // Leftovers are nobody's mail: that they stay does not matter now.
+    let _ = clean_tmp(&maildir, CLEAN_EVERY);
+    let ids = UniqueIds::new(config, 0);
+    let default = |uid_validity: u32, uid: u32, base: &[u8]| ids.default_of(uid_validity, uid, base);
+    let fsync = !config.fsync_disable;
+    // A login need not wait for sizes that may never be asked for.
+    let options =
+        Options { fsync, count_octets: false, default_unique_id: Some(&default), ..Options::default() };
+    let snapshot = Snapshot::open(&maildir, &options)?;
+    if let Some(why) = snapshot.incomplete() {
+        session.log.error(&format!("new messages are hidden, because their UIDs cannot be recorded: {why}"));
+    }
+    let uidlist_lock = match config.pop3_lock_session {
+        true => Some(Rc::new(uidlist_file::lock(maildir.control(), options.lock_timeout)?)),
+        false => None,
+    };
+    let (beating, also_beating) = (lock.clone(), uidlist_lock.clone());
+    if lock.needs_heartbeat() || uidlist_lock.is_some() {
+        let beat = Box::new(move || {
+            let _ = beating.touch();
+            if let Some(lock) = &also_beating {
+                let _ = lock.refresh();
+            }
+        });
+        session.conn.set_heartbeat(Heartbeat { every: HEARTBEAT, beat });
+    }
+    Ok(Ok(Opened { maildrop: Maildrop::new(maildir, snapshot, fsync), lock, uidlist_lock }))
+}
+
+fn converse(session: &mut Session, opened: Opened, summary: &mut Summary) -> Ending {
+    let Opened { maildrop, lock, uidlist_lock } = opened;
+    summary.maildrop(&maildrop);
+    session.status("reading mail");
+    if let Err(ending) = session.conn.push_line(reply::LOGGED_IN) {
+        return ending;
+    }
+    let transaction = Transaction {
+        conn: &mut session.conn,
+        config: &session.config,
+        log: &session.log,
+        summary,
+        bad_commands: 0,
+    };
+    let maildrop = match transaction::speak(transaction, maildrop) {
+        Ok(maildrop) => maildrop,
+        Err(ending) => return ending,
+    };
+    session.status("deleting");
+    summary.maildrop(&maildrop);
+    let octets = maildrop.deleted_octets();
+    let updated = update(maildrop, &session.config, &session.log);
+    summary.deleted(updated.deleted, octets);
+    // RFC 1939 section 6: the lock is released before the answer, so that the next session can start at once.
+    session.conn.stop_heartbeat();
+    drop((lock, uidlist_lock));
+    let words = match (updated.failed, updated.deleted) {
+        (true, _) => reply::NOT_ALL_DELETED,
+        (false, 0) => reply::GOODBYE,
+        (false, _) => reply::GOODBYE_DELETED,
+    };
+    match session.conn.push_line(words) {
+        Ok(()) => Ending::Quit,
+        Err(ending) => ending,
+    }
+}

@@ -1,0 +1,177 @@
+//! Unique-ids (RFC 1939 section 7, UIDL) as `pop3_uidl_format` makes them, so that a site can change servers without any
+//! client downloading its mail again.
+
+use common::config::Config;
+use common::config::format::expand;
+use common::maildir::{Maildir, Message, MessageRef, StorageError, header_md5, name};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+
+/// Octets of a unique-id at most.
+const MAX: usize = 70;
+/// Octets of a header in which X-UIDL is looked for.
+const HEADER_MAX: u64 = 256 * 1024;
+
+/// Makes unique-ids for one maildrop.
+pub struct UniqueIds {
+    format: String,
+    uid_validity: u32,
+    reuse_xuidl: bool,
+}
+
+impl UniqueIds {
+    /// As the settings say.
+    pub fn new(config: &Config, uid_validity: u32) -> UniqueIds {
+        UniqueIds {
+            format: config.pop3_uidl_format.as_str().to_owned(),
+            uid_validity,
+            reuse_xuidl: config.pop3_reuse_xuidl,
+        }
+    }
+
+    /// Appends the unique-id of a message.
+    pub fn write(&self, maildir: &Maildir, message: &Message, out: &mut Vec<u8>) -> Result<(), StorageError> {
+        // What dovecot-uidlist says (from an earlier server, say) stands above any format.
+        if let Some(id) = &message.unique_id {
+            out.extend_from_slice(&presentable(id));
+            return Ok(());
+        }
+        if self.reuse_xuidl {
+            let (file, _) = maildir.open_message(message)?;
+            let id = x_uidl(file).map_err(StorageError::at("read", maildir.path()))?;
+            if let Some(id) = id {
+                out.extend_from_slice(&id);
+                return Ok(());
+            }
+        }
+        let digest = match self.needs_message() {
+            false => String::new(),
+            true => {
+                let (file, _) = maildir.open_message(message)?;
+                header_md5(&file).map_err(StorageError::at("read", maildir.path()))?
+            }
+        };
+        self.format(self.uid_validity, message.uid, message.base(), &digest, out);
+        Ok(())
+    }
+
+    /// [`UniqueIds::write`] for a message in passing, without a copy of it unless it has to be read.
+    pub fn write_ref(
+        &self,
+        maildir: &Maildir,
+        message: &MessageRef<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StorageError> {
+        if message.unique_id.is_some() || self.reuse_xuidl || self.needs_message() {
+            return self.write(maildir, &Message::from(message), out);
+        }
+        self.format(self.uid_validity, message.uid, name::base(message.name), "", out);
+        Ok(())
+    }
+
+    /// What the format alone makes of a message; `None` if the message would have to be read.
+    pub fn default_of(&self, uid_validity: u32, uid: u32, base: &[u8]) -> Option<Vec<u8>> {
+        if self.needs_message() {
+            return None;
+        }
+        let mut id = Vec::new();
+        self.format(uid_validity, uid, base, "", &mut id);
+        Some(id)
+    }
+
+    fn needs_message(&self) -> bool {
+        self.format.contains("%m")
+    }
+
+    fn format(&self, uid_validity: u32, uid: u32, base: &[u8], digest: &str, out: &mut Vec<u8>) {
+        // The default, without going through the formatter: 100,000 of them are asked for at once.
+        if self.format == "%08Xu%08Xv" {
+            for number in [uid, uid_validity] {
+                for shift in (0..8).rev() {
+                    let digit = (number >> (4 * shift)) & 0xf;
+                    out.push(b"0123456789abcdef".get(digit as usize).copied().unwrap_or(b'0'));
+                }
+            }
+            return;
+        }
+        let id = expand(&self.format, |variable| match variable.name {
+            'u' => variable.print_number(u64::from(uid)),
+            'v' => variable.print_number(u64::from(uid_validity)),
+            'f' | 'g' => variable.print_text(String::from_utf8_lossy(base).into_owned()),
+            'm' => variable.print_text(digest.to_owned()),
+            _ => String::new(),
+        });
+        out.extend_from_slice(&presentable(id.as_bytes()));
+    }
+}
+
+/// The unique-id in the message's own X-UIDL field, if it has a usable one.
+fn x_uidl(file: File) -> std::io::Result<Option<Vec<u8>>> {
+    let mut header = BufReader::with_capacity(4096, file.take(HEADER_MAX));
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if header.read_until(b'\n', &mut line)? == 0 || line.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        if let Some((name, value)) = line.split_at_checked(7) {
+            if name.eq_ignore_ascii_case(b"X-UIDL:") {
+                let id = value.trim_ascii();
+                return Ok(is_unique_id(id).then(|| id.to_vec()));
+            }
+        }
+    }
+}
+
+/// RFC 1939: one to 70 characters in the range 0x21 to 0x7E.
+fn is_unique_id(octets: &[u8]) -> bool {
+    (1..=MAX).contains(&octets.len()) && octets.iter().all(|octet| octet.is_ascii_graphic())
+}
+
+/// What a file name has that a unique-id may not have becomes `+XX`, as Courier does it. A name that is too long keeps its
+/// length: clients take it, and a shorter one could not be told from another message's.
+fn presentable(octets: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(octets.len());
+    for &octet in octets {
+        if octet.is_ascii_graphic() {
+            out.push(octet);
+        } else {
+            out.extend_from_slice(format!("+{octet:02X}").as_bytes());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unique_ids_have_a_form() {
+        assert!(is_unique_id(b"!"));
+        assert!(is_unique_id(&[b'~'; 70]));
+        assert!(!is_unique_id(&[b'~'; 71]));
+        assert!(!is_unique_id(b""));
+        assert!(!is_unique_id(b"a b"));
+        assert_eq!(presentable(b"1.a b\xff"), b"1.a+20b+FF");
+    }
+
+    #[test]
+    fn formats_of_other_servers() {
+        let table = [
+            ("%08Xu%08Xv", "0000002a499602d2"),
+            ("%08Xv%08Xu", "499602d20000002a"),
+            ("%u", "42"),
+            ("%v.%u", "1234567890.42"),
+            ("%f", "1.a,S=5"),
+            ("UID%u-%v", "UID42-1234567890"),
+            ("%m", "0123"),
+        ];
+        for (format, want) in table {
+            let ids = UniqueIds { format: format.to_owned(), uid_validity: 0, reuse_xuidl: false };
+            let mut id = Vec::new();
+            ids.format(1_234_567_890, 42, b"1.a,S=5", "0123", &mut id);
+            assert_eq!(String::from_utf8_lossy(&id), want, "{format}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The UPDATE state (RFC 1939 section 6): what QUIT does to the store. Nothing else in this program changes a message.
+
+use crate::maildrop::Maildrop;
+use common::config::Config;
+use common::process::session::SessionLog;
+
+/// What became of the marks.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub struct Updated {
+    /// Messages that are gone now.
+    pub deleted: u64,
+    /// Whether any marked message is still there.
+    pub failed: bool,
+}
+
+/// Removes the messages marked for deletion and marks the retrieved ones as seen. Consumes the maildrop: there is no
+/// going back to the TRANSACTION state.
+pub fn update(maildrop: Maildrop, config: &Config, log: &SessionLog) -> Updated {
+    let mut updated = Updated::default();
+    let marks_seen = !config.pop3_no_flag_updates && maildrop.retrieved.count() > 0;
+    if maildrop.deleted.count() == 0 && !marks_seen {
+        return updated;
+    }
+    let mut first_error = None;
+    for index in 0..maildrop.snapshot.len() {
+        let deleted = maildrop.deleted.contains(index);
+        let seen = marks_seen && maildrop.retrieved.contains(index);
+        if !deleted && !seen {
+            continue;
+        }
+        let result = maildrop.snapshot.get(index).and_then(|message| {
+            if deleted {
+                maildrop.maildir.remove(&message).map(drop)
+            } else {
+                // A flag that cannot be set (a full disk, say) is no reason to worry the client.
+                let _ = maildrop.maildir.mark_seen(&message);
+                Ok(())
+            }
+        });
+        match result {
+            Ok(()) => updated.deleted += u64::from(deleted),
+            Err(error) => {
+                updated.failed = true;
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    if updated.deleted > 0 && !config.fsync_disable {
+        // A deletion that the client was told of should not come back after a power cut.
+        if let Err(error) = maildrop.maildir.sync_directories() {
+            log.error(&error.to_string());
+        }
+    }
+    if let Some(error) = first_error {
+        log.error(&format!("not all deleted: {error}"));
+    }
+    updated
+}
