@@ -1,8 +1,12 @@
 //! What tinmail's servers share. Nothing here knows a protocol's verbs.
 
 pub mod auth;
+pub mod cli;
 pub mod config;
+pub mod exit;
 pub mod log;
 pub mod maildir;
+pub mod peer;
+pub mod proxy;
 pub mod secret;
 pub mod sys;

@@ -99,6 +99,11 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         masked(address.to_canonical(), self.prefix) == Some(self.base)
     }
+
+    /// Whether it is the whole of IPv4 or IPv6.
+    pub fn is_everything(&self) -> bool {
+        self.prefix == 0
+    }
 }
 
 /// `None`: the prefix is longer than the address.
@@ -192,7 +197,8 @@ mod tests {
 
     #[test]
     fn launchers() {
-        let rows: [(&[(&str, &str)], Option<&str>); 9] = [
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let rows: [Row; 9] = [
             (&[], None),
             (&[("PROTO", "TCP"), ("TCPREMOTEIP", "192.0.2.1"), ("TCPREMOTEPORT", "7")], Some("192.0.2.1:7")),
             (&[("PROTO", "SSL"), ("TCPREMOTEIP", "2001:db8::1")], Some("[2001:db8::1]:0")),

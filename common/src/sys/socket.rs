@@ -111,6 +111,12 @@ pub fn point_stderr_at(source: &impl AsFd) -> io::Result<()> {
     cerr(unsafe { libc::dup2(source.as_fd().as_raw_fd(), 2) }).map(drop)
 }
 
+/// The user whose rights this process has.
+pub fn effective_uid() -> u32 {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// A descriptor that stays open until the process ends, so that copies of its number are always good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastingFd(RawFd);

@@ -1,0 +1,408 @@
+//! `--check`: tests the configuration and what it names, and says what to do about each finding.
+//!
+//! It runs for a person, as the user that the server starts as (root, where mail of several users is served); it
+//! changes nothing. What only another module can test, a certificate say, that module hands in as findings.
+
+use super::keyword::{Mechanism, Ssl};
+use super::value::{List, Passdb};
+use super::{Config, DEFAULT_FILE};
+use crate::cli::CommandLine;
+use crate::exit::Exit;
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It works, but perhaps not as intended.
+    Warning,
+    /// It does not work, or is not safe.
+    Error,
+}
+
+/// Something that the administrator should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found.
+    pub what: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+impl Finding {
+    /// Something that does not work or is not safe.
+    pub fn error(what: impl Into<String>, advice: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Error, what: what.into(), advice: advice.into() }
+    }
+
+    /// Something that is perhaps not intended.
+    pub fn warning(what: impl Into<String>, advice: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Warning, what: what.into(), advice: advice.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = if self.severity == Severity::Error { "error" } else { "warning" };
+        write!(f, "{severity}: {}: {}", self.what, self.advice)
+    }
+}
+
+/// Everything that this module can find out by itself.
+pub fn findings(config: &Config, line: &CommandLine) -> Vec<Finding> {
+    let mut found = Vec::new();
+    config_file(line, &mut found);
+    values(config, &mut found);
+    passdbs(config, &mut found);
+    certificate(config, line, &mut found);
+    login_user(config, &mut found);
+    base_dir(config, &mut found);
+    found
+}
+
+/// Prints the findings, a line each, and says how the program is to end.
+pub fn report(findings: &[Finding], out: &mut dyn Write) -> io::Result<Exit> {
+    for finding in findings {
+        writeln!(out, "{finding}")?;
+    }
+    let is_usable = findings.iter().all(|finding| finding.severity < Severity::Error);
+    if findings.is_empty() {
+        writeln!(out, "the configuration is in order")?;
+    }
+    Ok(if is_usable { Exit::Success } else { Exit::Usage })
+}
+
+const OTHERS_WRITE: u32 = 0o002;
+const OTHERS_READ: u32 = 0o004;
+
+/// Opens a file that must be readable and that nobody else may change.
+fn readable(setting: &str, path: &str, found: &mut Vec<Finding>) -> Option<Metadata> {
+    let metadata = match File::open(path).and_then(|file| file.metadata()) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            let advice = match error.kind() {
+                io::ErrorKind::NotFound => format!("create it or change {setting}"),
+                io::ErrorKind::PermissionDenied => {
+                    "run this check as the user the server starts as".to_owned()
+                }
+                _ => format!("change {setting}"),
+            };
+            found.push(Finding::error(format!("{path}: {error}"), advice));
+            return None;
+        }
+    };
+    if metadata.is_dir() {
+        found.push(Finding::error(format!("{path} is a directory"), format!("change {setting}")));
+        return None;
+    }
+    if metadata.permissions().mode() & OTHERS_WRITE != 0 {
+        found
+            .push(Finding::error(format!("{path} can be changed by everybody"), format!("chmod o-w {path}")));
+    }
+    Some(metadata)
+}
+
+/// A file with secrets: as [`readable`], and nobody else may read it.
+fn secret(setting: &str, path: &str, found: &mut Vec<Finding>) {
+    if readable(setting, path, found).is_some_and(|file| file.permissions().mode() & OTHERS_READ != 0) {
+        found.push(Finding::error(format!("{path} can be read by everybody"), format!("chmod o-r {path}")));
+    }
+}
+
+fn config_file(line: &CommandLine, found: &mut Vec<Finding>) {
+    let path = line.config_file.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+    if line.config_file.is_some() || path.exists() {
+        readable("-c", &path.to_string_lossy(), found);
+    }
+}
+
+/// Values that are accepted each, but do not fit together.
+fn values(config: &Config, found: &mut Vec<Finding>) {
+    if config.last_valid_uid != 0 && config.last_valid_uid < config.first_valid_uid {
+        let what = "last_valid_uid is lower than first_valid_uid: nobody can log in";
+        found.push(Finding::error(what, "raise it, or set it to 0"));
+    }
+    if config.passdb.is_empty() {
+        found.push(Finding::error("passdb is empty: nobody can log in", "set passdb = shadow"));
+    }
+    if config.auth_mechanisms.is_empty() {
+        let what = "auth_mechanisms is empty: nobody can log in";
+        found.push(Finding::error(what, "set auth_mechanisms = plain login"));
+    }
+    if config.auth_master_user_separator.0.is_some() && config.master_passdb.is_empty() {
+        let what = "auth_master_user_separator is set, but there is no master_passdb";
+        found.push(Finding::warning(
+            what,
+            "name the master users' passwords: master_passdb = passwd-file:/FILE",
+        ));
+    }
+    if !config.master_passdb.is_empty() && config.auth_master_user_separator.0.is_none() {
+        let what =
+            "master_passdb without auth_master_user_separator: only SASL PLAIN can name the other user";
+        found.push(Finding::warning(what, "set auth_master_user_separator = * if USER and PASS are to work"));
+    }
+    if let Some(separator) = config.auth_master_user_separator.0 {
+        if config.auth_username_chars.contains(separator) {
+            let what = format!("user names may contain auth_master_user_separator \"{separator}\"");
+            found.push(Finding::error(what, "take it out of auth_username_chars or choose another"));
+        }
+    }
+    if config.ssl == Ssl::No && config.disable_plaintext_auth {
+        let what = "ssl = no and disable_plaintext_auth = yes: passwords are taken from this host only";
+        found.push(Finding::warning(what, "enable TLS, or set disable_plaintext_auth = no"));
+    }
+    if config.haproxy_trusted_networks.iter().any(|network| network.is_everything()) {
+        let what = "haproxy_trusted_networks trusts everybody: any client can claim any address";
+        found.push(Finding::error(what, "name the proxies' addresses"));
+    }
+    let names_user = config.ssl_username_from_cert || config.auth_mechanisms.contains(Mechanism::External);
+    if names_user && !config.ssl_verify_client_cert {
+        let what = "client certificates name the user, but they are not asked for";
+        found.push(Finding::error(what, "set ssl_verify_client_cert = yes"));
+    }
+    let zero_times = [
+        ("login_timeout", config.login_timeout),
+        ("reply_timeout", config.reply_timeout),
+        ("pop3_idle_timeout", config.pop3_idle_timeout),
+    ];
+    for (name, _) in zero_times.iter().filter(|(_, time)| time.is_zero()) {
+        found.push(Finding::error(format!("{name} is 0: every client would be late"), "give it some time"));
+    }
+}
+
+fn passdbs(config: &Config, found: &mut Vec<Finding>) {
+    let system = |list: &List<Passdb>| list.iter().any(|db| matches!(db, Passdb::Shadow | Passdb::Passwd));
+    if system(&config.passdb) || system(&config.master_passdb) {
+        readable("passwd_path", config.passwd_path.as_str(), found);
+        readable("group_path", config.group_path.as_str(), found);
+    }
+    for (setting, list) in [("passdb", &config.passdb), ("master_passdb", &config.master_passdb)] {
+        for passdb in list.iter() {
+            match passdb {
+                Passdb::Shadow => secret("shadow_path", config.shadow_path.as_str(), found),
+                Passdb::Passwd => {}
+                Passdb::PasswdFile(path) => secret(setting, path, found),
+                Passdb::CheckPassword(path) => program(setting, path, found),
+            }
+        }
+    }
+}
+
+fn program(setting: &str, path: &str, found: &mut Vec<Finding>) {
+    let Some(file) = readable(setting, path, found) else { return };
+    if file.permissions().mode() & 0o111 == 0 {
+        found.push(Finding::error(
+            format!("{path} is no program"),
+            format!("chmod +x {path}, or change {setting}"),
+        ));
+    }
+}
+
+fn certificate(config: &Config, line: &CommandLine, found: &mut Vec<Finding>) {
+    if config.ssl == Ssl::No {
+        if line.tls {
+            found.push(Finding::error("--tls, but ssl = no", "set ssl = yes, or start without --tls"));
+        }
+        return;
+    }
+    let (certificate, key) = (config.ssl_cert_file.as_str(), config.ssl_key_file.as_str());
+    if !line.tls && config.ssl == Ssl::Yes && !exists(certificate) && !exists(key) {
+        let what = format!("no certificate at \"{certificate}\": TLS is not offered");
+        found.push(Finding::warning(what, "set ssl_cert_file and ssl_key_file, or ssl = no"));
+    } else {
+        readable("ssl_cert_file", certificate, found);
+        secret("ssl_key_file", key, found);
+    }
+    if config.ssl_verify_client_cert {
+        readable("ssl_ca_file", config.ssl_ca_file.as_str(), found);
+    }
+}
+
+fn exists(path: &str) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn login_user(config: &Config, found: &mut Vec<Finding>) {
+    let Ok(passwd) = fs::read(config.passwd_path.as_str()) else {
+        let what = format!("login_user cannot be looked up in {}", config.passwd_path.as_str());
+        found.push(Finding::error(what, "make it readable, or change passwd_path"));
+        return;
+    };
+    let user = config.login_user.as_bytes();
+    let entry = passwd
+        .split(|&b| b == b'\n')
+        .map(|line| line.split(|&b| b == b':').collect::<Vec<_>>())
+        .find(|fields| fields.len() >= 7 && fields[0] == user);
+    let advice = "set login_user to a user that owns nothing";
+    match entry.as_ref().map(|fields| fields[2]) {
+        None => {
+            found.push(Finding::error(format!("login_user {} does not exist", config.login_user), advice))
+        }
+        Some(b"0") => found.push(Finding::error(format!("login_user {} is root", config.login_user), advice)),
+        Some(_) => {}
+    }
+}
+
+/// It is created at the first start; what is there must belong to root and to nobody else.
+fn base_dir(config: &Config, found: &mut Vec<Finding>) {
+    let Some(path) = config.base_dir.get() else {
+        found.push(Finding::error("base_dir is empty", "set base_dir = /run/tinmail"));
+        return;
+    };
+    let shown = path.display();
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => {
+            found.push(Finding::error(format!("{shown} is not a directory"), "remove it or change base_dir"));
+        }
+        Ok(metadata) if metadata.permissions().mode() & 0o022 != 0 => {
+            found.push(Finding::error(
+                format!("{shown} can be changed by others"),
+                format!("chmod go-w {shown}"),
+            ));
+        }
+        Ok(metadata) if metadata.uid() != 0 && metadata.uid() != crate::sys::socket::effective_uid() => {
+            found.push(Finding::error(
+                format!("{shown} belongs to another user"),
+                format!("chown root {shown}"),
+            ));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if !path.parent().is_some_and(Path::is_dir) {
+                let advice = "create that directory, or change base_dir";
+                found.push(Finding::error(format!("{shown} cannot be created: it has no parent"), advice));
+            }
+        }
+        Err(error) => found.push(Finding::error(format!("{shown}: {error}"), "change base_dir")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::PROGRAM;
+    use super::*;
+    use std::path::PathBuf;
+
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Place {
+            let path = std::env::temp_dir().join(format!("tinmail-check-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            let place = Place(path);
+            place.file("passwd", 0o644, "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n");
+            place.file("group", 0o644, "root:x:0:\n");
+            place.file("shadow", 0o640, "root:*:1::::::\n");
+            place.file("cert", 0o644, "");
+            place.file("key", 0o600, "");
+            place
+        }
+
+        fn file(&self, name: &str, mode: u32, text: &str) -> String {
+            let path = self.0.join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path.to_str().unwrap().to_owned()
+        }
+
+        fn check(&self, pairs: &[&str]) -> Vec<String> {
+            let at = |setting: &str, name: &str| format!("{setting}={}", self.0.join(name).display());
+            let mut all = vec![
+                at("passwd_path", "passwd"),
+                at("group_path", "group"),
+                at("shadow_path", "shadow"),
+                at("ssl_cert_file", "cert"),
+                at("ssl_key_file", "key"),
+                at("base_dir", "run"),
+            ];
+            all.extend(pairs.iter().map(|&pair| pair.replace("DIR", self.0.to_str().unwrap())));
+            let config = Config::from_pairs(&PROGRAM, all.iter().map(String::as_str)).unwrap();
+            let line = CommandLine { config_file: Some("/dev/null".into()), ..CommandLine::default() };
+            let mut found = findings(&config, &line);
+            // /dev/null is writable by everybody; the file itself has its own test.
+            found.retain(|finding| !finding.what.starts_with("/dev/null"));
+            found.iter().map(|finding| finding.to_string().replace(self.0.to_str().unwrap(), "DIR")).collect()
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_sound_configuration_has_no_findings() {
+        assert_eq!(Place::new("sound").check(&[]), [""; 0]);
+    }
+
+    #[test]
+    fn each_fault_is_found() {
+        let place = Place::new("faults");
+        place.file("open", 0o644, "");
+        place.file("wild", 0o646, "");
+        fs::create_dir(place.0.join("loose")).unwrap();
+        fs::set_permissions(place.0.join("loose"), fs::Permissions::from_mode(0o777)).unwrap();
+        let rows: [(&[&str], &str); 22] = [
+            (&["last_valid_uid=5"], "error: last_valid_uid is lower"),
+            (&["passdb="], "error: passdb is empty"),
+            (&["auth_mechanisms="], "error: auth_mechanisms is empty"),
+            (&["auth_master_user_separator=*"], "warning: auth_master_user_separator is set"),
+            (&["master_passdb=passwd-file:DIR/key"], "warning: master_passdb without"),
+            (
+                &["auth_master_user_separator=@", "master_passdb=passwd-file:DIR/key"],
+                "error: user names may contain",
+            ),
+            (&["ssl=no"], "warning: ssl = no and disable_plaintext_auth"),
+            (&["haproxy_trusted_networks=::1 0.0.0.0/0"], "error: haproxy_trusted_networks trusts everybody"),
+            (&["ssl_username_from_cert=yes"], "error: client certificates name the user"),
+            (&["login_timeout=0"], "error: login_timeout is 0"),
+            (&["passwd_path=DIR/none"], "error: DIR/none: No such file"),
+            (&["shadow_path=DIR/open"], "error: DIR/open can be read by everybody: chmod o-r DIR/open"),
+            (
+                &["passdb=passwd-file:DIR/wild"],
+                "error: DIR/wild can be changed by everybody: chmod o-w DIR/wild",
+            ),
+            (&["passdb=checkpassword:DIR/open"], "error: DIR/open is no program"),
+            (&["ssl=required", "ssl_cert_file=DIR/none"], "error: DIR/none: No such file"),
+            (&["ssl_cert_file=DIR/none", "ssl_key_file=DIR/none"], "warning: no certificate at"),
+            (&["ssl_key_file=DIR/open"], "error: DIR/open can be read by everybody"),
+            (&["ssl_verify_client_cert=yes", "ssl_ca_file=DIR"], "error: DIR is a directory"),
+            (&["login_user=none"], "error: login_user none does not exist"),
+            (&["login_user=root"], "error: login_user root is root"),
+            (&["base_dir=DIR/loose"], "error: DIR/loose can be changed by others"),
+            (&["base_dir=DIR/none/run"], "error: DIR/none/run cannot be created"),
+        ];
+        for (pairs, want) in rows {
+            let found = place.check(pairs);
+            assert!(found.iter().any(|finding| finding.starts_with(want)), "{pairs:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn only_errors_make_the_configuration_unusable() {
+        let ends = |findings: &[Finding]| {
+            let mut out = Vec::new();
+            (report(findings, &mut out).unwrap(), String::from_utf8(out).unwrap())
+        };
+        assert_eq!(ends(&[]), (Exit::Success, "the configuration is in order\n".to_owned()));
+        let warning = Finding::warning("a", "b");
+        assert_eq!(ends(std::slice::from_ref(&warning)), (Exit::Success, "warning: a: b\n".to_owned()));
+        assert_eq!(ends(&[warning, Finding::error("c", "d")]).0, Exit::Usage);
+    }
+
+    #[test]
+    fn the_file_itself_is_looked_at() {
+        let place = Place::new("file");
+        let path = place.file("conf", 0o666, "");
+        let line = CommandLine { config_file: Some(path.into()), ..CommandLine::default() };
+        let found = findings(&Config::DEFAULT, &line);
+        assert!(found[0].what.ends_with("conf can be changed by everybody"), "{found:?}");
+    }
+}

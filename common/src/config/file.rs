@@ -1,0 +1,263 @@
+//! The file's grammar: `name = value`, one per line; and the nearest known name for an unknown one.
+//!
+//! ```text
+//! file    = *( line LF )
+//! line    = blanks / blanks "#" *char / name blanks "=" blanks *char blanks
+//! ```
+//! A value goes to the end of its line: no quotes, no comment behind it, no continuation.
+
+use super::{Config, ConfigError, Setting};
+use crate::cli::Program;
+use crate::log::escape;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Largest file that is read.
+const FILE_LIMIT: u64 = 64 * 1024;
+
+/// Longest unknown name for which a known one is looked for.
+const NAME_LIMIT: usize = 40;
+
+/// Names that other servers have for the same thing.
+const SYNONYMS: &str = "\
+ssl_cert ssl_cert_file
+ssl_key ssl_key_file
+ssl_ca ssl_ca_file
+ssl_server_cert_file ssl_cert_file
+ssl_server_key_file ssl_key_file
+smtpd_tls_cert_file ssl_cert_file
+smtpd_tls_key_file ssl_key_file
+auth_ssl_username_from_cert ssl_username_from_cert
+auth_allow_cleartext disable_plaintext_auth
+default_login_user login_user
+mail_path mail_location
+mail_home mail_location
+TLS_CERTFILE ssl_cert_file
+MAILDIRPATH mail_location
+";
+
+pub(super) fn read(
+    config: &mut Config,
+    program: &Program,
+    path: &Path,
+    may_be_missing: bool,
+) -> Result<(), ConfigError> {
+    let failed = |problem: &dyn std::fmt::Display| ConfigError(format!("{}: {problem}", path.display()));
+    let octets = match octets_of(path) {
+        Ok(octets) => octets,
+        Err(error) if may_be_missing && error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(&error)),
+    };
+    if octets.len() as u64 > FILE_LIMIT {
+        return Err(failed(&"too large for a configuration file"));
+    }
+    for (line, number) in octets.split(|&b| b == b'\n').zip(1..) {
+        apply_line(config, program, line)
+            .map_err(|problem| ConfigError(format!("{}:{number}: {problem}", path.display())))?;
+    }
+    Ok(())
+}
+
+fn octets_of(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len().min(FILE_LIMIT);
+    let mut octets = Vec::with_capacity(size as usize + 1);
+    file.take(FILE_LIMIT + 1).read_to_end(&mut octets)?;
+    Ok(octets)
+}
+
+fn apply_line(config: &mut Config, program: &Program, line: &[u8]) -> Result<(), String> {
+    let Ok(line) = std::str::from_utf8(line) else { return Err("the line is not UTF-8".to_owned()) };
+    let text = line.trim_ascii();
+    if text.is_empty() || text.starts_with('#') {
+        return Ok(());
+    }
+    if line.starts_with([' ', '\t']) {
+        return Err(
+            "a setting begins at the start of its line and ends there: join continued lines".to_owned()
+        );
+    }
+    if text.ends_with('{') || text == "}" {
+        return Err("there are no { } sections here: write one NAME = VALUE per line".to_owned());
+    }
+    apply_pair(config, program, text)
+}
+
+/// `name = value`, blanks around the `=` or not.
+pub(super) fn apply_pair(config: &mut Config, program: &Program, pair: &str) -> Result<(), String> {
+    if pair.contains(|c: char| c.is_control() && c != '\t') {
+        return Err(format!("control character in \"{}\"", escape(pair.as_bytes())));
+    }
+    let Some((name, value)) = pair.split_once('=') else {
+        return Err(format!("want NAME = VALUE, found \"{}\"", escape(pair.as_bytes())));
+    };
+    let (name, value) = (name.trim_ascii(), value.trim_ascii());
+    match config.set(name, value) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(refused)) => Err(format!(
+            "{name}: \"{}\" is not accepted, want {}",
+            escape(value.as_bytes()),
+            refused.accepted
+        )),
+        None => Err(unknown(program, name)),
+    }
+}
+
+fn unknown(program: &Program, name: &str) -> String {
+    let shown = escape(name.as_bytes());
+    match nearest(name) {
+        Some(known) => format!("unknown setting \"{shown}\", did you mean \"{known}\"?"),
+        None => format!("unknown setting \"{shown}\"; {} --help lists all", program.name),
+    }
+}
+
+/// The known name that was probably meant: another server's word for it, the start of only one name, or the one
+/// with the fewest typing errors between the two.
+fn nearest(name: &str) -> Option<&'static str> {
+    let mut synonyms = SYNONYMS.lines().filter_map(|line| line.split_once(' '));
+    if let Some((_, known)) = synonyms.find(|(foreign, _)| *foreign == name) {
+        return Some(known);
+    }
+    if name.is_empty() || name.len() > NAME_LIMIT {
+        return None;
+    }
+    let (errors, known) = Setting::all()
+        .map(|row| (typing_errors(name.as_bytes(), row.name.as_bytes()), row.name))
+        .min_by_key(|(errors, _)| *errors)?;
+    if errors <= 1 + name.len() / 4 {
+        return Some(known);
+    }
+    let mut continued = Setting::all().map(|row| row.name).filter(|known| known.starts_with(name));
+    continued.next().filter(|_| continued.next().is_none())
+}
+
+/// Characters to insert, delete, replace or swap with their neighbour; capitals and `-` count as `a` and `_` do.
+fn typing_errors(one: &[u8], other: &[u8]) -> usize {
+    let fold = |b: u8| if b == b'-' { b'_' } else { b.to_ascii_lowercase() };
+    // Three rows of the usual matrix: before last, last, current.
+    let mut rows = [[0usize; NAME_LIMIT + 1]; 3];
+    if other.len() > NAME_LIMIT {
+        return usize::MAX;
+    }
+    for (at, cell) in rows[1].iter_mut().enumerate() {
+        *cell = at;
+    }
+    for (i, &a) in one.iter().enumerate() {
+        let [before, last, current] = &mut rows;
+        current[0] = i + 1;
+        for (j, &b) in other.iter().enumerate() {
+            let differs = usize::from(fold(a) != fold(b));
+            let mut least = (last[j] + differs).min(last[j + 1] + 1).min(current[j] + 1);
+            if i > 0 && j > 0 && fold(a) == fold(other[j - 1]) && fold(one[i - 1]) == fold(b) {
+                least = least.min(before[j - 1] + 1);
+            }
+            current[j + 1] = least;
+        }
+        rows.rotate_left(1);
+    }
+    rows[1][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::PROGRAM;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read_text(text: &str) -> Result<Config, String> {
+        let mut config = Config::DEFAULT;
+        for line in text.split('\n') {
+            apply_line(&mut config, &PROGRAM, line.as_bytes())?;
+        }
+        Ok(config)
+    }
+
+    #[test]
+    fn comments_blanks_and_settings() {
+        let config = read_text(
+            "# comment\n\n   \t\n  # indented\nssl=no\r\nlogin_greeting\t= a # b = c  \nssl = yes\n",
+        )
+        .unwrap();
+        assert_eq!(config.login_greeting, "a # b = c");
+        assert_eq!(config.ssl, super::super::keyword::Ssl::Yes);
+        assert_eq!(read_text("ssl_ca_file ="), Ok(Config::DEFAULT));
+    }
+
+    #[test]
+    fn every_wrong_line_says_what_is_wrong() {
+        let rows = [
+            (" ssl = no", "a setting begins at the start of its line"),
+            ("passdb {", "no { } sections"),
+            ("}", "no { } sections"),
+            ("ssl", "want NAME = VALUE, found \"ssl\""),
+            ("= yes", "unknown setting \"\"; pop3d --help"),
+            ("ssl = \u{1}", "control character in \"ssl = \\x01\""),
+            ("login_timeout = soon", "want a time"),
+            ("ssl_cert = </etc/cert.pem", "did you mean \"ssl_cert_file\"?"),
+            ("ssl_cert_file = </etc/cert.pem", "want a path that begins with /"),
+            ("frist_valid_uid = 1", "did you mean \"first_valid_uid\"?"),
+            ("login-greeting = x", "did you mean \"login_greeting\"?"),
+            ("SSL = yes", "did you mean \"ssl\"?"),
+            ("pop3_uidl = x", "did you mean \"pop3_uidl_format\"?"),
+            ("xyzzy = x", "--help lists all"),
+            ("mail_location = mbox:~/mail", "want maildir:PATH"),
+        ];
+        for (line, want) in rows {
+            let error = read_text(line).unwrap_err();
+            assert!(error.contains(want), "{line}: {error}");
+        }
+        let mut config = Config::DEFAULT;
+        assert!(apply_line(&mut config, &PROGRAM, b"ssl = \xff").is_err());
+    }
+
+    #[test]
+    fn errors_name_file_and_line() {
+        let path = std::env::temp_dir().join(format!("tinmail-file-{}", std::process::id()));
+        std::fs::write(&path, "# one\nssl = no\nfood = 1\n").unwrap();
+        let mut config = Config::DEFAULT;
+        let error = read(&mut config, &PROGRAM, &path, true).unwrap_err().to_string();
+        assert_eq!(error, format!("{}:3: unknown setting \"food\"; pop3d --help lists all", path.display()));
+        std::fs::write(&path, vec![b'#'; FILE_LIMIT as usize + 1]).unwrap();
+        let error = read(&mut config, &PROGRAM, &path, true).unwrap_err().to_string();
+        assert!(error.ends_with("too large for a configuration file"), "{error}");
+        std::fs::remove_file(path).unwrap();
+        assert!(read(&mut config, &PROGRAM, Path::new("/"), true).is_err());
+    }
+
+    #[test]
+    fn typing_errors_are_counted() {
+        for (one, other, want) in
+            [("", "ab", 2), ("ab", "ab", 0), ("ab", "ba", 1), ("abc", "ac", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(typing_errors(one.as_bytes(), other.as_bytes()), want, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn every_known_name_fits_the_search_and_every_synonym_points_to_one() {
+        assert!(Setting::all().all(|row| row.name.len() <= NAME_LIMIT));
+        for (foreign, known) in SYNONYMS.lines().filter_map(|line| line.split_once(' ')) {
+            assert!(Setting::all().any(|row| row.name == known), "{foreign}");
+            assert!(Setting::all().all(|row| row.name != foreign), "{foreign}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = apply_line(&mut Config::DEFAULT.clone(), &PROGRAM, &line);
+        }
+
+        #[test]
+        fn an_accepted_value_reads_back(row in 0usize..60, value in "[ -~é]{0,20}") {
+            let Some(row) = Setting::all().nth(row) else { return Ok(()) };
+            let mut config = Config::DEFAULT;
+            if apply_pair(&mut config, &PROGRAM, &format!("{} = {value}", row.name)).is_ok() {
+                let pairs: Vec<String> = config.changed_pairs().collect();
+                let again = Config::from_pairs(&PROGRAM, pairs.iter().map(String::as_str));
+                prop_assert_eq!(again, Ok(config));
+            }
+        }
+    }
+}

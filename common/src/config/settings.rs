@@ -1,0 +1,127 @@
+//! The table of settings: one row each, from which everything else is derived.
+//!
+//! The names, helps and users stand in one constant text and the values in plain code, so that the table costs no
+//! memory of a process's own (no pointers that a loader has to relocate, nothing on the heap).
+
+use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
+use super::keyword::{Facility, Mechanism, Set, Ssl, TlsVersion, Workaround};
+use super::value::{
+    Expire, List, MailLocation, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes, seconds,
+    text,
+};
+use crate::peer::Network;
+use std::time::Duration;
+
+macro_rules! settings {
+    ($($used_by:ident $name:ident: $kind:ty = $default:expr, $help:literal;)*) => {
+        /// Every setting with its value in force.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config {
+            $(#[doc = $help] pub $name: $kind,)*
+        }
+
+        /// One line per setting: name, who uses it, help.
+        pub(super) const ROWS: &str =
+            concat!($(stringify!($name), "\t", stringify!($used_by), "\t", $help, "\n"),*);
+
+        impl Config {
+            /// What holds without a file.
+            pub const DEFAULT: Config = Config { $($name: $default,)* };
+
+            /// `None`: there is no such setting.
+            pub(super) fn set(&mut self, name: &str, value: &str) -> Option<Result<(), Refused>> {
+                match name {
+                    $(stringify!($name) => Some(<$kind>::parse(value).map(|value| self.$name = value)),)*
+                    _ => None,
+                }
+            }
+
+            /// The value as the file would have it.
+            pub fn print(&self, name: &str) -> Option<String> {
+                match name {
+                    $(stringify!($name) => Some(self.$name.print()),)*
+                    _ => None,
+                }
+            }
+
+            pub(super) fn differs(&self, name: &str) -> bool {
+                match name {
+                    $(stringify!($name) => {
+                        let default: $kind = $default;
+                        self.$name != default
+                    })*
+                    _ => false,
+                }
+            }
+
+            pub(super) fn accepted(name: &str) -> Option<&'static str> {
+                match name {
+                    $(stringify!($name) => Some(<$kind>::ACCEPTED),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    all mail_location: MailLocation = MailLocation::DEFAULT, "where a user's mail is; ~, %u, %n, %d and %h are replaced";
+    all first_valid_uid: u32 = 500, "users with a lower uid cannot log in; root never can";
+    all last_valid_uid: u32 = 0, "users with a higher uid cannot log in; 0: no upper bound";
+    all mail_uid: Text = text(""), "uid or name for virtual users whose passdb names none";
+    all mail_gid: Text = text(""), "gid or name for virtual users whose passdb names none";
+    all fsync_disable: bool = false, "trust the machine not to lose power: nothing is flushed to disk";
+
+    all auth_mechanisms: Set<Mechanism> = Set::<Mechanism>::of(&[Mechanism::Plain, Mechanism::Login]), "SASL mechanisms on offer";
+    all passdb: List<Passdb> = List::Borrowed(&[Passdb::Shadow]), "where passwords are looked up, in this order";
+    all master_passdb: List<Passdb> = List::Borrowed(&[]), "passwords of those who may log in as somebody else";
+    all auth_username_format: UsernameFormat = UsernameFormat::new("%Lu"), "what is made of the name that the client sends";
+    all auth_username_chars: Text = text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@"),
+        "characters that a user name may have; empty: all";
+    all auth_master_user_separator: Separator = Separator(None), "character in user*master logins; empty: there are none";
+    all disable_plaintext_auth: bool = true, "passwords only under TLS, from this host or a trusted network";
+    all auth_failure_delay: Duration = seconds(2), "wait before a refused login is answered";
+    all auth_hash_memory_limit: Size = Size::mebi(64), "refuse password hashes that need more memory";
+    all auth_max_attempts: u32 = 3, "refused logins after which the connection ends";
+    all passwd_path: Path = Path::new("/etc/passwd"), "system users";
+    all shadow_path: Path = Path::new("/etc/shadow"), "their passwords";
+    all group_path: Path = Path::new("/etc/group"), "their groups";
+
+    all ssl: Ssl = Ssl::Yes, "TLS: yes offers it when there is a certificate, required insists";
+    all ssl_cert_file: Path = Path::new("/etc/tinmail/cert.pem"), "certificate and its chain, PEM";
+    all ssl_key_file: Path = Path::new("/etc/tinmail/key.pem"), "private key, PEM";
+    all ssl_ca_file: Path = Path::new(""), "authorities that may sign client certificates, PEM";
+    all ssl_verify_client_cert: bool = false, "ask for client certificates and verify them";
+    all ssl_username_from_cert: bool = false, "the user is the one that the client certificate names";
+    all ssl_min_protocol: TlsVersion = TlsVersion::Tls12, "oldest TLS version accepted";
+
+    all login_user: Text = text("nobody"), "who reads from the network before login; a user with no rights";
+    all base_dir: Path = Path::new("/run/tinmail"), "directory with the empty one that this user is locked into";
+    all login_greeting: Text = text("tinmail ready."), "text of the first line";
+    all login_timeout: Duration = seconds(60), "time to log in";
+    all login_memory_limit: Size = Size::mebi(64), "address space of the process that serves until login";
+    all login_trusted_networks: List<Network> = List::Borrowed(&[]), "clients from here count as secured";
+    all haproxy_trusted_networks: List<Network> = List::Borrowed(&[]), "peers that begin with a PROXY header";
+    all haproxy_timeout: Duration = seconds(3), "time for that header";
+    all reply_timeout: Duration = minutes(5), "time for the client to take one reply";
+    all session_timeout: Duration = hours(24), "longest session; 0: no end";
+    all session_memory_limit: Size = Size::mebi(256), "address space of the process after login; 0: no limit";
+    all max_bad_commands: u32 = 20, "bad commands after which the connection ends";
+    all myhostname: Text = text(""), "this host's name; empty: as the kernel knows it";
+    all syslog_facility: Facility = Facility::Mail, "syslog facility";
+    all log_path: Path = Path::new(""), "log file, /dev/stderr, or empty for syslog";
+    all verbose_proctitle: bool = false, "show user, address and state in ps";
+
+    pop3d pop3_idle_timeout: Duration = minutes(10), "time between two commands";
+    pop3d pop3_uidl_format: UidlFormat = UidlFormat::new("%08Xu%08Xv"), "unique-ids: %u UID, %v UIDVALIDITY, %f file name, %m MD5";
+    pop3d pop3_reuse_xuidl: bool = false, "take unique-ids from X-UIDL headers where there are any";
+    pop3d pop3_no_flag_updates: bool = false, "do not mark retrieved messages as seen";
+    pop3d pop3_lock_session: bool = false, "keep the mailbox locked for the whole session";
+    pop3d pop3_logout_format: LogoutFormat = LogoutFormat::new("top=%t/%p, retr=%r/%b, del=%d/%m, size=%s"),
+        "figures in the log line of a session's end";
+    pop3d pop3_client_workarounds: Set<Workaround> = Set::<Workaround>::of(&[]), "mend replies for old clients";
+    pop3d pop3_enable_last: bool = false, "offer the LAST command of RFC 1460";
+    pop3d pop3_login_delay: Duration = seconds(0), "time between two logins that CAPA announces; 0: none";
+    pop3d pop3_expire: Expire = Expire::Never, "days that CAPA promises to keep messages";
+    pop3d pop3_fast_size_lookups: bool = false, "take file sizes for message sizes where others are not known";
+}

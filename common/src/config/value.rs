@@ -1,0 +1,501 @@
+//! Kinds of values: what is accepted behind the `=`, and how it is printed again.
+//!
+//! The text is the administrator's; whatever is not exactly one of the accepted forms is refused.
+
+use crate::peer::Network;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// The value is not one of those that the setting accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// What is accepted, for the error line.
+    pub accepted: &'static str,
+}
+
+/// A kind of value. Printing and parsing again gives an equal value.
+pub trait Value: Sized {
+    /// What is accepted, for error lines and the manual page.
+    const ACCEPTED: &'static str;
+
+    /// `None` if the text is not accepted; it has no blanks at either end and no control characters.
+    fn read(text: &str) -> Option<Self>;
+
+    /// The text in its usual form.
+    fn print(&self) -> String;
+
+    /// [`Value::read`] with the reason for a refusal.
+    fn parse(text: &str) -> Result<Self, Refused> {
+        Self::read(text).ok_or(Refused { accepted: Self::ACCEPTED })
+    }
+}
+
+/// Text; a default costs no memory.
+pub type Text = Cow<'static, str>;
+
+/// A list; a default costs no memory.
+pub type List<T> = Cow<'static, [T]>;
+
+pub(super) const fn text(default: &'static str) -> Text {
+    Cow::Borrowed(default)
+}
+
+pub(super) const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(super) const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+pub(super) const fn hours(n: u64) -> Duration {
+    Duration::from_secs(3600 * n)
+}
+
+impl Value for Text {
+    const ACCEPTED: &'static str = "any text";
+
+    fn read(text: &str) -> Option<Text> {
+        Some(Cow::Owned(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.clone().into_owned()
+    }
+}
+
+impl Value for bool {
+    const ACCEPTED: &'static str = "one of: yes, no";
+
+    fn read(text: &str) -> Option<bool> {
+        match text.to_ascii_lowercase().as_str() {
+            "yes" => Some(true),
+            "no" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn print(&self) -> String {
+        if *self { "yes" } else { "no" }.to_owned()
+    }
+}
+
+impl Value for u32 {
+    const ACCEPTED: &'static str = "a number from 0 to 4294967295";
+
+    fn read(text: &str) -> Option<u32> {
+        if digits_then_unit(text)?.1.is_empty() { text.parse().ok() } else { None }
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// At least one digit, then anything; blanks between the two are taken off.
+fn digits_then_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, text[end..].trim_start_matches([' ', '\t'])))
+}
+
+/// Longest time that can be configured: a year of 366 days.
+const LONGEST_TIME: u64 = 366 * 86_400;
+
+const TIME_UNITS: [(&str, u64); 5] =
+    [("week", 7 * 86_400), ("day", 86_400), ("hour", 3600), ("min", 60), ("sec", 1)];
+
+impl Value for Duration {
+    const ACCEPTED: &'static str =
+        "a time of at most a year, such as 60, 60s, 5m, 2h, 1d, 10 secs, 30 mins (or msecs)";
+
+    fn read(text: &str) -> Option<Duration> {
+        let (number, unit) = digits_then_unit(text)?;
+        let unit = unit.to_ascii_lowercase();
+        if ["ms", "msec", "msecs", "millisecond", "milliseconds"].contains(&&*unit) {
+            return Some(Duration::from_millis(number)).filter(|time| time.as_secs() <= LONGEST_TIME);
+        }
+        let factor = match unit.as_str() {
+            "" | "s" | "sec" | "secs" | "second" | "seconds" => 1,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60,
+            "h" | "hour" | "hours" => 3600,
+            "d" | "day" | "days" => 86_400,
+            "w" | "week" | "weeks" => 7 * 86_400,
+            _ => return None,
+        };
+        number.checked_mul(factor).filter(|&time| time <= LONGEST_TIME).map(Duration::from_secs)
+    }
+
+    fn print(&self) -> String {
+        if self.subsec_millis() != 0 {
+            return format!("{} msecs", self.as_millis());
+        }
+        let seconds = self.as_secs();
+        let fits = |&&(_, size): &&(&str, u64)| seconds % size == 0 && seconds >= size;
+        match TIME_UNITS.iter().find(fits) {
+            Some((unit, size)) => {
+                format!("{} {unit}{}", seconds / size, if seconds == *size { "" } else { "s" })
+            }
+            None => seconds.to_string(),
+        }
+    }
+}
+
+/// A number of octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl Size {
+    pub(super) const fn mebi(n: u64) -> Size {
+        Size(n << 20)
+    }
+}
+
+const SIZE_UNITS: &str = "KMGT";
+
+impl Value for Size {
+    const ACCEPTED: &'static str = "a size such as 4096, 512k, 30M, 64 MiB, 1G";
+
+    fn read(text: &str) -> Option<Size> {
+        let (number, unit) = digits_then_unit(text)?;
+        let unit = unit.to_ascii_uppercase();
+        let shift = match unit.strip_suffix("IB").or(unit.strip_suffix('B')).unwrap_or(&unit) {
+            "" if unit != "IB" => 0,
+            letter if letter.len() == 1 => 10 * (SIZE_UNITS.find(letter)? + 1),
+            _ => return None,
+        };
+        number.checked_mul(1 << shift).map(Size)
+    }
+
+    fn print(&self) -> String {
+        let mut number = self.0;
+        let mut unit = None;
+        for letter in SIZE_UNITS.chars() {
+            if number == 0 || number % 1024 != 0 {
+                break;
+            }
+            number /= 1024;
+            unit = Some(letter);
+        }
+        unit.map_or(number.to_string(), |unit| format!("{number}{unit}"))
+    }
+}
+
+/// An absolute path, or empty where the setting allows that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path(Text);
+
+impl Path {
+    pub(super) const fn new(default: &'static str) -> Path {
+        Path(text(default))
+    }
+
+    /// `None`: the setting is empty.
+    pub fn get(&self) -> Option<&std::path::Path> {
+        if self.0.is_empty() { None } else { Some(std::path::Path::new(&*self.0)) }
+    }
+
+    /// The path's text; empty if the setting is.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for Path {
+    const ACCEPTED: &'static str = "a path that begins with /";
+
+    fn read(text: &str) -> Option<Path> {
+        let fits = text.is_empty() || text.starts_with('/');
+        fits.then(|| Path(Cow::Owned(text.to_owned())))
+    }
+
+    fn print(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+/// `maildir:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailLocation(Text);
+
+impl MailLocation {
+    pub(super) const DEFAULT: MailLocation = MailLocation(text("maildir:~/Maildir"));
+
+    /// The path, in which `~`, `%u`, `%n`, `%d` and `%h` still stand.
+    pub fn path(&self) -> &str {
+        self.0.strip_prefix("maildir:").unwrap_or(&self.0)
+    }
+}
+
+impl Value for MailLocation {
+    const ACCEPTED: &'static str =
+        "maildir:PATH, where PATH begins with / or ~/ or %h/ and may have %u %n %d %h";
+
+    fn read(text: &str) -> Option<MailLocation> {
+        let path = text.strip_prefix("maildir:")?;
+        let rooted = path == "~" || ["/", "~/", "%h/"].iter().any(|start| path.starts_with(start));
+        // A colon begins an option of other mail stores; it may not stand in a path unnoticed.
+        let fits = rooted && !path.contains(':') && super::format::only_has(path, "undh");
+        fits.then(|| MailLocation(Cow::Owned(text.to_owned())))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone().into_owned()
+    }
+}
+
+/// One place where passwords are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passdb {
+    /// System users with the passwords of shadow_path.
+    Shadow,
+    /// System users with passwords in passwd_path itself.
+    Passwd,
+    /// Dovecot's passwd-file.
+    PasswdFile(Text),
+    /// A program with the checkpassword interface.
+    CheckPassword(Text),
+}
+
+impl Value for Passdb {
+    const ACCEPTED: &'static str = "a list of: shadow, passwd, passwd-file:/FILE, checkpassword:/PROGRAM";
+
+    fn read(text: &str) -> Option<Passdb> {
+        let (kind, path) = text.split_once(':').unwrap_or((text, ""));
+        match (kind, path.starts_with('/')) {
+            ("passwd-file", true) => Some(Passdb::PasswdFile(Cow::Owned(path.to_owned()))),
+            ("checkpassword", true) => Some(Passdb::CheckPassword(Cow::Owned(path.to_owned()))),
+            ("shadow", false) if text == kind => Some(Passdb::Shadow),
+            ("passwd", false) if text == kind => Some(Passdb::Passwd),
+            _ => None,
+        }
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Passdb::Shadow => "shadow".to_owned(),
+            Passdb::Passwd => "passwd".to_owned(),
+            Passdb::PasswdFile(path) => format!("passwd-file:{path}"),
+            Passdb::CheckPassword(path) => format!("checkpassword:{path}"),
+        }
+    }
+}
+
+impl Value for Network {
+    const ACCEPTED: &'static str = "a list of addresses and networks, such as 192.0.2.1 or 2001:db8::/32 (no bits set behind the prefix)";
+
+    fn read(text: &str) -> Option<Network> {
+        text.parse().ok()
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Words of a list: blanks and commas stand between them.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\t', ',']).filter(|word| !word.is_empty())
+}
+
+impl<T: Value + Clone + 'static> Value for List<T> {
+    const ACCEPTED: &'static str = T::ACCEPTED;
+
+    fn read(text: &str) -> Option<List<T>> {
+        words(text).map(T::read).collect::<Option<Vec<T>>>().map(Cow::Owned)
+    }
+
+    fn print(&self) -> String {
+        self.iter().map(T::print).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The character between user and master user, if such logins exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Separator(pub Option<char>);
+
+impl Value for Separator {
+    const ACCEPTED: &'static str = "one ASCII character, or nothing";
+
+    fn read(text: &str) -> Option<Separator> {
+        let mut chars = text.chars();
+        let first = chars.next();
+        let fits = chars.next().is_none() && first.is_none_or(|c| c.is_ascii_graphic());
+        fits.then_some(Separator(first))
+    }
+
+    fn print(&self) -> String {
+        self.0.map(String::from).unwrap_or_default()
+    }
+}
+
+/// How long CAPA's EXPIRE promises to keep a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expire {
+    /// The server deletes nothing.
+    Never,
+    /// So many days.
+    Days(u32),
+}
+
+impl Value for Expire {
+    const ACCEPTED: &'static str = "NEVER, or a number of days";
+
+    fn read(text: &str) -> Option<Expire> {
+        if text.eq_ignore_ascii_case("never") {
+            Some(Expire::Never)
+        } else {
+            u32::read(text).map(Expire::Days)
+        }
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Expire::Never => "NEVER".to_owned(),
+            Expire::Days(days) => days.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn times() {
+        let rows = [
+            ("0", 0, "0"),
+            ("60", 60, "1 min"),
+            ("60s", 60, "1 min"),
+            ("90", 90, "90 secs"),
+            ("5m", 300, "5 mins"),
+            ("2h", 7200, "2 hours"),
+            ("1d", 86_400, "1 day"),
+            ("10 secs", 10, "10 secs"),
+            ("30 MINS", 1800, "30 mins"),
+            ("1 week", 604_800, "1 week"),
+            ("2000 msecs", 2, "2 secs"),
+        ];
+        for (text, seconds, printed) in rows {
+            let time = Duration::read(text).unwrap();
+            assert_eq!((time.as_secs(), time.print().as_str()), (seconds, printed), "{text}");
+        }
+        assert_eq!(Duration::read("1500ms").unwrap().print(), "1500 msecs");
+        for bad in [
+            "",
+            "-1",
+            "+1",
+            "1.5h",
+            "m",
+            "5 m m",
+            "1y",
+            "367d",
+            "18446744073709551615w",
+            "99999999999999999999",
+        ] {
+            assert_eq!(Duration::read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let rows = [
+            ("0", 0, "0"),
+            ("4096", 4096, "4K"),
+            ("1000", 1000, "1000"),
+            ("100 B", 100, "100"),
+            ("30M", 30 << 20, "30M"),
+            ("64 MiB", 64 << 20, "64M"),
+            ("64mb", 64 << 20, "64M"),
+            ("1g", 1 << 30, "1G"),
+            ("3T", 3 << 40, "3T"),
+        ];
+        for (text, octets, printed) in rows {
+            let size = Size::read(text).unwrap();
+            assert_eq!((size.0, size.print().as_str()), (octets, printed), "{text}");
+        }
+        for bad in ["", "M", "1X", "1MM", "1iB", "1 M B", "-1", "1.5G", "99999999T", "18446744073709551616"] {
+            assert_eq!(Size::read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn passdbs() {
+        let list =
+            List::<Passdb>::read("passwd-file:/etc/users,checkpassword:/bin/cp  shadow passwd").unwrap();
+        assert_eq!(list.print(), "passwd-file:/etc/users checkpassword:/bin/cp shadow passwd");
+        assert_eq!(list.len(), 4);
+        assert_eq!(List::<Passdb>::read("").unwrap().len(), 0);
+        for bad in ["pam", "shadow:", "shadow:/x", "passwd-file", "passwd-file:users", "checkpassword:"] {
+            assert_eq!(Passdb::read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn mail_locations() {
+        for good in ["maildir:~/Maildir", "maildir:/var/mail/%d/%n", "maildir:%h/Maildir", "maildir:~"] {
+            assert_eq!(MailLocation::read(good).unwrap().print(), good);
+        }
+        for bad in [
+            "",
+            "~/Maildir",
+            "mbox:~/mail",
+            "maildir:",
+            "maildir:Maildir",
+            "maildir:/a:LAYOUT=fs",
+            "maildir:/%x",
+        ] {
+            assert_eq!(MailLocation::read(bad), None, "{bad}");
+        }
+        assert_eq!(MailLocation::DEFAULT.path(), "~/Maildir");
+    }
+
+    #[test]
+    fn small_kinds() {
+        assert_eq!((bool::read("YES"), bool::read("no"), bool::read("1")), (Some(true), Some(false), None));
+        assert_eq!(
+            (u32::read("007"), u32::read("+7"), u32::read("7 "), u32::read("4294967296")),
+            (Some(7), None, None, None)
+        );
+        assert_eq!(
+            (Separator::read("*"), Separator::read("")),
+            (Some(Separator(Some('*'))), Some(Separator(None)))
+        );
+        assert_eq!((Separator::read("**"), Separator::read("é")), (None, None));
+        assert_eq!(
+            (Expire::read("never"), Expire::read("30")),
+            (Some(Expire::Never), Some(Expire::Days(30)))
+        );
+        assert!(Path::read("").unwrap().get().is_none() && Path::read("etc").is_none());
+    }
+
+    fn is_stable<T: Value + PartialEq + std::fmt::Debug>(text: &str) -> Result<(), TestCaseError> {
+        if let Some(value) = T::read(text) {
+            prop_assert_eq!(T::read(&value.print()), Some(value));
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn printed_values_read_back(text in "[0-9]{0,21} ?[a-zA-Z]{0,5}", junk in "\\PC{0,20}") {
+            for text in [&text, &junk] {
+                is_stable::<Duration>(text)?;
+                is_stable::<Size>(text)?;
+                is_stable::<u32>(text)?;
+                is_stable::<Passdb>(text)?;
+                is_stable::<MailLocation>(text)?;
+                is_stable::<Separator>(text)?;
+                is_stable::<Expire>(text)?;
+                is_stable::<List<Network>>(text)?;
+            }
+        }
+
+        #[test]
+        fn every_time_and_size_reads_back(millis in 0..LONGEST_TIME * 1000, octets: u64) {
+            let time = Duration::from_millis(millis);
+            prop_assert_eq!(Duration::read(&time.print()), Some(time));
+            prop_assert_eq!(Size::read(&Size(octets).print()), Some(Size(octets)));
+        }
+    }
+}
