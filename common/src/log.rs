@@ -11,7 +11,9 @@ mod login;
 pub use escape::{Escaped, FOREIGN_LIMIT, escape};
 pub use login::{Closing, LoginLine, Outcome, Security};
 
+use crate::config::Config;
 use crate::config::keyword::Facility;
+use crate::config::value::Text;
 use crate::sys::socket::{self, Endpoint, LastingFd};
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -52,6 +54,8 @@ pub enum Level {
 pub struct Log {
     sink: Sink,
     facility: Facility,
+    /// Stands before the tag in syslog; empty: nothing does.
+    name: Text,
     tag: Cow<'static, str>,
 }
 
@@ -84,40 +88,43 @@ pub fn guard_stderr() -> io::Result<bool> {
 }
 
 impl Log {
-    /// Opens the log that `path` names: a file, `/dev/stderr`, or, if empty, the journal where systemd connected it
-    /// to standard error, else syslog. Before any chroot. A log that cannot be opened falls back to standard error,
-    /// which is not the client after [`guard_stderr`].
-    pub fn open(path: &str, facility: Facility, tag: impl Into<Cow<'static, str>>) -> Log {
-        let journal = is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
-        let stderr = Sink::Stderr { journal };
-        let sink = match path {
-            "" if journal => stderr,
-            "" => connect_syslog().map_or(stderr, |fd| Sink::Syslog(LastingFd::new(fd))),
-            "/dev/stderr" => stderr,
-            path => match OpenOptions::new().append(true).create(true).mode(0o600).open(path) {
-                Ok(file) => Sink::File(LastingFd::new(file.into())),
-                Err(error) => {
-                    let log = Log { sink: stderr, facility, tag: tag.into() };
-                    log.error(format_args!("{path}: {error}"));
-                    return log;
+    /// Opens the log that `log_path` names: a file, `/dev/stderr`, or, if empty, the journal where systemd connected
+    /// it to standard error, else syslog. Before any chroot; with [`Config::DEFAULT`] where there is no
+    /// configuration yet. A log that cannot be opened falls back to standard error, which is not the client after
+    /// [`guard_stderr`].
+    pub fn open(config: &Config, tag: impl Into<Cow<'static, str>>) -> Log {
+        let mut log = Log::on(stderr_sink(), config, tag);
+        match config.log_path.as_str() {
+            "" if log.sink == (Sink::Stderr { journal: true }) => {}
+            "" => {
+                if let Ok(fd) = connect_syslog() {
+                    log.sink = Sink::Syslog(LastingFd::new(fd));
                 }
+            }
+            "/dev/stderr" => {}
+            path => match OpenOptions::new().append(true).create(true).mode(0o600).open(path) {
+                Ok(file) => log.sink = Sink::File(LastingFd::new(file.into())),
+                Err(error) => log.error(format_args!("{path}: {error}")),
             },
-        };
-        Log { sink, facility, tag: tag.into() }
+        }
+        log
     }
 
     /// The log that the program before this one opened and whose [`Log::number`] it told.
-    pub fn inherit(number: RawFd, facility: Facility, tag: impl Into<Cow<'static, str>>) -> io::Result<Log> {
-        let sink = if number == 2 {
-            Sink::Stderr { journal: is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) }
-        } else {
-            let fd = LastingFd::inherited(number)?;
-            match socket::local_end(&fd) {
-                Endpoint::NotSocket => Sink::File(fd),
-                _ => Sink::Syslog(fd),
-            }
+    pub fn inherit(number: RawFd, config: &Config, tag: impl Into<Cow<'static, str>>) -> io::Result<Log> {
+        if number == 2 {
+            return Ok(Log::on(stderr_sink(), config, tag));
+        }
+        let fd = LastingFd::inherited(number)?;
+        let sink = match socket::local_end(&fd) {
+            Endpoint::NotSocket => Sink::File(fd),
+            _ => Sink::Syslog(fd),
         };
-        Ok(Log { sink, facility, tag: tag.into() })
+        Ok(Log::on(sink, config, tag))
+    }
+
+    fn on(sink: Sink, config: &Config, tag: impl Into<Cow<'static, str>>) -> Log {
+        Log { sink, facility: config.syslog_facility, name: config.syslog_name.clone(), tag: tag.into() }
     }
 
     /// The descriptor's number, for [`Log::inherit`] in the next program.
@@ -158,7 +165,12 @@ impl Log {
 
     fn compose(&self, line: &mut Line, level: Level, message: fmt::Arguments<'_>) -> fmt::Result {
         match self.sink {
-            Sink::Syslog(_) => write!(line, "<{}>", facility_code(self.facility) * 8 + level as u8)?,
+            Sink::Syslog(_) => {
+                write!(line, "<{}>", facility_code(self.facility) * 8 + level as u8)?;
+                if !self.name.is_empty() {
+                    write!(line, "{}: ", self.name)?;
+                }
+            }
             Sink::Stderr { journal: true } => write!(line, "<{}>", level as u8)?,
             Sink::Stderr { journal: false } => {}
             Sink::File(_) => write!(line, "{} ", Stamp(SystemTime::now()))?,
@@ -216,6 +228,10 @@ fn is_journal(stream: Option<&str>) -> bool {
     let named = (device.parse().ok(), inode.parse().ok());
     socket::identity(&socket::standard_error())
         .is_ok_and(|(device, inode)| named == (Some(device), Some(inode)))
+}
+
+fn stderr_sink() -> Sink {
+    Sink::Stderr { journal: is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) }
 }
 
 fn connect_syslog() -> io::Result<OwnedFd> {

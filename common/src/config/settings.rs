@@ -44,14 +44,16 @@ macro_rules! settings {
                 }
             }
 
-            pub(super) fn differs(&self, name: &str) -> bool {
-                match name {
-                    $(stringify!($name) => {
-                        let default: $kind = $default;
-                        self.$name != default
-                    })*
-                    _ => false,
-                }
+            /// The settings that differ from their defaults, with their values as the file would have them.
+            pub fn changed(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
+                let mut changed = Vec::new();
+                $({
+                    let default: $kind = $default;
+                    if self.$name != default {
+                        changed.push((stringify!($name), self.$name.print()));
+                    }
+                })*
+                changed.into_iter()
             }
 
             pub(super) fn accepted(name: &str) -> Option<&'static str> {
@@ -109,6 +111,7 @@ settings! {
     all max_bad_commands: u32 = 20, "bad commands after which the connection ends";
     all myhostname: Text = text(""), "this host's name; empty: as the kernel knows it";
     all syslog_facility: Facility = Facility::Mail, "syslog facility";
+    all syslog_name: Text = text(""), "name in front of syslog lines (dovecot, for fail2ban on the journal); empty: none";
     all log_path: Path = Path::new(""), "log file, /dev/stderr, or empty for syslog";
     all verbose_proctitle: bool = false, "show user, address and state in ps";
 

@@ -7,7 +7,12 @@ use std::os::unix::net::UnixDatagram;
 fn syslog_pair() -> (Log, UnixDatagram) {
     let (ours, theirs) = UnixDatagram::pair().unwrap();
     let sink = Sink::Syslog(LastingFd::new(ours.into()));
-    (Log { sink, facility: Facility::Mail, tag: "pop3-login".into() }, theirs)
+    (Log::on(sink, &Config::DEFAULT, "pop3-login"), theirs)
+}
+
+fn config(pair: &str) -> Config {
+    let program = crate::cli::Program { name: "pop3d", version: "0", summary: "", flags: &[] };
+    Config::from_pairs(&program, [pair]).unwrap()
 }
 
 fn received(socket: &UnixDatagram) -> String {
@@ -23,6 +28,19 @@ fn syslog_lines_have_priority_and_tag() {
     assert_eq!(received(&syslog), "<22>pop3-login: hello??wörld?");
     log.tagged(session_tag("pop3", "j>oe", 7, "abc")).error(format_args!("x"));
     assert_eq!(received(&syslog), "<19>pop3(j\\x3Eoe)<7><abc>: x");
+}
+
+#[test]
+fn a_name_stands_before_the_tag_in_syslog_only() {
+    let (log, syslog) = syslog_pair();
+    let named = Log::inherit(log.number(), &config("syslog_name=dovecot"), "pop3-login").unwrap();
+    named.info(format_args!("x"));
+    assert_eq!(received(&syslog), "<22>dovecot: pop3-login: x");
+    let mut line = Line::new();
+    Log::on(Sink::Stderr { journal: true }, &config("syslog_name=dovecot"), "t")
+        .compose(&mut line, Level::Debug, format_args!("x"))
+        .unwrap();
+    assert_eq!(line.with_newline(), b"<7>t: x\n");
 }
 
 #[test]
@@ -57,9 +75,9 @@ fn a_closed_syslog_is_survived() {
 fn files_get_stamped_lines_and_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let path = std::env::temp_dir().join(format!("tinmail-log-{}", std::process::id()));
-    let log = Log::open(path.to_str().unwrap(), Facility::Mail, "pop3-login");
+    let log = Log::open(&config(&format!("log_path={}", path.display())), "pop3-login");
     log.info(format_args!("one"));
-    let copy = Log::inherit(dup(&log), Facility::Mail, "pop3").unwrap();
+    let copy = Log::inherit(dup(&log), &Config::DEFAULT, "pop3").unwrap();
     copy.warning(format_args!("two"));
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
@@ -80,11 +98,11 @@ fn dup(log: &Log) -> RawFd {
 #[test]
 fn inherited_sinks_are_recognised() {
     let (log, syslog) = syslog_pair();
-    let heir = Log::inherit(log.number(), Facility::Local0, "pop3").unwrap();
+    let heir = Log::inherit(log.number(), &config("syslog_facility=local0"), "pop3").unwrap();
     heir.info(format_args!("again"));
     assert_eq!(received(&syslog), "<134>pop3: again");
-    assert!(matches!(Log::inherit(2, Facility::Mail, "x").unwrap().sink, Sink::Stderr { .. }));
-    assert!(Log::inherit(987_654, Facility::Mail, "x").is_err());
+    assert!(matches!(Log::inherit(2, &Config::DEFAULT, "x").unwrap().sink, Sink::Stderr { .. }));
+    assert!(Log::inherit(987_654, &Config::DEFAULT, "x").is_err());
 }
 
 #[test]
