@@ -3,6 +3,7 @@
 //! Each wrapper turns -1 into an [`io::Error`] and takes and returns types that cannot be misused.
 #![allow(unsafe_code)]
 
+pub mod child;
 pub mod fd;
 pub mod fs;
 pub mod process;
