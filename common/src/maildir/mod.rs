@@ -1,1 +1,119 @@
 //! The mail store: Maildir, its UIDs in Dovecot's files, and reading messages from it.
+//!
+//! Everything here runs with the mail user's uid. File names and message texts come from strangers; the control files
+//! are the user's own and may be damaged. Nothing read from either ends in a panic or in unbounded work. Failures are
+//! [`StorageError`]s.
+//!
+//! ```text
+//! name       file names            scan     what is in new and cur
+//! uidlist    UIDs, in memory       uidlist_file, uidvalidity, dotlock   UIDs, on disk
+//! courier    first take-over       build    all of it together
+//! index      the result, compact   snapshot what a session sees
+//! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
+//! ```
+
+mod build;
+mod courier;
+pub mod dotlock;
+mod error;
+mod header_md5;
+mod index;
+mod location;
+mod lock;
+mod message;
+pub mod name;
+mod octets;
+mod scan;
+mod snapshot;
+#[cfg(test)]
+mod testing;
+mod tmp;
+pub mod uidlist;
+pub mod uidlist_file;
+mod uidvalidity;
+
+pub use build::Options;
+pub use courier::DefaultUniqueId;
+pub use error::{ErrorKind, StorageError};
+pub use header_md5::header_md5;
+pub use index::Source as MessageRef;
+pub use location::{Location, LocationError, User};
+pub use lock::{HEARTBEAT, Method as LockMethod, SessionLock};
+pub use message::{FileName, Removed};
+pub use octets::count as count_octets;
+pub use snapshot::{INDEX_NAME, Message, Snapshot};
+pub use tmp::clean as clean_tmp;
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// One mailbox's directories. Opening it reads nothing.
+#[derive(Debug, Clone)]
+pub struct Maildir {
+    path: PathBuf,
+    control: PathBuf,
+    index: PathBuf,
+}
+
+impl Maildir {
+    /// The Maildir at `path`; it, `cur`, `new` and `tmp` are created with mode 0700 where missing. That they cannot be
+    /// created is an error only if they are not there.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Maildir, StorageError> {
+        let path = path.into();
+        let maildir = Maildir { control: path.clone(), index: path.clone(), path };
+        maildir.create_directories()?;
+        Ok(maildir)
+    }
+
+    /// The INBOX of a location, with its control and index directories.
+    pub fn open_location(location: &Location) -> Result<Maildir, StorageError> {
+        let or_inbox = |path: &Option<PathBuf>| path.clone().unwrap_or_else(|| location.inbox.clone());
+        let maildir = Maildir {
+            path: location.inbox.clone(),
+            control: or_inbox(&location.control),
+            index: or_inbox(&location.index),
+        };
+        maildir.create_directories()?;
+        Ok(maildir)
+    }
+
+    /// The directory that holds `cur`, `new` and `tmp`.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory of `dovecot-uidlist`.
+    pub fn control(&self) -> &Path {
+        &self.control
+    }
+
+    /// The directory of the index.
+    pub fn index(&self) -> &Path {
+        &self.index
+    }
+
+    fn create_directories(&self) -> Result<(), StorageError> {
+        for name in ["cur", "new", "tmp"] {
+            create(&self.path.join(name))?;
+        }
+        create(&self.control)?;
+        // Without an index the mailbox is served from memory.
+        let _ = create(&self.index);
+        Ok(())
+    }
+}
+
+/// Creates a directory and those above it, if it is missing.
+fn create(path: &Path) -> Result<(), StorageError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    match DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StorageError::new("mkdir", path, error))
+        }
+        _ => Ok(()),
+    }
+}

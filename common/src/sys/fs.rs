@@ -1,8 +1,11 @@
 //! Locks, file system facts and the host's name.
 
 use super::cerr;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Takes an exclusive flock(2) without waiting. `Ok(false)`: somebody else has it.
 ///
@@ -78,5 +81,54 @@ pub fn release_free_memory() {
     // SAFETY: malloc_trim takes no pointer; it only returns unused pages of the heap.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// Sets the file's access and modification time to now, by the clock of the file system (on NFS: the server's).
+pub fn touch(file: &impl AsFd) -> io::Result<()> {
+    // SAFETY: a null pointer is futimens' way to say "now"; the descriptor is open.
+    cerr(unsafe { libc::futimens(file.as_fd().as_raw_fd(), std::ptr::null()) })?;
+    Ok(())
+}
+
+/// Renames `from` to `to` unless `to` exists, which gives [`io::ErrorKind::AlreadyExists`]. File systems without an
+/// atomic way to do that get a look first, then a plain rename.
+pub fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {
+    let c_from = CString::new(from.as_os_str().as_bytes())?;
+    let c_to = CString::new(to.as_os_str().as_bytes())?;
+    const RENAME_NOREPLACE: libc::c_uint = 1;
+    // SAFETY: both strings end in NUL and outlive the call; AT_FDCWD stands for no directory descriptor.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            c_from.as_ptr(),
+            libc::AT_FDCWD,
+            c_to.as_ptr(),
+            RENAME_NOREPLACE,
+        )
+    };
+    match cerr(result) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+            match std::fs::symlink_metadata(to) {
+                Ok(_) => Err(io::Error::from_raw_os_error(libc::EEXIST)),
+                Err(absent) if absent.kind() == io::ErrorKind::NotFound => std::fs::rename(from, to),
+                Err(error) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a process with this id runs on this host. Ids that cannot be one (0, negative as pid_t) do not run.
+pub fn process_exists(pid: u32) -> bool {
+    match libc::pid_t::try_from(pid) {
+        // SAFETY: signal 0 is never delivered; kill only looks whether it could be.
+        Ok(pid) if pid > 0 => match cerr(unsafe { libc::kill(pid, 0) }) {
+            Ok(_) => true,
+            Err(error) => error.raw_os_error() != Some(libc::ESRCH),
+        },
+        _ => false,
     }
 }

@@ -1,0 +1,517 @@
+//! Putting a mailbox together: directories, uidlist and known octets become one sorted list; new messages get UIDs.
+//!
+//! Nothing is locked as long as every file is already in the uidlist. Otherwise the uidlist's lock is taken, whatever
+//! changed meanwhile is read again, and new messages are numbered and recorded before anybody is shown a UID.
+//! When recording is not possible (full, read-only), messages without a UID stay hidden until it is: a UID that is
+//! different next time would make every client fetch everything again. If that would hide them all, one message is
+//! shown under a unique-id of its own, so that the user can make room.
+
+use super::courier::{self, DefaultUniqueId};
+use super::error::{ErrorKind, StorageError};
+use super::index::{self, Index, Source};
+use super::scan::Listing;
+use super::uidlist::{UID_LIMIT, UidList};
+use super::uidlist_file::{self, OnDisk, Stamp};
+use super::{Maildir, name, octets, uidvalidity};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const NONE: u32 = u32::MAX;
+/// How often the directories are read again when they change while they are read.
+const RESCANS: u32 = 3;
+/// Rewrite the uidlist when less than this part of its lines is still alive. Dovecot's value.
+const ALIVE_PERCENT: usize = 75;
+/// Time stamps this close together may belong to different changes.
+pub(super) const RACY_NANOSECONDS: i64 = 2_000_000_000;
+
+/// How to open a mailbox.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Wait for the disk after writing the uidlist.
+    pub fsync: bool,
+    /// Count the octets of messages whose size nobody knows. Without it they stay unknown.
+    pub count_octets: bool,
+    /// How long to wait for another program's lock on the uidlist.
+    pub lock_timeout: Duration,
+    /// From this many messages on the snapshot is a file.
+    pub index_from: u32,
+    /// For taking over Courier's unique-ids: what they would be without an override.
+    pub default_unique_id: Option<&'a DefaultUniqueId<'a>>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options {
+            fsync: true,
+            count_octets: true,
+            lock_timeout: Duration::from_secs(30),
+            index_from: 128,
+            default_unique_id: None,
+        }
+    }
+}
+
+/// A message that is shown.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    place: u32,
+    record: u32,
+}
+
+/// The mailbox as it was found, ready to be written as an index.
+pub(super) struct Built {
+    listing: Listing,
+    list: UidList,
+    uidlist_stamp: Stamp,
+    shown: Vec<Shown>,
+    octets: Vec<u64>,
+    vanished: Vec<u32>,
+    /// UID, unique-id of the one message shown when none has a recorded UID.
+    stopgap: Option<(u32, Vec<u8>)>,
+    /// Why messages without a UID are hidden, if they are.
+    pub incomplete: Option<StorageError>,
+}
+
+/// Reads the mailbox. `old` is an index of it that is out of date.
+pub(super) fn build(
+    maildir: &Maildir,
+    options: &Options<'_>,
+    old: Option<&Index>,
+) -> Result<Built, StorageError> {
+    let listing = Listing::read(maildir.path())?;
+    let on_disk = uidlist_file::read(maildir.control())?;
+    let mut work = Work { maildir, options, listing, on_disk, record_of: Vec::new(), alive: Vec::new() };
+    work.join();
+    for attempt in 0..RESCANS {
+        if !(work.has_dead_records() && work.may_have_missed_a_rename(attempt)?) {
+            break;
+        }
+        work.rescan()?;
+    }
+    let mut sizes = Sizes::known(&work, old);
+    if options.count_octets {
+        sizes.count(&mut work, old)?;
+    }
+    let mut incomplete = None;
+    if work.needs_recording(&sizes) {
+        match work.record(&mut sizes, old) {
+            Ok(()) => {}
+            Err(error) if error.is_unwritable() || error.kind == ErrorKind::InUse => {
+                incomplete = Some(error).filter(|_| work.has_new_files());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    work.finish(sizes, incomplete)
+}
+
+struct Work<'a> {
+    maildir: &'a Maildir,
+    options: &'a Options<'a>,
+    listing: Listing,
+    on_disk: OnDisk,
+    /// For each place of the listing its record, or NONE.
+    record_of: Vec<u32>,
+    /// For each record whether a file belongs to it.
+    alive: Vec<bool>,
+}
+
+impl Work<'_> {
+    /// Brings files and records together. Of two records with one base the later one counts.
+    fn join(&mut self) {
+        let by_base = self.listing.by_base();
+        self.record_of = vec![NONE; self.listing.len()];
+        let records = self.on_disk.list.as_ref().map_or(0, UidList::len);
+        self.alive = vec![false; records];
+        let Some(list) = &self.on_disk.list else { return };
+        for (i, record) in (0..records).zip(0u32..) {
+            let Some(&place) = by_base.get(list.base(i)) else { continue };
+            let Some(slot) = self.record_of.get_mut(place as usize) else { continue };
+            let earlier = std::mem::replace(slot, record);
+            if let Some(alive) = self.alive.get_mut(earlier as usize) {
+                *alive = false;
+            }
+            if let Some(alive) = self.alive.get_mut(i) {
+                *alive = true;
+            }
+        }
+    }
+
+    fn rescan(&mut self) -> Result<(), StorageError> {
+        self.listing = Listing::read(self.maildir.path())?;
+        self.join();
+        Ok(())
+    }
+
+    fn has_dead_records(&self) -> bool {
+        self.alive.contains(&false)
+    }
+
+    /// A file that is renamed while its directory is read may not be listed at all. Whether that can have happened:
+    /// the directory changed meanwhile, or so recently that its time stamp would not tell.
+    fn may_have_missed_a_rename(&self, attempt: u32) -> Result<bool, StorageError> {
+        let recent = attempt == 0 && (is_recent(self.listing.new) || is_recent(self.listing.cur));
+        Ok(recent || self.listing.is_outdated(self.maildir.path())?)
+    }
+
+    fn has_new_files(&self) -> bool {
+        self.record_of.contains(&NONE)
+    }
+
+    fn needs_recording(&self, sizes: &Sizes) -> bool {
+        let rewrite = self.on_disk.list.as_ref().is_none_or(|list| list.needs_rewrite);
+        rewrite || self.has_new_files() || self.listing.has_duplicates() || sizes.counted_recorded
+    }
+
+    /// Gives new messages their UIDs and writes them down, under the lock.
+    fn record(&mut self, sizes: &mut Sizes, old: Option<&Index>) -> Result<(), StorageError> {
+        let control = self.maildir.control();
+        let lock = uidlist_file::lock(control, self.options.lock_timeout)?;
+        let repaired = self.listing.has_duplicates() && self.listing.repair_duplicates(self.maildir.path());
+        let list_changed = Stamp::at(&control.join(uidlist_file::NAME))? != self.on_disk.stamp;
+        let files_changed = repaired || self.listing.is_outdated(self.maildir.path())?;
+        let before = if list_changed || files_changed {
+            std::mem::take(sizes).remembered(self)
+        } else {
+            Sizes::default()
+        };
+        if list_changed {
+            self.on_disk = uidlist_file::read(control)?;
+        }
+        if files_changed {
+            self.listing = Listing::read(self.maildir.path())?;
+        }
+        if list_changed || files_changed {
+            self.join();
+            *sizes = Sizes::known(self, old);
+            sizes.merge(before);
+            let _ = lock.refresh();
+            if self.options.count_octets {
+                sizes.count(self, old)?;
+            }
+        }
+        if self.on_disk.list.is_none() {
+            let list = self.first_list()?;
+            self.on_disk.list = Some(list);
+            self.join();
+        }
+        let mut new: Vec<u32> = (0u32..)
+            .zip(&self.record_of)
+            .filter(|&(_, &record)| record == NONE)
+            .map(|(place, _)| place)
+            .collect();
+        name::sort_by_delivery(&mut new, &|place| self.listing.name(place));
+        let Some(list) = &mut self.on_disk.list else { return Ok(()) };
+        let recorded = list.len();
+        if UID_LIMIT - list.next_uid <= u32::try_from(new.len()).unwrap_or(UID_LIMIT) {
+            // The UIDs are used up: the same messages under a new UIDVALIDITY.
+            let fresh =
+                uidvalidity::next(control, list.uid_validity).map_err(StorageError::at("create", control))?;
+            list.renumber(fresh);
+        }
+        for (place, &record) in (0u32..).zip(&self.record_of) {
+            if let Some(octets) = sizes.to_record(place).filter(|_| record != NONE) {
+                list.set_field(record as usize, b'W', octets.to_string().as_bytes());
+            }
+        }
+        let rewrite = list.needs_rewrite || self.on_disk.stamp == Stamp::default();
+        for place in new {
+            let uid = list.next_uid;
+            list.add_with_uid(self.listing.name(place), uid, sizes.to_record(place));
+        }
+        list.needs_rewrite = rewrite;
+        let alive = self.alive.iter().filter(|&&alive| alive).count() + (list.len() - recorded);
+        let compact = alive * 100 < list.len() * ALIVE_PERCENT;
+        let fsync = self.options.fsync;
+        let written = if rewrite || compact {
+            // Only where no rename can have hidden a file from us are records without a file given up.
+            let settled = !is_racy(self.listing.new, &lock) && !is_racy(self.listing.cur, &lock);
+            let mut tidy = list.clone();
+            if settled {
+                tidy.forget(|i| self.alive.get(i).copied().unwrap_or(true));
+            }
+            let stamp = uidlist_file::rewrite(control, &tidy, &lock, fsync);
+            stamp.inspect(|_| *list = tidy)
+        } else {
+            uidlist_file::append(control, list, recorded, self.on_disk.stamp, &lock, fsync)
+        };
+        match written {
+            Ok(stamp) => {
+                list.needs_rewrite = false;
+                self.on_disk.stamp = stamp;
+                self.join();
+                Ok(())
+            }
+            Err(error) => {
+                list.forget(|i| i < recorded);
+                Err(error)
+            }
+        }
+    }
+
+    /// The uidlist of a mailbox that has none: Courier's, or an empty one.
+    fn first_list(&self) -> Result<UidList, StorageError> {
+        let control = self.maildir.control();
+        let guid = uidvalidity::new_guid(control);
+        let fresh = || uidvalidity::next(control, 0).map_err(StorageError::at("create", control));
+        let taken = courier::take_over(
+            self.maildir.path(),
+            &self.listing.by_base(),
+            guid.clone(),
+            fresh,
+            self.options.default_unique_id,
+        )?;
+        match taken {
+            Some(list) => Ok(list),
+            None => Ok(UidList::new(fresh()?, guid)),
+        }
+    }
+
+    /// Sorts, and hides or replaces what has no UID.
+    fn finish(mut self, sizes: Sizes, incomplete: Option<StorageError>) -> Result<Built, StorageError> {
+        let list = match self.on_disk.list.take() {
+            Some(list) => list,
+            None => {
+                // Nothing could be recorded. Courier's numbers are still the same next time.
+                let by_base = self.listing.by_base();
+                let none = || Ok::<u32, ()>(1);
+                let guid = Vec::new();
+                let taken = courier::take_over(
+                    self.maildir.path(),
+                    &by_base,
+                    guid,
+                    none,
+                    self.options.default_unique_id,
+                );
+                taken.ok().flatten().unwrap_or_else(|| UidList::new(1, Vec::new()))
+            }
+        };
+        self.on_disk.list = Some(list);
+        self.join();
+        let list = self.on_disk.list.take().unwrap_or_default();
+        let mut shown: Vec<(u64, Shown)> = Vec::with_capacity(self.record_of.len());
+        for (place, &record) in (0u32..).zip(&self.record_of) {
+            if record != NONE {
+                let order = list.field(record as usize, b'O').and_then(name::decimal);
+                shown.push((order.unwrap_or(u64::from(u32::MAX)), Shown { place, record }));
+            }
+        }
+        // Records ascend by UID.
+        shown.sort_unstable_by_key(|&(order, shown)| (order, shown.record));
+        let mut shown: Vec<Shown> = shown.into_iter().map(|(_, shown)| shown).collect();
+        let mut stopgap = None;
+        if shown.is_empty() && !self.record_of.is_empty() && incomplete.is_some() {
+            let mut places: Vec<u32> = (0u32..).zip(&self.record_of).map(|(place, _)| place).collect();
+            name::sort_by_delivery(&mut places, &|place| self.listing.name(place));
+            if let Some(&place) = places.first() {
+                stopgap = Some((list.next_uid, self.stopgap_unique_id(place)));
+                shown.push(Shown { place, record: NONE });
+            }
+        }
+        Ok(Built {
+            listing: self.listing,
+            uidlist_stamp: self.on_disk.stamp,
+            list,
+            shown,
+            octets: sizes.octets,
+            vanished: sizes.vanished,
+            stopgap,
+            incomplete,
+        })
+    }
+
+    /// A unique-id for a message that cannot be recorded: no other message and no other time has it.
+    fn stopgap_unique_id(&self, place: u32) -> Vec<u8> {
+        let meta = fs::metadata(self.path(place));
+        let (mtime, dev, ino) = meta.map_or((0, 0, 0), |meta| (meta.mtime(), meta.dev(), meta.ino()));
+        format!("ENOMEM-{mtime}-{dev}-{ino}").into_bytes()
+    }
+
+    fn path(&self, place: u32) -> std::path::PathBuf {
+        let in_new = self.listing.entry(place).is_some_and(|entry| entry.in_new);
+        let directory = self.maildir.path().join(if in_new { "new" } else { "cur" });
+        directory.join(OsStr::from_bytes(self.listing.name(place)))
+    }
+}
+
+/// Whether the directory changed so shortly before the lock was taken that a change may have gone unseen.
+fn is_racy(directory: Stamp, lock: &super::dotlock::Dotlock) -> bool {
+    lock.created().saturating_sub(directory.mtime) < RACY_NANOSECONDS
+}
+
+/// Octets by place in the listing.
+#[derive(Default)]
+struct Sizes {
+    octets: Vec<u64>,
+    /// Counted in this session and not in any name: worth recording.
+    counted: Vec<u32>,
+    /// One of them belongs to a message that already has a record.
+    counted_recorded: bool,
+    vanished: Vec<u32>,
+    /// From an earlier state of the directories, by base name.
+    earlier: std::collections::HashMap<Vec<u8>, u64>,
+}
+
+impl Sizes {
+    /// What names, uidlist and an old index know.
+    fn known(work: &Work<'_>, old: Option<&Index>) -> Sizes {
+        let mut unknown = false;
+        let octets = (0u32..).zip(&work.record_of).map(|(place, &record)| {
+            let in_name = name::size_hint(work.listing.name(place), b'W');
+            let in_list = || work.on_disk.list.as_ref()?.field(record as usize, b'W').and_then(name::decimal);
+            let size = in_name.or_else(in_list).filter(|&size| size != index::UNKNOWN);
+            unknown |= size.is_none();
+            size.unwrap_or(index::UNKNOWN)
+        });
+        let mut sizes = Sizes { octets: octets.collect(), ..Sizes::default() };
+        if let (true, Some(old)) = (unknown, old) {
+            sizes.take_from(work, old);
+        }
+        sizes
+    }
+
+    fn take_from(&mut self, work: &Work<'_>, old: &Index) {
+        let by_base = work.listing.by_base();
+        let mut space = Vec::new();
+        for i in 0..old.header.count {
+            let Ok(row) = old.row(i) else { return };
+            if row.octets == index::UNKNOWN || row.flags & index::VANISHED != 0 {
+                continue;
+            }
+            let Ok(message) = old.parts(&row, &mut space) else { return };
+            let slot =
+                by_base.get(name::base(message.name)).and_then(|&place| self.octets.get_mut(place as usize));
+            if let Some(slot) = slot.filter(|slot| **slot == index::UNKNOWN) {
+                *slot = row.octets;
+            }
+        }
+    }
+
+    /// Counts in one pass what is still unknown. Files that moved meanwhile are looked for in a fresh listing; what is
+    /// gone then has 0 octets.
+    fn count(&mut self, work: &mut Work<'_>, old: Option<&Index>) -> Result<(), StorageError> {
+        for attempt in 0..RESCANS {
+            let missing = self.count_once(work)?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if attempt + 1 == RESCANS {
+                for &place in &missing {
+                    if let Some(slot) = self.octets.get_mut(place as usize) {
+                        *slot = 0;
+                    }
+                }
+                self.vanished.extend(missing);
+                self.vanished.sort_unstable();
+                return Ok(());
+            }
+            let before = std::mem::take(self).remembered(work);
+            work.rescan()?;
+            *self = Sizes::known(work, old);
+            self.merge(before);
+        }
+        Ok(())
+    }
+
+    /// Counts every unknown message that can be read; returns the places of those that are not there.
+    fn count_once(&mut self, work: &Work<'_>) -> Result<Vec<u32>, StorageError> {
+        let mut missing = Vec::new();
+        if !self.octets.contains(&index::UNKNOWN) {
+            return Ok(missing);
+        }
+        let mut buffer = vec![0u8; octets::BUFFER];
+        for (place, slot) in (0u32..).zip(&mut self.octets) {
+            if *slot != index::UNKNOWN {
+                continue;
+            }
+            if let Some(&size) = self.earlier.get(name::base(work.listing.name(place))) {
+                *slot = size;
+            } else {
+                let path = work.path(place);
+                match File::open(&path).and_then(|file| octets::count(&file, &mut buffer)) {
+                    Ok(size) => *slot = size,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        missing.push(place);
+                        continue;
+                    }
+                    // Unreadable for us (wrong owner): shown with 0 octets; fetching it will say why.
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        *slot = 0;
+                        self.vanished.push(place);
+                        continue;
+                    }
+                    Err(error) => return Err(StorageError::new("read", &path, error)),
+                }
+            }
+            self.counted.push(place);
+            self.counted_recorded |= work.record_of.get(place as usize).is_some_and(|&record| record != NONE);
+        }
+        Ok(missing)
+    }
+
+    /// The counted sizes by base name, for when the places change.
+    fn remembered(mut self, work: &Work<'_>) -> Sizes {
+        for &place in &self.counted {
+            if let Some(&size) = self.octets.get(place as usize) {
+                self.earlier.insert(name::base(work.listing.name(place)).to_vec(), size);
+            }
+        }
+        self
+    }
+
+    fn merge(&mut self, before: Sizes) {
+        self.earlier = before.earlier;
+    }
+
+    /// The octets to write into the uidlist for this message, if they were counted.
+    fn to_record(&self, place: u32) -> Option<u64> {
+        self.counted.binary_search(&place).ok()?;
+        self.octets.get(place as usize).copied()
+    }
+}
+
+impl Built {
+    /// How many messages are shown.
+    pub fn len(&self) -> usize {
+        self.shown.len()
+    }
+
+    /// What an index of this mailbox begins with.
+    pub fn header(&self) -> index::Header {
+        let mut header = index::Header::default();
+        (header.uid_validity, header.next_uid) = (self.list.uid_validity, self.list.next_uid);
+        (header.new, header.cur, header.uidlist) = (self.listing.new, self.listing.cur, self.uidlist_stamp);
+        header
+    }
+
+    /// The messages in POP3 order.
+    pub fn messages(&self) -> impl Iterator<Item = Source<'_>> {
+        self.shown.iter().map(|&shown| {
+            let (file_name, record) = (self.listing.name(shown.place), shown.record as usize);
+            let in_new = self.listing.entry(shown.place).is_some_and(|entry| entry.in_new);
+            let vanished = self.vanished.binary_search(&shown.place).is_ok();
+            // An empty P means the base name.
+            let unique_id = self.list.field(record, b'P');
+            let unique_id = unique_id.map(|id| if id.is_empty() { name::base(file_name) } else { id });
+            Source {
+                uid: self.stopgap.as_ref().map_or(self.list.uid(record), |&(uid, _)| uid),
+                octets: self.octets.get(shown.place as usize).copied().unwrap_or(index::UNKNOWN),
+                flags: if in_new { index::IN_NEW } else { 0 } | if vanished { index::VANISHED } else { 0 },
+                name: file_name,
+                unique_id: self.stopgap.as_ref().map_or(unique_id, |(_, id)| Some(id)),
+                guid: self.list.field(record, b'G').filter(|guid| !guid.is_empty()),
+            }
+        })
+    }
+}
+
+/// Whether a time stamp is so recent, or so wrong, that the host's clock cannot rule out a change right after it.
+fn is_recent(stamp: Stamp) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+    now.saturating_sub(stamp.mtime) < RACY_NANOSECONDS
+}

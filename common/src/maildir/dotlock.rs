@@ -1,0 +1,214 @@
+//! Dovecot's lock file convention: `FILE.lock`, created exclusively, holding `pid:host`.
+//!
+//! A lock is taken over when its process is known to be gone (same host, no such process), or when neither the lock
+//! nor the file it protects changed for two minutes by the clock of the file system. The host's clock is not asked:
+//! on a shared file system it may be any hour.
+
+use super::error::{ErrorKind, StorageError};
+use super::uidlist_file::Stamp;
+use crate::sys::fs as sys;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Nothing changed for that long by the file system's clock: the lock's owner is gone. Dovecot's value.
+const STALE_SECONDS: i64 = 120;
+/// A process id is trusted only once the lock is older than this: its content may still be on the way.
+const PID_SECONDS: i64 = 2;
+
+/// A lock that is held. Dropping it removes the lock file, if it still is the one that was created.
+#[derive(Debug)]
+pub struct Dotlock {
+    path: PathBuf,
+    file: File,
+    dev: u64,
+    ino: u64,
+    created: i64,
+}
+
+impl Dotlock {
+    /// Takes `FILE.lock`, waiting up to `timeout` for another holder.
+    ///
+    /// Errors: `InUse` when the wait was in vain; otherwise what creating the file said (`Full`, `NoPerm`, ...).
+    pub fn take(protected: &Path, timeout: Duration) -> Result<Dotlock, StorageError> {
+        let mut path = protected.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let give_up = Instant::now() + timeout;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            match create(&path) {
+                Ok(lock) => return Ok(lock),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StorageError::new("create", &path, error)),
+            }
+            if let Some(dead) = abandoned(&path, protected) {
+                take_away(&path, dead);
+                continue;
+            }
+            if Instant::now() >= give_up {
+                let holder = fs::read(&path).unwrap_or_default();
+                let why = format!("locked by {}", holder.escape_ascii());
+                return Err(StorageError::with_kind(ErrorKind::InUse, "lock", &path, &why));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 3 / 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Shows the others that the holder lives. To be called at least every minute of a long operation.
+    pub fn refresh(&self) -> io::Result<()> {
+        sys::touch(&self.file)
+    }
+
+    /// When the lock was taken, by the clock of its file system: nanoseconds since 1970.
+    pub fn created(&self) -> i64 {
+        self.created
+    }
+
+    /// Whether the lock file still is ours and not another's who found us too slow.
+    pub fn is_held(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.ino() == self.ino && meta.dev() == self.dev)
+    }
+}
+
+impl Drop for Dotlock {
+    fn drop(&mut self) {
+        if self.is_held() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn create(path: &Path) -> io::Result<Dotlock> {
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    let content = format!("{}:{}", std::process::id(), sys::hostname());
+    // An empty lock file is a lock too: on a full disk it holds no process id and becomes stale by its age.
+    let _ = file.write_all(content.as_bytes());
+    let meta = file.metadata()?;
+    Ok(Dotlock {
+        path: path.to_owned(),
+        file,
+        dev: meta.dev(),
+        ino: meta.ino(),
+        created: Stamp::of(&meta).mtime,
+    })
+}
+
+/// The inode of the lock, if its owner is gone. Every doubt means that it is not.
+fn abandoned(path: &Path, protected: &Path) -> Option<u64> {
+    let meta = fs::symlink_metadata(path).ok()?;
+    let now = file_system_now(path)?;
+    let age = now - meta.mtime().max(meta.ctime());
+    if age >= PID_SECONDS {
+        if let Some(pid) = local_pid(path) {
+            let gone = pid == std::process::id() || !sys::process_exists(pid);
+            let unchanged = fs::symlink_metadata(path).is_ok_and(|again| again.ino() == meta.ino());
+            return (gone && unchanged).then_some(meta.ino());
+        }
+    }
+    if age <= STALE_SECONDS {
+        return None;
+    }
+    let quiet = match fs::metadata(protected) {
+        Ok(file) => now - file.mtime().max(file.ctime()) > STALE_SECONDS,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    quiet.then_some(meta.ino())
+}
+
+/// The process id in the lock, if it is one of this host.
+fn local_pid(path: &Path) -> Option<u32> {
+    let mut content = Vec::new();
+    File::open(path).ok()?.take(512).read_to_end(&mut content).ok()?;
+    let text = String::from_utf8(content).ok()?;
+    let (pid, host) = text.trim_end_matches('\n').split_once(':')?;
+    if host == sys::hostname() { pid.parse().ok() } else { None }
+}
+
+/// What time it is for the file system that holds `path`, in seconds: the time stamp of a file just made there.
+pub(super) fn file_system_now(path: &Path) -> Option<i64> {
+    let probe = sibling(path, "now");
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&probe).ok()?;
+    let time = file.metadata().ok().map(|meta| meta.mtime());
+    let _ = fs::remove_file(&probe);
+    time
+}
+
+/// Moves a dead lock aside and removes it. Of several processes only one can rename it; one that comes late and so
+/// moved a new owner's lock puts it back.
+fn take_away(path: &Path, dead: u64) {
+    let aside = sibling(path, "dead");
+    if fs::rename(path, &aside).is_err() {
+        return;
+    }
+    let moved = fs::symlink_metadata(&aside).map(|meta| meta.ino());
+    if moved.is_ok_and(|ino| ino != dead) && sys::rename_without_overwriting(&aside, path).is_ok() {
+        return;
+    }
+    let _ = fs::remove_file(&aside);
+}
+
+/// A name beside `path` that only this process uses.
+fn sibling(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().as_bytes().to_vec();
+    name.extend_from_slice(format!(".{what}.{}.{}", std::process::id(), sys::hostname()).as_bytes());
+    path.with_file_name(std::ffi::OsStr::from_bytes(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::TempDir;
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(30);
+
+    #[test]
+    fn a_second_taker_waits_and_gives_up() {
+        let dir = TempDir::new();
+        let file = dir.path().join("dovecot-uidlist");
+        let lock = Dotlock::take(&file, SHORT).unwrap();
+        let content = fs::read_to_string(dir.path().join("dovecot-uidlist.lock")).unwrap();
+        assert_eq!(content, format!("{}:{}", std::process::id(), sys::hostname()));
+        let error = Dotlock::take(&file, SHORT).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InUse);
+        assert!(error.to_string().contains("locked by"));
+        drop(lock);
+        Dotlock::take(&file, SHORT).unwrap();
+        assert_eq!(dir.list(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_dead_process_s_lock_is_taken_over_once_it_is_old_enough() {
+        let dir = TempDir::new();
+        let (file, lock) = (dir.path().join("f"), dir.path().join("f.lock"));
+        fs::write(&lock, format!("4194305:{}", sys::hostname())).unwrap();
+        assert_eq!(Dotlock::take(&file, SHORT).unwrap_err().kind, ErrorKind::InUse);
+        let taken = Dotlock::take(&file, Duration::from_secs(6)).unwrap();
+        assert!(taken.is_held());
+    }
+
+    #[test]
+    fn another_s_lock_is_never_removed() {
+        let dir = TempDir::new();
+        let file = dir.path().join("f");
+        let lock = Dotlock::take(&file, SHORT).unwrap();
+        fs::remove_file(dir.path().join("f.lock")).unwrap();
+        fs::write(dir.path().join("f.lock"), "1:elsewhere").unwrap();
+        assert!(!lock.is_held());
+        drop(lock);
+        assert_eq!(dir.list(""), ["f.lock"]);
+    }
+
+    #[test]
+    fn a_late_taker_puts_a_living_lock_back() {
+        let dir = TempDir::new();
+        let file = dir.path().join("f");
+        let lock = Dotlock::take(&file, SHORT).unwrap();
+        take_away(&dir.path().join("f.lock"), lock.ino + 1);
+        assert!(lock.is_held());
+    }
+}

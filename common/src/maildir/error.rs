@@ -1,0 +1,92 @@
+//! What can go wrong in the store, sorted by what a server has to tell its client.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The outcomes that a caller treats differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The message or the mailbox is not there (any more).
+    NotFound,
+    /// The user's uid may not do that.
+    NoPerm,
+    /// No space, no quota, or a read-only file system: nothing new can be written.
+    Full,
+    /// Somebody else holds the lock.
+    InUse,
+    /// Anything that may be different the next time.
+    Temp,
+    /// A file of ours does not hold what it should.
+    Corrupt,
+}
+
+/// A failed operation on the store: for the log in full, for the client only its [`kind`](StorageError::kind).
+#[derive(Debug)]
+pub struct StorageError {
+    /// What the caller decides by.
+    pub kind: ErrorKind,
+    /// The operation, as a word for the log: `open`, `rename`, `lock`.
+    pub op: &'static str,
+    /// The file or directory it was about.
+    pub path: PathBuf,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+impl StorageError {
+    /// An error whose kind follows from the system's reason.
+    pub fn new(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> StorageError {
+        StorageError { kind: kind_of(&source), op, path: path.as_ref().to_owned(), source }
+    }
+
+    /// An error whose kind the caller knows better than errno does.
+    pub fn with_kind(kind: ErrorKind, op: &'static str, path: impl AsRef<Path>, why: &str) -> StorageError {
+        StorageError { kind, op, path: path.as_ref().to_owned(), source: io::Error::other(why.to_owned()) }
+    }
+
+    /// For `map_err`: the same as [`StorageError::new`] with the reason coming last.
+    pub fn at<'a>(op: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StorageError + 'a {
+        move |source| StorageError::new(op, path, source)
+    }
+
+    /// A second copy, for one that is kept and one that is returned.
+    pub fn duplicate(&self) -> StorageError {
+        let source = match self.source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(self.source.kind(), self.source.to_string()),
+        };
+        StorageError { kind: self.kind, op: self.op, path: self.path.clone(), source }
+    }
+
+    /// Whether the store cannot be written now though it can be read: full, over quota, read-only, not ours.
+    pub fn is_unwritable(&self) -> bool {
+        matches!(self.kind, ErrorKind::Full | ErrorKind::NoPerm)
+    }
+}
+
+/// Which kind the system's reason is.
+fn kind_of(error: &io::Error) -> ErrorKind {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => ErrorKind::NotFound,
+        Some(libc::EACCES | libc::EPERM) => ErrorKind::NoPerm,
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EFBIG) => ErrorKind::Full,
+        Some(_) => ErrorKind::Temp,
+        None => match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Corrupt,
+            _ => ErrorKind::Temp,
+        },
+    }
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({}): {}", self.op, self.path.display(), self.source)
+    }
+}
+
+impl std::error::Error for StorageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}

@@ -1,0 +1,133 @@
+//! `mail_location`: where a user's mail is.
+//!
+//! `maildir:PATH[:INBOX=PATH][:CONTROL=PATH][:INDEX=PATH]`, Dovecot's syntax. `~` is the home directory; `%u` the user,
+//! `%n` and `%d` its parts before and after `@`, `%h` the home directory, `%%` a percent sign. The user name comes
+//! from a stranger: a name with `/` or a leading dot expands to nothing, that is, to an error.
+
+use std::path::{Path, PathBuf};
+
+/// The user the location is for.
+#[derive(Debug, Clone, Copy)]
+pub struct User<'a> {
+    /// Whole name, `user` or `user@domain`.
+    pub name: &'a str,
+    /// Home directory.
+    pub home: &'a Path,
+}
+
+/// The directories a Maildir is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The INBOX: the directory that holds `cur`, `new` and `tmp`.
+    pub inbox: PathBuf,
+    /// The root below which other mailboxes are.
+    pub root: PathBuf,
+    /// Where `dovecot-uidlist` is, if not in the INBOX.
+    pub control: Option<PathBuf>,
+    /// Where the index is, if not in the INBOX.
+    pub index: Option<PathBuf>,
+}
+
+/// Why a location cannot be used; text for the administrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocationError(pub String);
+
+impl Location {
+    /// Reads a setting for a user.
+    pub fn parse(setting: &str, user: User<'_>) -> Result<Location, LocationError> {
+        let fail = |why: &str| LocationError(format!("mail_location = {setting}: {why}"));
+        let rest = setting.strip_prefix("maildir:").ok_or_else(|| fail("only maildir: is supported"))?;
+        let mut parts = rest.split(':');
+        let root = expand(parts.next().unwrap_or_default(), user).map_err(|why| fail(&why))?;
+        let mut location = Location { inbox: root.clone(), root, control: None, index: None };
+        for part in parts.filter(|part| !part.is_empty()) {
+            let (key, value) =
+                part.split_once('=').ok_or_else(|| fail(&format!("'{part}' is not NAME=PATH")))?;
+            let path = expand(value, user).map_err(|why| fail(&why))?;
+            match key {
+                "INBOX" => location.inbox = path,
+                "CONTROL" => location.control = Some(path),
+                "INDEX" if value == "MEMORY" => return Err(fail("INDEX=MEMORY is not supported")),
+                "INDEX" => location.index = Some(path),
+                "LAYOUT" if value == "maildir++" => {}
+                _ => return Err(fail(&format!("{key} is not supported (INBOX, CONTROL, INDEX are)"))),
+            }
+        }
+        Ok(location)
+    }
+}
+
+fn expand(text: &str, user: User<'_>) -> Result<PathBuf, String> {
+    let (local, domain) = user.name.split_once('@').unwrap_or((user.name, ""));
+    let home = user.home.to_str().ok_or("the home directory is not UTF-8")?;
+    let mut out = String::new();
+    let rest = match text.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            out.push_str(home);
+            rest
+        }
+        _ => text,
+    };
+    let mut characters = rest.chars();
+    while let Some(c) = characters.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let value = match characters.next() {
+            Some('u') => user.name,
+            Some('n') => local,
+            Some('d') => domain,
+            Some('h') => {
+                out.push_str(home);
+                continue;
+            }
+            Some('%') => "%",
+            other => {
+                return Err(format!("%{} is not supported", other.map(String::from).unwrap_or_default()));
+            }
+        };
+        if value.is_empty() || value.starts_with('.') || value.contains(['/', '\0']) {
+            return Err("the user name does not fit into a path".to_owned());
+        }
+        out.push_str(value);
+    }
+    if out.starts_with('/') { Ok(PathBuf::from(out)) } else { Err("the path is not absolute".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(setting: &str, name: &str) -> Result<Location, LocationError> {
+        Location::parse(setting, User { name, home: Path::new("/home/ann") })
+    }
+
+    #[test]
+    fn paths_are_expanded() {
+        let location = parse("maildir:~/Maildir", "ann").unwrap();
+        assert_eq!((location.inbox.to_str(), location.control), (Some("/home/ann/Maildir"), None));
+        let location =
+            parse("maildir:/mail/%d/%n:INBOX=/in/%u:CONTROL=%h/c:INDEX=/i/100%%", "ann@example.org").unwrap();
+        assert_eq!(location.root, Path::new("/mail/example.org/ann"));
+        assert_eq!(location.inbox, Path::new("/in/ann@example.org"));
+        assert_eq!(location.control.as_deref(), Some(Path::new("/home/ann/c")));
+        assert_eq!(location.index.as_deref(), Some(Path::new("/i/100%")));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_with_a_reason() {
+        for (setting, name) in [
+            ("mbox:~/mail", "ann"),
+            ("maildir:Maildir", "ann"),
+            ("maildir:/mail/%d", "ann"),
+            ("maildir:/mail/%u", "../root"),
+            ("maildir:/mail/%u", ".hidden"),
+            ("maildir:/mail/%x", "ann"),
+            ("maildir:~/Maildir:LAYOUT=fs", "ann"),
+            ("maildir:~/Maildir:INBOX", "ann"),
+        ] {
+            assert!(parse(setting, name).is_err(), "{setting} {name}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Single messages: opening, marking, removing. Between snapshot and now another program may have renamed the file
+//! (flags, `new` to `cur`); then it is found by its base name.
+
+use super::error::{ErrorKind, StorageError};
+use super::snapshot::Message;
+use super::{Maildir, name, scan};
+use crate::sys::fs as sys;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// How often a file that keeps being renamed is looked for.
+const ATTEMPTS: u32 = 5;
+
+/// Where a message's file is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileName {
+    /// In `new`, not in `cur`.
+    pub in_new: bool,
+    /// With flags.
+    pub name: Vec<u8>,
+}
+
+/// What removing a message came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// Its file is gone by our doing.
+    Now,
+    /// It was gone already.
+    Before,
+}
+
+impl Maildir {
+    /// Opens the message for reading and says what it is called now.
+    ///
+    /// Errors: `NotFound` if it is gone; `NoPerm`, `Temp`.
+    pub fn open_message(&self, message: &Message) -> Result<(File, FileName), StorageError> {
+        self.at_its_place(message, "open", |place| {
+            let mut options = File::options();
+            options.read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
+            let file = options.open(self.path_of(place))?;
+            Ok((file, place.clone()))
+        })
+    }
+
+    /// Removes the message.
+    pub fn remove(&self, message: &Message) -> Result<Removed, StorageError> {
+        match self.at_its_place(message, "unlink", |place| fs::remove_file(self.path_of(place))) {
+            Ok(()) => Ok(Removed::Now),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(Removed::Before),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets the flag `S` and moves the message to `cur`. No other file is ever overwritten.
+    ///
+    /// Errors: `NotFound` if it is gone; `Full`, `NoPerm`, `Temp`.
+    pub fn mark_seen(&self, message: &Message) -> Result<FileName, StorageError> {
+        self.at_its_place(message, "rename", |place| {
+            let new = FileName { in_new: false, name: name::with_flags(&place.name, b"S", b"") };
+            if new != *place {
+                sys::rename_without_overwriting(&self.path_of(place), &self.path_of(&new))?;
+            }
+            Ok(new)
+        })
+    }
+
+    /// Waits until removals and renames in `cur` and `new` are on the disk.
+    pub fn sync_directories(&self) -> Result<(), StorageError> {
+        for name in ["cur", "new"] {
+            let path = self.path().join(name);
+            File::open(&path)
+                .and_then(|directory| directory.sync_all())
+                .map_err(StorageError::at("fsync", &path))?;
+        }
+        Ok(())
+    }
+
+    fn path_of(&self, place: &FileName) -> PathBuf {
+        let directory = self.path().join(if place.in_new { "new" } else { "cur" });
+        directory.join(OsStr::from_bytes(&place.name))
+    }
+
+    /// Does something with the message's file where the snapshot says it is, else where it is found to be.
+    fn at_its_place<T>(
+        &self,
+        message: &Message,
+        op: &'static str,
+        mut act: impl FnMut(&FileName) -> io::Result<T>,
+    ) -> Result<T, StorageError> {
+        let mut place = FileName { in_new: message.in_new, name: message.name.clone() };
+        for _ in 0..ATTEMPTS {
+            match act(&place) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => return result.map_err(|error| StorageError::new(op, self.path_of(&place), error)),
+            }
+            let found = scan::find_by_base(self.path(), message.base());
+            match found.map_err(StorageError::at("readdir", self.path()))? {
+                Some((name, in_new)) => place = FileName { in_new, name },
+                None => {
+                    let gone = "the message is gone";
+                    return Err(StorageError::with_kind(ErrorKind::NotFound, op, self.path_of(&place), gone));
+                }
+            }
+        }
+        let why = "the file keeps being renamed";
+        Err(StorageError::with_kind(ErrorKind::Temp, op, self.path_of(&place), why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::TempDir;
+    use super::*;
+    use std::io::Read;
+
+    fn message(name: &str, in_new: bool) -> Message {
+        let name = name.as_bytes().to_vec();
+        Message { uid: 1, octets: None, vanished: false, in_new, name, unique_id: None, guid: None }
+    }
+
+    #[test]
+    fn a_renamed_message_is_found() {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        dir.write("cur/1.a:2,FS", "text");
+        let (mut file, place) = maildir.open_message(&message("1.a", true)).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), place.in_new, &place.name[..]), ("text", false, &b"1.a:2,FS"[..]));
+        let error = maildir.open_message(&message("2.b", true)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn seen_messages_move_to_cur_with_the_flag() {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        for name in ["new/1.a", "cur/2.b:2,F", "cur/3.c:2,S", "cur/4.d:2,RTa"] {
+            dir.write(name, "x");
+        }
+        maildir.mark_seen(&message("1.a", true)).unwrap();
+        for name in ["2.b:2,F", "3.c:2,S", "4.d:2,T"] {
+            maildir.mark_seen(&message(name, false)).unwrap();
+        }
+        assert_eq!(dir.list("cur"), ["1.a:2,S", "2.b:2,FS", "3.c:2,S", "4.d:2,RSTa"]);
+        maildir.sync_directories().unwrap();
+    }
+
+    #[test]
+    fn marking_never_overwrites() {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        dir.write("new/1.a", "one");
+        dir.write("cur/1.a:2,S", "two");
+        assert!(maildir.mark_seen(&message("1.a", true)).is_err());
+        assert_eq!((dir.read("new/1.a"), dir.read("cur/1.a:2,S")), ("one".into(), "two".into()));
+    }
+
+    #[test]
+    fn removing_twice_is_no_error() {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        dir.write("new/1.a", "x");
+        assert_eq!(maildir.remove(&message("1.a", false)).unwrap(), Removed::Now);
+        assert_eq!(maildir.remove(&message("1.a", false)).unwrap(), Removed::Before);
+    }
+}

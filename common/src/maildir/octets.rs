@@ -1,0 +1,78 @@
+//! Counting a message's octets: its size on the wire, where every line ends in CRLF.
+//!
+//! The rule is RFC 1939's as Dovecot applies it: every byte of the file counts one, and every LF that no CR precedes
+//! counts one more. A missing line end at the end of the file adds nothing.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+/// Large enough that most messages take one read, small enough to be given back at once.
+pub const BUFFER: usize = 128 * 1024;
+
+/// Counts the octets of `file` from its current position on, through `buffer` (any length but 0).
+pub fn count(mut file: &File, buffer: &mut [u8]) -> io::Result<u64> {
+    let mut octets = 0u64;
+    let mut after_cr = false;
+    loop {
+        let length = match file.read(buffer) {
+            Ok(0) => return Ok(octets),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let chunk = buffer.get(..length).unwrap_or_default();
+        octets += length as u64 + bare_line_feeds(chunk, after_cr);
+        after_cr = chunk.last() == Some(&b'\r');
+    }
+}
+
+/// How many LF in `chunk` have no CR before them; `after_cr` tells of the byte before the chunk.
+fn bare_line_feeds(chunk: &[u8], after_cr: bool) -> u64 {
+    let all = memchr::memchr_iter(b'\n', chunk).count() as u64;
+    let mut with_cr = u64::from(after_cr && chunk.first() == Some(&b'\n'));
+    if memchr::memchr(b'\r', chunk).is_some() {
+        with_cr += memchr::memmem::find_iter(chunk, b"\r\n").count() as u64;
+    }
+    all - with_cr
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::TempDir;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn octets(content: &[u8], buffer: usize) -> u64 {
+        let dir = TempDir::new();
+        let path = dir.path().join("m");
+        std::fs::write(&path, content).unwrap();
+        count(&File::open(path).unwrap(), &mut vec![0; buffer]).unwrap()
+    }
+
+    #[test]
+    fn bare_line_feeds_count_twice() {
+        for (content, want) in [
+            (&b""[..], 0),
+            (b"a", 1),
+            (b"\n", 2),
+            (b"\r\n", 2),
+            (b"\r", 1),
+            (b"a\nb\r\nc\r\r\n\n\rd", 14),
+            (b"no final newline\nx", 19),
+        ] {
+            for buffer in [1, 2, 3, 4096] {
+                assert_eq!(octets(content, buffer), want, "{}", content.escape_ascii());
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn as_a_simple_loop_counts(content in "[\\r\\na]{0,40}", buffer in 1usize..9) {
+            let bytes = content.as_bytes();
+            let bare = (0..bytes.len()).filter(|&i| bytes[i] == b'\n' && (i == 0 || bytes[i - 1] != b'\r')).count();
+            prop_assert_eq!(octets(bytes, buffer), (bytes.len() + bare) as u64);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Removing what crashed deliveries left in `tmp`.
+//!
+//! The Maildir convention gives a delivery 36 hours. What counts is the inode's change time, which neither a copying
+//! program nor a delivery can set to an old value; a file still being written changes it all the time. "Now" is the
+//! file system's clock. As Dovecot does, the directory's own access time says when it was last looked through, so
+//! that most sessions only look at that.
+
+use super::Maildir;
+use crate::sys::fs as sys;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Files older than this are left over.
+const KEEP_SECONDS: i64 = 36 * 60 * 60;
+
+/// Removes leftovers unless that was done less than `interval` ago. Returns how many there were.
+pub fn clean(maildir: &Maildir, interval: Duration) -> io::Result<u32> {
+    let path = maildir.path().join("tmp");
+    let meta = fs::metadata(&path)?;
+    let looked_after_all = meta.atime() > meta.ctime().saturating_add(KEEP_SECONDS);
+    // The host's clock decides only whether to look, never what to remove.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
+    if looked_after_all || meta.atime().abs_diff(now) < interval.as_secs() {
+        return Ok(0);
+    }
+    let directory = File::open(&path)?;
+    sys::touch(&directory)?;
+    let now = directory.metadata()?.atime();
+    let mut removed = 0;
+    for entry in fs::read_dir(&path)? {
+        let entry = entry?;
+        let Ok(meta) = entry.metadata() else { continue };
+        if !meta.is_dir() && meta.ctime() < now - KEEP_SECONDS && fs::remove_file(entry.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::TempDir;
+    use super::*;
+
+    #[test]
+    fn young_files_stay_and_the_second_look_is_cheap() {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        dir.write("tmp/1.young", "x");
+        let file = File::options().write(true).open(dir.path().join("tmp/1.young")).unwrap();
+        file.set_modified(UNIX_EPOCH).unwrap();
+        assert_eq!(clean(&maildir, Duration::ZERO).unwrap(), 0);
+        assert_eq!(clean(&maildir, Duration::from_secs(3600)).unwrap(), 0);
+        assert_eq!(dir.list("tmp"), ["1.young"]);
+    }
+}
