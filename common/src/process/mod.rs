@@ -170,7 +170,10 @@ fn be_front(
         Err(_) => return Exit::Temporary.code(),
     };
     let mut front = Front::new(conn, config, facts, channel);
-    let spoken = begin(&mut front, proxied, implicit_tls).and_then(|()| (program.front)(&mut front));
+    let spoken = begin(&mut front, proxied, implicit_tls)
+        .and_then(|()| (program.front)(&mut front))
+        // What was pipelined before the login is answered before the session speaks.
+        .and_then(|state| front.conn.flush().map(|()| state));
     match spoken {
         Ok(state) => {
             let reply = front.config.reply_timeout;
