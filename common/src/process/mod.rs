@@ -61,6 +61,7 @@ pub struct Program {
 
 /// The whole program.
 pub fn main(program: &'static Program) -> ExitCode {
+    sysproc::return_large_memory();
     // Under a checkpassword program nothing of ours is open, and the reply is all there is to do.
     if std::env::args_os().nth(1).is_some_and(|first| first == checkpassword::REPLY_ARGUMENT) {
         return checkpassword::reply_main();
