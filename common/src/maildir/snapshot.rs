@@ -85,7 +85,7 @@ impl Snapshot {
         let built = match build::build(maildir, options, old.as_ref()) {
             Ok(built) => built,
             Err(error) => {
-                temp.map(TempIndex::discard);
+                TempIndex::discard(temp);
                 return Err(error);
             }
         };
@@ -102,7 +102,7 @@ impl Snapshot {
                 (_, None) => None,
             };
         } else {
-            temp.map(TempIndex::discard);
+            TempIndex::discard(temp);
             if old.is_some() && built.incomplete.is_none() {
                 let _ = fs::remove_file(&path);
             }
@@ -378,12 +378,14 @@ impl TempIndex {
         if let Some(file) = old.file() {
             let _ = set_time(file, self.began);
         }
-        self.discard();
+        TempIndex::discard(Some(self));
         old
     }
 
-    fn discard(self) {
-        let _ = fs::remove_file(&self.path);
+    fn discard(temp: Option<TempIndex>) {
+        if let Some(temp) = temp {
+            let _ = fs::remove_file(&temp.path);
+        }
     }
 }
 
