@@ -22,7 +22,8 @@ struct Site {
 impl Site {
     /// A scratch directory with a Dovecot configuration, or `None` without Dovecot.
     fn new(name: &str) -> Option<Site> {
-        if Command::new("doveadm").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        if Command::new("doveadm").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
+        {
             println!("doveadm is not installed: nothing compared");
             return None;
         }
@@ -165,7 +166,8 @@ impl Site {
     /// Dovecot found nothing to complain about.
     fn assert_quiet(&self) {
         let log = self.log();
-        let complaints: Vec<&str> = log.lines().filter(|l| l.contains("Error") || l.contains("Warning")).collect();
+        let complaints: Vec<&str> =
+            log.lines().filter(|l| l.contains("Error") || l.contains("Warning")).collect();
         assert!(complaints.is_empty(), "{complaints:#?}");
     }
 }
@@ -222,7 +224,9 @@ fn both_number_a_new_mailbox_alike() {
 #[test]
 fn overrides_and_order() {
     let Some(site) = Site::new("overrides") else { return };
-    for (name, content) in [("1.a", "a\n"), ("2.b", "bb\n"), ("3.c", "ccc\n"), ("4.d", "dddd\n"), ("5.e", "e\n")] {
+    for (name, content) in
+        [("1.a", "a\n"), ("2.b", "bb\n"), ("3.c", "ccc\n"), ("4.d", "dddd\n"), ("5.e", "e\n")]
+    {
         site.write(&format!("cur/{name}:2,S"), content.as_bytes());
     }
     let list = "3 V77 N9 G0123456789abcdef0123456789abcdef P%v.%u\n1 PUID1-5 O3 :1.a\n2 P :2.b:2,S\n4 O1 :3.c\n\

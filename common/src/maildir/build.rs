@@ -85,6 +85,7 @@ pub(super) fn build(
     let listing = Listing::read(maildir.path())?;
     let on_disk = uidlist_file::read(maildir.control())?;
     let mut work = Work { maildir, options, listing, on_disk, record_of: Vec::new(), alive: Vec::new() };
+    work.continue_after(old);
     work.join();
     for attempt in 0..RESCANS {
         if !(work.has_dead_records() && work.may_have_missed_a_rename(attempt)?) {
@@ -141,6 +142,14 @@ impl Work<'_> {
         }
     }
 
+    /// A uidlist that lost its end must not give the lost UIDs to other messages: the old index may know of them.
+    fn continue_after(&mut self, old: Option<&Index>) {
+        let (Some(list), Some(old)) = (&mut self.on_disk.list, old) else { return };
+        if list.uid_validity == old.header.uid_validity {
+            list.next_uid = list.next_uid.max(old.header.next_uid);
+        }
+    }
+
     fn rescan(&mut self) -> Result<(), StorageError> {
         self.listing = Listing::read(self.maildir.path())?;
         self.join();
@@ -181,6 +190,7 @@ impl Work<'_> {
         };
         if list_changed {
             self.on_disk = uidlist_file::read(control)?;
+            self.continue_after(old);
         }
         if files_changed {
             self.listing = Listing::read(self.maildir.path())?;

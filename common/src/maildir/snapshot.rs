@@ -393,3 +393,7 @@ fn set_time(file: &File, nanoseconds: i64) -> io::Result<()> {
     let since = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
     file.set_modified(UNIX_EPOCH + since)
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;
