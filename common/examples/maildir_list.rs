@@ -2,9 +2,10 @@
 //!
 //! Without a command: UIDVALIDITY, then UID, octets, unique-id (`-` for the default) and file name of each message.
 //! `quiet` prints only the sums. `time` adds how long opening took, `memory` the process's private memory afterwards,
-//! `seen N` and `remove N` change message N (from 1), `walk` reads all messages' data.
+//! `seen N` and `remove N` change message N (from 1), `walk` reads all messages' data, `md5` prints header fingerprints
+//! as unique-ids, `hold` waits for a line at the end.
 
-use common::maildir::{Maildir, Options, Snapshot};
+use common::maildir::{Maildir, Options, Snapshot, header_md5};
 use std::io::{self, Write};
 
 fn main() -> io::Result<()> {
@@ -25,9 +26,14 @@ fn main() -> io::Result<()> {
     writeln!(out, "{} {} {}", snapshot.uid_validity(), snapshot.len(), snapshot.total_octets())?;
     let mut failed = Ok(());
     if !has("quiet") || has("walk") {
-        let walk = snapshot.for_each(0, |_, message| {
+        let walk = snapshot.for_each(0, |i, message| {
             if !has("quiet") {
-                let unique_id = message.unique_id.map_or("-".to_owned(), |id| id.escape_ascii().to_string());
+                let mut unique_id =
+                    message.unique_id.map_or("-".to_owned(), |id| id.escape_ascii().to_string());
+                if has("md5") {
+                    let file = snapshot.get(i).and_then(|message| maildir.open_message(&message));
+                    unique_id = file.ok().and_then(|(file, _)| header_md5(&file).ok()).unwrap_or_default();
+                }
                 let name = message.name.escape_ascii();
                 failed = writeln!(out, "{} {} {unique_id} {name}", message.uid, message.octets);
             }

@@ -1,5 +1,6 @@
 //! The store beside a real Dovecot on the same Maildir: same UIDs, UIDVALIDITY, sizes, unique-ids and order, whoever
 //! comes first. Passed over with a note where Dovecot's `doveadm` and `pop3` are not installed.
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::io::Write;
@@ -82,7 +83,13 @@ impl Site {
     }
 
     fn dovecot(&self) -> Vec<Listed> {
-        let output = self.run("doveadm", &["-c", "conf", "exec", "pop3"], "LIST\r\nUIDL\r\nQUIT\r\n");
+        self.dovecot_with("%08Xu%08Xv")
+    }
+
+    fn dovecot_with(&self, format: &str) -> Vec<Listed> {
+        let setting = format!("pop3_uidl_format={format}");
+        let arguments = ["-c", "conf", "-o", &setting, "exec", "pop3"];
+        let output = self.run("doveadm", &arguments, "LIST\r\nUIDL\r\nQUIT\r\n");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut lists = text.split("\r\n.\r\n");
         let mut list = || -> Vec<String> {
@@ -275,4 +282,23 @@ fn flags_removals_and_sizes_written_by_either_side() {
     }
     assert_eq!(site.compare(Site::dovecot, Site::ours), 37);
     site.assert_quiet();
+}
+
+#[test]
+fn header_fingerprints() {
+    let Some(site) = Site::new("md5") else { return };
+    let headers = [
+        "Date: Mon, 1 Jan 2024\nMessage-ID: <1@x>\nSubject: s\n\nbody\n",
+        "Received: from a\n\tby b;\n  Mon\nReceived: from c\nDate: x\nMessage-ID: <2@x>\n\n",
+        "Return-Path: <r>\nDelivered-To:   u@x  \nDelivered-To: v@x\r\nX-Delivery-ID: 5\r\nreceived:z\r\n\r\nDate: b\r\n",
+        "date : spaced\nMESSAGE-ID:\n <folded@x>\n",
+        "Date:\t tab\n\t\nMessage-ID: \n\nx",
+        "",
+        "\nDate: body\n",
+        "no header at all\nDate: 3\n\n",
+    ];
+    for (i, text) in headers.iter().enumerate() {
+        site.write(&format!("cur/{i}.h:2,"), text.as_bytes());
+    }
+    assert_eq!(site.compare(|site| site.dovecot_with("%m"), |site| site.ours_with(&["md5"])), headers.len());
 }

@@ -57,7 +57,7 @@ fn first_open_numbers_counts_and_records() {
     let (header, lines) = list.split_once('\n').unwrap();
     assert!(header.starts_with(&format!("3 V{} N4 G", snapshot.uid_validity())), "{header}");
     assert_eq!(lines, "1 W4 :4.a\n2 :20.b,W=77\n3 W3 :30.c\n");
-    assert_eq!(snapshot.get(2).unwrap().in_new, true);
+    assert!(snapshot.get(2).unwrap().in_new);
     assert_eq!(snapshot.get(3).unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(snapshot.uid_and_octets(0).unwrap(), (1, Some(4)));
 }
