@@ -8,10 +8,11 @@
 //! name       file names            scan     what is in new and cur
 //! uidlist    UIDs, in memory       uidlist_file, uidvalidity, dotlock   UIDs, on disk
 //! courier    first take-over       build, sizes   all of it together
-//! index      the result, compact   snapshot what a session sees
+//! index, blocks   the result, compact   snapshot what a session sees
 //! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
+mod blocks;
 mod build;
 mod courier;
 pub mod dotlock;
