@@ -92,7 +92,7 @@ pub(super) fn build(
         if !(work.has_dead_records() && work.may_have_missed_a_rename(attempt)?) {
             break;
         }
-        work.rescan()?;
+        work.rescan(true)?;
     }
     let mut sizes = Sizes::known(&work, old);
     if options.count_octets {
@@ -152,9 +152,15 @@ impl Work<'_> {
         }
     }
 
-    /// Reads the directories again.
-    pub fn rescan(&mut self) -> Result<(), StorageError> {
-        self.listing = Listing::read(self.maildir.path())?;
+    /// Reads the directories again. A file that is renamed just then may be in neither listing; with `keep`, messages
+    /// that have a UID and were listed before stay, and are looked for by their base name when somebody opens them.
+    pub fn rescan(&mut self, keep: bool) -> Result<(), StorageError> {
+        let before = std::mem::replace(&mut self.listing, Listing::read(self.maildir.path())?);
+        if keep {
+            let known =
+                (0u32..).zip(&self.record_of).filter(|&(_, &record)| record != NONE).map(|(place, _)| place);
+            self.listing.adopt(&before, known);
+        }
         self.join();
         Ok(())
     }
@@ -196,7 +202,7 @@ impl Work<'_> {
             self.continue_after(old);
         }
         if files_changed {
-            self.listing = Listing::read(self.maildir.path())?;
+            self.rescan(!repaired)?;
         }
         if list_changed || files_changed {
             self.join();

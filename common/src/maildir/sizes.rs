@@ -75,7 +75,7 @@ impl Sizes {
                 return Ok(());
             }
             let before = std::mem::take(self).remembered(work);
-            work.rescan()?;
+            work.rescan(false)?;
             *self = Sizes::known(work, old);
             self.merge(before);
         }
