@@ -46,9 +46,7 @@ impl Authenticator {
     /// /etc/shadow and /etc/passwd together.
     pub(super) fn ask_shadow(&mut self, user: &str, proof: Proof<'_>) -> Verdict {
         let path = self.settings.files.shadow.clone();
-        let (file, entry, decoy) = match self.scan(&path, user, |line| {
-            ShadowEntry::parse(line).map(|entry| (entry.password.to_string(), entry))
-        }) {
+        let (file, entry, decoy) = match self.scan(&path, user, ShadowEntry::parse) {
             Ok(found) => found,
             Err(problem) => return Verdict::Failed(problem),
         };
@@ -79,9 +77,7 @@ impl Authenticator {
     /// /etc/passwd alone.
     pub(super) fn ask_passwd(&mut self, user: &str, proof: Proof<'_>) -> Verdict {
         let path = self.settings.files.passwd.clone();
-        let (file, entry, decoy) = match self
-            .scan(&path, user, |line| PasswdEntry::parse(line).map(|entry| (entry.password.clone(), entry)))
-        {
+        let (file, entry, decoy) = match self.scan(&path, user, PasswdEntry::parse) {
             Ok(found) => found,
             Err(problem) => return Verdict::Failed(problem),
         };
@@ -100,7 +96,7 @@ impl Authenticator {
         &mut self,
         path: &Path,
         user: &str,
-        parse: impl Fn(&[u8]) -> Option<(String, T)>,
+        parse: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<(File, Option<T>, Decoy), String> {
         let problem = |error| format!("{}: {error}", path.display());
         let file = File::open(path).map_err(problem)?;
@@ -117,7 +113,7 @@ impl Authenticator {
                 decoy.offer(name, hash, |hash| inspect(hash, &self.settings.limits).is_ok());
             }
             if found.is_none() && is_for(line, user) {
-                found = parse(line).map(|(_, entry)| entry);
+                found = parse(line);
             }
         }
         if lines.skipped() > 0 {

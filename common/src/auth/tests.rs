@@ -213,12 +213,10 @@ fn virtual_users() {
 
 #[test]
 fn several_passwords_of_one_user() {
-    let users = format!(
-        "anna:{{PLAIN}}main:5000:5001::/a\nanna:{{PLAIN}}phone:5000:5001::/a::proto=imap\n\
-         anna:{{PLAIN}}here:5000:5001::/a::allow_nets=192.0.2.0/24 proto=pop3\n\
-         anna:{{PLAIN}}there:5000:5001::/a::allow_nets=10.0.0.0/8 nodelay\nbert:{{PLAIN}}x:5000:5001::/b\nodd:{{NTLM}}x:5000:5001::/o\n"
-    );
-    let site = site(&["passwd-file:DIR/users"]).users(&users);
+    let users = "anna:{PLAIN}main:5000:5001::/a\nanna:{PLAIN}phone:5000:5001::/a::proto=imap\n\
+         anna:{PLAIN}here:5000:5001::/a::allow_nets=192.0.2.0/24 proto=pop3\n\
+         anna:{PLAIN}there:5000:5001::/a::allow_nets=10.0.0.0/8 nodelay\nbert:{PLAIN}x:5000:5001::/b\nodd:{NTLM}x:5000:5001::/o\n";
+    let site = site(&["passwd-file:DIR/users"]).users(users);
     assert!(site.plain("anna", "main").is_ok());
     assert!(site.plain("anna", "here").is_ok());
     assert_eq!(site.plain("anna", "phone"), Err(Refusal::NotAllowed("not allowed for pop3".to_owned())));
