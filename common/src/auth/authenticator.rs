@@ -66,7 +66,7 @@ impl Authenticator {
     pub fn external(&mut self, user: &[u8]) -> Result<Account, Refusal> {
         self.begin();
         let user = self.name(user)?;
-        self.ask(&user, Proof::Vouched)
+        self.ask(&user, Proof::Certificate)
     }
 
     fn as_master(
@@ -83,7 +83,7 @@ impl Authenticator {
             Verdict::Wrong(cause) => return Err(Refusal::Credentials(cause)),
             Verdict::Failed(problem) => return Err(Refusal::Temporary(problem)),
         };
-        let mut account = self.ask(user, Proof::Vouched)?;
+        let mut account = self.ask(user, Proof::Master)?;
         account.master = Some(master.as_str().to_owned());
         Ok(account)
     }

@@ -33,6 +33,9 @@ pub const MAX_REQUEST: usize = 512;
 /// Most octets of an answer.
 pub const MAX_REPLY: usize = 8192;
 
+/// Longest time a program may be given.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// How often a program that has answered is looked at until it has exited.
 const EXIT_PAUSE: Duration = Duration::from_millis(2);
 
@@ -100,7 +103,7 @@ pub fn call(call: &Call<'_>, user: &str, password: &[u8]) -> Outcome {
         request.extend_from_slice(field);
         request.push(0);
     }
-    let deadline = Instant::now() + call.timeout;
+    let deadline = Instant::now() + call.timeout.min(MAX_TIMEOUT);
     match start(call, &request) {
         Err(error) => Outcome::Failed(format!("cannot run {}: {error}", call.command)),
         Ok((mut child, socket)) => {

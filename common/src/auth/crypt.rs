@@ -136,11 +136,11 @@ impl Bench<'_> {
             return Err(HashError::Memory { asked: memory, limit: self.limits.memory });
         }
         let Some(file) = self.lock.filter(|_| memory >= SERIALISE_FROM) else { return Ok(()) };
-        let deadline = Instant::now() + self.limits.wait;
+        let start = Instant::now();
         loop {
             match try_flock(file) {
                 Ok(true) => return Ok(()),
-                Ok(false) if Instant::now() >= deadline => return Err(HashError::Busy),
+                Ok(false) if start.elapsed() >= self.limits.wait => return Err(HashError::Busy),
                 Ok(false) => std::thread::sleep(LOCK_PAUSE),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(HashError::Lock(error.kind())),

@@ -163,7 +163,8 @@ pub fn find(file: &File, user: &str, usable: impl Fn(&Stored) -> bool) -> io::Re
     let mut run_of: Vec<u8> = Vec::new();
     while let Some(line) = lines.next()? {
         let mut fields = line.split(|&c| c == b':');
-        let (Some(name), Some(password)) = (fields.next(), fields.next()) else { continue };
+        let name = fields.next().unwrap_or_default();
+        let password = fields.next().unwrap_or_default();
         if name.is_empty() || name.starts_with(b"#") {
             continue;
         }
