@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         }
     }
     let (mut failed, mut ignored) = (0, 0);
-    let run = Run::new();
+    let Ok(run) = Run::new() else { return ExitCode::FAILURE };
     for filter in [true, false] {
         for (name, _) in &ATTEMPTS {
             // Without root front and guard are one user: only the filter stands between them.
@@ -94,17 +94,18 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Run {
+    fn new() -> io::Result<Run> {
         let directory = std::env::temp_dir().join(format!("tinmail-walls-{}", std::process::id()));
-        std::fs::create_dir_all(directory.join("empty")).unwrap();
-        std::fs::write(directory.join("key.pem"), "secret").unwrap();
-        Run { directory, listener: std::net::TcpListener::bind("127.0.0.1:0").unwrap() }
+        let made = std::fs::create_dir_all(directory.join("empty"));
+        made.and_then(|()| std::fs::write(directory.join("key.pem"), "secret"))?;
+        Ok(Run { directory, listener: std::net::TcpListener::bind("127.0.0.1:0")? })
     }
 
     /// How the attempt was stopped; `Err`: it was not.
     fn attempt(&self, name: &str, filter: bool) -> Result<String, String> {
-        let port = self.listener.local_addr().unwrap().port().to_string();
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let port = self.listener.local_addr().map_err(|error| error.to_string())?.port().to_string();
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
         command.args(["probe", name, if filter { "filter" } else { "bare" }]);
         command.arg(&self.directory).arg(port);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
