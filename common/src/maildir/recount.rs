@@ -140,15 +140,16 @@ fn record(
     let on_disk = uidlist_file::read(maildir.control())?;
     let list = on_disk.list.filter(|list| list.uid_validity == header.uid_validity);
     let Some(mut list) = list else { return Ok(header.uidlist) };
-    let mut by_uid: Vec<(u32, u64)> = Vec::with_capacity(counted.len());
-    for (i, &octets) in (0u32..).zip(counted).filter(|&(_, &octets)| octets < GONE) {
-        by_uid.push((index.row(i).map_err(StorageError::at("read", maildir.index()))?.uid, octets));
+    let mut by_uid: Vec<(u32, u32)> = Vec::new();
+    for (i, _) in (0u32..).zip(counted).filter(|&(_, &octets)| octets < GONE) {
+        by_uid.push((index.row(i).map_err(StorageError::at("read", maildir.index()))?.uid, i));
     }
     by_uid.sort_unstable();
     let mut found = false;
     for i in 0..list.len() {
         let at = by_uid.binary_search_by_key(&list.uid(i), |&(uid, _)| uid);
-        if let Some(&(_, octets)) = at.ok().and_then(|at| by_uid.get(at)) {
+        let place = at.ok().and_then(|at| by_uid.get(at)).map(|&(_, place)| place);
+        if let Some(octets) = place.and_then(|place| counted.get(place as usize)) {
             found |= list.set_field(i, b'W', octets.to_string().as_bytes());
         }
     }
