@@ -100,6 +100,8 @@ fn run(program: &'static Program) -> Exit {
 /// Serves one connection on standard input and output.
 fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit {
     take_listen_fds();
+    // What a launcher left open is not for us, still less for the front and the session.
+    fd::close_from(3);
     let log = Log::open(&config, login_tag(program));
     log.catch_panics();
     sysproc::ignore_child_and_pipe_signals();
