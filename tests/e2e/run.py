@@ -70,7 +70,9 @@ def private_dev():
         source, target = f"/dev/{name}", f"/mnt/dev/{name}"
         if name == "log":
             continue
-        if os.path.islink(source):
+        if name == "ptmx":
+            os.symlink("pts/ptmx", target)
+        elif os.path.islink(source):
             os.symlink(os.readlink(source), target)
         elif os.path.isdir(source):
             os.mkdir(target)
