@@ -162,7 +162,7 @@ def plain(octets):
 
 def body(octets):
     """What comes behind the header, line ends taken away."""
-    return plain(octets).split(b"\n\n", 1)[1]
+    return plain(octets).partition(b"\n\n")[2]
 
 
 def message(subject, content=b"Hello.\n", newline=b"\n", more=()):
