@@ -94,15 +94,16 @@ class PasswdFile(Case):
         stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
         server_key = hmac.digest(salted, b"Server Key", "sha256")
         scram = ",".join([str(iterations), *(base64.b64encode(part).decode() for part in (salt, stored, server_key))])
+        home = f"::::{self.home}::"
         self.put([
-            "anna@example.org:{PLAIN}secret 1",
-            f"bert:{{SCRAM-SHA-256}}{scram}",
-            f"cora:{{SHA512-CRYPT}}{run('openssl', 'passwd', '-6', 'secret 1').stdout.strip()}",
-            f"cora:{{SHA256-CRYPT}}{run('openssl', 'passwd', '-5', 'app password').stdout.strip()}",
-            f"dora:{{MD5-CRYPT}}{run('openssl', 'passwd', '-1', 'secret 1').stdout.strip()}",
-            "emil:{PLAIN}secret 1:::::: allow_nets=192.0.2.0/24",
-            "fritz:{PLAIN}secret 1:::::: nologin",
-            f"gerd:{{PLAIN}}secret 1::::{self.home}::userdb_mail=maildir:{self.home}/Maildir",
+            f"anna@example.org:{{PLAIN}}secret 1{home}",
+            f"bert:{{SCRAM-SHA-256}}{scram}{home}",
+            f"cora:{{SHA512-CRYPT}}{run('openssl', 'passwd', '-6', 'secret 1').stdout.strip()}{home}",
+            f"cora:{{SHA256-CRYPT}}{run('openssl', 'passwd', '-5', 'app password').stdout.strip()}{home}",
+            f"dora:{{MD5-CRYPT}}{run('openssl', 'passwd', '-1', 'secret 1').stdout.strip()}{home}",
+            f"emil:{{PLAIN}}secret 1{home}allow_nets=192.0.2.0/24",
+            f"fritz:{{PLAIN}}secret 1{home}nologin",
+            f"gerd:{{PLAIN}}secret 1{home}userdb_mail=maildir:{self.home}/Maildir",
         ])
         self.box.write_settings(passdb=f"passwd-file:{self.box.dir / 'virtual'}", mail_uid=self.uid, mail_gid=self.gid,
                                 mail_location=f"maildir:{self.home}/Maildir",
@@ -122,6 +123,19 @@ class PasswdFile(Case):
                 self.assertIn(b"virtual", pop.retrieve(1))
                 pop.quit()
         self.box.wait_log(r"Login: user=<anna@example\.org>")
+
+    def test_virtual_users_as_in_the_manual_page(self):
+        """Its example: no uid, no home, mail by domain and name."""
+        self.box.write_settings(mail_location=f"maildir:{self.box.dir}/srv/%d/%n")
+        maildir = harness.Maildir(self.box.dir / "srv/example.org/anna", (self.uid, self.gid))
+        maildir.add(message("by domain"))
+        for directory in (self.box.dir / "srv", self.box.dir / "srv/example.org"):
+            directory.chmod(0o755)
+        self.put([f"anna@example.org:{{SHA512-CRYPT}}{run('openssl', 'passwd', '-6', 'secret 1').stdout.strip()}::::::"])
+        with self.server.connect() as pop:
+            pop.login("anna@example.org", "secret 1")
+            self.assertIn(b"by domain", pop.retrieve(1))
+            pop.quit()
 
     def test_extra_fields_refuse(self):
         for user in ("emil", "fritz"):
@@ -173,7 +187,7 @@ class PasswdFile(Case):
 
     def test_utf8_names_and_passwords(self):
         self.box.write_settings(auth_username_chars="")
-        self.put(["jürgen@example.de:{PLAIN}paßwort €"])
+        self.put([f"jürgen@example.de:{{PLAIN}}paßwort €::::{self.home}::"])
         with self.server.connect() as pop:
             pop.ok("UTF8")
             pop.login("jürgen@example.de", "paßwort €")
