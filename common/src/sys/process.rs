@@ -63,7 +63,8 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     if uid == 0 {
         return Err(io::Error::other("refusing to go on as root"));
     }
-    let groups: Vec<u32> = std::iter::once(gid).chain(groups.iter().copied().filter(|&group| group != gid)).collect();
+    let groups: Vec<u32> =
+        std::iter::once(gid).chain(groups.iter().copied().filter(|&group| group != gid)).collect();
     // SAFETY: passes a pointer to the group ids and their count.
     cerr(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
     // SAFETY: plain integers.
@@ -71,7 +72,8 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     // SAFETY: plain integers.
     cerr(unsafe { libc::setresuid(uid, uid, uid) })?;
     // SAFETY: plain integers; success here would mean that the drop did not hold.
-    if unsafe { libc::setresuid(u32::MAX, 0, u32::MAX) } != -1 || unsafe { libc::setgid(0) } != -1 && gid != 0 {
+    if unsafe { libc::setresuid(u32::MAX, 0, u32::MAX) } != -1 || unsafe { libc::setgid(0) } != -1 && gid != 0
+    {
         return Err(io::Error::other("privileges could be regained"));
     }
     Ok(())
@@ -141,6 +143,27 @@ pub fn not_dumpable() {
     }
 }
 
+/// Takes every allocation of more than a few pages straight from the kernel, so that it goes back when it is freed.
+///
+/// Otherwise a large buffer that is freed below a small one that is not stays with the process, and the C library raises
+/// its own threshold for this each time a large one is freed.
+pub fn return_large_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt takes two integers; it is called before there are threads.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 16 * 1024);
+        libc::mallopt(libc::M_TOP_PAD, 0);
+    }
+}
+
+/// The name under which this process is listed; at most 15 octets count.
+pub fn set_name(name: &CStr) {
+    // SAFETY: the kernel copies at most 16 octets of the NUL-terminated string.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0);
+    }
+}
+
 /// Files are made for their owner alone unless said otherwise.
 pub fn private_umask() {
     // SAFETY: plain integer, cannot fail.
@@ -191,4 +214,12 @@ pub fn terminate(pid: i32) {
             libc::kill(pid, libc::SIGKILL);
         }
     }
+}
+
+/// Tries to look into another process as a debugger would. Nothing here wants to: the tests of the walls show that the
+/// front cannot.
+pub fn trace(pid: i32) -> io::Result<()> {
+    let nothing: *mut libc::c_void = std::ptr::null_mut();
+    // SAFETY: PTRACE_ATTACH takes a process id and ignores the two pointers.
+    cerr(unsafe { libc::ptrace(libc::PTRACE_ATTACH, pid, nothing, nothing) }).map(drop)
 }
