@@ -646,12 +646,12 @@ class Pop:
 
     def ok(self, command):
         reply = self.say(command)
-        assert reply.startswith("+OK"), f"{command!r}: {reply!r}"
+        assert reply.startswith("+OK"), f"{command[:200]!r}: {reply!r}"
         return reply
 
     def err(self, command, code=""):
         reply = self.say(command)
-        assert reply.startswith(f"-ERR {code}".rstrip()), f"{command!r}: {reply!r}"
+        assert reply.startswith(f"-ERR {code}".rstrip()), f"{command[:200]!r}: {reply!r}"
         return reply
 
     def octets(self):
