@@ -160,27 +160,6 @@ class Tls(Case):
         with self.server.connect(tls=True) as pop:
             pop.quit()
 
-    def test_a_certificate_of_the_client(self):
-        """ssl_verify_client_cert and ssl_username_from_cert: none and a foreign one are no login."""
-        client, key = self.box.authority.issue(name="client")
-        request = self.box.dir / "tls" / "client-request"
-        extensions = self.box.dir / "tls" / "client-extensions"
-        run("openssl", "req", "-new", "-key", key, "-subj", "/CN=demo", "-out", request)
-        extensions.write_text("basicConstraints = critical, CA:FALSE\nextendedKeyUsage = clientAuth\n")
-        run("openssl", "x509", "-req", "-in", request, "-CA", self.box.authority.ca, "-CAkey", self.box.authority.key,
-            "-set_serial", "99", "-days", "2", "-extfile", extensions, "-out", client)
-        self.box.write_settings(ssl_verify_client_cert="yes", ssl_ca_file=self.box.authority.ca)
-        if self.unknown("ssl_verify_client_cert"):
-            self.skipTest("client certificates are not among the settings")
-        context = self.box.authority.context()
-        context.load_cert_chain(client, key)
-        with self.server.connect(tls=True, context=context) as pop:
-            pop.login()
-            pop.quit()
-
-    def unknown(self, setting):
-        return setting not in run(self.box.binary, "--help").stdout
-
 
 class Line(Case):
     def setUp(self):
