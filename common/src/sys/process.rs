@@ -22,6 +22,18 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Waits until a child has ended, and takes its zombie away if there is one. How it ended is not told: where SIGCHLD is
+/// ignored, the kernel does not know.
+pub fn wait(child: i32) {
+    loop {
+        // SAFETY: no status is asked for, so nothing is written.
+        match cerr(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
+    }
+}
+
 /// Ends the process at once: nothing of the parent's is flushed or unwound in a child.
 pub fn exit_now(code: u8) -> ! {
     // SAFETY: _exit does not return and runs no handlers.
@@ -162,6 +174,15 @@ pub fn set_name(name: &CStr) {
     unsafe {
         libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0);
     }
+}
+
+/// Fills a buffer of at most 256 octets with the kernel's random numbers. Waits while the machine has just started and has
+/// none yet.
+pub fn random(buffer: &mut [u8]) -> io::Result<()> {
+    // SAFETY: the kernel writes at most buffer.len() octets into the buffer we borrow mutably.
+    let filled = cerr(unsafe { libc::getrandom(buffer.as_mut_ptr().cast(), buffer.len(), 0) })?;
+    // Up to 256 octets are never cut short (getrandom(2)).
+    if filled as usize == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Files are made for their owner alone unless said otherwise.
