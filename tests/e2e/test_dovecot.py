@@ -223,7 +223,9 @@ class SideBySide(Case):
         remembered(self.server)
         self.box.wait_idle()
         lines = self.maildir.uidlist().splitlines()
-        self.assertTrue(lines[0].startswith("3 V1700000000 N11 Gaabbccddeeff00112233445566778899"), lines[0])
+        # Written anew or, as Dovecot does it too, only appended to: then the header's next UID is that of before.
+        self.assertRegex(lines[0], "^3 V1700000000 N1[01] Gaabbccddeeff00112233445566778899")
+        self.assertTrue(any(line.startswith("10 ") for line in lines), lines)
         self.assertTrue(any("Pspecial-3" in line and "O7" in line for line in lines), lines)
         self.compare(["pop3_no_flag_updates = yes"])
 
