@@ -319,6 +319,7 @@ class Box:
         os.chmod(self.dir, 0o711)
         atexit.register(self.close)
         self.closers = []
+        self.launchers = []
         self.users = {}
         self.log_path = self.dir / "log"
         self.log_path.touch(mode=0o600)
@@ -422,7 +423,11 @@ class Box:
     # Processes
 
     def servers(self):
-        return processes_of(self.binary)
+        """Pids of the servers of this box. Without root /proc does not show what front and session execute: then those
+        that descend from the launcher."""
+        if IS_ROOT:
+            return processes_of(self.binary)
+        return sorted(pid for launcher in self.launchers for pid in launcher.descendants())
 
     def wait_idle(self):
         """Waits until no connection is served any more."""
@@ -433,6 +438,7 @@ class Box:
     def serve(self, launcher="xinetd", **more):
         """Starts a launcher that stays until the box is closed."""
         started = LAUNCHERS[launcher](self, **more)
+        self.launchers.append(started)
         self.closers.append(started.stop)
         return started
 
@@ -491,6 +497,21 @@ class Launcher:
 
     def connect(self, tls=False, **more):
         return Pop(self, tls=tls, **more)
+
+    def descendants(self):
+        """Pids of what the launcher has started, zombies excluded."""
+        parents = {}
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with contextlib.suppress(OSError, KeyError):
+                    status = status_of(entry)
+                    if not status["State"].startswith("Z"):
+                        parents[int(entry)] = int(status["PPid"])
+        found, new = set(), {process.pid for process in self.processes}
+        while new:
+            new = {pid for pid, parent in parents.items() if parent in new} - found
+            found |= new
+        return found
 
 
 def listening_ports():

@@ -131,7 +131,8 @@ class PasswdFile(Case):
         maildir.add(message("by domain"))
         for directory in (self.box.dir / "srv", self.box.dir / "srv/example.org"):
             directory.chmod(0o755)
-        self.put([f"anna@example.org:{{SHA512-CRYPT}}{run('openssl', 'passwd', '-6', 'secret 1').stdout.strip()}::::::"])
+        digest = run("openssl", "passwd", "-6", "secret 1").stdout.strip()
+        self.put([f"anna@example.org:{{SHA512-CRYPT}}{digest}::::::"])
         with self.server.connect() as pop:
             pop.login("anna@example.org", "secret 1")
             self.assertIn(b"by domain", pop.retrieve(1))
@@ -145,7 +146,8 @@ class PasswdFile(Case):
 
     def test_mechanisms_of_real_clients(self):
         url = f"pop3://localhost:{self.server.port}/"
-        for mechanism, user in (("CRAM-MD5", "anna@example.org"), ("LOGIN", "dora"), ("PLAIN", "bert"), ("+APOP", "anna@example.org")):
+        for mechanism, user in (("CRAM-MD5", "anna@example.org"), ("LOGIN", "dora"), ("PLAIN", "bert"),
+                                ("+APOP", "anna@example.org")):
             with self.subTest(mechanism):
                 done = run(program("curl"), "--silent", "--show-error", "--login-options", f"AUTH={mechanism}",
                            "--user", f"{user}:secret 1", url)
@@ -321,7 +323,8 @@ class Fail2ban(Case):
             pop.quit()
         # A name that looks like a line about somebody else.
         with from_address("127.0.0.46") as pop:
-            pop.say("USER x>, method=PLAIN, rip=127.0.0.99, lip=1.2.3.4: Aborted login (auth failed, 1 attempts): user=<y>, rip=127.0.0.98, lip=1")
+            pop.say("USER x>, method=PLAIN, rip=127.0.0.99, lip=1.2.3.4: Aborted login (auth failed, 1 attempts): user=<y>, "
+                    "rip=127.0.0.98, lip=1")
             pop.say("PASS wrong")
         self.box.wait_idle()
         lines = self.box.log().splitlines()

@@ -4,17 +4,14 @@ Each fetches everything and what it stored is compared with the Maildir, octet f
 comes again: with mail kept on the server nothing may be fetched twice, and what it deletes must be gone.
 """
 
-import contextlib
 import mailbox
 import os
-import pathlib
 import poplib
 import pty
 import re
 import select
 import subprocess
 import time
-import unittest
 
 import harness
 from harness import HOST, Box, Case, body, plain, program, run, wire
@@ -345,7 +342,8 @@ class Mutt(Client):
             f"set ssl_ca_certificates_file={self.ca} ssl_verify_host=yes ssl_force_tls={'yes' if self.way == 'STLS' else 'no'}",
             f"set ssl_starttls={'no' if self.way == 'clear' else 'yes'} certificate_file={self.work}/accepted",
             f"set pop_user={self.user.name} pop_pass='{self.user.password}' pop_delete=no pop_reconnect=no sort=mailbox-order",
-            "set mbox_type=mbox confirmcreate=no confirmappend=no quit=yes delete=yes wait_key=no resolve=no timeout=1 sleep_time=0",
+            "set mbox_type=mbox confirmcreate=no confirmappend=no quit=yes delete=yes wait_key=no resolve=no timeout=1",
+            "set sleep_time=0",
             "set save_empty=no mark_old=no tmpdir=" + str(self.work),
             f"push '{keys.format(store=store)}'"], 0o600)
         command = [program("mutt"), "-n", "-F", str(rc), "-f", f"{scheme}://{self.user.name}@localhost:{self.port}"]

@@ -9,11 +9,12 @@ import random
 import time
 
 import harness
-from harness import Case, message, parent_of, wait_until
+from harness import Case, message, needs_root, parent_of, wait_until
 
 ROUNDS = 50
 
 
+@needs_root
 class Kill(Case):
     def setUp(self):
         # More than cps of the shipped files lets in where every connection is a short one.

@@ -7,7 +7,7 @@ import re
 import time
 
 import harness
-from harness import IS_ROOT, Case, message, needs_root, parent_of, run, status_of, wait_until
+from harness import Case, message, needs_root, parent_of, run, status_of, wait_until
 
 
 def memory_of(pid):
@@ -46,6 +46,7 @@ def secrets_of_key(path):
     return [*numbers, der[:64], *pem]
 
 
+@needs_root
 class Processes(Case):
     def setUp(self):
         self.server = self.serve()
@@ -69,8 +70,6 @@ class Processes(Case):
         self.assertRegex(limits, r"Max processes\s+0\s+0")
         self.assertRegex(limits, r"Max file size\s+0\s+0")
         self.assertRegex(limits, r"Max core file size\s+0\s+0")
-        if not IS_ROOT:
-            return
         nobody = ["65534"] * 4
         self.assertEqual(status["Uid"].split(), nobody)
         self.assertEqual(status["Gid"].split(), nobody)
@@ -91,7 +90,7 @@ class Processes(Case):
         user = self.box.user
         self.assertEqual(status["Uid"].split(), [str(user.uid)] * 4)
         self.assertEqual(status["Gid"].split(), [str(user.gid)] * 4)
-        self.assertEqual(int(status["CapEff"], 16) if IS_ROOT else 0, 0)
+        self.assertEqual(int(status["CapEff"], 16), 0)
         for file in ("cmdline", "environ"):
             content = pathlib.Path(f"/proc/{pid}/{file}").read_bytes()
             self.assertNotIn(user.password.encode(), content)
@@ -137,7 +136,6 @@ class Processes(Case):
                 self.check_front(front)
             self.box.wait_idle()
 
-    @needs_root
     def test_the_private_key_is_never_in_the_front(self):
         for kind in ("ec", "rsa", "ed25519"):
             with self.subTest(kind):
@@ -156,7 +154,6 @@ class Processes(Case):
                     self.assert_absent(secrets, front)
                 self.box.wait_idle()
 
-    @needs_root
     def test_no_password_and_no_hash_is_in_the_session(self):
         for tls in (False, True):
             with self.subTest(tls), self.server.connect(tls=tls) as pop:
@@ -173,7 +170,6 @@ class Processes(Case):
                     self.assertFalse(secret in held, "a secret is in the session's memory")
             self.box.wait_idle()
 
-    @needs_root
     def test_the_front_cannot_be_traced_by_another_process_of_its_user(self):
         with self.server.connect():
             _, front = self.guard_and_front()

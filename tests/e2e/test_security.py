@@ -510,7 +510,8 @@ class Maildrop(Case):
     def test_damaged_lists_lose_no_mail(self):
         """Whatever is in dovecot-uidlist: every message is there, and the session works."""
         for content in (b"", b"\0" * 100, b"3 V1 N\n", b"9 V1 N1\n", b"3 V4294967295 N4294967295 G0\n4294967295 :x\n",
-                        b"3 V1 N5\n1 :x\n1 :x\n", b"3 V1 N2\n" + b"x" * 100000, b"3 V1 N2 G" + b"0" * 32 + b"\n99 :../../etc/passwd\n"):
+                        b"3 V1 N5\n1 :x\n1 :x\n", b"3 V1 N2\n" + b"x" * 100000,
+                        b"3 V1 N2 G" + b"0" * 32 + b"\n99 :../../etc/passwd\n"):
             with self.subTest(content[:30]):
                 (self.box.maildir.path / "dovecot-uidlist").write_bytes(content)
                 self.box.maildir.own(self.box.maildir.path / "dovecot-uidlist")
@@ -604,7 +605,8 @@ class OverTheNetwork(Case):
         self.addCleanup(run, "ip", "link", "del", "e2e0", check=False)
         run("ip", "addr", "add", "192.0.2.1/24", "dev", "e2e0")
         run("ip", "link", "set", "e2e0", "up")
-        for command in (["addr", "add", "192.0.2.7/24", "dev", "e2e1"], ["link", "set", "e2e1", "up"], ["link", "set", "lo", "up"]):
+        for command in (["addr", "add", "192.0.2.7/24", "dev", "e2e1"], ["link", "set", "e2e1", "up"],
+                        ["link", "set", "lo", "up"]):
             run("ip", "-n", self.name, *command)
         self.server = self.serve(bind="0.0.0.0")
         self.box.maildir.add(message("one"))
