@@ -1,0 +1,151 @@
+"""xinetd/demo, the README's first command: as root and as a plain user, and what it leaves behind, which is nothing."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+import harness
+from harness import IS_ROOT, TREE, Case, needs_root, program, run, wait_until
+
+FETCH = """
+set -e
+cd "$HOME"
+test -n "$DEMO_LOG"
+for url in "pop3://localhost:$DEMO_POP3_PORT" "pop3s://localhost:$DEMO_POP3S_PORT"; do
+    curl -sS --ssl-reqd --cacert "$DEMO_CA" -u "$DEMO_USER:$DEMO_PASSWORD" "$url/" >list
+    n=0
+    while read -r number size; do
+        curl -sS --ssl-reqd --cacert "$DEMO_CA" -u "$DEMO_USER:$DEMO_PASSWORD" "$url/$number" >message
+        test "$(wc -c <message)" = "$(printf %s "$size" | tr -d '\\r')"
+        n=$((n + 1))
+    done <list
+    test "$n" -ge 8
+done
+echo "fetched $n"
+id -u
+"""
+
+
+class Demo(Case):
+    def setUp(self):
+        # A tree of its own, because the demo builds: with the program built already, build is only asked for its path.
+        self.dir = pathlib.Path(harness.tempfile.mkdtemp(prefix="tinmail-demo-test."))
+        self.addCleanup(shutil.rmtree, self.dir, True)
+        self.tree, self.tmp = self.dir / "tree", self.dir / "tmp"
+        self.tree.mkdir()
+        self.tmp.mkdir(mode=0o1777)
+        self.tmp.chmod(0o1777)
+        shutil.copytree(TREE / "xinetd", self.tree / "xinetd")
+        shutil.copy(os.environ["E2E_POP3D"], self.tree / "pop3d")
+        (self.tree / "build").write_text(f"#!/bin/sh\necho {self.tree}/pop3d\n")
+        (self.tree / "build").chmod(0o755)
+        self.dir.chmod(0o755)
+        self.work = self.dir / "work"
+        self.work.mkdir()
+        self.work.chmod(0o777)
+        self.before = self.fingerprint()
+
+    def fingerprint(self):
+        """What must be the same afterwards."""
+        etc = {}
+        for directory in ("/etc", "/etc/xinetd.d"):
+            if os.path.isdir(directory):
+                etc |= {entry.path: entry.stat(follow_symlinks=False).st_mtime_ns for entry in os.scandir(directory)}
+        return etc, sorted(os.listdir(self.tmp)), sorted(path.name for path in pathlib.Path("/tmp").glob("tinmail-demo.*")), \
+            self.processes(), os.path.exists("/run/tinmail")
+
+    def processes(self):
+        """Everything that runs with something of the demo's directory in its arguments."""
+        found = []
+        for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if f"{self.tmp}/tinmail-demo".encode() in entry.read_bytes():
+                    found.append(entry.parent.name)
+        return found
+
+    def command(self, *arguments, user=None):
+        prefix = []
+        if user and IS_ROOT:
+            prefix = [program("setpriv"), "--reuid", user, "--regid", "nogroup", "--clear-groups"]
+        return [*prefix, str(self.tree / "xinetd" / "demo"), *arguments]
+
+    def environment(self):
+        return {**os.environ, "TMPDIR": str(self.tmp), "HOME": str(self.work)}
+
+    def once(self, *arguments, user=None, check=True):
+        done = run(*self.command("--once", *arguments, user=user), check=False, env=self.environment(), cwd=self.work,
+                   timeout=120)
+        if check:
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(self.fingerprint(), self.before)
+        return done
+
+    @needs_root
+    def test_as_root(self):
+        done = self.once(FETCH)
+        self.assertIn("fetched", done.stdout)
+
+    def test_as_a_plain_user(self):
+        done = self.once(FETCH, user="nobody")
+        self.assertIn("fetched", done.stdout)
+        if IS_ROOT:
+            self.assertEqual(done.stdout.split()[-1], "65534")
+
+    def test_the_status_of_the_command_is_the_status(self):
+        self.assertEqual(self.once("exit 42", check=False).returncode, 42)
+        self.assertEqual(self.once("sh", "-c", "exit 7", check=False).returncode, 7)
+
+    def interrupt(self, signal_number, user=None):
+        process = subprocess.Popen(self.command(user=user), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, env=self.environment(), cwd=self.work, start_new_session=True)
+        self.addCleanup(harness.stop, process)
+        text = b""
+        while b"What pop3d logs" not in text:
+            part = process.stdout.read1(65536)
+            self.assertTrue(part, text.decode())
+            text += part
+        port = int(text.split(b"POP3 and STLS   localhost, port ")[1].split()[0])
+        # A connection that is open when it ends.
+        with harness.Pop(address=(harness.HOST, port)) as pop:
+            os.killpg(process.pid, signal_number)
+            process.wait(30)
+            pop.rest()
+        process.stdout.close()
+        wait_until(lambda: self.fingerprint() == self.before, "nothing is left")
+        return text.decode()
+
+    def test_ctrl_c_leaves_nothing(self):
+        text = self.interrupt(signal.SIGINT)
+        for word in ("curl ", "openssl s_client", "mutt ", "fetchmail ", "mpop ", "Thunderbird"):
+            self.assertIn(word, text)
+
+    def test_sigterm_and_a_closed_terminal_leave_nothing(self):
+        self.interrupt(signal.SIGTERM, user="nobody")
+        self.interrupt(signal.SIGHUP)
+
+    def test_the_commands_that_it_prints_work(self):
+        """Those for curl, mpop and openssl, as a person would paste them."""
+        script = self.work / "paste.py"
+        script.write_text(
+            "import os, re, subprocess, sys\n"
+            "demo = open(sys.argv[1]).read()\n"
+            "text = demo.split('instructions() {')[1].split('<<EOT')[1].split('EOT')[0]\n"
+            "values = {'$ca': os.environ['DEMO_CA'], '$pop3s_port': os.environ['DEMO_POP3S_PORT'],\n"
+            "          '$pop3_port': os.environ['DEMO_POP3_PORT'], '$user': os.environ['DEMO_USER'],\n"
+            "          '$password': os.environ['DEMO_PASSWORD'], '/tmp/demo-': os.environ['HOME'] + '/demo-'}\n"
+            "for name, value in values.items(): text = text.replace(name, value)\n"
+            "for line in re.findall(r'(?m)^    ((?:curl|openssl|mpop) .*)$', text):\n"
+            "    done = subprocess.run(line, shell=True, input=b'QUIT\\n', capture_output=True, timeout=60)\n"
+            "    print(done.returncode, line.split()[0])\n"
+            "    if done.returncode: print(line, done.stdout[-500:], done.stderr[-500:])\n")
+        done = self.once("python3", script, self.tree / "xinetd" / "demo")
+        lines = done.stdout.splitlines()
+        self.assertGreaterEqual(len([line for line in lines if line.startswith("0 ")]), 5, done.stdout)
+        self.assertEqual([line for line in lines if line[:1].isdigit() and not line.startswith("0 ")], [], done.stdout)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,167 @@
+"""The same program under every launcher: in clear, STLS and POP3S, with the client's address in the log."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import harness
+from harness import IN_NAMESPACE, TREE, Case, needs_root, run
+
+
+class Each(Case):
+    def check(self, name):
+        server = self.serve(name)
+        expected = self.box.maildir.fill()
+        for way in ("clear", "STLS", "POP3S"):
+            with self.subTest(way), server.connect(tls=way == "POP3S") as pop:
+                self.assertTrue(pop.greeting.startswith("+OK "), pop.greeting)
+                if way == "STLS":
+                    pop.stls()
+                pop.login()
+                self.assertEqual(len(pop.listing()), len(expected))
+                for number, octets in enumerate(expected, 1):
+                    self.assertEqual(pop.retrieve(number), octets)
+                pop.quit()
+                line = self.box.wait_log(rf"pop3-login: Login: user=<demo>, method=PLAIN, rip=127\.0\.0\.1, lip=127\.0\.0\.1.*"
+                                         + (", TLS" if way != "clear" else ""))
+                self.assertIn("session=<", line)
+                self.box.wait_log(r"pop3\(demo\)<\d+><\S+>: Disconnected: Logged out .*retr=10/")
+                self.box.wait_idle()
+                self.box.clear_log()
+
+    def test_xinetd(self):
+        self.check("xinetd")
+
+    def test_systemd_socket_activate(self):
+        self.check("systemd-socket-activate")
+
+    def test_systemd_listen_fds(self):
+        self.check("systemd LISTEN_FDS")
+
+    def test_tcpserver(self):
+        self.check("tcpserver")
+
+    def test_openbsd_inetd(self):
+        self.check("openbsd-inetd")
+
+
+class Load(Case):
+    def test_many_connections_at_once_under_xinetd(self):
+        """Twenty at a time is what the shipped files let one address have."""
+        server = self.serve()
+        users = [self.box.add_user(f"user{n}") for n in range(10)]
+        for user in users:
+            self.box.maildir_of(user).add(harness.message(f"for {user.name}"))
+        opened = [server.connect(tls=n % 2 == 1) for n in range(10)]
+        for pop, user in zip(opened, users, strict=True):
+            pop.login(*user)
+        for pop, user in zip(opened, users, strict=True):
+            self.assertIn(f"for {user.name}".encode(), pop.retrieve(1))
+        for pop in opened:
+            pop.quit()
+        self.box.wait_idle()
+
+
+@needs_root
+class AsInstalled(Case):
+    """The shipped files where an administrator puts them, on ports 110 and 995, with users made by useradd."""
+
+    def setUp(self):
+        if not IN_NAMESPACE:
+            self.fail("needs a mount namespace of its own")
+        run("mount", "-t", "tmpfs", "-o", "mode=755", "e2e", "/srv")
+        self.addCleanup(run, "umount", "-l", "/srv")
+        run("cp", "-a", "/etc", "/srv/etc")
+        pathlib.Path("/srv/sbin").mkdir()
+        pathlib.Path("/srv/home").mkdir()
+        for source, target in (("/srv/etc", "/etc"), ("/srv/sbin", "/usr/local/sbin"), ("/srv/home", "/home")):
+            run("mount", "--bind", source, target)
+            self.addCleanup(run, "umount", "-l", target)
+        pathlib.Path("/run/tinmail").exists() or self.addCleanup(shutil.rmtree, "/run/tinmail", True)
+        self.new_box()
+        shutil.copy(self.box.binary, "/usr/local/sbin/pop3d")
+        self.box.binary = pathlib.Path("/usr/local/sbin/pop3d")
+        shutil.rmtree("/etc/xinetd.d", ignore_errors=True)
+        pathlib.Path("/etc/xinetd.d").mkdir(exist_ok=True)
+        pathlib.Path("/etc/tinmail").mkdir(exist_ok=True)
+        for name, setting in (("cert.pem", "ssl_cert_file"), ("key.pem", "ssl_key_file")):
+            shutil.copy(self.box.settings[setting], f"/etc/tinmail/{name}")
+            os.chmod(f"/etc/tinmail/{name}", 0o600)
+
+    def test_xinetd_d_system_users_and_defaults(self):
+        for name in ("pop3", "pop3s"):
+            text = (TREE / "xinetd" / name).read_text()
+            pathlib.Path(f"/etc/xinetd.d/{name}").write_text(
+                text.replace("disable         = yes", "disable         = no"))
+        self.assertIn("disable         = no", pathlib.Path("/etc/xinetd.d/pop3").read_text())
+        pathlib.Path("/etc/xinetd.conf").write_text("defaults\n{\n}\nincludedir /etc/xinetd.d\n")
+        pathlib.Path("/etc/tinmail.conf").write_text(f"log_path = {self.box.log_path}\nauth_failure_delay = 0\n")
+        # useradd and chpasswd write /etc/passwd and /etc/shadow, with the hash of this system: yescrypt on Debian.
+        run("useradd", "--create-home", "--uid", "23456", "--shell", "/bin/sh", "anna")
+        run("chpasswd", input="anna:Real Password 1\n")
+        self.assertRegex(pathlib.Path("/etc/shadow").read_text(), r"(?m)^anna:\$y\$")
+        maildir = harness.Maildir("/home/anna/Maildir", (23456, 23456))
+        expected = maildir.fill()
+        output = open(self.box.dir / "xinetd.log", "wb")
+        self.addCleanup(output.close)
+        xinetd = subprocess.Popen([harness.program("xinetd"), "-dontfork", "-pidfile", str(self.box.dir / "pid")],
+                                  stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        self.addCleanup(harness.stop, xinetd)
+        harness.wait_until(lambda: {110, 995} <= harness.listening_ports(), "xinetd listens on 110 and 995")
+
+        class Server:
+            bind, port, tls_port, box = harness.HOST, 110, 995, self.box
+        for tls in (False, True):
+            with harness.Pop(Server, tls=tls) as pop:
+                pop.ok("USER anna")
+                pop.ok("PASS Real Password 1")
+                for number, octets in enumerate(expected, 1):
+                    self.assertEqual(pop.retrieve(number), octets)
+                pop.quit()
+        with harness.Pop(Server) as pop:
+            pop.ok("USER anna")
+            pop.err("PASS Real Password 2", "[AUTH]")
+        run("usermod", "--lock", "anna")
+        with harness.Pop(Server) as pop:
+            pop.ok("USER anna")
+            pop.err("PASS Real Password 1", "[AUTH]")
+        run("usermod", "--unlock", "anna")
+        run("chage", "--expiredate", "2020-01-01", "anna")
+        with harness.Pop(Server) as pop:
+            pop.ok("USER anna")
+            pop.err("PASS Real Password 1", "[AUTH]")
+        for name in maildir.files():
+            self.assertEqual(os.stat(maildir.path / name).st_uid, 23456, name)
+        self.assertEqual(os.stat("/run/tinmail").st_uid, 0)
+
+    def test_check_finds_the_installation_in_order(self):
+        pathlib.Path("/etc/tinmail.conf").unlink(missing_ok=True)
+        done = run("/usr/local/sbin/pop3d", "--check", check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+
+class Files(Case):
+    """Syntax of what is shipped for other launchers."""
+
+    def test_systemd_units_are_understood(self):
+        # The program that ExecStart names need not be installed here.
+        directory = self.new_box().dir / "units"
+        directory.mkdir()
+        for unit in (TREE / "systemd").iterdir():
+            text = unit.read_text().replace("/usr/local/sbin/pop3d", str(self.box.binary))
+            (directory / unit.name).write_text(text)
+        for unit in ("pop3.socket", "pop3s.socket", "pop3@.service", "pop3s@.service"):
+            (directory / unit).exists() or self.fail(unit)
+        done = run(harness.program("systemd-analyze"), "verify", "--man=no", *sorted(directory.glob("*.socket")), check=False)
+        ours = [line for line in (done.stdout + done.stderr).splitlines() if "pop3" in line]
+        self.assertEqual(ours, [])
+
+    def test_s6_scripts_are_sound(self):
+        for name in ("pop3", "pop3s"):
+            run("sh", "-n", TREE / "s6" / name / "run")
+            self.assertTrue(os.access(TREE / "s6" / name / "run", os.X_OK))
+
+
+if __name__ == "__main__":
+    harness.main()
