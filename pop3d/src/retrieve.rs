@@ -4,7 +4,7 @@
 
 use crate::transaction::Failure;
 use common::config::Config;
-use common::config::value::Workaround;
+use common::config::keyword::Workaround;
 use common::io::dot::DotStuffer;
 use common::io::{Conn, Ending};
 use common::maildir::{Maildir, Message, StorageError};

@@ -119,20 +119,17 @@ impl fmt::Display for PasswdFileEntry {
                 value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}"))
             })
             .collect();
-        let line = zeroize::Zeroizing::new(
-            [
-                self.user.as_str(),
-                self.password.as_str(),
-                &self.uid,
-                &self.gid,
-                &self.gecos,
-                &self.home,
-                &self.shell,
-                &extra.join(" "),
-            ]
-            .join(":"),
-        );
-        f.write_str(line.trim_end_matches(':'))
+        let extra = extra.join(" ");
+        let fields =
+            [&self.user, &*self.password, &self.uid, &self.gid, &self.gecos, &self.home, &self.shell, &extra];
+        let used = fields.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1);
+        for (index, field) in fields.iter().take(used).enumerate() {
+            if index > 0 {
+                f.write_str(":")?;
+            }
+            f.write_str(field)?;
+        }
+        Ok(())
     }
 }
 

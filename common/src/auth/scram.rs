@@ -18,7 +18,7 @@ pub const MAX_ITERATIONS: u32 = 10_000_000;
 pub const DEFAULT_ITERATIONS: u32 = 4096;
 
 /// Longest salt, in octets.
-const MAX_SALT: usize = 64;
+pub const MAX_SALT: usize = 64;
 
 /// The hash function a SCRAM mechanism is built on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +157,11 @@ impl ScramKeys {
         }
     }
 
+    /// The same keys with another salt: they fit no password any more.
+    pub fn with_salt(self, salt: Vec<u8>) -> ScramKeys {
+        ScramKeys { salt, ..self }
+    }
+
     /// Whether the password is the one these keys were made of.
     pub fn verify_plain(&self, password: &[u8], work: &mut Work) -> bool {
         let other = ScramKeys::derive(self.hash, password, &self.salt, self.iterations, work);
@@ -173,6 +178,14 @@ impl ScramKeys {
             Zeroizing::new(proof.iter().zip(&signature).map(|(proof, mask)| proof ^ mask).collect());
         let right: bool = self.hash.digest(&key).ct_eq(self.stored_key.expose()).into();
         right.then(|| self.hash.hmac(self.server_key.expose(), auth_message))
+    }
+
+    /// What a client sends as proof.
+    #[cfg(test)]
+    pub fn proof_for_tests(&self, password: &[u8], auth_message: &[u8]) -> Vec<u8> {
+        let client_key = self.hash.hmac(&self.hash.hi(password, &self.salt, self.iterations), b"Client Key");
+        let signature = self.hash.hmac(self.stored_key.expose(), auth_message);
+        client_key.iter().zip(signature).map(|(key, mask)| key ^ mask).collect()
     }
 
     /// The stored form, without the `{SCHEME}`; [`ScramKeys::parse`] reads it.

@@ -3,7 +3,7 @@
 //! It runs for a person, as the user that the server starts as (root, where mail of several users is served); it
 //! changes nothing. What only another module can test, a certificate say, that module hands in as findings.
 
-use super::keyword::{Mechanism, Ssl};
+use super::keyword::Ssl;
 use super::value::{List, Passdb};
 use super::{Config, DEFAULT_FILE};
 use crate::cli::CommandLine;
@@ -160,11 +160,6 @@ fn values(config: &Config, found: &mut Vec<Finding>) {
         let what = "haproxy_trusted_networks trusts everybody: any client can claim any address";
         found.push(Finding::error(what, "name the proxies' addresses"));
     }
-    let names_user = config.ssl_username_from_cert || config.auth_mechanisms.contains(Mechanism::External);
-    if names_user && !config.ssl_verify_client_cert {
-        let what = "client certificates name the user, but they are not asked for";
-        found.push(Finding::error(what, "set ssl_verify_client_cert = yes"));
-    }
     let zero_times = [
         ("login_timeout", config.login_timeout),
         ("reply_timeout", config.reply_timeout),
@@ -217,9 +212,6 @@ fn certificate(config: &Config, line: &CommandLine, found: &mut Vec<Finding>) {
     } else {
         readable("ssl_cert_file", certificate, found);
         secret("ssl_key_file", key, found);
-    }
-    if config.ssl_verify_client_cert {
-        readable("ssl_ca_file", config.ssl_ca_file.as_str(), found);
     }
 }
 

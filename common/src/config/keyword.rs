@@ -121,7 +121,7 @@ keywords! {
     Ssl, "one of: ":
     No = "no" "None at all.",
     Yes = "yes" "Offered when there is a certificate.",
-    Required = "required" "No login without it, not even from this host."
+    Required = "required" "No login without it, except from this host or a trusted network."
 }
 
 keywords! {
@@ -149,8 +149,7 @@ keywords! {
     CramMd5 = "cram-md5" "RFC 2195; needs a stored secret.",
     Apop = "apop" "RFC 1939; needs a stored secret.",
     ScramSha1 = "scram-sha-1" "RFC 5802.",
-    ScramSha256 = "scram-sha-256" "RFC 7677.",
-    External = "external" "RFC 4422 appendix A: the client certificate."
+    ScramSha256 = "scram-sha-256" "RFC 7677."
 }
 
 keywords! {

@@ -6,7 +6,7 @@
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{Facility, Mechanism, Set, Ssl, TlsVersion, Workaround};
 use super::value::{
-    Expire, List, MailLocation, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes, seconds,
+    List, MailLocation, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes, seconds,
     text,
 };
 use crate::peer::Network;
@@ -92,9 +92,6 @@ settings! {
     all ssl: Ssl = Ssl::Yes, "TLS: yes offers it when there is a certificate, required insists";
     all ssl_cert_file: Path = Path::new("/etc/tinmail/cert.pem"), "certificate and its chain, PEM";
     all ssl_key_file: Path = Path::new("/etc/tinmail/key.pem"), "private key, PEM";
-    all ssl_ca_file: Path = Path::new(""), "authorities that may sign client certificates, PEM";
-    all ssl_verify_client_cert: bool = false, "ask for client certificates and verify them";
-    all ssl_username_from_cert: bool = false, "the user is the one that the client certificate names";
     all ssl_min_protocol: TlsVersion = TlsVersion::Tls12, "oldest TLS version accepted";
 
     all login_user: Text = text("nobody"), "who reads from the network before login; a user with no rights";
@@ -125,6 +122,4 @@ settings! {
     pop3d pop3_client_workarounds: Set<Workaround> = Set::<Workaround>::of(&[]), "mend replies for old clients";
     pop3d pop3_enable_last: bool = false, "offer the LAST command of RFC 1460";
     pop3d pop3_login_delay: Duration = seconds(0), "time between two logins that CAPA announces; 0: none";
-    pop3d pop3_expire: Expire = Expire::Never, "days that CAPA promises to keep messages";
-    pop3d pop3_fast_size_lookups: bool = false, "take file sizes for message sizes where others are not known";
 }

@@ -220,22 +220,22 @@ pub struct MailLocation(Text);
 impl MailLocation {
     pub(super) const DEFAULT: MailLocation = MailLocation(text("maildir:~/Maildir"));
 
-    /// The path, in which `~`, `%u`, `%n`, `%d` and `%h` still stand.
-    pub fn path(&self) -> &str {
-        self.0.strip_prefix("maildir:").unwrap_or(&self.0)
+    /// As it was written: [`crate::maildir::Location`] takes it apart for a user.
+    pub fn text(&self) -> &str {
+        &self.0
     }
 }
 
 impl Value for MailLocation {
     const ACCEPTED: &'static str =
-        "maildir:PATH, where PATH begins with / or ~/ or %h/ and may have %u %n %d %h";
+        "maildir:PATH[:INBOX=PATH][:CONTROL=PATH][:INDEX=PATH], absolute or from ~/, with %u %n %d %h";
 
     fn read(text: &str) -> Option<MailLocation> {
-        let path = text.strip_prefix("maildir:")?;
-        let rooted = path == "~" || ["/", "~/", "%h/"].iter().any(|start| path.starts_with(start));
-        // A colon begins an option of other mail stores; it may not stand in a path unnoticed.
-        let fits = rooted && !path.contains(':') && super::format::only_has(path, "undh");
-        fits.then(|| MailLocation(Cow::Owned(text.to_owned())))
+        use crate::maildir::{Location, User};
+        // What holds for this user holds for all: only names with a path in them are refused later.
+        let anybody = User { name: "user@example.org", home: std::path::Path::new("/home/user") };
+        Location::parse(text, anybody).ok()?;
+        Some(MailLocation(Cow::Owned(text.to_owned())))
     }
 
     fn print(&self) -> String {

@@ -48,6 +48,20 @@ impl Message {
     }
 }
 
+impl From<&Source<'_>> for Message {
+    fn from(message: &Source<'_>) -> Message {
+        Message {
+            uid: message.uid,
+            octets: known(message.octets),
+            vanished: message.flags & index::VANISHED != 0,
+            in_new: message.flags & index::IN_NEW != 0,
+            name: message.name.to_vec(),
+            unique_id: message.unique_id.map(<[u8]>::to_vec),
+            guid: message.guid.map(<[u8]>::to_vec),
+        }
+    }
+}
+
 /// The view. It stays as it is while the mailbox changes.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -158,15 +172,7 @@ impl Snapshot {
     /// removed, so that the next session builds it anew).
     pub fn get(&self, i: u32) -> Result<Message, StorageError> {
         let mut space = Vec::new();
-        self.read(i, &mut space, |message| Message {
-            uid: message.uid,
-            octets: known(message.octets),
-            vanished: message.flags & index::VANISHED != 0,
-            in_new: message.flags & index::IN_NEW != 0,
-            name: message.name.to_vec(),
-            unique_id: message.unique_id.map(<[u8]>::to_vec),
-            guid: message.guid.map(<[u8]>::to_vec),
-        })
+        self.read(i, &mut space, |message| Message::from(message))
     }
 
     /// UID and octets of message `i`: what a listing of sizes needs, without touching the names.

@@ -19,6 +19,7 @@ pub const REQUEST_MAX: usize = 16 * 1024;
 pub const ANSWER_MAX: usize = 56 * 1024;
 
 /// What the client shows to prove who it is.
+#[allow(missing_docs)] // The fields are the words of the RFC that each variant names.
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub enum Proof {
     /// A password, in whichever of the ways `mechanism` names for the log.
@@ -28,7 +29,7 @@ pub enum Proof {
     /// RFC 2195 CRAM-MD5: the digest over the challenge and the secret.
     CramMd5 { user: Vec<u8>, digest: Vec<u8> },
     /// RFC 5802 SCRAM, second step: the client's proof over the whole exchange.
-    Scram { authzid: Vec<u8>, auth_message: Vec<u8>, proof: Vec<u8>, plus: bool },
+    Scram { sha256: bool, plus: bool, auth_message: Vec<u8>, proof: Vec<u8> },
 }
 
 impl Proof {
@@ -38,13 +39,16 @@ impl Proof {
             Proof::Password { mechanism, .. } => mechanism,
             Proof::Apop { .. } => "APOP",
             Proof::CramMd5 { .. } => "CRAM-MD5",
-            Proof::Scram { plus: false, .. } => "SCRAM",
-            Proof::Scram { plus: true, .. } => "SCRAM-PLUS",
+            Proof::Scram { sha256: false, plus: false, .. } => "SCRAM-SHA-1",
+            Proof::Scram { sha256: false, plus: true, .. } => "SCRAM-SHA-1-PLUS",
+            Proof::Scram { sha256: true, plus: false, .. } => "SCRAM-SHA-256",
+            Proof::Scram { sha256: true, plus: true, .. } => "SCRAM-SHA-256-PLUS",
         }
     }
 }
 
 /// What the front asks or tells.
+#[allow(missing_docs)] // Each variant says what its fields are for.
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub enum Request {
     /// A PROXY protocol header said who the client really is.
@@ -67,6 +71,7 @@ pub enum Request {
 }
 
 /// What the guard answers.
+#[allow(missing_docs)] // Each variant says what its fields are for.
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub enum Answer {
     /// No, for this reason (one for the log as well as for the client's eyes).
@@ -75,12 +80,12 @@ pub enum Answer {
     Tls(crate::tls::Offer),
     /// [`Request::Sign`]: here it is.
     Signature(Vec<u8>),
-    /// [`Request::ScramStart`]: salt and iterations.
-    Scram { salt: Vec<u8>, iterations: u32 },
+    /// [`Request::ScramStart`]: salt, iterations and the server's part of the nonce.
+    Scram { salt: Vec<u8>, iterations: u32, nonce: String },
     /// [`Request::Login`]: welcome. SCRAM clients are owed the server's signature.
     Accepted { server_signature: Vec<u8> },
-    /// Nothing to say but that it was heard.
-    Noted,
+    /// [`Request::Proxied`]: heard; whether the client's real way is one on which nobody listens.
+    Way { trusted: bool },
 }
 
 /// Why the guard refused.
@@ -279,9 +284,12 @@ impl Request {
                     }
                     Proof::Apop { user, digest } => writer.field(b"a").field(user).field(digest),
                     Proof::CramMd5 { user, digest } => writer.field(b"c").field(user).field(digest),
-                    Proof::Scram { authzid, auth_message, proof, plus } => {
-                        writer.field(b"s").field(authzid).field(auth_message).field(proof).field(&[u8::from(*plus)])
-                    }
+                    Proof::Scram { sha256, plus, auth_message, proof } => writer
+                        .field(b"s")
+                        .field(&[u8::from(*sha256)])
+                        .field(&[u8::from(*plus)])
+                        .field(auth_message)
+                        .field(proof),
                 }
             }
             Request::Handover { unread, state } => Writer::new(6).field(unread).field(state),
@@ -318,10 +326,10 @@ impl Request {
                     b"a" => Proof::Apop { user: r.octets()?, digest: r.octets()? },
                     b"c" => Proof::CramMd5 { user: r.octets()?, digest: r.octets()? },
                     b"s" => Proof::Scram {
-                        authzid: r.octets()?,
+                        sha256: r.flag()?,
+                        plus: r.flag()?,
                         auth_message: r.octets()?,
                         proof: r.octets()?,
-                        plus: r.flag()?,
                     },
                     _ => return None,
                 };
@@ -351,9 +359,11 @@ impl Answer {
                 writer
             }
             Answer::Signature(signature) => Writer::new(3).field(signature),
-            Answer::Scram { salt, iterations } => Writer::new(4).field(salt).field(&iterations.to_be_bytes()),
+            Answer::Scram { salt, iterations, nonce } => {
+                Writer::new(4).field(salt).field(&iterations.to_be_bytes()).field(nonce.as_bytes())
+            }
             Answer::Accepted { server_signature } => Writer::new(5).field(server_signature),
-            Answer::Noted => Writer::new(6),
+            Answer::Way { trusted } => Writer::new(6).field(&[u8::from(*trusted)]),
         }
         .finish()
     }
@@ -381,9 +391,13 @@ impl Answer {
                 Answer::Tls(crate::tls::Offer { chain, schemes, only_tls13 })
             }
             3 => Answer::Signature(r.octets()?),
-            4 => Answer::Scram { salt: r.octets()?, iterations: u32::from_be_bytes(r.field()?.try_into().ok()?) },
+            4 => Answer::Scram {
+                salt: r.octets()?,
+                iterations: u32::from_be_bytes(r.field()?.try_into().ok()?),
+                nonce: r.text()?,
+            },
             5 => Answer::Accepted { server_signature: r.octets()? },
-            6 => Answer::Noted,
+            6 => Answer::Way { trusted: r.flag()? },
             _ => return None,
         };
         r.end()?;
@@ -414,7 +428,12 @@ mod tests {
             Request::Login { proof: Proof::Apop { user: vec![1], digest: vec![2] }, tls: String::new() },
             Request::Login { proof: Proof::CramMd5 { user: vec![], digest: vec![] }, tls: String::new() },
             Request::Login {
-                proof: Proof::Scram { authzid: vec![], auth_message: vec![9; 300], proof: vec![8; 32], plus: true },
+                proof: Proof::Scram {
+                    sha256: true,
+                    plus: true,
+                    auth_message: vec![9; 300],
+                    proof: vec![8; 32],
+                },
                 tls: String::new(),
             },
             Request::Handover { unread: b"STAT\r\n".to_vec(), state: vec![1] },
@@ -437,9 +456,9 @@ mod tests {
             Answer::Refused(Refused::OutOfTurn),
             Answer::Tls(offer),
             Answer::Signature(vec![1; 72]),
-            Answer::Scram { salt: vec![1; 16], iterations: 4096 },
+            Answer::Scram { salt: vec![1; 16], iterations: 4096, nonce: "n".into() },
             Answer::Accepted { server_signature: vec![] },
-            Answer::Noted,
+            Answer::Way { trusted: true },
         ] {
             let octets = answer.encode();
             assert_eq!(Answer::decode(octets[0], &octets[5..]), Some(answer));

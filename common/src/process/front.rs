@@ -19,10 +19,8 @@ pub struct Facts {
     pub tls_available: bool,
     /// Secrets are stored for some user, so mechanisms that need one can succeed.
     pub secrets_stored: bool,
-    /// `<process.clock.random@host>`: the timestamp of APOP's greeting and the challenge of CRAM-MD5. New in each process.
+    /// `<random.clock@host>`: the timestamp of APOP's greeting and the challenge of CRAM-MD5. New in each process.
     pub timestamp: String,
-    /// The server's part of a SCRAM nonce, printable.
-    pub nonce: String,
     /// The session's identifier in the log, printable.
     pub session_id: String,
 }
@@ -35,6 +33,8 @@ pub struct Front {
     pub config: Config,
     /// What is known about the client and the site.
     pub facts: Facts,
+    /// The client has tried to say a password where others could hear it: for the log.
+    pub refused_in_clear: bool,
     guard: Arc<Guard>,
 }
 
@@ -49,7 +49,7 @@ pub enum Asked<T> {
 
 impl Front {
     pub(super) fn new(conn: Conn, config: Config, facts: Facts, channel: Channel) -> Front {
-        Front { conn, config, facts, guard: Arc::new(Guard(channel)) }
+        Front { conn, config, facts, refused_in_clear: false, guard: Arc::new(Guard(channel)) }
     }
 
     /// Whether nobody on the way can read what is said: TLS, or a way that is trusted.
@@ -68,7 +68,7 @@ impl Front {
     }
 
     fn tls_is_required(&self) -> bool {
-        self.config.ssl == crate::config::value::Ssl::Required
+        self.config.ssl == crate::config::keyword::Ssl::Required
     }
 
     /// Whether TLS can be begun now.
@@ -101,10 +101,10 @@ impl Front {
         }
     }
 
-    /// SCRAM's first step: salt and iteration count for a user, real or not.
-    pub fn scram_start(&mut self, sha256: bool, user: &[u8]) -> Result<Asked<(Vec<u8>, u32)>, Ending> {
+    /// SCRAM's first step: salt, iteration count and our part of the nonce for a user, real or not.
+    pub fn scram_start(&mut self, sha256: bool, user: &[u8]) -> Result<Asked<(Vec<u8>, u32, String)>, Ending> {
         match self.ask(&Request::ScramStart { sha256, user: user.to_vec() })? {
-            Answer::Scram { salt, iterations } => Ok(Asked::Yes((salt, iterations))),
+            Answer::Scram { salt, iterations, nonce } => Ok(Asked::Yes((salt, iterations, nonce))),
             answer => refused(answer),
         }
     }

@@ -8,9 +8,10 @@ use super::channel::{Answer, Channel, Proof, Refused, Request};
 use super::front::Facts;
 use super::handoff::{self, Handoff};
 use super::{Program, environment};
-use crate::auth::{self, Account, Authenticator};
+use crate::auth::scram::ScramHash;
+use crate::auth::{Account, Authenticator, Refusal, ScramAttempt, Wire};
 use crate::config::Config;
-use crate::config::value::TlsVersion;
+use crate::config::keyword::TlsVersion;
 use crate::exit::Exit;
 use crate::log::{Closing, Level, Log, LoginLine, Outcome, Security, escape};
 use crate::peer::Peer;
@@ -47,7 +48,7 @@ pub struct Guard<'a> {
     signatures: u32,
     tls_started: bool,
     attempts: u32,
-    scram: Option<auth::ScramHandle>,
+    scram: Option<ScramAttempt>,
     last_user: String,
     last_method: String,
 }
@@ -62,9 +63,9 @@ enum End {
 
 impl<'a> Guard<'a> {
     /// Before the first request.
-    pub fn new(program: &'a Program, config: Config, log: Log, peer: Peer, facts: Facts, proxied: bool) -> Guard<'a> {
-        let authenticator = super::authenticator(program, &config, &peer);
-        Guard {
+    pub fn new(program: &'a Program, config: Config, log: Log, peer: Peer, facts: Facts, proxied: bool) -> io::Result<Guard<'a>> {
+        let authenticator = super::login::authenticator(&config, program.protocol, &peer)?;
+        Ok(Guard {
             program,
             config,
             log,
@@ -81,7 +82,7 @@ impl<'a> Guard<'a> {
             scram: None,
             last_user: String::new(),
             last_method: String::new(),
-        }
+        })
     }
 
     /// Answers the front until the conversation is over. Returns only without a login; with one, this process becomes
@@ -100,9 +101,10 @@ impl<'a> Guard<'a> {
             End::Over => Exit::Success,
             End::Login { account, tls, unread, state } => {
                 self.log_login(&account, &tls);
+                let (log, front) = (self.log.clone(), self.front);
                 let error = self.become_session(account, &tls, unread, state, channel);
-                self.log.error(format_args!("session: {error}"));
-                process::terminate(self.front);
+                log.error(format_args!("session: {error}"));
+                process::terminate(front);
                 Exit::Temporary
             }
         }
@@ -164,8 +166,14 @@ impl<'a> Guard<'a> {
         }
         self.peer = self.peer.behind_proxy(source, destination);
         self.facts.trusted_way = tls || super::is_trusted_way(&self.config, &self.peer);
-        self.authenticator = super::authenticator(self.program, &self.config, &self.peer);
-        Answer::Noted
+        match super::login::authenticator(&self.config, self.program.protocol, &self.peer) {
+            Ok(authenticator) => self.authenticator = authenticator,
+            Err(error) => {
+                self.log.error(format_args!("{error}"));
+                return Answer::Refused(Refused::Temporary);
+            }
+        }
+        Answer::Way { trusted: self.facts.trusted_way }
     }
 
     fn start_tls(&mut self) -> Answer {
@@ -266,7 +274,7 @@ impl<'a> Guard<'a> {
             fd::replace(1, &socket)?;
         }
         if process::is_root() {
-            process::become_user(account.uid, account.gid)?;
+            process::become_user(account.uid, account.gid, &account.groups)?;
         }
         process::no_new_privileges()?;
         fd::replace(handoff::DESCRIPTOR, &pipe.as_fd())?;
@@ -302,28 +310,43 @@ impl Guard<'_> {
                 let challenge = self.facts.timestamp.as_bytes();
                 self.authenticator.cram_md5(&user, challenge, &digest).map(|account| (account, Vec::new()))
             }
-            Proof::Scram { authzid, auth_message, proof, .. } => match scram {
+            Proof::Scram { auth_message, proof, .. } => match scram {
                 None => return Err(Refused::OutOfTurn),
-                Some(handle) => self.authenticator.scram_finish(handle, &authzid, &auth_message, &proof),
+                Some(attempt) => self.authenticator.scram_finish(attempt, &auth_message, &proof),
             },
         };
         crate::sys::fs::release_free_memory();
+        for warning in self.authenticator.take_warnings() {
+            self.log.warning(format_args!("{warning}"));
+        }
         let refusal = match verdict {
             Ok(login) => return Ok(login),
             Err(refusal) => refusal,
         };
         self.attempts += 1;
-        if let Some(detail) = refusal.detail() {
-            self.log.warning(format_args!("{detail}"));
+        // A password typed where the name belongs must not get into the log: only names that exist do.
+        if !refusal.user_exists() {
+            self.last_user.clear();
         }
-        // Every refusal takes as long, so that guessing does not pay and nothing is learnt from the time.
-        if !refusal.is_temporary() {
+        let quick = self.authenticator.nodelay();
+        Err(self.refuse(&refusal, quick))
+    }
+
+    /// Every refusal takes as long, so that guessing does not pay and nothing is learnt from the time.
+    fn refuse(&mut self, refusal: &Refusal, quick: bool) -> Refused {
+        let answer = match refusal.wire() {
+            Wire::Failed => Refused::Credentials,
+            Wire::Expired => Refused::Expired,
+            Wire::Disabled => Refused::NotAllowed,
+            Wire::Temporary => {
+                self.log.error(format_args!("login: {refusal}"));
+                return Refused::Temporary;
+            }
+        };
+        if !quick {
             std::thread::sleep(self.config.auth_failure_delay);
         }
-        if self.attempts >= self.config.auth_max_attempts {
-            return Err(Refused::OutOfTurn);
-        }
-        Err(refusal.class())
+        if self.attempts >= self.config.auth_max_attempts { Refused::OutOfTurn } else { answer }
     }
 
     fn scram_start(&mut self, sha256: bool, user: &[u8]) -> Answer {
@@ -331,12 +354,16 @@ impl Guard<'_> {
             return Answer::Refused(Refused::OutOfTurn);
         }
         self.last_user = String::from_utf8_lossy(user).into_owned();
-        match self.authenticator.scram_start(sha256, user) {
-            Ok(challenge) => {
-                self.scram = Some(challenge.handle);
-                Answer::Scram { salt: challenge.salt, iterations: challenge.iterations }
+        let hash = if sha256 { ScramHash::Sha256 } else { ScramHash::Sha1 };
+        match self.authenticator.scram_start(hash, user) {
+            Ok((challenge, attempt)) => {
+                self.scram = Some(attempt);
+                Answer::Scram { salt: challenge.salt, iterations: challenge.iterations, nonce: challenge.nonce }
             }
-            Err(refusal) => Answer::Refused(refusal.class()),
+            Err(refusal) => {
+                self.attempts += 1;
+                Answer::Refused(self.refuse(&refusal, false))
+            }
         }
     }
 

@@ -8,14 +8,15 @@ pub mod channel;
 pub mod front;
 mod guard;
 mod handoff;
+mod login;
 mod pump;
 pub mod sasl;
 pub mod session;
 pub mod walls;
 
-use crate::auth::Authenticator;
+use crate::auth::checkpassword;
 use crate::cli::{self, CommandLine, Mode};
-use crate::config::value::Ssl;
+use crate::config::keyword::Ssl;
 use crate::config::{Config, check};
 use crate::exit::Exit;
 use crate::io::{Conn, Ending, Limits};
@@ -33,13 +34,12 @@ use std::ffi::CString;
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use walls::{RootWalls, Walls};
 
 /// The hidden argument with which the guard starts a session.
 const SESSION: &str = "--session";
-/// The hidden argument with which a checkpassword program reports whom it let in.
-const CHECKPASSWORD_REPLY: &str = "--checkpassword-reply";
 /// [`Request::Ended`]: the client tried a password where others could hear it.
 const WHY_IN_CLEAR: &str = "Password in clear";
 
@@ -60,16 +60,21 @@ pub struct Program {
 }
 
 /// The whole program.
-pub fn main(program: &'static Program) -> Exit {
+pub fn main(program: &'static Program) -> ExitCode {
+    // Under a checkpassword program nothing of ours is open, and the reply is all there is to do.
+    if std::env::args_os().nth(1).is_some_and(|first| first == checkpassword::REPLY_ARGUMENT) {
+        return checkpassword::reply_main();
+    }
+    run(program).into()
+}
+
+fn run(program: &'static Program) -> Exit {
     // Under xinetd standard error is the client. Nothing may be written before this.
     if log::guard_stderr().is_err() {
         return Exit::Temporary;
     }
-    let mut arguments = std::env::args_os().skip(1);
-    match arguments.next().as_deref().and_then(|first| first.to_str()) {
-        Some(SESSION) => return session::main(program),
-        Some(CHECKPASSWORD_REPLY) => return crate::auth::checkpassword_reply(),
-        _ => {}
+    if std::env::args_os().nth(1).is_some_and(|first| first == SESSION) {
+        return session::main(program);
     }
     let line = match CommandLine::parse(&program.line, std::env::args_os().skip(1)) {
         Ok(line) => line,
@@ -86,7 +91,7 @@ pub fn main(program: &'static Program) -> Exit {
     };
     match line.mode {
         Mode::ShowChanged => print(|out| cli::print_changed(&config, out)),
-        Mode::Check => print_check(program, &config, &line),
+        Mode::Check => print_check(&config, &line),
         _ if line.preauth => preauth(program, config),
         _ => serve(program, config, line.tls),
     }
@@ -95,7 +100,7 @@ pub fn main(program: &'static Program) -> Exit {
 /// Serves one connection on standard input and output.
 fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit {
     take_listen_fds();
-    let log = Log::open(config.log_path.as_str(), config.syslog_facility, login_tag(program));
+    let log = Log::open(&config, login_tag(program));
     log.catch_panics();
     sysproc::ignore_child_and_pipe_signals();
     fd::set_nodelay(fd::STDIN);
@@ -121,7 +126,7 @@ fn try_serve(program: &'static Program, config: Config, implicit_tls: bool, log:
     let walls = Walls::prepare(root, config.login_memory_limit.0)?;
     let patience = config.login_timeout + config.auth_failure_delay + Duration::from_secs(60);
     let (ours, theirs) = fd::socketpair()?;
-    let mut guard = guard::Guard::new(program, config, log.clone(), peer, facts, proxied);
+    let mut guard = guard::Guard::new(program, config, log.clone(), peer, facts, proxied)?;
     match sysproc::fork()? {
         Fork::Child => {
             drop(ours);
@@ -165,7 +170,10 @@ fn be_front(
         Err(_) => return Exit::Temporary.code(),
     };
     let mut front = Front::new(conn, config, facts, channel);
-    let spoken = begin(&mut front, proxied, implicit_tls).and_then(|()| (program.front)(&mut front));
+    let spoken = begin(&mut front, proxied, implicit_tls)
+        .and_then(|()| (program.front)(&mut front))
+        // What was pipelined before the login is answered before the session speaks.
+        .and_then(|state| front.conn.flush().map(|()| state));
     match spoken {
         Ok(state) => {
             let reply = front.config.reply_timeout;
@@ -181,7 +189,7 @@ fn be_front(
             let rest = conn.unread().to_vec();
             let Some(tls) = conn.into_tls() else { return Exit::Success.code() };
             release_free_memory();
-            match pump::run(tls, channel.into_socket(), rest, reply) {
+            match pump::run(tls, channel.into_socket(), &rest, reply) {
                 Ok(()) => Exit::Success.code(),
                 Err(_) => Exit::Temporary.code(),
             }
@@ -250,13 +258,12 @@ fn take_proxy_header(front: &mut Front) -> Result<(), Ending> {
 
 /// What the guard knows before it forks.
 fn facts(config: &Config, peer: &Peer) -> io::Result<Facts> {
-    let mut random = [0; 24];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let hex = |octets: &[u8]| octets.iter().fold(String::new(), |mut text, octet| {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    let session_id = random.iter().fold(String::new(), |mut text, octet| {
         let _ = write!(text, "{octet:02x}");
         text
     });
-    let (nonce, session_id) = random.split_at(16);
     let host = match config.myhostname.as_ref() {
         "" => fs::hostname(),
         name => name.to_owned(),
@@ -264,11 +271,9 @@ fn facts(config: &Config, peer: &Peer) -> io::Result<Facts> {
     Ok(Facts {
         trusted_way: is_trusted_way(config, peer),
         tls_available: config.ssl != Ssl::No && config.ssl_cert_file.get().is_some_and(std::path::Path::exists),
-        secrets_stored: config.passdb.iter().any(|passdb| passdb.may_hold_secrets()),
-        // RFC 1939 section 7 wants an address as in RFC 822, different each time the server is started.
-        timestamp: format!("<{}.{}@{host}>", std::process::id(), hex(nonce)),
-        nonce: hex(nonce),
-        session_id: hex(session_id),
+        secrets_stored: login::may_store_secrets(config),
+        timestamp: crate::auth::challenge(&host)?,
+        session_id,
     })
 }
 
@@ -277,7 +282,7 @@ fn is_trusted_way(config: &Config, peer: &Peer) -> bool {
 }
 
 fn root_walls(config: &Config) -> io::Result<RootWalls> {
-    let (uid, gid) = crate::auth::find_login_user(config)?;
+    let (uid, gid) = login::login_user(config)?;
     let base = config.base_dir.get().ok_or_else(|| io::Error::other("base_dir is empty"))?;
     let empty_directory = base.join("empty");
     fs::make_empty_directory(base, &empty_directory)?;
@@ -287,10 +292,6 @@ fn root_walls(config: &Config) -> io::Result<RootWalls> {
 fn load_identity(config: &Config) -> Result<Identity, KeyError> {
     let none = std::path::Path::new("");
     Identity::load(config.ssl_cert_file.get().unwrap_or(none), config.ssl_key_file.get().unwrap_or(none))
-}
-
-fn authenticator(program: &Program, config: &Config, peer: &Peer) -> Authenticator {
-    Authenticator::from_config(config, program.protocol, peer)
 }
 
 /// systemd's other way: the connection as descriptor 3 instead of standard input and output.
@@ -303,7 +304,7 @@ fn take_listen_fds() {
 }
 
 fn preauth(program: &Program, config: Config) -> Exit {
-    let log = Log::open(config.log_path.as_str(), config.syslog_facility, login_tag(program));
+    let log = Log::open(&config, login_tag(program));
     if sysproc::is_root() {
         log.error(format_args!("--preauth is refused for root"));
         return refuse(program);
@@ -349,7 +350,7 @@ fn refuse(program: &Program) -> Exit {
 
 /// Before there is a configuration there is only the default log.
 fn log_and_refuse(program: &Program, what: &str) -> Exit {
-    Log::open("", Config::DEFAULT.syslog_facility, login_tag(program)).error(format_args!("{what}"));
+    Log::open(&Config::DEFAULT, login_tag(program)).error(format_args!("{what}"));
     refuse(program)
 }
 
@@ -381,11 +382,18 @@ fn print(text: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Exit {
     Exit::Success
 }
 
-fn print_check(program: &Program, config: &Config, line: &CommandLine) -> Exit {
-    let findings = check::Findings::of(&program.line, config, line, load_identity(config).err());
-    let exit = if findings.has_errors() { Exit::Usage } else { Exit::Success };
-    match print(|out| findings.print(out)) {
-        Exit::Success => exit,
-        failed => failed,
+fn print_check(config: &Config, line: &CommandLine) -> Exit {
+    let mut findings = check::findings(config, line);
+    let has_certificate = config.ssl_cert_file.get().is_some_and(std::path::Path::exists);
+    if config.ssl != Ssl::No && has_certificate {
+        if let Err(error) = load_identity(config) {
+            findings.push(check::Finding::error(error.to_string(), "mend the file, or set ssl = no"));
+        }
     }
+    let mut exit = Exit::Temporary;
+    let printed = print(|out| {
+        exit = check::report(&findings, out)?;
+        Ok(())
+    });
+    if printed == Exit::Success { exit } else { printed }
 }

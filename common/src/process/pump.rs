@@ -18,11 +18,14 @@ const FROM_CLIENT_OCTETS: usize = 16 * 1024;
 /// After this long without traffic the buffers' memory goes back.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 
-/// Moves octets until the session has ended and its last reply is out. `reply` is how long the client may take for that.
-pub fn run(mut tls: Box<Stream>, session: OwnedFd, reply: Duration) -> Result<(), Ending> {
+/// Moves octets until the session has ended and its last reply is out. `unread` was decrypted before the login was answered;
+/// `reply` is how long the client may take for the last reply.
+pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duration) -> Result<(), Ending> {
     let mut from_session = Pages::new(FROM_SESSION_OCTETS).map_err(Ending::Failed)?;
     let mut from_client = Pages::new(FROM_CLIENT_OCTETS).map_err(Ending::Failed)?;
-    let mut waiting = 0..0;
+    let Some(room) = from_client.get_mut(..unread.len()) else { return Err(Ending::Disconnected) };
+    room.copy_from_slice(unread);
+    let mut waiting = 0..unread.len();
     let (mut client_done, mut session_done) = (false, false);
     let mut session_ended: Option<Instant> = None;
     let mut quiet = false;

@@ -78,7 +78,7 @@ pub(super) fn main(program: &Program) -> Exit {
         Err(error) => return log_and_refuse(program, &error.to_string()),
     };
     let tag = session_tag(program.protocol, &handoff.user, std::process::id(), &handoff.session_id);
-    let log = match Log::inherit(handoff.log, config.syslog_facility, tag) {
+    let log = match Log::inherit(handoff.log, &config, tag) {
         Ok(log) => log,
         Err(error) => return log_and_refuse(program, &format!("log: {error}")),
     };
@@ -87,7 +87,7 @@ pub(super) fn main(program: &Program) -> Exit {
         log.error(format_args!("a session must not run as root"));
         return Exit::Temporary;
     }
-    let mail_location = handoff.mail.unwrap_or_else(|| config.mail_location.to_string());
+    let mail_location = handoff.mail.unwrap_or_else(|| config.mail_location.text().to_owned());
     let start = Start {
         title: format!("{} {}", handoff.user, handoff.remote),
         user: handoff.user,
@@ -101,7 +101,7 @@ pub(super) fn main(program: &Program) -> Exit {
 
 /// `--preauth`: the calling user's own mail, no login, no other process.
 pub(super) fn preauth(program: &Program, config: Config, log: Log, user: String, home: PathBuf) -> Exit {
-    let mail_location = config.mail_location.to_string();
+    let mail_location = config.mail_location.text().to_owned();
     let title = user.clone();
     run(program, config, log, Start { title, user, home, mail_location, state: Vec::new(), unread: Vec::new() })
 }

@@ -61,7 +61,7 @@ impl Walls {
         process::limit(Resource::Descriptors, LAST_DESCRIPTOR as u64 + 1)?;
         process::limit(Resource::Processes, 0)?;
         if let Some(root) = &self.root {
-            process::become_user(root.uid, root.gid)?;
+            process::become_user(root.uid, root.gid, &[])?;
         }
         process::no_new_privileges()?;
         process::not_dumpable();

@@ -75,6 +75,25 @@ pub fn hostname() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name.chars().map(clean).collect() }
 }
 
+/// An empty directory that only root can change, below a base directory that it makes if need be. Errors name what
+/// somebody else could have put there.
+pub fn make_empty_directory(base: &std::path::Path, empty: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    for (directory, mode) in [(base, 0o755), (empty, 0o555)] {
+        match std::fs::DirBuilder::new().mode(mode).create(directory) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io::Error::other(format!("{}: {error}", directory.display()))),
+        }
+        let meta = std::fs::symlink_metadata(directory)?;
+        if !meta.is_dir() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+            let why = "must be a directory that only root can write to (base_dir)";
+            return Err(io::Error::other(format!("{}: {why}", directory.display())));
+        }
+    }
+    Ok(())
+}
+
 /// Gives freed heap pages back to the kernel. An idle session must not keep what a busy moment needed.
 pub fn release_free_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

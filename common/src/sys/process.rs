@@ -59,12 +59,13 @@ pub fn user_and_group() -> (u32, u32) {
 
 /// Becomes this user and group for good: supplementary groups, group, user, in that order, and then proves that the
 /// way back is closed. Anything but success must end the process.
-pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     if uid == 0 {
         return Err(io::Error::other("refusing to go on as root"));
     }
-    // SAFETY: passes a pointer to one group id and the count 1.
-    cerr(unsafe { libc::setgroups(1, &gid) })?;
+    let groups: Vec<u32> = std::iter::once(gid).chain(groups.iter().copied().filter(|&group| group != gid)).collect();
+    // SAFETY: passes a pointer to the group ids and their count.
+    cerr(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
     // SAFETY: plain integers.
     cerr(unsafe { libc::setresgid(gid, gid, gid) })?;
     // SAFETY: plain integers.

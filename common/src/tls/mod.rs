@@ -23,7 +23,7 @@ pub trait RemoteSigner: fmt::Debug + Send + Sync {
 }
 
 /// What the front needs to speak TLS: everything but the private key.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// The certificate and what leads from it to a root, each in DER.
     pub chain: Vec<Vec<u8>>,

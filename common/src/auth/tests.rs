@@ -1,0 +1,425 @@
+//! Whole logins over files of the test's own.
+
+use super::scram::{ScramHash, ScramKeys};
+use super::*;
+use crate::auth::crypt::{Spent, Work};
+use crate::auth::testing::Scratch;
+use crate::sys::child::Credentials;
+
+/// `mk pass` by mkpasswd, cheap where the test is not about cost.
+const YES: &str = "$y$j9T$6oA7iE9hyHwpvjMoafvjj1$N2DmxuUZ4MIOfK6rneg5cgcRwRgtkHsRpE4NFKsE4M1";
+const MD5: &str = "$1$uAm.IxEX$yiAmqibZ3zXunsYMqDmDk1";
+const SHA: &str = "$5$mB2Vh7oAMyv2fHNG$.OS6rpk3hGLDtcctS4dYbG/4TYLWvKpbZeGPIkkg3M6";
+const TODAY: u64 = 20_000;
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/:/usr/sbin/nologin\n\
+    anna:x:1000:1000:Anna:/home/anna:/usr/sbin/nologin\nbert:x:1001:1001::/home/bert:/bin/sh\n\
+    old:x:1002:1002::/home/old:/bin/sh\nlock:x:1003:1003::/home/lock:/bin/sh\nstar:x:1004:1004::/home/star:/bin/sh\n\
+    none:x:1005:1005::/home/none:/bin/sh\nhigh:x:60000:60000::/home/high:/bin/sh\nhomeless:x:1006:1006:::\n\
+    nogroup:x:1007:0::/home/nogroup:/bin/sh\nodd:x:1008:1008::/home/odd:/bin/sh\nvmail:x:5000:5001::/var/mail:/bin/false\n";
+
+struct Site {
+    scratch: Scratch,
+    settings: Settings,
+    me: Credentials,
+}
+
+fn site(passdbs: &[&str]) -> Site {
+    let scratch = Scratch::new();
+    let shadow = format!(
+        "root:{YES}:1::::::\ndaemon:*:1::::::\nanna:{YES}:19000:0:99999:7:::\nbert:{YES}:19000:0:99999:7:::\n\
+         old:{YES}:19000:0:100:7:30::\nlock:!{YES}:19000:0:99999:7:::\nstar:*:19000:0:99999:7:::\n\
+         none::19000:0:99999:7:::\nhigh:{YES}:19000::::::\nhomeless:{YES}:1::::::\nnogroup:{YES}:1::::::\n\
+         ghost:{YES}:1::::::\nodd:$gy$j9T$abc$def:1::::::\n"
+    );
+    let files = Files {
+        passwd: scratch.file("passwd", PASSWD),
+        shadow: scratch.file("shadow", shadow),
+        group: scratch.file("group", "root:x:0:anna\nstaff:x:50:anna,bert\nvmail:x:5001:\n"),
+        machine_id: scratch.file("machine-id", "0123456789abcdef\n"),
+    };
+    let parse = |text: &&str| text.replace("DIR", scratch.path().to_str().unwrap()).parse().unwrap();
+    let settings = Settings {
+        passdbs: passdbs.iter().map(parse).collect(),
+        files,
+        last_valid_uid: 59_999,
+        today: Some(TODAY),
+        ..Settings::default()
+    };
+    Site { scratch, settings, me: Credentials { uid: 0, gid: 0 } }
+}
+
+impl Site {
+    fn users(self, content: &str) -> Site {
+        self.scratch.file("users", content);
+        self
+    }
+
+    fn authenticator(&self) -> Authenticator {
+        let connection = Connection { protocol: "pop3", remote: "192.0.2.7".parse().ok(), local: None };
+        let mut authenticator = Authenticator::new(self.settings.clone(), connection);
+        authenticator.me = self.me;
+        authenticator
+    }
+
+    fn plain(&self, user: &str, password: &str) -> Result<Account, Refusal> {
+        self.plain_and_work(user, "", password).0
+    }
+
+    fn plain_and_work(
+        &self,
+        user: &str,
+        authzid: &str,
+        password: &str,
+    ) -> (Result<Account, Refusal>, Vec<Spent>) {
+        let mut authenticator = self.authenticator();
+        let password = Secret::new(password.as_bytes().to_vec());
+        let result = authenticator.plain(user.as_bytes(), authzid.as_bytes(), &password);
+        (result, authenticator.work().spent().to_vec())
+    }
+}
+
+fn wrong<T>(cause: Cause) -> Result<T, Refusal> {
+    Err(Refusal::Credentials(cause))
+}
+
+#[test]
+fn a_system_user_logs_in() {
+    let site = site(&["shadow"]);
+    let account = site.plain("Anna", "mk pass").unwrap();
+    assert_eq!((account.name.as_str(), account.uid, account.gid), ("anna", 1000, 1000));
+    assert_eq!(account.home, PathBuf::from("/home/anna"));
+    assert_eq!(account.groups, [50]);
+    assert_eq!((account.mail, account.master), (None, None));
+}
+
+#[test]
+fn every_refusal_costs_the_same() {
+    let site = site(&["shadow"]);
+    let (_, expected) = site.plain_and_work("anna", "", "mk pass");
+    assert_eq!(expected, [Spent { scheme: "yescrypt", cost: 4096 * 32 }]);
+    for (user, password, result) in [
+        ("anna", "wrong", wrong(Cause::Mismatch)),
+        ("nobody", "mk pass", wrong(Cause::UnknownUser)),
+        ("ghost", "mk pass", wrong(Cause::UnknownUser)),
+        ("lock", "mk pass", wrong(Cause::Locked)),
+        ("star", "mk pass", wrong(Cause::Locked)),
+        ("none", "mk pass", wrong(Cause::Locked)),
+        ("old", "mk pass", Err(Refusal::Expired(Ageing::PasswordExpired))),
+        ("old", "wrong", wrong(Cause::Mismatch)),
+        ("root", "wrong", wrong(Cause::Mismatch)),
+        ("root", "mk pass", Err(Refusal::NotAllowed("root may not log in".to_owned()))),
+        ("nogroup", "mk pass", Err(Refusal::NotAllowed("root may not log in".to_owned()))),
+        ("high", "mk pass", Err(Refusal::NotAllowed("uid 60000 is above last_valid_uid".to_owned()))),
+        ("homeless", "mk pass", Err(Refusal::Temporary("user homeless: no home directory".to_owned()))),
+    ] {
+        assert_eq!(site.plain_and_work(user, "", password), (result, expected.clone()), "{user}");
+    }
+}
+
+#[test]
+fn what_is_never_hashed() {
+    let site = site(&["shadow"]);
+    let long = "x".repeat(1025);
+    for (user, password, cause) in [
+        ("anna", "", Cause::Password),
+        ("none", "", Cause::Password),
+        ("anna", "mk\0pass", Cause::Password),
+        ("anna", long.as_str(), Cause::Password),
+        ("", "mk pass", Cause::Name(NameError::Empty)),
+        ("an na", "mk pass", Cause::Name(NameError::Character)),
+    ] {
+        assert_eq!(site.plain_and_work(user, "", password), (wrong(cause), vec![]), "{user}");
+    }
+}
+
+#[test]
+fn what_the_server_is_to_blame_for() {
+    let mut site = site(&["shadow"]);
+    let odd = site.plain("odd", "mk pass").unwrap_err();
+    assert_eq!(odd.wire(), Wire::Temporary);
+    assert!(odd.to_string().ends_with("unknown password scheme $gy$"), "{odd}");
+    site.settings.limits.memory = 1 << 20;
+    assert!(
+        matches!(site.plain("anna", "mk pass"), Err(Refusal::Temporary(text)) if text.contains("auth_hash_memory_limit"))
+    );
+    assert_eq!(site.plain("nobody", "mk pass"), wrong(Cause::UnknownUser));
+    site.settings.files.passwd = site.scratch.path().join("gone");
+    assert_eq!(site.plain("anna", "mk pass").unwrap_err().wire(), Wire::Temporary);
+    site.settings.files.shadow = site.scratch.path().join("gone");
+    assert_eq!(site.plain("anna", "mk pass").unwrap_err().wire(), Wire::Temporary);
+}
+
+#[test]
+fn a_wrong_password_is_never_taken_for_a_date_or_a_rule() {
+    let users = format!("anna:{MD5}:1000:1000::/h::nologin reason=moved\nlow:{MD5}:10:10::/h\n");
+    let site = site(&["passwd-file:DIR/users"]).users(&users);
+    assert_eq!(site.plain("anna", "mk pass"), Err(Refusal::Disabled("moved".to_owned())));
+    assert_eq!(site.plain("anna", "wrong").unwrap_err().wire(), Wire::Failed);
+    assert_eq!(site.plain("low", "mk pass").unwrap_err().to_string(), "uid 10 is below first_valid_uid");
+    assert_eq!(site.plain("low", "mk pass").unwrap_err().wire(), Wire::Failed);
+}
+
+#[test]
+fn hashes_in_etc_passwd() {
+    let mut site = site(&["passwd"]);
+    let content = format!("{PASSWD}here:{MD5}:1100:1100::/home/here:\n");
+    site.settings.files.passwd = site.scratch.file("passwd2", content);
+    assert_eq!(site.plain("here", "mk pass").unwrap().uid, 1100);
+    let spent = [Spent { scheme: "md5-crypt", cost: 1000 }];
+    for (user, cause) in [("here", Cause::Mismatch), ("anna", Cause::Locked), ("nobody", Cause::UnknownUser)]
+    {
+        assert_eq!(site.plain_and_work(user, "", "wrong"), (wrong(cause), spent.to_vec()));
+    }
+}
+
+#[test]
+fn virtual_users() {
+    let users = format!(
+        "# comment\nanna@example.org:{MD5}:vmail:vmail:A:/srv/anna::userdb_mail=maildir:~/M userdb_quota_rule=*:storage=1G x=y\n\
+         num:{{PLAIN}}mk pass:5000:5001::/srv/num\ndefault:{{SHA256-CRYPT}}{SHA}::::/srv/default\n\
+         mailonly:{MD5}:::::: userdb_mail=maildir:/srv/m\nunknown:{MD5}:nosuch:5::/h\nbadnets:{MD5}:5000:5000::/h::allow_nets=x\n\
+         empty:\nempty2:{{PLAIN}}:5000:5000::/h\nlocked:!{MD5}:5000:5000::/h\nrelative:{MD5}:5000:5000::srv\n"
+    );
+    let mut site = site(&["passwd-file:DIR/users"]).users(&users);
+    let anna = site.plain("Anna@Example.org", "mk pass").unwrap();
+    assert_eq!((anna.uid, anna.gid, anna.mail.as_deref()), (5000, 5001, Some("maildir:~/M")));
+    assert_eq!(anna.settings, [("quota_rule".to_owned(), "*:storage=1G".to_owned())]);
+    assert_eq!(site.plain("num", "mk pass").unwrap().gid, 5001);
+    assert_eq!(site.plain("num", "mk pas"), wrong(Cause::Mismatch));
+    assert!(
+        matches!(site.plain("default", "mk pass"), Err(Refusal::Temporary(text)) if text.contains("mail_uid"))
+    );
+    (site.settings.mail_uid, site.settings.mail_gid) = (Some(5000), Some(5001));
+    assert_eq!(site.plain("default", "mk pass").unwrap().uid, 5000);
+    assert_eq!(site.plain("mailonly", "mk pass").unwrap().home, PathBuf::from("/nonexistent"));
+    for user in ["unknown", "badnets", "relative"] {
+        assert_eq!(site.plain(user, "mk pass").unwrap_err().wire(), Wire::Temporary, "{user}");
+    }
+    for user in ["empty", "locked"] {
+        assert_eq!(site.plain(user, "mk pass"), wrong(Cause::Locked), "{user}");
+    }
+    assert_eq!(site.plain("empty2", "x"), wrong(Cause::Mismatch));
+    // Without root: only our own id, whatever the file says about the group.
+    site.me = Credentials { uid: 5000, gid: 77 };
+    assert_eq!(site.plain("num", "mk pass").unwrap().gid, 77);
+    site.me = Credentials { uid: 5002, gid: 77 };
+    assert!(
+        matches!(site.plain("num", "mk pass"), Err(Refusal::Temporary(text)) if text.contains("not root"))
+    );
+    (site.settings.mail_uid, site.settings.mail_gid) = (None, None);
+    assert_eq!(site.plain("default", "mk pass").unwrap().uid, 5002);
+}
+
+#[test]
+fn several_passwords_of_one_user() {
+    let users = format!(
+        "anna:{{PLAIN}}main:5000:5001::/a\nanna:{{PLAIN}}phone:5000:5001::/a::proto=imap\n\
+         anna:{{PLAIN}}here:5000:5001::/a::allow_nets=192.0.2.0/24 proto=pop3\n\
+         anna:{{PLAIN}}there:5000:5001::/a::allow_nets=10.0.0.0/8 nodelay\nbert:{{PLAIN}}x:5000:5001::/b\nodd:{{NTLM}}x:5000:5001::/o\n"
+    );
+    let site = site(&["passwd-file:DIR/users"]).users(&users);
+    assert!(site.plain("anna", "main").is_ok());
+    assert!(site.plain("anna", "here").is_ok());
+    assert_eq!(site.plain("anna", "phone"), Err(Refusal::NotAllowed("not allowed for pop3".to_owned())));
+    assert_eq!(site.plain("anna", "there"), Err(Refusal::NotAllowed("allow_nets check failed".to_owned())));
+    for (user, password) in [("anna", "no"), ("bert", "no"), ("nobody", "no"), ("bert", "main")] {
+        let (result, work) = site.plain_and_work(user, "", password);
+        assert_eq!(result.unwrap_err().wire(), Wire::Failed);
+        assert_eq!(work.len(), 4, "{user}");
+    }
+    assert!(matches!(site.plain("odd", "x"), Err(Refusal::Temporary(text)) if text.contains("{NTLM}")));
+    let mut authenticator = site.authenticator();
+    let _ = authenticator.plain(b"anna", b"", &Secret::new(b"there".to_vec()));
+    assert!(authenticator.nodelay());
+    let _ = authenticator.plain(b"anna", b"", &Secret::new(b"no".to_vec()));
+    assert!(!authenticator.nodelay());
+}
+
+#[test]
+fn passdbs_are_tried_in_their_order() {
+    let users =
+        "anna:{PLAIN}app:5000:5001::/a\nvirtual:{PLAIN}v:5000:5001::/v\nlock:{PLAIN}l:5000:5001::/l\n";
+    let site = site(&["shadow", "passwd-file:DIR/users"]).users(users);
+    assert_eq!(site.plain("anna", "mk pass").unwrap().uid, 1000);
+    assert_eq!(site.plain("anna", "app").unwrap().uid, 5000);
+    assert_eq!(site.plain("virtual", "v").unwrap().uid, 5000);
+    assert_eq!(site.plain("lock", "l").unwrap().uid, 5000);
+    let work = |user| site.plain_and_work(user, "", "wrong");
+    let (result, spent) = work("nobody");
+    assert_eq!((result, spent.len()), (wrong(Cause::UnknownUser), 2));
+    for user in ["anna", "virtual", "lock"] {
+        assert_eq!(work(user), (wrong(Cause::Mismatch), spent.clone()));
+    }
+    // A passdb that is broken makes what the others do not know temporary, and hides nobody whom they know.
+    std::fs::remove_file(site.scratch.path().join("users")).unwrap();
+    assert!(site.plain("anna", "mk pass").is_ok());
+    assert_eq!(site.plain("virtual", "v").unwrap_err().wire(), Wire::Temporary);
+}
+
+#[test]
+fn masters() {
+    let mut site = site(&["shadow"]).users("");
+    let path = site.scratch.file("masters", "boss:{PLAIN}m\nfar:{PLAIN}m::::::allow_nets=10.0.0.0/8\n");
+    let plain = |site: &Site, authcid: &str, authzid: &str| site.plain_and_work(authcid, authzid, "m").0;
+    assert!(matches!(plain(&site, "boss", "anna"), Err(Refusal::NotAllowed(_))));
+    assert_eq!(plain(&site, "anna*boss", ""), wrong(Cause::Name(NameError::Character)));
+    site.settings.master_passdb = Some(path);
+    site.settings.username.master_separator = Some('*');
+    for (authcid, authzid) in [("anna*boss", ""), ("boss", "anna"), ("ANNA*Boss", "anna")] {
+        let account = plain(&site, authcid, authzid).unwrap();
+        assert_eq!(
+            (account.name.as_str(), account.uid, account.master.as_deref()),
+            ("anna", 1000, Some("boss"))
+        );
+    }
+    // A locked user's mail can be looked after; root's cannot; an expired account's not either.
+    assert_eq!(plain(&site, "lock*boss", "").unwrap().uid, 1003);
+    assert!(plain(&site, "old*boss", "").is_ok());
+    assert!(matches!(plain(&site, "root*boss", ""), Err(Refusal::NotAllowed(_))));
+    assert_eq!(plain(&site, "nobody*boss", ""), wrong(Cause::UnknownUser));
+    assert_eq!(plain(&site, "anna*far", ""), Err(Refusal::NotAllowed("allow_nets check failed".to_owned())));
+    assert_eq!(plain(&site, "anna*bert", ""), wrong(Cause::UnknownUser));
+    assert!(matches!(plain(&site, "anna*boss", "bert"), Err(Refusal::NotAllowed(_))));
+    // An ordinary user is no master, with the right password either.
+    assert_eq!(site.plain_and_work("bert", "anna", "mk pass").0, wrong(Cause::UnknownUser));
+    assert_eq!(site.plain_and_work("anna*boss", "", "wrong").0, wrong(Cause::Mismatch));
+    // A master is not himself a user.
+    assert_eq!(plain(&site, "boss", ""), wrong(Cause::UnknownUser));
+    assert_eq!(site.plain_and_work("anna", "anna", "mk pass").0.unwrap().master, None);
+}
+
+#[test]
+fn certificates() {
+    let site = site(&["shadow"]);
+    assert_eq!(site.authenticator().external(b"anna").unwrap().uid, 1000);
+    assert_eq!(site.authenticator().external(b"nobody"), wrong(Cause::UnknownUser));
+    assert!(matches!(site.authenticator().external(b"root"), Err(Refusal::NotAllowed(_))));
+}
+
+const SECRETS: &str = "anna:{PLAIN}tanstaaf:5000:5001::/a\n\
+    cram:{CRAM-MD5}4a60bd37924fc5d45b4c92ce695bac86cb234bc3028aab2a71a225cb0dedfbb9:5000:5001::/c\n\
+    hashed:$1$uAm.IxEX$yiAmqibZ3zXunsYMqDmDk1:5000:5001::/h\nroot:{PLAIN}tanstaaf:0:0::/r\n\
+    scram:{SCRAM-SHA-1}4096,IYbRNshM0/AprG8+Y4DvrA==,CjOJ5gCL4EDj621dFXSVZnSJBDY=,/fy7CiXgrJ49cUgfr4i2bgggslQ=:5000:5001::/s\n";
+
+#[test]
+fn digests() {
+    let site = site(&["shadow", "passwd-file:DIR/users"]).users(SECRETS);
+    let mut it = site.authenticator();
+    let challenge = b"<1896.697170952@dbc.mtview.ca.us>";
+    let hex =
+        |digest: [u8; 16]| digest.iter().map(|octet| format!("{octet:02x}")).collect::<String>().into_bytes();
+    let answer = |secret: &str| hex(super::cram::cram_md5(secret.as_bytes(), challenge));
+    assert_eq!(it.apop(b"anna", challenge, b"c4c9334bac560ecc979e58001b3e22fb").unwrap().uid, 5000);
+    assert_eq!(it.cram_md5(b"Anna", challenge, &answer("tanstaaf")).unwrap().uid, 5000);
+    assert_eq!(it.cram_md5(b"cram", challenge, &answer("p\u{e4}ssw\u{f6}rd")).unwrap().uid, 5000);
+    assert!(matches!(it.cram_md5(b"root", challenge, &answer("tanstaaf")), Err(Refusal::NotAllowed(_))));
+    for user in ["anna", "cram", "hashed", "nobody", "lock"] {
+        for secret in ["", "nobody's secret", "mk pass"] {
+            let result = it.cram_md5(user.as_bytes(), challenge, &answer(secret));
+            assert_eq!(result.unwrap_err().wire(), Wire::Failed, "{user}");
+            assert_eq!(it.work().spent().len(), 1);
+            let result =
+                it.apop(user.as_bytes(), challenge, &hex(super::cram::apop(secret.as_bytes(), challenge)));
+            assert_eq!(result.unwrap_err().wire(), Wire::Failed, "{user}");
+            assert_eq!(it.work().spent().len(), 1);
+        }
+    }
+    let mechanisms = site.settings.mechanisms_possible();
+    assert!(mechanisms.apop && mechanisms.scram_sha_256);
+    assert!(!Settings::default().mechanisms_possible().cram_md5);
+}
+
+/// Plays the client of RFC 5802 against the authenticator.
+fn scram(
+    it: &mut Authenticator,
+    hash: ScramHash,
+    user: &str,
+    password: &str,
+    spoil: &str,
+) -> Result<Account, Refusal> {
+    let (challenge, attempt) = it.scram_start(hash, user.as_bytes())?;
+    let first =
+        sasl::scram::server_first("clientnonce", &challenge.nonce, &challenge.salt, challenge.iterations);
+    let message = format!("n={user},r=clientnonce,{first},c=biws,r=clientnonce{}", challenge.nonce);
+    let message = message.replace(&challenge.nonce, &format!("{spoil}{}", challenge.nonce));
+    let message =
+        if spoil == "replay" { "n=anna,r=c,r=cs,s=AAAA,i=4096,c=biws,r=cs".to_owned() } else { message };
+    let mut work = Work::default();
+    let keys = ScramKeys::derive(hash, password.as_bytes(), &challenge.salt, challenge.iterations, &mut work);
+    let proof = keys.proof_for_tests(password.as_bytes(), message.as_bytes());
+    let (account, signature) = it.scram_finish(attempt, message.as_bytes(), &proof)?;
+    assert_eq!(keys.verify_proof(message.as_bytes(), &proof), Some(signature));
+    Ok(account)
+}
+
+#[test]
+fn scram_logins() {
+    let site = site(&["shadow", "passwd-file:DIR/users"]).users(SECRETS);
+    let mut it = site.authenticator();
+    for hash in [ScramHash::Sha1, ScramHash::Sha256] {
+        assert_eq!(scram(&mut it, hash, "anna", "tanstaaf", "").unwrap().uid, 5000);
+        assert_eq!(scram(&mut it, hash, "anna", "tanstaag", ""), wrong(Cause::Mismatch));
+        assert_eq!(scram(&mut it, hash, "nobody", "nobody's secret", ""), wrong(Cause::UnknownUser));
+        assert_eq!(scram(&mut it, hash, "hashed", "mk pass", ""), wrong(Cause::Mismatch));
+        assert!(matches!(scram(&mut it, hash, "root", "tanstaaf", ""), Err(Refusal::NotAllowed(_))));
+        assert_eq!(scram(&mut it, hash, "anna", "tanstaaf", "replay"), wrong(Cause::Mismatch));
+    }
+    let password = "p\u{e4}ssw\u{f6}rd";
+    assert_eq!(scram(&mut it, ScramHash::Sha1, "scram", password, "").unwrap().uid, 5000);
+    assert_eq!(scram(&mut it, ScramHash::Sha256, "scram", password, ""), wrong(Cause::Mismatch));
+}
+
+#[test]
+fn made_up_salts_are_like_others_and_stay() {
+    let site = site(&["passwd-file:DIR/users"]).users(SECRETS);
+    let start = |user: &str| site.authenticator().scram_start(ScramHash::Sha1, user.as_bytes()).unwrap().0;
+    for user in ["nobody", "hashed", "anna", "scram", "x1", "x2"] {
+        let (one, two) = (start(user), start(user));
+        assert_eq!((&one.salt, one.iterations), (&two.salt, two.iterations), "{user}");
+        assert_eq!((one.salt.len(), one.iterations), (16, 4096));
+        assert_ne!(one.nonce, two.nonce);
+        assert!(user == "nobody" || one.salt != start("nobody").salt);
+    }
+    assert_eq!(start("scram").salt, sasl::decode(b"IYbRNshM0/AprG8+Y4DvrA==").unwrap().to_vec());
+}
+
+#[test]
+fn settings_are_read() {
+    for text in ["shadow", "passwd", "passwd-file:/etc/users", "checkpassword:/usr/bin/check pw"] {
+        assert_eq!(text.parse::<Passdb>().unwrap().to_string(), text);
+    }
+    for text in [
+        "",
+        "pam",
+        "shadow:/x",
+        "passwd-file",
+        "passwd-file:",
+        "passwd-file:users",
+        "checkpassword:x",
+        "ldap:/x",
+    ] {
+        assert!(text.parse::<Passdb>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn challenges_differ() {
+    let (one, two) = (challenge("mail.example.org").unwrap(), challenge("a>b\r\n@c").unwrap());
+    assert!(one.starts_with('<') && one.ends_with("@mail.example.org>"), "{one}");
+    assert!(two.ends_with("@abc>"), "{two}");
+    assert_ne!(challenge("x").unwrap(), challenge("x").unwrap());
+}
+
+#[test]
+fn a_hundred_thousand_users() {
+    let mut content = String::new();
+    for n in 0..100_000 {
+        content.push_str(&format!("user{n}:{MD5}:{}:5000::/srv/{n}\n", 1000 + n));
+    }
+    let mut site = site(&["passwd-file:DIR/users"]).users(&content);
+    site.settings.last_valid_uid = 0;
+    assert_eq!(site.plain("user99999", "mk pass").unwrap().uid, 100_999);
+    let (result, work) = site.plain_and_work("nobody", "", "mk pass");
+    assert_eq!((result, work.len()), (wrong(Cause::UnknownUser), 1));
+}

@@ -1,0 +1,109 @@
+//! What the settings mean for authentication: the way from [`Config`] to an [`Authenticator`].
+
+use crate::auth::crypt::HashLimits;
+use crate::auth::username::{UsernameFormat, UsernameRules};
+use crate::auth::{self, Authenticator, Connection, Files, Settings, passwd};
+use crate::config::Config;
+use crate::config::value::{Passdb, Text};
+use crate::peer::Peer;
+use crate::secret::Secret;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a login waits for the memory-hard hashes of others before it fails as temporary.
+const HASH_WAIT: Duration = Duration::from_secs(20);
+/// How long a checkpassword program may take.
+const CHECKPASSWORD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Checks the logins of one connection.
+pub fn authenticator(config: &Config, protocol: &'static str, peer: &Peer) -> io::Result<Authenticator> {
+    let connection = Connection {
+        protocol,
+        remote: peer.remote.map(|remote| remote.ip()),
+        local: peer.local.map(|local| local.ip()),
+    };
+    Ok(Authenticator::new(settings(config)?, connection))
+}
+
+/// Whether some user's secret may be stored, so that mechanisms that need one can succeed.
+pub fn may_store_secrets(config: &Config) -> bool {
+    config.passdb.iter().any(|passdb| matches!(passdb, Passdb::PasswdFile(_)))
+}
+
+/// The user and group of `login_user`: a name in `passwd_path`, or a number.
+pub fn login_user(config: &Config) -> io::Result<(u32, u32)> {
+    let wrong = |why: &str| io::Error::other(format!("login_user = {}: {why}", config.login_user));
+    let (uid, gid) = match config.login_user.parse::<u32>() {
+        Ok(uid) => (uid, uid),
+        Err(_) => {
+            let entry = passwd::find_user(&path(&config.passwd_path), &config.login_user);
+            let entry = entry.map_err(|error| wrong(&error.to_string()))?.ok_or_else(|| wrong("no such user"))?;
+            (entry.uid, entry.gid)
+        }
+    };
+    if uid == 0 || gid == 0 { Err(wrong("must not be root")) } else { Ok((uid, gid)) }
+}
+
+fn settings(config: &Config) -> io::Result<Settings> {
+    let passdb = |passdb: &Passdb| match passdb {
+        Passdb::Shadow => auth::Passdb::Shadow,
+        Passdb::Passwd => auth::Passdb::Passwd,
+        Passdb::PasswdFile(path) => auth::Passdb::PasswdFile(PathBuf::from(path.as_ref())),
+        Passdb::CheckPassword(command) => auth::Passdb::CheckPassword(command.to_string()),
+    };
+    let master = config.master_passdb.iter().find_map(|passdb| match passdb {
+        Passdb::PasswdFile(path) => Some(PathBuf::from(path.as_ref())),
+        _ => None,
+    });
+    let format = config.auth_username_format.as_str();
+    Ok(Settings {
+        passdbs: config.passdb.iter().map(passdb).collect(),
+        master_passdb: master,
+        files: Files {
+            passwd: path(&config.passwd_path),
+            shadow: path(&config.shadow_path),
+            group: path(&config.group_path),
+            ..Files::default()
+        },
+        username: UsernameRules {
+            chars: config.auth_username_chars.to_string(),
+            format: format.parse::<UsernameFormat>().map_err(|error| io::Error::other(error.to_string()))?,
+            master_separator: config.auth_master_user_separator.0,
+        },
+        limits: HashLimits { memory: config.auth_hash_memory_limit.0, wait: HASH_WAIT },
+        first_valid_uid: config.first_valid_uid,
+        last_valid_uid: config.last_valid_uid,
+        mail_uid: id("mail_uid", &config.mail_uid, || {
+            Ok(passwd::find_user(&path(&config.passwd_path), &config.mail_uid)?.map(|entry| entry.uid))
+        })?,
+        mail_gid: id("mail_gid", &config.mail_gid, || {
+            passwd::find_group(&path(&config.group_path), &config.mail_gid)
+        })?,
+        salt_key: Secret::default(),
+        checkpassword_reply: None,
+        checkpassword_timeout: CHECKPASSWORD_TIMEOUT,
+        today: None,
+    })
+}
+
+/// A number, or a name that is looked up; empty means none.
+fn id(
+    setting: &str,
+    value: &Text,
+    find: impl FnOnce() -> io::Result<Option<u32>>,
+) -> io::Result<Option<u32>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    if let Ok(id) = value.parse() {
+        return Ok(Some(id));
+    }
+    let wrong = |why: String| io::Error::other(format!("{setting} = {value}: {why}"));
+    let found = find().map_err(|error| wrong(error.to_string()))?;
+    found.map(Some).ok_or_else(|| wrong("no such name".to_owned()))
+}
+
+fn path(setting: &crate::config::value::Path) -> PathBuf {
+    setting.get().unwrap_or(Path::new("")).to_owned()
+}
