@@ -84,9 +84,10 @@ impl Argon2Hash {
         bench.work.add("argon2", u64::from(self.memory_kib) * u64::from(self.passes));
         let algorithm = if self.independent { Algorithm::Argon2i } else { Algorithm::Argon2id };
         let mut digest = vec![0; self.digest.len()];
-        Argon2::new(algorithm, self.version, self.params()?)
-            .hash_password_into(password, &self.salt, &mut digest)
-            .map_err(|_| HashError::Malformed("argon2: parameters out of range"))?;
+        let argon2 = Argon2::new(algorithm, self.version, self.params()?);
+        let result = argon2.hash_password_into(password, &self.salt, &mut digest);
+        bench.leave(self.memory());
+        result.map_err(|_| HashError::Malformed("argon2: parameters out of range"))?;
         Ok(digest.ct_eq(&self.digest).into())
     }
 }

@@ -36,11 +36,11 @@ impl Authenticator {
         }
     }
 
-    /// Checks a name and a password, of PLAIN (RFC 4616), LOGIN, USER and PASS, or the IMAP command LOGIN (then `authzid`
-    /// is empty).
+    /// Checks a name and a password, of PLAIN (RFC 4616), LOGIN, USER and PASS, or the IMAP command LOGIN (then
+    /// `authzid` is empty).
     ///
-    /// `authzid` must be empty or the same user, unless `authcid` is a master (see [`Settings::master_passdb`]), who gets
-    /// the account of `authzid`. `user*master`, with the separator that is set, means the same.
+    /// `authzid` must be empty or the same user, unless `authcid` is a master (see [`Settings::master_passdb`]),
+    /// who gets the account of `authzid`. `user*master`, with the separator that is set, means the same.
     pub fn plain(&mut self, authcid: &[u8], authzid: &[u8], password: &Secret) -> Result<Account, Refusal> {
         self.begin();
         check_password(password.expose()).map_err(|_| Refusal::Credentials(Cause::Password))?;
@@ -61,12 +61,12 @@ impl Authenticator {
         }
     }
 
-    /// The account of a user whom a verified client certificate names (RFC 4422 A). That it was verified, and that its
-    /// name may act as this user, is the caller's word.
+    /// The account of a user whom a verified client certificate names (RFC 4422 A). That it was verified, and that
+    /// its name may act as this user, is the caller's word.
     pub fn external(&mut self, user: &[u8]) -> Result<Account, Refusal> {
         self.begin();
         let user = self.name(user)?;
-        self.ask(&user, Proof::Vouched)
+        self.ask(&user, Proof::Certificate)
     }
 
     fn as_master(
@@ -83,13 +83,13 @@ impl Authenticator {
             Verdict::Wrong(cause) => return Err(Refusal::Credentials(cause)),
             Verdict::Failed(problem) => return Err(Refusal::Temporary(problem)),
         };
-        let mut account = self.ask(user, Proof::Vouched)?;
+        let mut account = self.ask(user, Proof::Master)?;
         account.master = Some(master.as_str().to_owned());
         Ok(account)
     }
 
-    /// Asks the passdbs in their order. A right proof ends it, even if a date or a rule then refuses the login; what is
-    /// merely wrong goes on to the next.
+    /// Asks the passdbs in their order. A right proof ends it, even if a date or a rule then refuses the login;
+    /// what is merely wrong goes on to the next.
     fn ask(&mut self, user: &Username, proof: Proof<'_>) -> Result<Account, Refusal> {
         let mut cause = Cause::UnknownUser;
         let mut problem = None;
@@ -144,8 +144,8 @@ impl Authenticator {
         &self.work
     }
 
-    /// Whether a failure of the last attempt is to be answered without `auth_failure_delay` (`nodelay`, which only counts
-    /// once the password was right).
+    /// Whether a failure of the last attempt is to be answered without `auth_failure_delay` (`nodelay`, which only
+    /// counts once the password was right).
     pub fn nodelay(&self) -> bool {
         self.nodelay
     }

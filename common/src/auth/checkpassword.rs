@@ -1,15 +1,16 @@
 //! The checkpassword interface (cr.yp.to/checkpwd/interface.html): another program knows the passwords.
 //!
-//! The program gets `user NUL password NUL timestamp NUL` on descriptor 3 and, as arguments, what to run if the password
-//! is right: this program again, with [`REPLY_ARGUMENT`]. That one says on descriptor 4 which environment the program
-//! set up, and the kernel says which user and group it had become. So the uid of a session is never a matter of what
-//! somebody wrote: a process that already runs as that uid may tamper with the answer (by ptrace, say), but only the
-//! kernel's word counts. One exception, Dovecot's: a program that stays what it is may name another uid and gid with
-//! `EXTRA="userdb_uid userdb_gid"`, and that is believed because nobody of lesser rights can have touched it.
+//! The program gets `user NUL password NUL timestamp NUL` on descriptor 3 and, as arguments, what to run if the
+//! password is right: this program again, with [`REPLY_ARGUMENT`]. That one says on descriptor 4 which environment
+//! the program set up, and the kernel says which user and group it had become. So the uid of a session is never a
+//! matter of what somebody wrote: a process that already runs as that uid may tamper with the answer (by ptrace,
+//! say), but only the kernel's word counts. One exception, Dovecot's: a program that stays what it is may name
+//! another uid and gid with `EXTRA="userdb_uid userdb_gid"`, and that is believed because nobody of lesser rights
+//! can have touched it.
 //!
-//! Exit codes: 0 with an answer is success, 1 a wrong password or an unknown user, anything else a temporary failure (2:
-//! wrongly called; 111: the program's own trouble). Credentials look-ups (Dovecot's `AUTHORIZED=1`) are not made, so
-//! CRAM-MD5, APOP and SCRAM do not reach a checkpassword program.
+//! Exit codes: 0 with an answer is success, 1 a wrong password or an unknown user, anything else a temporary
+//! failure (2: wrongly called; 111: the program's own trouble). Credentials look-ups (Dovecot's `AUTHORIZED=1`) are
+//! not made, so CRAM-MD5, APOP and SCRAM do not reach a checkpassword program.
 
 use crate::sys::child::{Credentials, effective, receive, socket_on_4, spawn_with_3_and_4, want_credentials};
 use std::ffi::OsStr;
@@ -31,6 +32,9 @@ pub const MAX_REQUEST: usize = 512;
 
 /// Most octets of an answer.
 pub const MAX_REPLY: usize = 8192;
+
+/// Longest time a program may be given.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// How often a program that has answered is looked at until it has exited.
 const EXIT_PAUSE: Duration = Duration::from_millis(2);
@@ -87,7 +91,8 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// Asks the program about a name and a password. Both must be without NUL; what does not fit [`MAX_REQUEST`] is wrong.
+/// Asks the program about a name and a password. Both must be without NUL; what does not fit [`MAX_REQUEST`] is
+/// wrong.
 pub fn call(call: &Call<'_>, user: &str, password: &[u8]) -> Outcome {
     let mut request = Zeroizing::new(Vec::with_capacity(MAX_REQUEST));
     // The timestamp is for APOP, which is not passed on.
@@ -98,7 +103,7 @@ pub fn call(call: &Call<'_>, user: &str, password: &[u8]) -> Outcome {
         request.extend_from_slice(field);
         request.push(0);
     }
-    let deadline = Instant::now() + call.timeout;
+    let deadline = Instant::now() + call.timeout.min(MAX_TIMEOUT);
     match start(call, &request) {
         Err(error) => Outcome::Failed(format!("cannot run {}: {error}", call.command)),
         Ok((mut child, socket)) => {
@@ -306,6 +311,61 @@ mod tests {
         assert_eq!(reply.home.as_deref(), Some("/home/anna"));
         assert_eq!(reply.mail.as_deref(), Some("maildir:~/M"));
         assert_eq!(reply.extra, [("quota".to_owned(), "pop3 192.0.2.1".to_owned())]);
+    }
+
+    /// Not a test but a part in the next ones: this binary as the program that replies.
+    #[test]
+    fn act_as_the_reply() {
+        if std::env::var_os("TINMAIL_TEST_REPLY").is_some() {
+            reply_main();
+            std::process::exit(0);
+        }
+    }
+
+    /// Runs a script as the checkpassword program and this binary's own [`reply_main`].
+    fn ask_with_reply_main(script: &str) -> Outcome {
+        let _turn = TURN.lock();
+        let scratch = Scratch::new();
+        let own = std::env::current_exe().unwrap();
+        let reply = scratch.program(
+            "reply",
+            &format!(
+                "#!/bin/sh\nTINMAIL_TEST_REPLY=1 exec '{}' --exact auth::checkpassword::tests::act_as_the_reply\n",
+                own.display()
+            ),
+        );
+        let program = scratch.program("checkpassword", script);
+        let (remote, local, timeout) = (None, None, Duration::from_secs(20));
+        let command = program.to_str().unwrap();
+        call(&Call { command, reply: &reply, service: "imap", remote, local, timeout }, "anna", b"x")
+    }
+
+    #[test]
+    fn the_reply_tells_the_environment() {
+        let script = "#!/bin/sh\nexport USER=anna HOME=/h MAIL=maildir:/m EXTRA='userdb_quota A_B gone' A_B=c\n\
+                      export userdb_quota=1G\nexec \"$@\"\n";
+        let Outcome::Right(reply) = ask_with_reply_main(script) else { panic!("refused") };
+        assert_eq!((reply.user.as_deref(), reply.home.as_deref()), (Some("anna"), Some("/h")));
+        assert_eq!(reply.mail.as_deref(), Some("maildir:/m"));
+        let extra = [("userdb_quota", "1G"), ("a_b", "c")];
+        assert_eq!(reply.extra, extra.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!((reply.uid, reply.gid), (effective().uid, effective().gid));
+    }
+
+    #[test]
+    fn a_program_that_became_the_user_is_believed_by_its_rights_only() {
+        if effective().uid != 0 || !Path::new("/usr/bin/setpriv").exists() {
+            println!("skipped: needs root and setpriv");
+            return;
+        }
+        let script = "#!/bin/sh\nexport USER=anna HOME=/h EXTRA='userdb_uid userdb_gid' userdb_uid=4242 userdb_gid=0\n\
+                      exec setpriv --reuid 1234 --regid 1235 --clear-groups \"$@\"\n";
+        match ask_with_reply_main(script) {
+            Outcome::Right(reply) => assert_eq!((reply.uid, reply.gid), (1234, 1235)),
+            // The test binary lies where that user may not execute it.
+            Outcome::Failed(problem) => println!("skipped: {problem}"),
+            Outcome::Wrong => panic!("refused"),
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ const SIZE: usize = 16;
 
 /// HMAC-MD5 of the challenge under the secret.
 pub fn cram_md5(secret: &[u8], challenge: &[u8]) -> [u8; SIZE] {
-    // HMAC takes keys of every length, so the error does not happen; then the digest is of nothing and matches nothing.
+    // HMAC takes keys of every length, so the error does not happen; then the digest is of nothing and matches
+    // nothing.
     <Hmac<Md5> as KeyInit>::new_from_slice(secret)
         .map(|mac| mac.chain_update(challenge).finalize().into_bytes().into())
         .unwrap_or_default()

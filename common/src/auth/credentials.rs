@@ -19,8 +19,8 @@ const RANDOM: usize = 18;
 /// Octets of a salt that is made up here (Dovecot's stored ones have as many).
 const SALT: usize = 16;
 
-/// A challenge of CRAM-MD5 or timestamp of APOP, `<random.time@host>` (RFC 1939 7, RFC 2195 2). It should be made by the
-/// process that checks the answer. Errors: no randomness to be had.
+/// A challenge of CRAM-MD5 or timestamp of APOP, `<random.time@host>` (RFC 1939 7, RFC 2195 2). It should be made
+/// by the process that checks the answer. Errors: no randomness to be had.
 pub fn challenge(host: &str) -> io::Result<String> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let random = random()?;
@@ -128,8 +128,8 @@ impl Authenticator {
         Err(problem.map_or(Refusal::Credentials(cause), Refusal::Temporary))
     }
 
-    /// Begins SCRAM. An unknown user gets a salt too, always the same, made like the others on this machine. Refuses only
-    /// names that nobody can have, and when there is no randomness.
+    /// Begins SCRAM. An unknown user gets a salt too, always the same, made like the others on this machine.
+    /// Refuses only names that nobody can have, and when there is no randomness.
     pub fn scram_start(
         &mut self,
         hash: ScramHash,
@@ -233,8 +233,8 @@ impl Authenticator {
         Ok((found, candidates))
     }
 
-    /// A salt for a user who has none: nobody outside can compute it, and it stays the same. It must not depend on any
-    /// password, since everybody may ask for it.
+    /// A salt for a user who has none: nobody outside can compute it, and it stays the same. It must not depend on
+    /// any password, since everybody may ask for it.
     fn made_up_salt(&mut self, hash: ScramHash, user: &Username) -> Vec<u8> {
         let mut key = zeroize::Zeroizing::new(self.settings.salt_key.expose().to_vec());
         if key.is_empty() {

@@ -136,15 +136,23 @@ impl Bench<'_> {
             return Err(HashError::Memory { asked: memory, limit: self.limits.memory });
         }
         let Some(file) = self.lock.filter(|_| memory >= SERIALISE_FROM) else { return Ok(()) };
-        let deadline = Instant::now() + self.limits.wait;
+        let start = Instant::now();
         loop {
             match try_flock(file) {
                 Ok(true) => return Ok(()),
-                Ok(false) if Instant::now() >= deadline => return Err(HashError::Busy),
+                Ok(false) if start.elapsed() >= self.limits.wait => return Err(HashError::Busy),
                 Ok(false) => std::thread::sleep(LOCK_PAUSE),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(HashError::Lock(error.kind())),
             }
+        }
+    }
+
+    /// To be called when the memory is free again: the allocator would keep it for the next hash, which in a
+    /// process of one connection mostly does not come.
+    pub(super) fn leave(&self, memory: u64) {
+        if memory >= SERIALISE_FROM {
+            crate::sys::fs::release_free_memory();
         }
     }
 }
@@ -181,14 +189,9 @@ fn is_scheme_name(id: &str) -> bool {
 
 /// Whether [`verify`] could compute this hash within the limits: for choosing a decoy and for `--check`.
 pub fn inspect(hash: &str, limits: &HashLimits) -> Result<(), HashError> {
-    let memory = match parse(hash)? {
-        Parsed::Yescrypt(setting) => setting.memory(),
-        Parsed::Sha(_) | Parsed::Bcrypt(_) | Parsed::Md5(_) => 0,
-    };
-    if memory > limits.memory {
-        Err(HashError::Memory { asked: memory, limit: limits.memory })
-    } else {
-        Ok(())
+    match parse(hash)? {
+        Parsed::Yescrypt(setting) => setting.check(limits),
+        Parsed::Sha(_) | Parsed::Bcrypt(_) | Parsed::Md5(_) => Ok(()),
     }
 }
 

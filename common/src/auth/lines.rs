@@ -1,7 +1,7 @@
 //! Reads a file of users line by line in constant memory, so that a file of 100,000 users costs time only.
 //!
-//! The files are the administrator's. A line longer than [`MAX_LINE`] or with a NUL is skipped and counted. The buffer
-//! has held everybody's hashes and is wiped.
+//! The files are the administrator's. A line longer than [`MAX_LINE`] or with a NUL is skipped and counted. The
+//! buffer has held everybody's hashes and is wiped.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -30,8 +30,11 @@ pub(super) enum Verdict {
 pub(super) enum Proof<'a> {
     /// With a password.
     Password(&'a [u8]),
-    /// Somebody else vouches: a master's password or a certificate.
-    Vouched,
+    /// A master's password was right. A locked user's mail may be looked after.
+    Master,
+    /// The client's certificate was verified. As for sshd, `!` in front of the password means a locked account, `*` only
+    /// that there is no password.
+    Certificate,
 }
 
 /// Hashes of nobody's password, for files that have none: libcrypt's default today, and what needs no memory.
@@ -46,9 +49,7 @@ impl Authenticator {
     /// /etc/shadow and /etc/passwd together.
     pub(super) fn ask_shadow(&mut self, user: &str, proof: Proof<'_>) -> Verdict {
         let path = self.settings.files.shadow.clone();
-        let (file, entry, decoy) = match self.scan(&path, user, |line| {
-            ShadowEntry::parse(line).map(|entry| (entry.password.to_string(), entry))
-        }) {
+        let (file, entry, decoy) = match self.scan(&path, user, ShadowEntry::parse) {
             Ok(found) => found,
             Err(problem) => return Verdict::Failed(problem),
         };
@@ -68,7 +69,7 @@ impl Authenticator {
         let ageing = entry.ageing(today).filter(|ageing| match proof {
             Proof::Password(_) => true,
             // The password's own age is no matter to those who did not use it.
-            Proof::Vouched => *ageing == Ageing::AccountExpired,
+            Proof::Master | Proof::Certificate => *ageing == Ageing::AccountExpired,
         });
         Verdict::Right(match ageing {
             Some(ageing) => Err(Refusal::Expired(ageing)),
@@ -79,16 +80,16 @@ impl Authenticator {
     /// /etc/passwd alone.
     pub(super) fn ask_passwd(&mut self, user: &str, proof: Proof<'_>) -> Verdict {
         let path = self.settings.files.passwd.clone();
-        let (file, entry, decoy) = match self
-            .scan(&path, user, |line| PasswdEntry::parse(line).map(|entry| (entry.password.clone(), entry)))
-        {
+        let (file, entry, decoy) = match self.scan(&path, user, PasswdEntry::parse) {
             Ok(found) => found,
             Err(problem) => return Verdict::Failed(problem),
         };
         let Some(entry) = entry else {
             return self.compare(proof, None, Cause::UnknownUser, &decoy, &file, &path);
         };
-        let hash = Some(entry.password.as_str()).filter(|hash| *hash != "x");
+        // `x`: only the shadow file knows whether the account is open; a master needs no hash.
+        let hash =
+            Some(entry.password.as_str()).filter(|hash| *hash != "x" || matches!(proof, Proof::Master));
         match self.compare(proof, hash, Cause::Locked, &decoy, &file, &path) {
             Verdict::Right(_) => Verdict::Right(self.system_account(&entry)),
             other => other,
@@ -100,7 +101,7 @@ impl Authenticator {
         &mut self,
         path: &Path,
         user: &str,
-        parse: impl Fn(&[u8]) -> Option<(String, T)>,
+        parse: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<(File, Option<T>, Decoy), String> {
         let problem = |error| format!("{}: {error}", path.display());
         let file = File::open(path).map_err(problem)?;
@@ -117,7 +118,7 @@ impl Authenticator {
                 decoy.offer(name, hash, |hash| inspect(hash, &self.settings.limits).is_ok());
             }
             if found.is_none() && is_for(line, user) {
-                found = parse(line).map(|(_, entry)| entry);
+                found = parse(line);
             }
         }
         if lines.skipped() > 0 {
@@ -140,8 +141,13 @@ impl Authenticator {
         path: &Path,
     ) -> Verdict {
         let right = Verdict::Right(Err(Refusal::Credentials(Cause::Mismatch)));
-        let Proof::Password(password) = proof else {
-            return if hash.is_some() || without == Cause::Locked { right } else { Verdict::Wrong(without) };
+        let password = match (proof, hash) {
+            (Proof::Password(password), _) => password,
+            (Proof::Certificate, Some(hash)) if hash.starts_with('!') => {
+                return Verdict::Wrong(Cause::Locked);
+            }
+            (Proof::Master | Proof::Certificate, Some(_)) => return right,
+            (Proof::Master | Proof::Certificate, None) => return Verdict::Wrong(without),
         };
         let Some(hash) = hash.filter(|hash| lock_of(hash) == Lock::Open) else {
             let cause = if hash.is_some() { Cause::Locked } else { without };
@@ -199,7 +205,8 @@ impl Authenticator {
         let mut computed = 0;
         for entry in &found.entries {
             let right = match proof {
-                Proof::Vouched => Ok(true),
+                Proof::Certificate if entry.password.starts_with('!') => continue,
+                Proof::Master | Proof::Certificate => Ok(true),
                 Proof::Password(_) if lock_of(&entry.password) != Lock::Open => continue,
                 Proof::Password(password) => {
                     computed += 1;

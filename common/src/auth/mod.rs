@@ -1,8 +1,9 @@
 //! Authentication: who may log in, with which proof, and as which Unix user.
 //!
-//! Two processes use this. The unprivileged one that talks to the client reads SASL messages with [`sasl`], whose input
-//! is hostile. The privileged one, which never reads a byte from the network itself, asks an [`Authenticator`]; what it is
-//! asked with comes from the first process and is hostile as well. The files it reads are the administrator's.
+//! Two processes use this. The unprivileged one that talks to the client reads SASL messages with [`sasl`], whose
+//! input is hostile. The privileged one, which never reads a byte from the network itself, asks an
+//! [`Authenticator`]; what it is asked with comes from the first process and is hostile as well. The files it reads
+//! are the administrator's.
 //!
 //! An unknown user, a locked one, one that may not log in and a wrong password cost the same hashes and get the same
 //! words ([`Refusal::wire`]); only [`Refusal`] itself, for the log, tells them apart. Nothing here logs; what the
@@ -48,9 +49,9 @@ use username::{NameError, UsernameRules};
 pub enum Passdb {
     /// `shadow`: hash and dates from /etc/shadow, the account from /etc/passwd.
     Shadow,
-    /// `passwd`: the hash in /etc/passwd itself. `x` there means the shadow file, which is [`Passdb::Shadow`]'s: such a
-    /// user counts as locked here. The file is readable by all, so any local user can hold its lock and delay logins
-    /// with memory-hard hashes; use it where there is no shadow file.
+    /// `passwd`: the hash in /etc/passwd itself. `x` there means the shadow file, which is [`Passdb::Shadow`]'s:
+    /// such a user counts as locked here. The file is readable by all, so any local user can hold its lock and
+    /// delay logins with memory-hard hashes; use it where there is no shadow file.
     Passwd,
     /// `passwd-file:FILE`, see [`passwd_file`].
     PasswdFile(PathBuf),
@@ -162,8 +163,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Which secret-based mechanisms can exist at all: those whose secret some passdb can keep. The others must not be
-    /// offered.
+    /// Which secret-based mechanisms can exist at all: those whose secret some passdb can keep. The others must not
+    /// be offered.
     pub fn mechanisms_possible(&self) -> Mechanisms {
         let secrets = self.passdbs.iter().any(|passdb| matches!(passdb, Passdb::PasswdFile(_)));
         Mechanisms { cram_md5: secrets, apop: secrets, scram_sha_1: secrets, scram_sha_256: secrets }
@@ -252,8 +253,8 @@ pub enum Refusal {
     Expired(Ageing),
     /// They do, but `nologin` is set; with its `reason=`.
     Disabled(String),
-    /// They do, but not for this user id, from this address, for this protocol, or as somebody else. The client is told
-    /// no more than after a wrong password.
+    /// They do, but not for this user id, from this address, for this protocol, or as somebody else. The client is
+    /// told no more than after a wrong password.
     NotAllowed(String),
     /// The answer is not known; the text says what is wrong with the server.
     Temporary(String),

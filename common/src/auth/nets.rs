@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-/// Whether the list contains the address. `None`: the list is damaged, which is for the caller to refuse. `local` stands
-/// for a connection whose address is not known. An IPv4 address written as IPv6 is an IPv4 address.
+/// Whether the list contains the address. `None`: the list is damaged, which is for the caller to refuse. `local`
+/// stands for a connection whose address is not known. An IPv4 address written as IPv6 is an IPv4 address.
 pub fn contains(list: &str, address: Option<IpAddr>) -> Option<bool> {
     let mut found = false;
     for item in list.split(',').filter(|item| !item.is_empty()) {

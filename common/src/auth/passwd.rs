@@ -15,8 +15,8 @@ pub const MAX_GROUPS: usize = 256;
 pub struct PasswdEntry {
     /// Login name.
     pub name: String,
-    /// The password field: a hash, or `x` for "in the shadow file". Treat as secret.
-    pub password: String,
+    /// The password field: a hash, or `x` for "in the shadow file". Secret.
+    pub password: zeroize::Zeroizing<String>,
     /// User id.
     pub uid: u32,
     /// Primary group.
@@ -38,7 +38,7 @@ impl PasswdEntry {
         let home = fields.next()?;
         Some(PasswdEntry {
             name: name.to_owned(),
-            password: password.to_owned(),
+            password: zeroize::Zeroizing::new(password.to_owned()),
             uid,
             gid,
             home: home.to_owned(),

@@ -5,11 +5,12 @@
 //!
 //! * All fields after the user may be missing or empty.
 //! * `extra` is a list of `name=value` and bare names, separated by blanks; a `:` in it is no separator. What has a
-//!   meaning here: `userdb_mail`, `userdb_home`, `userdb_uid`, `userdb_gid`, `allow_nets`, `proto` (`!` in front of a name:
-//!   all but that), `nologin`, `reason`, `nodelay`. Other `userdb_` names are settings for the session. The rest is kept
-//!   and does nothing.
-//! * Several lines for one user are several passwords of that user (app passwords), tried in the order of the file, at
-//!   most [`MAX_LINES`] of them. Where another line has the same number of passwords in a row, no more time shows.
+//!   meaning here: `userdb_mail`, `userdb_home`, `userdb_uid`, `userdb_gid`, `allow_nets`, `proto` (`!` in front of
+//!   a name: all but that), `nologin`, `reason`, `nodelay`. Other `userdb_` names are settings for the session. The
+//!   rest is kept and does nothing.
+//! * Several lines for one user are several passwords of that user (app passwords), tried in the order of the file,
+//!   at most [`MAX_LINES`] of them. Where another line has the same number of passwords in a row, no more time
+//!   shows.
 //! * A line that begins with `#` or `:` and an empty one are comments.
 
 use super::decoy::Decoy;
@@ -147,8 +148,8 @@ pub struct Found {
     pub skipped: usize,
 }
 
-/// Reads the whole file, so that it takes the same time for every user. `usable` says whether an entry can be a decoy.
-/// Errors: the file cannot be read.
+/// Reads the whole file, so that it takes the same time for every user. `usable` says whether an entry can be a
+/// decoy. Errors: the file cannot be read.
 pub fn find(file: &File, user: &str, usable: impl Fn(&Stored) -> bool) -> io::Result<Found> {
     let mut found = Found {
         entries: Vec::new(),
@@ -162,7 +163,8 @@ pub fn find(file: &File, user: &str, usable: impl Fn(&Stored) -> bool) -> io::Re
     let mut run_of: Vec<u8> = Vec::new();
     while let Some(line) = lines.next()? {
         let mut fields = line.split(|&c| c == b':');
-        let (Some(name), Some(password)) = (fields.next(), fields.next()) else { continue };
+        let name = fields.next().unwrap_or_default();
+        let password = fields.next().unwrap_or_default();
         if name.is_empty() || name.starts_with(b"#") {
             continue;
         }

@@ -1,8 +1,8 @@
 //! /etc/shadow (shadow(5)), read directly.
 //!
-//! The file is the system's. What Dovecot's shadow passdb checks is checked: an empty password field, or one beginning
-//! with `!` or `*`, never matches. The dates, which Dovecot leaves to PAM, are checked here as PAM's account
-//! management does, because there is no PAM behind this program:
+//! The file is the system's. What Dovecot's shadow passdb checks is checked: an empty password field, or one
+//! beginning with `!` or `*`, never matches. The dates, which Dovecot leaves to PAM, are checked here as PAM's
+//! account management does, because there is no PAM behind this program:
 //!
 //! * the account has expired (field 8): refused;
 //! * the password is older than its maximum plus the days of grace (fields 5, 7): refused. Without days of grace

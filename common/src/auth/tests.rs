@@ -179,7 +179,7 @@ fn virtual_users() {
         "# comment\nanna@example.org:{MD5}:vmail:vmail:A:/srv/anna::userdb_mail=maildir:~/M userdb_quota_rule=*:storage=1G x=y\n\
          num:{{PLAIN}}mk pass:5000:5001::/srv/num\ndefault:{{SHA256-CRYPT}}{SHA}::::/srv/default\n\
          mailonly:{MD5}:::::: userdb_mail=maildir:/srv/m\nunknown:{MD5}:nosuch:5::/h\nbadnets:{MD5}:5000:5000::/h::allow_nets=x\n\
-         empty:\nempty2:{{PLAIN}}:5000:5000::/h\nlocked:!{MD5}:5000:5000::/h\nrelative:{MD5}:5000:5000::srv\n"
+         bare\nempty:\nempty2:{{PLAIN}}:5000:5000::/h\nlocked:!{MD5}:5000:5000::/h\nrelative:{MD5}:5000:5000::srv\n"
     );
     let mut site = site(&["passwd-file:DIR/users"]).users(&users);
     let anna = site.plain("Anna@Example.org", "mk pass").unwrap();
@@ -196,7 +196,7 @@ fn virtual_users() {
     for user in ["unknown", "badnets", "relative"] {
         assert_eq!(site.plain(user, "mk pass").unwrap_err().wire(), Wire::Temporary, "{user}");
     }
-    for user in ["empty", "locked"] {
+    for user in ["bare", "empty", "locked"] {
         assert_eq!(site.plain(user, "mk pass"), wrong(Cause::Locked), "{user}");
     }
     assert_eq!(site.plain("empty2", "x"), wrong(Cause::Mismatch));
@@ -213,12 +213,10 @@ fn virtual_users() {
 
 #[test]
 fn several_passwords_of_one_user() {
-    let users = format!(
-        "anna:{{PLAIN}}main:5000:5001::/a\nanna:{{PLAIN}}phone:5000:5001::/a::proto=imap\n\
-         anna:{{PLAIN}}here:5000:5001::/a::allow_nets=192.0.2.0/24 proto=pop3\n\
-         anna:{{PLAIN}}there:5000:5001::/a::allow_nets=10.0.0.0/8 nodelay\nbert:{{PLAIN}}x:5000:5001::/b\nodd:{{NTLM}}x:5000:5001::/o\n"
-    );
-    let site = site(&["passwd-file:DIR/users"]).users(&users);
+    let users = "anna:{PLAIN}main:5000:5001::/a\nanna:{PLAIN}phone:5000:5001::/a::proto=imap\n\
+         anna:{PLAIN}here:5000:5001::/a::allow_nets=192.0.2.0/24 proto=pop3\n\
+         anna:{PLAIN}there:5000:5001::/a::allow_nets=10.0.0.0/8 nodelay\nbert:{PLAIN}x:5000:5001::/b\nodd:{NTLM}x:5000:5001::/o\n";
+    let site = site(&["passwd-file:DIR/users"]).users(users);
     assert!(site.plain("anna", "main").is_ok());
     assert!(site.plain("anna", "here").is_ok());
     assert_eq!(site.plain("anna", "phone"), Err(Refusal::NotAllowed("not allowed for pop3".to_owned())));
@@ -295,6 +293,9 @@ fn certificates() {
     assert_eq!(site.authenticator().external(b"anna").unwrap().uid, 1000);
     assert_eq!(site.authenticator().external(b"nobody"), wrong(Cause::UnknownUser));
     assert!(matches!(site.authenticator().external(b"root"), Err(Refusal::NotAllowed(_))));
+    assert_eq!(site.authenticator().external(b"lock"), wrong(Cause::Locked));
+    assert_eq!(site.authenticator().external(b"star").unwrap().uid, 1004);
+    assert!(site.authenticator().external(b"old").is_ok());
 }
 
 const SECRETS: &str = "anna:{PLAIN}tanstaaf:5000:5001::/a\n\

@@ -74,8 +74,8 @@ impl UsernameRules {
         self.format.apply(self.check(raw)?)
     }
 
-    /// Takes `user*master` apart where a separator is set: the user and, if there was one, the master. The first separator
-    /// counts, as in Dovecot.
+    /// Takes `user*master` apart where a separator is set: the user and, if there was one, the master. The first
+    /// separator counts, as in Dovecot.
     pub fn split_master<'a>(&self, raw: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {
         let mut utf8 = [0; 4];
         let separator = self.master_separator.map(|separator| &*separator.encode_utf8(&mut utf8));
@@ -100,8 +100,8 @@ impl UsernameRules {
     }
 }
 
-/// `auth_username_format`, taken apart: text with `%u` (the name), `%n` (what is before its `@`), `%d` (what is behind),
-/// each with `L` (lower case) or `U` (upper case, ASCII only) in between, and `%%`.
+/// `auth_username_format`, taken apart: text with `%u` (the name), `%n` (what is before its `@`), `%d` (what is
+/// behind), each with `L` (lower case) or `U` (upper case, ASCII only) in between, and `%%`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsernameFormat(Vec<Piece>);
 

@@ -10,19 +10,20 @@ use super::courier::{self, DefaultUniqueId};
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Index, Source};
 use super::scan::Listing;
+use super::sizes::Sizes;
 use super::uidlist::{UID_LIMIT, UidList};
 use super::uidlist_file::{self, OnDisk, Stamp};
-use super::{Maildir, name, octets, uidvalidity};
+use super::{Maildir, name, uidvalidity};
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const NONE: u32 = u32::MAX;
+/// No record.
+pub(super) const NONE: u32 = u32::MAX;
 /// How often the directories are read again when they change while they are read.
-const RESCANS: u32 = 3;
+pub(super) const RESCANS: u32 = 3;
 /// Rewrite the uidlist when less than this part of its lines is still alive. Dovecot's value.
 const ALIVE_PERCENT: usize = 75;
 /// Time stamps this close together may belong to different changes.
@@ -85,12 +86,13 @@ pub(super) fn build(
     let listing = Listing::read(maildir.path())?;
     let on_disk = uidlist_file::read(maildir.control())?;
     let mut work = Work { maildir, options, listing, on_disk, record_of: Vec::new(), alive: Vec::new() };
+    work.continue_after(old);
     work.join();
     for attempt in 0..RESCANS {
         if !(work.has_dead_records() && work.may_have_missed_a_rename(attempt)?) {
             break;
         }
-        work.rescan()?;
+        work.rescan(true)?;
     }
     let mut sizes = Sizes::known(&work, old);
     if options.count_octets {
@@ -109,13 +111,14 @@ pub(super) fn build(
     work.finish(sizes, incomplete)
 }
 
-struct Work<'a> {
+/// The mailbox while it is put together.
+pub(super) struct Work<'a> {
     maildir: &'a Maildir,
     options: &'a Options<'a>,
-    listing: Listing,
-    on_disk: OnDisk,
+    pub listing: Listing,
+    pub on_disk: OnDisk,
     /// For each place of the listing its record, or NONE.
-    record_of: Vec<u32>,
+    pub record_of: Vec<u32>,
     /// For each record whether a file belongs to it.
     alive: Vec<bool>,
 }
@@ -141,8 +144,23 @@ impl Work<'_> {
         }
     }
 
-    fn rescan(&mut self) -> Result<(), StorageError> {
-        self.listing = Listing::read(self.maildir.path())?;
+    /// A uidlist that lost its end must not give the lost UIDs to other messages: the old index may know of them.
+    fn continue_after(&mut self, old: Option<&Index>) {
+        let (Some(list), Some(old)) = (&mut self.on_disk.list, old) else { return };
+        if list.uid_validity == old.header.uid_validity {
+            list.next_uid = list.next_uid.max(old.header.next_uid);
+        }
+    }
+
+    /// Reads the directories again. A file that is renamed just then may be in neither listing; with `keep`, messages
+    /// that have a UID and were listed before stay, and are looked for by their base name when somebody opens them.
+    pub fn rescan(&mut self, keep: bool) -> Result<(), StorageError> {
+        let before = std::mem::replace(&mut self.listing, Listing::read(self.maildir.path())?);
+        if keep {
+            let known =
+                (0u32..).zip(&self.record_of).filter(|&(_, &record)| record != NONE).map(|(place, _)| place);
+            self.listing.adopt(&before, known);
+        }
         self.join();
         Ok(())
     }
@@ -181,9 +199,10 @@ impl Work<'_> {
         };
         if list_changed {
             self.on_disk = uidlist_file::read(control)?;
+            self.continue_after(old);
         }
         if files_changed {
-            self.listing = Listing::read(self.maildir.path())?;
+            self.rescan(!repaired)?;
         }
         if list_changed || files_changed {
             self.join();
@@ -331,7 +350,8 @@ impl Work<'_> {
         format!("ENOMEM-{mtime}-{dev}-{ino}").into_bytes()
     }
 
-    fn path(&self, place: u32) -> std::path::PathBuf {
+    /// Where the message at this place of the listing is.
+    pub fn path(&self, place: u32) -> std::path::PathBuf {
         let in_new = self.listing.entry(place).is_some_and(|entry| entry.in_new);
         let directory = self.maildir.path().join(if in_new { "new" } else { "cur" });
         directory.join(OsStr::from_bytes(self.listing.name(place)))
@@ -341,137 +361,6 @@ impl Work<'_> {
 /// Whether the directory changed so shortly before the lock was taken that a change may have gone unseen.
 fn is_racy(directory: Stamp, lock: &super::dotlock::Dotlock) -> bool {
     lock.created().saturating_sub(directory.mtime) < RACY_NANOSECONDS
-}
-
-/// Octets by place in the listing.
-#[derive(Default)]
-struct Sizes {
-    octets: Vec<u64>,
-    /// Counted in this session and not in any name: worth recording.
-    counted: Vec<u32>,
-    /// One of them belongs to a message that already has a record.
-    counted_recorded: bool,
-    vanished: Vec<u32>,
-    /// From an earlier state of the directories, by base name.
-    earlier: std::collections::HashMap<Vec<u8>, u64>,
-}
-
-impl Sizes {
-    /// What names, uidlist and an old index know.
-    fn known(work: &Work<'_>, old: Option<&Index>) -> Sizes {
-        let mut unknown = false;
-        let octets = (0u32..).zip(&work.record_of).map(|(place, &record)| {
-            let in_name = name::size_hint(work.listing.name(place), b'W');
-            let in_list = || work.on_disk.list.as_ref()?.field(record as usize, b'W').and_then(name::decimal);
-            let size = in_name.or_else(in_list).filter(|&size| size != index::UNKNOWN);
-            unknown |= size.is_none();
-            size.unwrap_or(index::UNKNOWN)
-        });
-        let mut sizes = Sizes { octets: octets.collect(), ..Sizes::default() };
-        if let (true, Some(old)) = (unknown, old) {
-            sizes.take_from(work, old);
-        }
-        sizes
-    }
-
-    fn take_from(&mut self, work: &Work<'_>, old: &Index) {
-        let by_base = work.listing.by_base();
-        let mut space = Vec::new();
-        for i in 0..old.header.count {
-            let Ok(row) = old.row(i) else { return };
-            if row.octets == index::UNKNOWN || row.flags & index::VANISHED != 0 {
-                continue;
-            }
-            let Ok(message) = old.parts(&row, &mut space) else { return };
-            let slot =
-                by_base.get(name::base(message.name)).and_then(|&place| self.octets.get_mut(place as usize));
-            if let Some(slot) = slot.filter(|slot| **slot == index::UNKNOWN) {
-                *slot = row.octets;
-            }
-        }
-    }
-
-    /// Counts in one pass what is still unknown. Files that moved meanwhile are looked for in a fresh listing; what is
-    /// gone then has 0 octets.
-    fn count(&mut self, work: &mut Work<'_>, old: Option<&Index>) -> Result<(), StorageError> {
-        for attempt in 0..RESCANS {
-            let missing = self.count_once(work)?;
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if attempt + 1 == RESCANS {
-                for &place in &missing {
-                    if let Some(slot) = self.octets.get_mut(place as usize) {
-                        *slot = 0;
-                    }
-                }
-                self.vanished.extend(missing);
-                self.vanished.sort_unstable();
-                return Ok(());
-            }
-            let before = std::mem::take(self).remembered(work);
-            work.rescan()?;
-            *self = Sizes::known(work, old);
-            self.merge(before);
-        }
-        Ok(())
-    }
-
-    /// Counts every unknown message that can be read; returns the places of those that are not there.
-    fn count_once(&mut self, work: &Work<'_>) -> Result<Vec<u32>, StorageError> {
-        let mut missing = Vec::new();
-        if !self.octets.contains(&index::UNKNOWN) {
-            return Ok(missing);
-        }
-        let mut buffer = vec![0u8; octets::BUFFER];
-        for (place, slot) in (0u32..).zip(&mut self.octets) {
-            if *slot != index::UNKNOWN {
-                continue;
-            }
-            if let Some(&size) = self.earlier.get(name::base(work.listing.name(place))) {
-                *slot = size;
-            } else {
-                let path = work.path(place);
-                match File::open(&path).and_then(|file| octets::count(&file, &mut buffer)) {
-                    Ok(size) => *slot = size,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        missing.push(place);
-                        continue;
-                    }
-                    // Unreadable for us (wrong owner): shown with 0 octets; fetching it will say why.
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                        *slot = 0;
-                        self.vanished.push(place);
-                        continue;
-                    }
-                    Err(error) => return Err(StorageError::new("read", &path, error)),
-                }
-            }
-            self.counted.push(place);
-            self.counted_recorded |= work.record_of.get(place as usize).is_some_and(|&record| record != NONE);
-        }
-        Ok(missing)
-    }
-
-    /// The counted sizes by base name, for when the places change.
-    fn remembered(mut self, work: &Work<'_>) -> Sizes {
-        for &place in &self.counted {
-            if let Some(&size) = self.octets.get(place as usize) {
-                self.earlier.insert(name::base(work.listing.name(place)).to_vec(), size);
-            }
-        }
-        self
-    }
-
-    fn merge(&mut self, before: Sizes) {
-        self.earlier = before.earlier;
-    }
-
-    /// The octets to write into the uidlist for this message, if they were counted.
-    fn to_record(&self, place: u32) -> Option<u64> {
-        self.counted.binary_search(&place).ok()?;
-        self.octets.get(place as usize).copied()
-    }
 }
 
 impl Built {

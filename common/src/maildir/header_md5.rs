@@ -1,8 +1,8 @@
 //! A message's fingerprint as popa3d and Dovecot (`%m`) compute it: MD5 over the values of a few header fields.
 //!
 //! Counted are, in the order they stand: `Delivered-To` and `X-Delivery-ID` every time, `Date` and `Message-ID`
-//! until the first `Received` has been seen, and the first `Received`. Of each field the value without the blanks
-//! before it, and of its continuation lines everything, blanks included; line ends never. The message is a stranger's:
+//! until the first `Received` has been seen, and the first `Received`. Of each field the value without the one
+//! blank before it, and of its continuation lines everything, blanks included; line ends never. The message is a stranger's:
 //! lines are cut into the hash as they are read, nothing is kept.
 
 use md5::{Digest, Md5};
@@ -52,8 +52,8 @@ pub fn header_md5(file: &File) -> io::Result<String> {
         field = classify(name.trim_ascii_end(), seen_received);
         if field != Field::Ignored {
             let value = value.get(1..).unwrap_or_default();
-            let start = value.iter().position(|c| !matches!(c, b' ' | b'\t')).unwrap_or(value.len());
-            md5.update(value.get(start..).unwrap_or_default());
+            let blank = usize::from(matches!(value.first(), Some(b' ' | b'\t')));
+            md5.update(value.get(blank..).unwrap_or_default());
         }
     }
     let digest = md5.finalize();
@@ -99,6 +99,6 @@ mod tests {
     #[test]
     fn odd_headers() {
         assert_eq!(md5_of(""), plain(""));
-        assert_eq!(md5_of("Date:  x \nno colon\n continued\nMessage-ID:\n"), plain("x "));
+        assert_eq!(md5_of("Date:  x \nno colon\n continued\nMessage-ID:\n"), plain(" x "));
     }
 }

@@ -9,11 +9,11 @@
 //! variable parts (file name, unique-id, GUID). Truncated, mixed, older or foreign files do not pass; they are
 //! rebuilt. Messages in memory, for small mailboxes, have the same layout.
 
+use super::blocks::{self, BLOCK, Blocks, CONTENT, Store, Window};
 use super::uidlist_file::Stamp;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 
 /// A message whose octets nobody counted yet.
 pub const UNKNOWN: u64 = u64::MAX;
@@ -27,10 +27,6 @@ pub const HAS_UNIQUE_ID: u16 = 4;
 pub const HAS_GUID: u16 = 8;
 
 const MAGIC: &[u8; 8] = b"tinmail1";
-const BLOCK: usize = 4096;
-const CONTENT: usize = BLOCK - 4;
-/// Blocks read at once. Two windows of this size are the session's whole memory for the mailbox.
-const WINDOW: usize = 4;
 const HEADER: u64 = 160;
 const ROW: u64 = 24;
 
@@ -87,12 +83,6 @@ pub struct Source<'a> {
     pub unique_id: Option<&'a [u8]>,
     /// GUID where it is not the base name.
     pub guid: Option<&'a [u8]>,
-}
-
-#[derive(Debug)]
-enum Store {
-    File(File),
-    Memory(Vec<u8>),
 }
 
 /// An open index.
@@ -180,86 +170,12 @@ impl Index {
     }
 }
 
-/// A few neighbouring blocks, checked when they are read.
-#[derive(Debug, Default)]
-struct Window {
-    first: u64,
-    blocks: usize,
-    bytes: Vec<u8>,
-}
-
-impl Window {
-    /// What the window holds from content position `position` to the end of its block, reading blocks if need be.
-    fn seek(&mut self, store: &Store, position: u64, nonce: u64) -> io::Result<&[u8]> {
-        let (block, offset) = (position / CONTENT as u64, (position % CONTENT as u64) as usize);
-        if block < self.first || block >= self.first + self.blocks as u64 {
-            self.load(store, block, nonce)?;
-        }
-        let start = (block - self.first) as usize * BLOCK;
-        self.bytes
-            .get(start + offset..start + CONTENT)
-            .filter(|bytes| !bytes.is_empty())
-            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
-    }
-
-    fn load(&mut self, store: &Store, block: u64, nonce: u64) -> io::Result<()> {
-        self.blocks = 0;
-        self.bytes.resize(WINDOW * BLOCK, 0);
-        let start = block * BLOCK as u64;
-        let length = match store {
-            Store::File(file) => read_up_to(file, &mut self.bytes, start)?,
-            Store::Memory(all) => {
-                let rest = usize::try_from(start).ok().and_then(|start| all.get(start..)).unwrap_or_default();
-                let length = rest.len().min(self.bytes.len());
-                self.bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-                length
-            }
-        };
-        for (number, bytes) in (block..).zip(self.bytes.get(..length).unwrap_or_default().chunks_exact(BLOCK))
-        {
-            let (content, sum) = bytes.split_at(CONTENT);
-            let seed = if number == 0 { 0 } else { nonce.wrapping_add(number) };
-            if sum != checksum(content, seed).to_le_bytes() {
-                break;
-            }
-            self.blocks += 1;
-        }
-        self.first = block;
-        if self.blocks == 0 { Err(io::Error::from(io::ErrorKind::InvalidData)) } else { Ok(()) }
-    }
-}
-
-fn read_up_to(file: &File, out: &mut [u8], start: u64) -> io::Result<usize> {
-    let mut done = 0;
-    while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, start + done as u64) {
-            Ok(0) => break,
-            Ok(length) => done += length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
-}
-
-/// Finds accidents, not attacks: the file belongs to the user who reads it.
-fn checksum(content: &[u8], seed: u64) -> u32 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut sum = seed ^ FACTOR;
-    for bytes in content.chunks(8) {
-        let mut word = [0u8; 8];
-        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(FACTOR).rotate_left(29);
-    }
-    (sum ^ (sum >> 32)) as u32
-}
-
 /// Writes an index: `messages` is gone through twice. `header.count`, `unknown`, `total_octets` are filled in here.
 pub fn write<'a, I>(out: impl Write, header: Header, messages: impl Fn() -> I) -> io::Result<()>
 where
     I: Iterator<Item = Source<'a>>,
 {
-    let mut header = Header { nonce: nonce(), ..header };
+    let mut header = Header { nonce: blocks::nonce(), ..header };
     (header.count, header.unknown, header.total_octets, header.parts_length) = (0, 0, 0, 0);
     for message in messages() {
         header.count += 1;
@@ -273,8 +189,7 @@ where
     if u32::try_from(header.parts_length).is_err() {
         return Err(io::Error::from(io::ErrorKind::FileTooLarge));
     }
-    let mut out =
-        Blocks { out, block: Vec::with_capacity(16 * BLOCK), number: 0, nonce: header.nonce, fill: 0 };
+    let mut out = Blocks::new(out, header.nonce);
     out.push(&header.encode())?;
     let mut parts_start = 0;
     for message in messages() {
@@ -287,60 +202,6 @@ where
         out.push(message.guid.unwrap_or_default())?;
     }
     out.finish()
-}
-
-fn nonce() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
-}
-
-/// Cuts content into blocks with their checksums.
-struct Blocks<W: Write> {
-    out: W,
-    block: Vec<u8>,
-    /// Content bytes in the block that is being filled.
-    fill: usize,
-    number: u64,
-    nonce: u64,
-}
-
-impl<W: Write> Blocks<W> {
-    fn push(&mut self, mut content: &[u8]) -> io::Result<()> {
-        while !content.is_empty() {
-            let take = (CONTENT - self.fill).min(content.len());
-            let (now, later) = content.split_at(take);
-            self.block.extend_from_slice(now);
-            self.fill += take;
-            content = later;
-            if self.fill == CONTENT {
-                self.seal()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn seal(&mut self) -> io::Result<()> {
-        let start = self.block.len() - self.fill;
-        self.block.resize(start + CONTENT, 0);
-        let seed = if self.number == 0 { 0 } else { self.nonce.wrapping_add(self.number) };
-        let sum = checksum(self.block.get(start..).unwrap_or_default(), seed);
-        self.block.extend_from_slice(&sum.to_le_bytes());
-        self.number += 1;
-        self.fill = 0;
-        if self.block.len() >= 16 * BLOCK {
-            self.out.write_all(&self.block)?;
-            self.block.clear();
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<()> {
-        if self.fill > 0 {
-            self.seal()?;
-        }
-        self.out.write_all(&self.block)?;
-        self.out.flush()
-    }
 }
 
 impl Source<'_> {

@@ -7,11 +7,12 @@
 //! ```text
 //! name       file names            scan     what is in new and cur
 //! uidlist    UIDs, in memory       uidlist_file, uidvalidity, dotlock   UIDs, on disk
-//! courier    first take-over       build    all of it together
-//! index      the result, compact   snapshot what a session sees
+//! courier    first take-over       build, sizes   all of it together
+//! index, blocks   the result, compact   snapshot what a session sees
 //! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
+mod blocks;
 mod build;
 mod courier;
 pub mod dotlock;
@@ -24,6 +25,7 @@ mod message;
 pub mod name;
 mod octets;
 mod scan;
+mod sizes;
 mod snapshot;
 #[cfg(test)]
 mod testing;

@@ -131,6 +131,20 @@ impl Listing {
         bases.zip(0u32..).collect()
     }
 
+    /// Takes over, from the places given of an earlier listing, the messages whose bases are missing here.
+    pub fn adopt(&mut self, earlier: &Listing, places: impl Iterator<Item = u32>) {
+        let here = self.by_base();
+        let missing = |place: &u32| !here.contains_key(name::base(earlier.name(*place)));
+        let missing: Vec<u32> = places.filter(missing).collect();
+        for place in missing {
+            let (Some(entry), Ok(start)) = (earlier.entry(place), u32::try_from(self.names.len())) else {
+                continue;
+            };
+            self.names.extend_from_slice(earlier.name(place));
+            self.entries.push(Entry { start, ..entry });
+        }
+    }
+
     /// Whether there may be two files with one base.
     pub fn has_duplicates(&self) -> bool {
         !self.duplicates.is_empty()

@@ -99,7 +99,7 @@ impl Snapshot {
         let built = match build::build(maildir, options, old.as_ref()) {
             Ok(built) => built,
             Err(error) => {
-                temp.map(TempIndex::discard);
+                TempIndex::discard(temp);
                 return Err(error);
             }
         };
@@ -116,7 +116,7 @@ impl Snapshot {
                 (_, None) => None,
             };
         } else {
-            temp.map(TempIndex::discard);
+            TempIndex::discard(temp);
             if old.is_some() && built.incomplete.is_none() {
                 let _ = fs::remove_file(&path);
             }
@@ -384,12 +384,14 @@ impl TempIndex {
         if let Some(file) = old.file() {
             let _ = set_time(file, self.began);
         }
-        self.discard();
+        TempIndex::discard(Some(self));
         old
     }
 
-    fn discard(self) {
-        let _ = fs::remove_file(&self.path);
+    fn discard(temp: Option<TempIndex>) {
+        if let Some(temp) = temp {
+            let _ = fs::remove_file(&temp.path);
+        }
     }
 }
 
@@ -397,3 +399,7 @@ fn set_time(file: &File, nanoseconds: i64) -> io::Result<()> {
     let since = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
     file.set_modified(UNIX_EPOCH + since)
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -17,7 +17,7 @@
 
 use super::name;
 
-/// No message has this UID or a greater one.
+/// No message has this UID.
 pub const UID_LIMIT: u32 = u32::MAX;
 
 /// A part of [`UidList::text`].
@@ -191,7 +191,7 @@ impl UidList {
         let base = name::base(file_name);
         let last = self.records.last().map_or(0, |record| record.uid);
         let usable = !base.is_empty() && !base.iter().any(|c| matches!(c, b'/' | b'\r' | b'\n' | 0));
-        if !usable || uid >= UID_LIMIT || uid <= last {
+        if !usable || uid == UID_LIMIT || uid <= last {
             return false;
         }
         let name = self.store(base);

@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-/// The descriptor on which the session finds it.
-pub const DESCRIPTOR: i32 = 3;
+/// The descriptor on which the session finds it: above any that the guard has, because it closes what it inherits first.
+pub const DESCRIPTOR: i32 = 10;
 /// Octets that fit into a pipe whose reader has not started yet.
 const MAX: usize = 60 * 1024;
 

@@ -61,6 +61,7 @@ pub struct Program {
 
 /// The whole program.
 pub fn main(program: &'static Program) -> ExitCode {
+    sysproc::return_large_memory();
     // Under a checkpassword program nothing of ours is open, and the reply is all there is to do.
     if std::env::args_os().nth(1).is_some_and(|first| first == checkpassword::REPLY_ARGUMENT) {
         return checkpassword::reply_main();
@@ -100,6 +101,8 @@ fn run(program: &'static Program) -> Exit {
 /// Serves one connection on standard input and output.
 fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit {
     take_listen_fds();
+    // What a launcher left open is not for us, still less for the front and the session.
+    fd::close_from(3);
     let log = Log::open(&config, login_tag(program));
     log.catch_panics();
     sysproc::ignore_child_and_pipe_signals();

@@ -68,6 +68,10 @@ pub fn limits(config: &Config, idle: Duration) -> Limits {
 
 /// The program was started by its guard: takes over what was handed over and speaks.
 pub(super) fn main(program: &Program) -> Exit {
+    // Executed through /proc, it would be listed as "exe".
+    if let Ok(name) = process::c_string(program.line.name.as_bytes()) {
+        process::set_name(&name);
+    }
     let handoff = match Handoff::receive() {
         Ok(handoff) => handoff,
         Err(error) => return log_and_refuse(program, &format!("session without its guard: {error}")),

@@ -25,7 +25,8 @@ pub fn effective() -> Credentials {
 
 /// Starts the command with these descriptors as its 3 and 4.
 pub fn spawn_with_3_and_4(command: &mut Command, three: &OwnedFd, four: &OwnedFd) -> io::Result<Child> {
-    // Our copies lie above 4, and so does every descriptor that std opens for the start itself: those below are taken.
+    // Our copies lie above 4, and so does every descriptor that std opens for the start itself: those below are
+    // taken.
     let mut taken = Vec::new();
     let three = above_4(three, &mut taken)?;
     let four = above_4(four, &mut taken)?;

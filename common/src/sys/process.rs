@@ -141,6 +141,27 @@ pub fn not_dumpable() {
     }
 }
 
+/// Takes every allocation of more than a few pages straight from the kernel, so that it goes back when it is freed.
+///
+/// Otherwise a large buffer that is freed below a small one that is not stays with the process, and the C library raises
+/// its own threshold for this each time a large one is freed.
+pub fn return_large_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt takes two integers; it is called before there are threads.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 16 * 1024);
+        libc::mallopt(libc::M_TOP_PAD, 0);
+    }
+}
+
+/// The name under which this process is listed; at most 15 octets count.
+pub fn set_name(name: &CStr) {
+    // SAFETY: the kernel copies at most 16 octets of the NUL-terminated string.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0);
+    }
+}
+
 /// Files are made for their owner alone unless said otherwise.
 pub fn private_umask() {
     // SAFETY: plain integer, cannot fail.

@@ -111,6 +111,27 @@ fn hashes_of_other_programs_are_verified() {
     }
 }
 
+/// Fresh hashes with fresh salts, where mkpasswd(1) is installed.
+#[test]
+fn hashes_that_mkpasswd_makes_now() {
+    use std::process::Command;
+    for method in ["yescrypt", "scrypt", "bcrypt", "bcrypt-a", "sha512crypt", "sha256crypt", "md5crypt"] {
+        for password in ["x", "p\u{e4}ssw\u{f6}rd \u{20ac}", "a longer one: with $, {} and \\ in it"] {
+            let Ok(output) = Command::new("mkpasswd").args(["-m", method, "--", password]).output() else {
+                println!("skipped: no mkpasswd");
+                return;
+            };
+            let hash = String::from_utf8(output.stdout).unwrap();
+            if !output.status.success() {
+                println!("skipped: mkpasswd does not know {method}");
+                continue;
+            }
+            assert_eq!(check(hash.trim_end(), password.as_bytes()), Ok(true), "{hash}");
+            assert_eq!(check(hash.trim_end(), b"wrong"), Ok(false), "{hash}");
+        }
+    }
+}
+
 #[test]
 fn only_72_octets_count_in_bcrypt() {
     let (password, hash) = KNOWN.iter().find(|(p, h)| p.len() == 100 && h.starts_with("$2b$")).unwrap();
@@ -254,6 +275,25 @@ proptest! {
         text[at] = c;
         let _ = inspect(&text.iter().collect::<String>(), &HashLimits::default());
         let _ = inspect(&text[..at].iter().collect::<String>(), &HashLimits::default());
+    }
+
+    #[test]
+    fn no_parameters_panic_the_computation(
+        flavour in proptest::sample::select(vec!["j", ".", "/"]), n in 2_usize..8, r in 0_usize..6, p in 0_usize..20,
+        t in 0_usize..4, have in 0_usize..4,
+    ) {
+        let text = |index: usize| char::from(ITOA64[index]);
+        let mut params = format!("{flavour}{}{}", text(n), text(r));
+        if have > 0 {
+            params.push(text(have - 1));
+        }
+        if have & 1 == 1 {
+            params.push(text(p));
+        }
+        if have & 2 == 2 {
+            params.push(text(t));
+        }
+        let _ = check(&format!("$y${params}$aBcD$6foLM1JhGupouWKMU70wxK61Kw9ZnecbACjJwRadqM2"), b"x");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! yescrypt `$y$` and classic scrypt `$7$`, as crypt(5) describes them.
 
-use super::{Bench, HashError, atoi64, decode64, encode64, same};
+use super::{Bench, HashError, HashLimits, atoi64, decode64, encode64, same};
 use ::yescrypt::{Mode, Params};
 
 /// Most of N*r*p*(t+1) that is computed for one guess: 64 times libcrypt's default (N = 4096, r = 32).
@@ -88,8 +88,9 @@ impl<'a> Setting<'a> {
         let n = 1_u64 << log_n;
         let params = Params::new_with_all_params(mode, n, r, p, t, 0)
             .map_err(|_| HashError::Malformed("yescrypt: parameters out of range"))?;
-        // The big array, as administrators count it, and the lanes. What else is allocated is a tenth of it at most, as
-        // N is 16 or more. 2^40 * 2^31 does not fit 64 bits, so every step saturates: too much stays too much.
+        // The big array, as administrators count it, and the lanes. What else is allocated is a tenth of it at
+        // most, as N is 16 or more. 2^40 * 2^31 does not fit 64 bits, so every step saturates: too much stays too
+        // much.
         let lanes = u64::from(p - 1).saturating_mul(u64::from(r) * 128 + 12_288);
         let memory = n.saturating_mul(u64::from(r)).saturating_mul(128).saturating_add(lanes);
         let time = n.saturating_mul(u64::from(r)).saturating_mul(u64::from(t) + 1);
@@ -97,9 +98,12 @@ impl<'a> Setting<'a> {
         Ok(Setting { scheme, params, cost: time, memory, salt, digest })
     }
 
-    /// Octets of memory that computing it takes.
-    pub(super) fn memory(&self) -> u64 {
-        self.memory
+    /// Whether it may be computed.
+    pub(super) fn check(&self, limits: &HashLimits) -> Result<(), HashError> {
+        if self.memory > limits.memory {
+            return Err(HashError::Memory { asked: self.memory, limit: limits.memory });
+        }
+        if self.cost > MAX_COST { Err(HashError::Cost("yescrypt N, r, p, t")) } else { Ok(()) }
     }
 
     pub(super) fn verify(&self, password: &[u8], bench: &mut Bench<'_>) -> Result<bool, HashError> {
@@ -110,14 +114,13 @@ impl<'a> Setting<'a> {
             decoded = decode64(self.salt).ok_or(HashError::Malformed("yescrypt: salt"))?;
             &decoded
         };
+        self.check(bench.limits)?;
         bench.admit(self.memory)?;
-        if self.cost > MAX_COST {
-            return Err(HashError::Cost("yescrypt N, r, p, t"));
-        }
         bench.work.add(self.scheme, self.cost);
         let mut digest = [0; DIGEST];
-        ::yescrypt::yescrypt(password, salt, &self.params, &mut digest)
-            .map_err(|_| HashError::Malformed("yescrypt: parameters out of range"))?;
+        let result = ::yescrypt::yescrypt(password, salt, &self.params, &mut digest);
+        bench.leave(self.memory);
+        result.map_err(|_| HashError::Malformed("yescrypt: parameters out of range"))?;
         Ok(same(&encode64(digest), self.digest))
     }
 

@@ -60,8 +60,8 @@ pub struct ClientFirst {
 }
 
 impl ClientFirst {
-    /// Reads the message. A client that says it could bind channels but believes the server cannot, although the server
-    /// offered it, has been lied to (RFC 5802 6): [`SaslError::ChannelBinding`].
+    /// Reads the message. A client that says it could bind channels but believes the server cannot, although the
+    /// server offered it, has been lied to (RFC 5802 6): [`SaslError::ChannelBinding`].
     pub fn parse(message: &[u8], plus: Plus) -> Result<ClientFirst, SaslError> {
         let text = text(message)?;
         let (flag, rest) = text.split_once(',').ok_or(SaslError::Syntax)?;
@@ -129,8 +129,8 @@ impl ClientFinal {
         })
     }
 
-    /// Whether the message answers this exchange: the nonces are ours and the binding says what the first message said,
-    /// followed by `data`, the connection's own binding (empty without `-PLUS`).
+    /// Whether the message answers this exchange: the nonces are ours and the binding says what the first message
+    /// said, followed by `data`, the connection's own binding (empty without `-PLUS`).
     pub fn check(&self, first: &ClientFirst, server_nonce: &str, data: &[u8]) -> Result<(), SaslError> {
         use subtle::ConstantTimeEq;
         if self.nonce != [first.nonce.as_str(), server_nonce].concat() {

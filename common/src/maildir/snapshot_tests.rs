@@ -1,0 +1,276 @@
+use super::super::testing::TempDir;
+use super::*;
+use std::time::SystemTime;
+
+const GUID: &str = "0123456789abcdef0123456789abcdef";
+
+/// An index file from the first message on.
+fn options() -> Options<'static> {
+    Options { fsync: false, lock_timeout: Duration::from_millis(50), index_from: 1, ..Options::default() }
+}
+
+fn open_with(dir: &TempDir, options: &Options<'_>) -> Snapshot {
+    Snapshot::open(&Maildir::open(dir.path()).unwrap(), options).unwrap()
+}
+
+fn open(dir: &TempDir) -> Snapshot {
+    open_with(dir, &options())
+}
+
+/// Lets the directories' last change be some time ago, as if the session came later.
+fn age(dir: &TempDir) {
+    for name in ["new", "cur"] {
+        let directory = File::open(dir.path().join(name)).unwrap();
+        directory.set_modified(SystemTime::now() - Duration::from_secs(100)).unwrap();
+    }
+}
+
+fn listed(snapshot: &Snapshot) -> Vec<(u32, u64, String)> {
+    let mut all = Vec::new();
+    let walk = snapshot.for_each(0, |_, message| {
+        all.push((message.uid, message.octets, String::from_utf8_lossy(message.name).into_owned()));
+        true
+    });
+    walk.unwrap();
+    all
+}
+
+fn ino(dir: &TempDir, name: &str) -> u64 {
+    Stamp::at(&dir.path().join(name)).unwrap().ino
+}
+
+fn three(dir: &TempDir) {
+    dir.write("new/30.c", "x\n");
+    dir.write("cur/4.a:2,S", "yy\n");
+    dir.write("cur/20.b,W=77:2,", "z");
+}
+
+#[test]
+fn first_open_numbers_counts_and_records() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    let snapshot = open(&dir);
+    let want = [(1, 4, "4.a:2,S".to_owned()), (2, 77, "20.b,W=77:2,".into()), (3, 3, "30.c".into())];
+    assert_eq!(listed(&snapshot), want);
+    assert_eq!((snapshot.total_octets(), snapshot.next_uid(), snapshot.unknown_octets()), (84, 4, 0));
+    let list = dir.read("dovecot-uidlist");
+    let (header, lines) = list.split_once('\n').unwrap();
+    assert!(header.starts_with(&format!("3 V{} N4 G", snapshot.uid_validity())), "{header}");
+    assert_eq!(lines, "1 W4 :4.a\n2 :20.b,W=77\n3 W3 :30.c\n");
+    assert!(snapshot.get(2).unwrap().in_new);
+    assert_eq!(snapshot.get(3).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(snapshot.uid_and_octets(0).unwrap(), (1, Some(4)));
+}
+
+#[test]
+fn a_settled_index_is_used_and_nothing_is_written() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    age(&dir);
+    let first = open(&dir);
+    let second = open(&dir);
+    let index = ino(&dir, INDEX_NAME);
+    // Were anything read, this damaged list would be noticed: but size, time and inode are the same.
+    let list = fs::read(dir.path().join("dovecot-uidlist")).unwrap();
+    let file = File::options().write(true).open(dir.path().join("dovecot-uidlist")).unwrap();
+    let time = file.metadata().unwrap().modified().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![b'x'; list.len()], 0).unwrap();
+    file.set_modified(time).unwrap();
+    let third = open(&dir);
+    assert_eq!(listed(&third), listed(&first));
+    assert_eq!(listed(&third), listed(&second));
+    assert_eq!(ino(&dir, INDEX_NAME), index);
+    assert!(!dir.list("").iter().any(|name| name.ends_with(".tmp") || name.ends_with(".lock")));
+}
+
+#[test]
+fn a_fresh_directory_is_looked_at_again() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    open(&dir);
+    // The same time stamps as before, but one more message: as within one tick of the clock.
+    let times: Vec<_> = ["new", "cur"]
+        .map(|name| (name, fs::metadata(dir.path().join(name)).unwrap().modified().unwrap()))
+        .into();
+    dir.write("cur/5.d:2,", "new one\n");
+    for (name, time) in times {
+        File::open(dir.path().join(name)).unwrap().set_modified(time).unwrap();
+    }
+    assert_eq!(open(&dir).len(), 4);
+}
+
+#[test]
+fn changes_of_every_kind_are_seen() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    age(&dir);
+    open(&dir);
+    fs::rename(dir.path().join("new/30.c"), dir.path().join("cur/30.c:2,S")).unwrap();
+    fs::remove_file(dir.path().join("cur/4.a:2,S")).unwrap();
+    dir.write("new/1.older", "\n");
+    let want = [(2, 77, "20.b,W=77:2,".to_owned()), (3, 3, "30.c:2,S".into()), (4, 2, "1.older".into())];
+    assert_eq!(listed(&open(&dir)), want);
+}
+
+#[test]
+fn an_open_session_keeps_its_view() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    age(&dir);
+    open(&dir);
+    let session = open(&dir);
+    assert!(session.index.file().is_some());
+    dir.write("new/99.z", "later\n");
+    fs::remove_file(dir.path().join("cur/4.a:2,S")).unwrap();
+    assert_eq!(open(&dir).len(), 3);
+    assert_eq!(listed(&session).len(), 3);
+    assert_eq!(session.get(0).unwrap().name, b"4.a:2,S");
+}
+
+#[test]
+fn damaged_foreign_and_missing_indexes_are_rebuilt() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    age(&dir);
+    open(&dir);
+    let want = listed(&open(&dir));
+    let whole = fs::read(dir.path().join(INDEX_NAME)).unwrap();
+    for bytes in [&b""[..], b"garbage", &whole[..whole.len() / 2], &[0; 8192], &whole[1..]] {
+        fs::write(dir.path().join(INDEX_NAME), bytes).unwrap();
+        assert_eq!(listed(&open(&dir)), want);
+    }
+    fs::remove_file(dir.path().join(INDEX_NAME)).unwrap();
+    dir.write(TEMP_NAME, "left by a crash");
+    dir.write("dovecot-uidlist.tmp", "left by a crash");
+    assert_eq!(listed(&open(&dir)), want);
+    assert_eq!(listed(&open(&dir)), want);
+    assert!(ino(&dir, INDEX_NAME) != 0);
+}
+
+#[test]
+fn an_index_from_another_maildir_does_not_count() {
+    let (a, b) = (TempDir::maildir(), TempDir::maildir());
+    for dir in [&a, &b] {
+        three(dir);
+        age(dir);
+        open(dir);
+    }
+    let uid_validity = open(&a).uid_validity();
+    b.write("cur/7.e:2,", "e\n");
+    open(&b);
+    fs::copy(b.path().join(INDEX_NAME), a.path().join(INDEX_NAME)).unwrap();
+    assert_eq!((open(&a).len(), open(&a).uid_validity()), (3, uid_validity));
+}
+
+#[test]
+fn small_mailboxes_have_no_index_file() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    let snapshot = open_with(&dir, &Options { index_from: 4, ..options() });
+    assert_eq!((snapshot.len(), ino(&dir, INDEX_NAME), ino(&dir, TEMP_NAME)), (3, 0, 0));
+    open(&dir);
+    assert_ne!(ino(&dir, INDEX_NAME), 0);
+    fs::remove_file(dir.path().join("cur/4.a:2,S")).unwrap();
+    open_with(&dir, &Options { index_from: 4, ..options() });
+    assert_eq!(ino(&dir, INDEX_NAME), 0);
+}
+
+#[test]
+fn uidlist_without_its_end_or_with_a_broken_header() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    let first = open(&dir);
+    let text = dir.read("dovecot-uidlist");
+    dir.write("dovecot-uidlist", text.trim_end());
+    let second = open(&dir);
+    assert_eq!(second.uid_validity(), first.uid_validity());
+    let uids = |snapshot: &Snapshot| listed(snapshot).iter().map(|message| message.0).collect::<Vec<_>>();
+    // The lost UID is not given again: nobody knows whose it was.
+    assert_eq!((uids(&second), second.next_uid()), (vec![1, 2, 4], 5));
+    dir.write("dovecot-uidlist", "not a list\n");
+    let third = open(&dir);
+    assert!(third.uid_validity() > first.uid_validity());
+    assert_eq!(uids(&third), [1, 2, 3]);
+}
+
+#[test]
+fn the_end_of_the_uids_gives_a_new_uidvalidity() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    dir.write("dovecot-uidlist", &format!("3 V5 N4294967294 G{GUID}\n4294967293 PUID7 :4.a\n"));
+    let snapshot = open(&dir);
+    assert!(snapshot.uid_validity() > 5);
+    assert_eq!(listed(&snapshot).iter().map(|message| message.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(snapshot.get(0).unwrap().unique_id.as_deref(), Some(&b"UID7"[..]));
+}
+
+#[test]
+fn of_two_lines_for_one_file_the_later_counts() {
+    let dir = TempDir::maildir();
+    dir.write("cur/4.a:2,S", "x\n");
+    dir.write("dovecot-uidlist", &format!("3 V5 N9 G{GUID}\n1 :4.a\n3 :4.a\n"));
+    assert_eq!(listed(&open(&dir)), [(3, 3, "4.a:2,S".to_owned())]);
+}
+
+#[test]
+fn somebody_else_s_lock_hides_only_what_has_no_uid() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    open(&dir);
+    dir.write("new/99.z", "later\n");
+    dir.write("dovecot-uidlist.lock", "1:elsewhere");
+    let snapshot = open(&dir);
+    assert_eq!((snapshot.len(), snapshot.incomplete().unwrap().kind), (3, ErrorKind::InUse));
+    fs::remove_file(dir.path().join("dovecot-uidlist.lock")).unwrap();
+    let snapshot = open(&dir);
+    assert!(snapshot.incomplete().is_none());
+    assert_eq!(listed(&snapshot)[3], (4, 7, "99.z".to_owned()));
+}
+
+#[test]
+fn without_any_recorded_uid_one_message_is_shown() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    dir.write("dovecot-uidlist.lock", "1:elsewhere");
+    let snapshot = open(&dir);
+    assert_eq!(snapshot.len(), 1);
+    let message = snapshot.get(0).unwrap();
+    assert_eq!(message.name, b"4.a:2,S");
+    let id = String::from_utf8(message.unique_id.unwrap()).unwrap();
+    assert!(id.starts_with("ENOMEM-") && id.matches('-').count() == 3, "{id}");
+    assert_eq!(ino(&dir, INDEX_NAME), 0);
+}
+
+#[test]
+fn sizes_can_be_counted_later() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    let maildir = Maildir::open(dir.path()).unwrap();
+    let mut snapshot = open_with(&dir, &Options { count_octets: false, ..options() });
+    assert_eq!((snapshot.unknown_octets(), snapshot.total_octets()), (2, 77));
+    assert_eq!(snapshot.get(0).unwrap().octets, None);
+    fs::remove_file(dir.path().join("new/30.c")).unwrap();
+    snapshot.ensure_sizes(&maildir, &options()).unwrap();
+    assert_eq!((snapshot.unknown_octets(), snapshot.total_octets()), (0, 81));
+    assert!(snapshot.get(2).unwrap().vanished);
+    assert!(dir.read("dovecot-uidlist").contains("1 W4 :4.a\n"));
+}
+
+#[test]
+fn two_files_with_one_base_become_two_messages() {
+    let dir = TempDir::maildir();
+    dir.write("cur/1.a:2,", "one\n");
+    dir.write("cur/1.a:2,S", "second\n");
+    let snapshot = open(&dir);
+    let mut octets: Vec<u64> = listed(&snapshot).iter().map(|message| message.1).collect();
+    octets.sort_unstable();
+    assert_eq!(octets, [5, 8]);
+}
+
+#[test]
+fn an_empty_maildir() {
+    let dir = TempDir::new();
+    let snapshot = open(&dir);
+    assert!(snapshot.is_empty());
+    assert_eq!(snapshot.uid_validity(), open(&dir).uid_validity());
+}
