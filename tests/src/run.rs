@@ -62,8 +62,11 @@ pub fn run(transcript: &Transcript, feed: Feed, way: Way) -> Result<Heard, Strin
         _ => Server::new(&place).set(&passdb),
     };
     server = server.client_at(&transcript.client);
+    for name in ["cert.pem", "key.pem"] {
+        place.write(name, &fs::read(crate::tls::certificates().join(name)).expect("certificate"));
+    }
     for setting in &transcript.settings {
-        server = server.set(setting);
+        server = server.set(&setting.replace("{place}", &place.path().display().to_string()));
     }
     let prelude = transcript.state == State::Transaction && way == Way::Login;
     let mut runner = Runner { place: &place, server, feed, prelude, conversations: Vec::new(), heard: Vec::new() };
@@ -81,9 +84,11 @@ pub fn run(transcript: &Transcript, feed: Feed, way: Way) -> Result<Heard, Strin
 }
 
 fn check_afterwards(transcript: &Transcript, place: &Place, log: &str) -> Result<(), String> {
+    let mut wanted = transcript.listing.clone();
+    wanted.sort();
     let listing = place.listing();
-    if listing != transcript.listing {
-        return Err(format!("files: {listing:?}, wanted {:?}", transcript.listing));
+    if listing != wanted {
+        return Err(format!("files: {listing:?}, wanted {wanted:?}"));
     }
     for (path, pattern) in &transcript.texts {
         let text = fs::read(place.maildir().join(path)).map_err(|error| format!("{path}: {error}"))?;

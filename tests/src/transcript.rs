@@ -5,7 +5,7 @@
 //! rfc: 1939 sec 6                where the behaviour is from
 //! maildir: two-messages          one of `maildirs`, default empty
 //! state: transaction             or authorization (default): whether a login is part of the transcript
-//! settings: NAME=VALUE           as -o; any number of lines
+//! settings: NAME=VALUE           as -o; any number of lines; {place}/cert.pem and key.pem exist
 //! client: 192.0.2.1              the client's address, default 127.0.0.1
 //! secret: {PLAIN}secret          what the passwd-file has for alice
 //! users: LINE                    another line of it
@@ -197,7 +197,6 @@ impl Transcript {
         if !has_rfc || !has_files || this.lines.is_empty() {
             return Err(format!("{name}.txt: rfc:, files: and a conversation must be there"));
         }
-        this.listing.sort();
         if this.feeds.is_empty() {
             this.feeds = vec![Feed::Whole, Feed::Lines, Feed::Octets];
         }
