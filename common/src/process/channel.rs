@@ -157,14 +157,20 @@ impl Channel {
             match fd::send(self.socket.as_fd(), rest) {
                 Ok(n) => rest = rest.get(n..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Interest::Write, until)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(Interest::Write, until)?
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    fn receive(&self, max: usize, patience: Duration) -> io::Result<Option<(u8, zeroize::Zeroizing<Vec<u8>>)>> {
+    fn receive(
+        &self,
+        max: usize,
+        patience: Duration,
+    ) -> io::Result<Option<(u8, zeroize::Zeroizing<Vec<u8>>)>> {
         let until = Instant::now() + patience;
         let mut head = [0; 5];
         if !self.read_exact(&mut head, until)? {
@@ -279,9 +285,12 @@ impl Request {
             Request::Login { proof, tls } => {
                 let writer = Writer::new(5).field(tls.as_bytes());
                 match proof {
-                    Proof::Password { mechanism, authzid, user, password } => {
-                        writer.field(b"p").field(mechanism.as_bytes()).field(authzid).field(user).field(password.expose())
-                    }
+                    Proof::Password { mechanism, authzid, user, password } => writer
+                        .field(b"p")
+                        .field(mechanism.as_bytes())
+                        .field(authzid)
+                        .field(user)
+                        .field(password.expose()),
                     Proof::Apop { user, digest } => writer.field(b"a").field(user).field(digest),
                     Proof::CramMd5 { user, digest } => writer.field(b"c").field(user).field(digest),
                     Proof::Scram { sha256, plus, auth_message, proof } => writer
@@ -451,7 +460,11 @@ mod tests {
 
     #[test]
     fn answers_survive_the_way() {
-        let offer = crate::tls::Offer { chain: vec![vec![5; 900], vec![6; 10]], schemes: vec![1, 2], only_tls13: true };
+        let offer = crate::tls::Offer {
+            chain: vec![vec![5; 900], vec![6; 10]],
+            schemes: vec![1, 2],
+            only_tls13: true,
+        };
         for answer in [
             Answer::Refused(Refused::OutOfTurn),
             Answer::Tls(offer),

@@ -133,7 +133,8 @@ fn try_serve(program: &'static Program, config: Config, implicit_tls: bool, log:
     match sysproc::fork()? {
         Fork::Child => {
             drop(ours);
-            let code = be_front(program, guard.config, guard.facts, proxied, implicit_tls, theirs, walls, patience);
+            let code =
+                be_front(program, guard.config, guard.facts, proxied, implicit_tls, theirs, walls, patience);
             sysproc::exit_now(code);
         }
         Fork::Parent(child) => {
@@ -236,7 +237,10 @@ fn take_proxy_header(front: &mut Front) -> Result<(), Ending> {
         match proxy::parse(octets) {
             proxy::Start::Incomplete => {}
             proxy::Start::Invalid(what) => {
-                return Err(Ending::Failed(io::Error::new(io::ErrorKind::InvalidData, format!("PROXY: {what}"))));
+                return Err(Ending::Failed(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("PROXY: {what}"),
+                )));
             }
             proxy::Start::Header { length, origin, tls } => {
                 front.conn.consume(length);
@@ -273,7 +277,8 @@ fn facts(config: &Config, peer: &Peer) -> io::Result<Facts> {
     };
     Ok(Facts {
         trusted_way: is_trusted_way(config, peer),
-        tls_available: config.ssl != Ssl::No && config.ssl_cert_file.get().is_some_and(std::path::Path::exists),
+        tls_available: config.ssl != Ssl::No
+            && config.ssl_cert_file.get().is_some_and(std::path::Path::exists),
         secrets_stored: login::may_store_secrets(config),
         timestamp: crate::auth::challenge(&host)?,
         session_id,
@@ -319,7 +324,8 @@ fn preauth(program: &Program, config: Config) -> Exit {
     sysproc::ignore_child_and_pipe_signals();
     let (uid, _) = sysproc::user_and_group();
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| uid.to_string());
+    let user =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| uid.to_string());
     let log = log.tagged(log::session_tag(program.protocol, &user, std::process::id(), "preauth"));
     session::preauth(program, config, log, user, home)
 }

@@ -63,7 +63,8 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     if uid == 0 {
         return Err(io::Error::other("refusing to go on as root"));
     }
-    let groups: Vec<u32> = std::iter::once(gid).chain(groups.iter().copied().filter(|&group| group != gid)).collect();
+    let groups: Vec<u32> =
+        std::iter::once(gid).chain(groups.iter().copied().filter(|&group| group != gid)).collect();
     // SAFETY: passes a pointer to the group ids and their count.
     cerr(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
     // SAFETY: plain integers.
@@ -71,7 +72,8 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     // SAFETY: plain integers.
     cerr(unsafe { libc::setresuid(uid, uid, uid) })?;
     // SAFETY: plain integers; success here would mean that the drop did not hold.
-    if unsafe { libc::setresuid(u32::MAX, 0, u32::MAX) } != -1 || unsafe { libc::setgid(0) } != -1 && gid != 0 {
+    if unsafe { libc::setresuid(u32::MAX, 0, u32::MAX) } != -1 || unsafe { libc::setgid(0) } != -1 && gid != 0
+    {
         return Err(io::Error::other("privileges could be regained"));
     }
     Ok(())
