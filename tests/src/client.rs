@@ -219,6 +219,21 @@ impl Client {
         std::iter::from_fn(|| Some(self.line()).filter(|line| line != ".")).collect()
     }
 
+    /// The same, but an end of the connection or a refusal among the lines ends it too; that is left in `last`.
+    pub fn lines_to_dot_or_end(&mut self, last: &mut String) {
+        while let Ok(Some(line)) = self.try_line() {
+            *last = String::from_utf8_lossy(&line).into_owned();
+            if last == "." || last.starts_with("-ERR") {
+                return;
+            }
+        }
+    }
+
+    /// Whether the server has closed the connection.
+    pub fn has_ended(&self) -> bool {
+        self.received.0.lock().unwrap().ended
+    }
+
     /// Everything from here to the end.
     pub fn rest(&mut self) -> Vec<u8> {
         let until = Instant::now() + self.patience;
@@ -273,6 +288,11 @@ impl Client {
     /// Reads the greeting and logs in as alice.
     pub fn log_in(&mut self) {
         assert!(self.line().starts_with("+OK"));
+        self.log_in_after_greeting();
+    }
+
+    /// Logs in as alice.
+    pub fn log_in_after_greeting(&mut self) {
         assert_eq!(self.ask("USER alice"), "+OK");
         assert_eq!(self.ask("PASS secret"), "+OK Logged in.");
     }
