@@ -242,9 +242,14 @@ impl Conn {
                         self.received += n as u64;
                         return Ok(());
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(stream.ending(error)),
+                    Err(error) if is_retryable(&error) => {}
+                    Err(error) => {
+                        let _ = flush_tls(stream, &self.limits);
+                        return Err(stream.ending(error));
+                    }
                 }
+                // What TLS has to say of its own accord (a key update) goes out before we wait.
+                flush_tls(stream, &self.limits)?;
             }
             self.wait_for_input()?;
             if let Transport::Clear { .. } = self.transport {
@@ -378,23 +383,25 @@ impl Conn {
     /// that no input is waiting), and shakes hands.
     pub fn start_tls(&mut self, stream: tls::Stream) -> Result<(), Ending> {
         self.flush()?;
-        let mut stream = Box::new(stream);
-        while stream.is_handshaking() {
-            flush_tls(&mut stream, &self.limits)?;
-            if !stream.is_handshaking() {
-                break;
-            }
+        // From here on nothing leaves in clear, whatever becomes of the handshake.
+        self.transport = Transport::Tls(Box::new(stream));
+        while self.shake_hands()? {
             self.wait_for_input()?;
-            if let Err(error) = stream.receive() {
-                // The alert tells the client what was wrong with its hello.
-                let _ = flush_tls(&mut stream, &self.limits);
-                return Err(stream.ending(error));
-            }
         }
-        flush_tls(&mut stream, &self.limits)?;
-        self.transport = Transport::Tls(stream);
         crate::sys::fs::release_free_memory();
         Ok(())
+    }
+
+    /// Goes on with the handshake as far as it goes without waiting. Whether it wants more from the client.
+    fn shake_hands(&mut self) -> Result<bool, Ending> {
+        let Transport::Tls(stream) = &mut self.transport else { return Ok(false) };
+        let received = if stream.is_handshaking() { stream.receive() } else { Ok(()) };
+        // Also after an error: the alert tells the client what was wrong with its hello.
+        flush_tls(stream, &self.limits)?;
+        match received {
+            Err(error) if !is_retryable(&error) => Err(stream.ending(error)),
+            _ => Ok(stream.is_handshaking()),
+        }
     }
 
     /// The TLS session, taken out for the byte pump.

@@ -4,7 +4,7 @@
 //! front asks for a login with a good proof it becomes the session: gives up root, and executes a fresh copy of the
 //! program. What the front sends is hostile: the front may have been taken over.
 
-use super::channel::{Answer, Channel, Proof, Refused, Request};
+use super::channel::{Answer, Channel, Proof, Refused, Request, Why};
 use super::front::Facts;
 use super::handoff::{self, Handoff};
 use super::{Program, environment};
@@ -121,12 +121,12 @@ impl<'a> Guard<'a> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let Some(request) = channel.next_request(left)? else {
-                self.log_closing("Connection closed", "");
+                self.log_closing(Why::Closed, "", "");
                 return Ok(None);
             };
             let answer = match request {
-                Request::Ended { why, tls, .. } => {
-                    self.log_closing(&why, &tls);
+                Request::Ended { why, detail, tls } => {
+                    self.log_closing(why, &detail, &tls);
                     return Ok(None);
                 }
                 Request::Panicked { what } => {
@@ -147,8 +147,8 @@ impl<'a> Guard<'a> {
                             Some(Request::Handover { unread, state }) => {
                                 Ok(Some(LoggedIn { account, tls, unread, state }))
                             }
-                            Some(Request::Ended { why, tls, .. }) => {
-                                self.log_closing(&why, &tls);
+                            Some(Request::Ended { why, detail, tls }) => {
+                                self.log_closing(why, &detail, &tls);
                                 Ok(None)
                             }
                             None => Ok(None),
@@ -358,23 +358,24 @@ impl Guard<'_> {
     }
 
     /// The line about a connection that ended without a login, in Dovecot's words: fail2ban reads it.
-    fn log_closing(&self, why: &str, tls: &str) {
+    fn log_closing(&self, why: Why, detail: &str, tls: &str) {
         let seconds = self.started.elapsed().as_secs();
         let closing = match (self.attempts, why) {
-            (0, super::WHY_IN_CLEAR) => Closing::DisallowedPlaintext,
+            (0, Why::InClear) => Closing::DisallowedPlaintext,
+            (0, Why::Handshake | Why::NoProxyHeader) => Closing::NotReady { seconds },
             (0, _) => Closing::NoAttempts { seconds },
             (attempts, _) => Closing::AuthFailed { attempts, seconds },
         };
         let outcome = match why {
-            "Inactivity" | "Session time is over" => Outcome::Disconnected(Some("Inactivity"), closing),
-            "Too many bad commands" => Outcome::Disconnected(Some("Too many bad commands"), closing),
-            "Connection closed" => Outcome::Aborted(closing),
+            Why::Late => Outcome::Disconnected(Some("Inactivity"), closing),
+            Why::TooManyBadCommands => Outcome::Disconnected(Some("Too many bad commands"), closing),
+            Why::NoProxyHeader => Outcome::Disconnected(Some("No PROXY header"), closing),
+            Why::Closed => Outcome::Aborted(closing),
             _ if self.attempts > 0 => Outcome::Aborted(closing),
-            _ => Outcome::Disconnected(None, closing),
+            Why::Left | Why::InClear | Why::Handshake => Outcome::Disconnected(None, closing),
         };
-        let handshake = why.strip_prefix("TLS: ");
-        let security = match handshake {
-            Some(reason) if tls.is_empty() => Security::Handshaking(Some(reason)),
+        let security = match why {
+            Why::Handshake if tls.is_empty() => Security::Handshaking(Some(detail)),
             _ => self.security(tls),
         };
         self.log.info(format_args!("{}", self.line(outcome, &self.last_user, security)));

@@ -27,7 +27,7 @@ use crate::sys::fs::release_free_memory;
 use crate::sys::process::{self as sysproc, Fork};
 use crate::sys::{fd, fs};
 use crate::tls::key::{Identity, KeyError};
-use channel::{Channel, Request};
+use channel::{Channel, Request, Why};
 use front::{Asked, Facts, Front};
 use session::Session;
 use std::ffi::CString;
@@ -40,8 +40,6 @@ use walls::{RootWalls, Walls};
 
 /// The hidden argument with which the guard starts a session.
 const SESSION: &str = "--session";
-/// [`Request::Ended`]: the client tried a password where others could hear it.
-const WHY_IN_CLEAR: &str = "Password in clear";
 
 /// What a server is made of.
 pub struct Program {
@@ -121,7 +119,7 @@ fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit 
 fn try_serve(program: &'static Program, config: Config, implicit_tls: bool, log: &Log) -> io::Result<Exit> {
     let peer = Peer::of(&fd::STDIN);
     let proxied = peer.is_in(&config.haproxy_trusted_networks);
-    let facts = facts(&config, &peer)?;
+    let facts = facts(&config, &peer, proxied)?;
     if implicit_tls && !facts.tls_available {
         return Err(io::Error::other("--tls, but ssl = no or there is no certificate (ssl_cert_file)"));
     }
@@ -165,6 +163,7 @@ fn be_front(
         std::mem::forget(socket);
         fd::close_from(walls::LAST_DESCRIPTOR + 1);
         let socket = fd::adopt(walls::LAST_DESCRIPTOR)?;
+        report_panics_to_guard();
         walls.enter()?;
         Ok((conn, Channel::new(socket, patience)))
     });
@@ -199,17 +198,31 @@ fn be_front(
             }
         }
         Err(ending) => {
-            let why = match front.refused_in_clear {
-                true => WHY_IN_CLEAR.to_owned(),
-                false => ending.to_string(),
+            let (why, detail) = match ending {
+                Ending::Tls(detail) => (Why::Handshake, detail),
+                Ending::Idle | Ending::SessionLimit => (Why::Late, String::new()),
+                Ending::TooManyBadCommands => (Why::TooManyBadCommands, String::new()),
+                Ending::Failed(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    (Why::NoProxyHeader, String::new())
+                }
+                _ if front.refused_in_clear => (Why::InClear, String::new()),
+                Ending::Quit => (Why::Left, String::new()),
+                Ending::Disconnected | Ending::NotReading | Ending::Failed(_) => (Why::Closed, String::new()),
             };
             let tls = front.tls_description();
-            let (received, sent) = front.conn.counts();
-            front.tell(&Request::Ended { why, tls, sent, received });
+            front.tell(&Request::Ended { why, detail, tls });
             front.into_parts().0.close();
             Exit::Success.code()
         }
     }
+}
+
+/// The front has no log: the guard writes what it is told.
+fn report_panics_to_guard() {
+    std::panic::set_hook(Box::new(|panic| {
+        let what = log::panic_line(panic);
+        let _ = fd::write(fd::GUARD, &Request::Panicked { what }.encode());
+    }));
 }
 
 /// What comes before the protocol: a proxy's header, and TLS where it is spoken from the first octet.
@@ -264,7 +277,7 @@ fn take_proxy_header(front: &mut Front) -> Result<(), Ending> {
 }
 
 /// What the guard knows before it forks.
-fn facts(config: &Config, peer: &Peer) -> io::Result<Facts> {
+fn facts(config: &Config, peer: &Peer, proxied: bool) -> io::Result<Facts> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
     let session_id = random.iter().fold(String::new(), |mut text, octet| {
@@ -276,7 +289,8 @@ fn facts(config: &Config, peer: &Peer) -> io::Result<Facts> {
         name => name.to_owned(),
     };
     Ok(Facts {
-        trusted_way: is_trusted_way(config, peer),
+        // Behind a proxy it is the way to the proxy that counts, and only its header can tell.
+        trusted_way: !proxied && is_trusted_way(config, peer),
         tls_available: config.ssl != Ssl::No
             && config.ssl_cert_file.get().is_some_and(std::path::Path::exists),
         secrets_stored: login::may_store_secrets(config),

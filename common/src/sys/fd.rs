@@ -13,8 +13,12 @@ pub const STDOUT: BorrowedFd<'static> = standard(1);
 /// Standard error: after [`crate::log::guard_stderr`] never the client.
 pub const STDERR: BorrowedFd<'static> = standard(2);
 
+/// The guard, in the front. Nothing, or something else, in other processes.
+pub const GUARD: BorrowedFd<'static> = standard(3);
+
 const fn standard(fd: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: 0, 1 and 2 stay open for the life of the process: nothing here closes them, only dup2 replaces them.
+    // SAFETY: nothing here closes 0, 1 and 2, only dup2 replaces them, and the front keeps 3 to its end; a call on a
+    // descriptor that is not open would fail with EBADF and touch no memory.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
