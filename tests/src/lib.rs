@@ -7,6 +7,7 @@
 pub mod client;
 pub mod maildirs;
 pub mod memory;
+pub mod namespace;
 pub mod place;
 pub mod program;
 pub mod proof;

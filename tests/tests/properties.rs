@@ -38,7 +38,7 @@ fn nearly_a_command() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_octets_are_a_command_or_an_error(line in prop::collection::vec(any::<u8>(), 0..300)) {
