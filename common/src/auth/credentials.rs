@@ -31,7 +31,7 @@ pub fn challenge(host: &str) -> io::Result<String> {
 
 fn random() -> io::Result<[u8; RANDOM]> {
     let mut octets = [0; RANDOM];
-    getrandom::fill(&mut octets).map_err(|error| io::Error::other(error.to_string()))?;
+    crate::sys::process::random(&mut octets)?;
     Ok(octets)
 }
 

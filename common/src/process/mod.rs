@@ -25,7 +25,7 @@ use crate::peer::Peer;
 use crate::proxy;
 use crate::sys::fs::release_free_memory;
 use crate::sys::process::{self as sysproc, Fork};
-use crate::sys::{fd, fs};
+use crate::sys::{entry, fd, fs};
 use crate::tls::key::{Identity, KeyError};
 use channel::{Channel, Request, Why};
 use front::{Asked, Facts, Front};
@@ -34,7 +34,6 @@ use std::ffi::CString;
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use walls::{RootWalls, Walls};
 
@@ -58,13 +57,16 @@ pub struct Program {
 }
 
 /// The whole program.
-pub fn main(program: &'static Program) -> ExitCode {
+pub fn main(program: &'static Program) -> u8 {
+    if !entry::descriptors_are_open() {
+        return Exit::Temporary.code();
+    }
     sysproc::return_large_memory();
     // Under a checkpassword program nothing of ours is open, and the reply is all there is to do.
     if std::env::args_os().nth(1).is_some_and(|first| first == checkpassword::REPLY_ARGUMENT) {
-        return checkpassword::reply_main();
+        return checkpassword::reply_main().code();
     }
-    run(program).into()
+    run(program).code()
 }
 
 fn run(program: &'static Program) -> Exit {
@@ -279,7 +281,7 @@ fn take_proxy_header(front: &mut Front) -> Result<(), Ending> {
 /// What the guard knows before it forks.
 fn facts(config: &Config, peer: &Peer, proxied: bool) -> io::Result<Facts> {
     let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    sysproc::random(&mut random)?;
     let session_id = random.iter().fold(String::new(), |mut text, octet| {
         let _ = write!(text, "{octet:02x}");
         text

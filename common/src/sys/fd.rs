@@ -54,6 +54,8 @@ pub struct Ready {
     pub write: bool,
     /// The other end is gone or the descriptor failed.
     pub hangup: bool,
+    /// There is no such descriptor.
+    pub closed: bool,
 }
 
 /// Waits until one of the descriptors is ready; all-false means that the time is over. `None` waits for ever.
@@ -88,6 +90,7 @@ pub fn poll<const N: usize>(
         read: p.revents & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) != 0,
         write: p.revents & (libc::POLLOUT | libc::POLLERR) != 0,
         hangup: p.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0,
+        closed: p.revents & libc::POLLNVAL != 0,
     }))
 }
 

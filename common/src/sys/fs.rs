@@ -80,12 +80,17 @@ pub fn hostname() -> String {
 pub fn make_empty_directory(base: &std::path::Path, empty: &std::path::Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     for (directory, mode) in [(base, 0o755), (empty, 0o555)] {
-        match std::fs::DirBuilder::new().mode(mode).create(directory) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(io::Error::other(format!("{}: {error}", directory.display()))),
-        }
-        let meta = std::fs::symlink_metadata(directory)?;
+        let named = |error: io::Error| io::Error::other(format!("{}: {error}", directory.display()));
+        let meta = match std::fs::symlink_metadata(directory) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match std::fs::DirBuilder::new().mode(mode).create(directory) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(named(error)),
+                    _ => std::fs::symlink_metadata(directory).map_err(named)?,
+                }
+            }
+            Err(error) => return Err(named(error)),
+        };
         if !meta.is_dir() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
             let why = "must be a directory that only root can write to (base_dir)";
             return Err(io::Error::other(format!("{}: {why}", directory.display())));

@@ -164,6 +164,15 @@ pub fn set_name(name: &CStr) {
     }
 }
 
+/// Fills a buffer of at most 256 octets with the kernel's random numbers. Waits while the machine has just started and has
+/// none yet.
+pub fn random(buffer: &mut [u8]) -> io::Result<()> {
+    // SAFETY: the kernel writes at most buffer.len() octets into the buffer we borrow mutably.
+    let filled = cerr(unsafe { libc::getrandom(buffer.as_mut_ptr().cast(), buffer.len(), 0) })?;
+    // Up to 256 octets are never cut short (getrandom(2)).
+    if filled as usize == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
 /// Files are made for their owner alone unless said otherwise.
 pub fn private_umask() {
     // SAFETY: plain integer, cannot fail.
