@@ -17,7 +17,8 @@ pub fn fill(place: &Place, name: &str) {
         }
         "three-messages" => {
             for (number, letter) in [(1, 'a'), (2, 'b'), (3, 'c')] {
-                place.deliver(&format!("new/100000000{number}.{letter}.host"), &message("text", 100 * number));
+                place
+                    .deliver(&format!("new/100000000{number}.{letter}.host"), &message("text", 100 * number));
             }
             uidlist(place, &["1000000001.a.host", "1000000002.b.host", "1000000003.c.host"]);
         }

@@ -7,7 +7,11 @@ use std::path::Path;
 pub fn private_kib(pid: u32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let value = |line: &str| line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).unwrap_or(0);
-    rollup.lines().filter(|line| line.starts_with("Private_Clean") || line.starts_with("Private_Dirty")).map(value).sum()
+    rollup
+        .lines()
+        .filter(|line| line.starts_with("Private_Clean") || line.starts_with("Private_Dirty"))
+        .map(value)
+        .sum()
 }
 
 /// The process and all below it.
@@ -17,7 +21,9 @@ pub fn family(pid: u32) -> Vec<u32> {
     while let Some(&parent) = family.get(at) {
         at += 1;
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-            let Some(child) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(child) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
             if parent_of(&entry.path()) == Some(parent) && !family.contains(&child) {
                 family.push(child);
             }

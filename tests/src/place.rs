@@ -110,7 +110,8 @@ impl Place {
     pub fn passdb(&self, user: &str, password: &str, more: &str) -> String {
         let (uid, gid) = ids();
         let mail = self.maildir();
-        let line = format!("{user}:{password}:{uid}:{gid}::/nonexistent::userdb_mail=maildir:{}\n", mail.display());
+        let line =
+            format!("{user}:{password}:{uid}:{gid}::/nonexistent::userdb_mail=maildir:{}\n", mail.display());
         self.write("users", format!("{line}{more}").as_bytes());
         format!("passdb=passwd-file:{}", self.path.join("users").display())
     }

@@ -54,7 +54,13 @@ impl Scram {
     /// Begins.
     pub fn new(sha256: bool, user: &str, password: &str) -> Scram {
         let first_bare = format!("n={user},r={NONCE}");
-        Scram { sha256, password: password.to_owned(), first_bare, auth_message: String::new(), salted: Vec::new() }
+        Scram {
+            sha256,
+            password: password.to_owned(),
+            first_bare,
+            auth_message: String::new(),
+            salted: Vec::new(),
+        }
     }
 
     /// The client-first-message, in base64.

@@ -69,7 +69,8 @@ pub fn run(transcript: &Transcript, feed: Feed, way: Way) -> Result<Heard, Strin
         server = server.set(&setting.replace("{place}", &place.path().display().to_string()));
     }
     let prelude = transcript.state == State::Transaction && way == Way::Login;
-    let mut runner = Runner { place: &place, server, feed, prelude, conversations: Vec::new(), heard: Vec::new() };
+    let mut runner =
+        Runner { place: &place, server, feed, prelude, conversations: Vec::new(), heard: Vec::new() };
     let result = runner.run(transcript);
     let log = place.log();
     result.map_err(|why| format!("{why}\n--- log\n{log}"))?;
@@ -304,7 +305,9 @@ impl Conversation {
             let refusal = |wanted: &str| Err(format!("server: {}\n  wanted: {wanted}", line.escape_ascii()));
             let mut counts = line.clone();
             match expected {
-                Expected::Exact(wanted) if *wanted != line => return refusal(&wanted.escape_ascii().to_string()),
+                Expected::Exact(wanted) if *wanted != line => {
+                    return refusal(&wanted.escape_ascii().to_string());
+                }
                 Expected::Computed(wanted) => {
                     let computed = compute(wanted, &self.last, &self.timestamp, &mut self.scram)?;
                     if computed != text {

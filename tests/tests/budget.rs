@@ -81,7 +81,8 @@ fn private(under_tls: bool) -> (u64, u64) {
             server = server.argument("--tls");
         }
         let (child, socket) = server.start_raw();
-        let mut wire: Box<dyn Wire> = if under_tls { Box::new(tls::connect(socket)) } else { Box::new(socket) };
+        let mut wire: Box<dyn Wire> =
+            if under_tls { Box::new(tls::connect(socket)) } else { Box::new(socket) };
         say(&mut *wire, "", "ready.\r\n");
         all.push((place, child, wire));
     }
@@ -107,7 +108,10 @@ fn private(under_tls: bool) -> (u64, u64) {
 #[test]
 fn private_memory_in_clear() {
     if !place::is_root() {
-        return namespace::skipped("private_memory_in_clear", "needs root: the processes hide from their own user");
+        return namespace::skipped(
+            "private_memory_in_clear",
+            "needs root: the processes hide from their own user",
+        );
     }
     let (before, after) = private(false);
     check(&[("clear_before_login_kib", before), ("clear_after_login_kib", after)]);
@@ -116,7 +120,10 @@ fn private_memory_in_clear() {
 #[test]
 fn private_memory_under_tls() {
     if !place::is_root() {
-        return namespace::skipped("private_memory_under_tls", "needs root: the processes hide from their own user");
+        return namespace::skipped(
+            "private_memory_under_tls",
+            "needs root: the processes hide from their own user",
+        );
     }
     let (before, after) = private(true);
     check(&[("tls_before_login_kib", before), ("tls_after_login_kib", after)]);

@@ -202,7 +202,11 @@ fn unreadable_maildir() {
         let mut client = Server::login(&place).start();
         client.line();
         assert_eq!(client.ask("USER alice"), "+OK");
-        assert_eq!(client.ask("PASS secret"), "-ERR [SYS/PERM] The maildrop cannot be opened.", "{directory}");
+        assert_eq!(
+            client.ask("PASS secret"),
+            "-ERR [SYS/PERM] The maildrop cannot be opened.",
+            "{directory}"
+        );
         assert!(client.rest().is_empty());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     }
@@ -318,10 +322,13 @@ const LARGE: u64 = 200 << 20;
 
 fn large_message(place: &Place) {
     place.deliver("new/1.large.host", b"Subject: large\n\n");
-    let mut file = fs::OpenOptions::new().append(true).open(place.maildir().join("new/1.large.host")).unwrap();
+    let mut file =
+        fs::OpenOptions::new().append(true).open(place.maildir().join("new/1.large.host")).unwrap();
     let mut piece = Vec::new();
     while piece.len() < 1 << 20 {
-        piece.extend_from_slice(b"....:....1....:....2....:....3....:....4....:....5....:....6....:....7....\n");
+        piece.extend_from_slice(
+            b"....:....1....:....2....:....3....:....4....:....5....:....6....:....7....\n",
+        );
     }
     for _ in 0..LARGE / piece.len() as u64 {
         file.write_all(&piece).unwrap();
@@ -421,5 +428,8 @@ fn a_message_of_200_megabytes_under_tls() {
     assert_eq!(rest, "+OK Goodbye.\r\n");
     drop(stream);
     assert!(child.wait().unwrap().success());
-    assert!(!place::is_root() || (most > 0 && most <= 2048), "{most} KiB private in both processes on the way");
+    assert!(
+        !place::is_root() || (most > 0 && most <= 2048),
+        "{most} KiB private in both processes on the way"
+    );
 }

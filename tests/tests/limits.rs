@@ -13,7 +13,9 @@ fn command_line_255_octets() {
     let place = Place::new();
     let mut client = Server::preauth(&place).start();
     client.line();
-    for (octets, wanted) in [(254, "+OK"), (255, "+OK"), (256, "-ERR Line too long."), (2049, "-ERR Line too long.")] {
+    for (octets, wanted) in
+        [(254, "+OK"), (255, "+OK"), (256, "-ERR Line too long."), (2049, "-ERR Line too long.")]
+    {
         let line = format!("NOOP{}", " ".repeat(octets - 6));
         assert_eq!(client.ask(&line), wanted, "{octets}");
     }
@@ -163,7 +165,11 @@ fn pop3_idle_timeout_counts_lines() {
         client.send("N");
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(begun.elapsed() < Duration::from_secs(3), "a drop every 100 ms kept the session for {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "a drop every 100 ms kept the session for {:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -184,7 +190,10 @@ fn session_timeout() {
 #[test]
 fn reply_timeout() {
     let place = Place::new();
-    place.deliver("new/1.big.host", &b"Subject: big\n\n".iter().copied().chain(vec![b'x'; 4 << 20]).collect::<Vec<u8>>());
+    place.deliver(
+        "new/1.big.host",
+        &b"Subject: big\n\n".iter().copied().chain(vec![b'x'; 4 << 20]).collect::<Vec<u8>>(),
+    );
     let (mut child, mut socket) = Server::preauth(&place).set("reply_timeout=1s").start_raw();
     socket.write_all(b"DELE 1\r\nRSET\r\nRETR 1\r\nDELE 1\r\nQUIT\r\n").unwrap();
     let begun = Instant::now();
@@ -196,14 +205,20 @@ fn reply_timeout() {
     assert!(place.log().contains("Disconnected: Client does not read"), "{}", place.log());
     let mut text = Vec::new();
     let _ = socket.read_to_end(&mut text);
-    assert!(!text.ends_with(b"\r\n.\r\n") && !text.ends_with(b"closing.\r\n"), "half a message must look like one");
+    assert!(
+        !text.ends_with(b"\r\n.\r\n") && !text.ends_with(b"closing.\r\n"),
+        "half a message must look like one"
+    );
 }
 
 /// As long as it reads at all, it may be slow.
 #[test]
 fn reply_timeout_is_for_no_progress() {
     let place = Place::new();
-    place.deliver("new/1.big.host", &b"Subject: big\n\n".iter().copied().chain(vec![b'x'; 1 << 20]).collect::<Vec<u8>>());
+    place.deliver(
+        "new/1.big.host",
+        &b"Subject: big\n\n".iter().copied().chain(vec![b'x'; 1 << 20]).collect::<Vec<u8>>(),
+    );
     let (mut child, mut socket) = Server::preauth(&place).set("reply_timeout=1s").start_raw();
     socket.write_all(b"RETR 1\r\nQUIT\r\n").unwrap();
     let mut text = Vec::new();
@@ -325,14 +340,20 @@ fn auth_max_attempts() {
                     assert_eq!(client.ask("USER alice"), "+OK");
                     client.ask("PASS wrong")
                 }
-                "sasl" => client.ask(&format!("AUTH PLAIN {}", tinmail_tests::proof::base64("\0alice\0wrong"))),
+                "sasl" => {
+                    client.ask(&format!("AUTH PLAIN {}", tinmail_tests::proof::base64("\0alice\0wrong")))
+                }
                 _ => {
                     let mut scram = tinmail_tests::proof::Scram::new(true, "alice", "wrong");
                     let challenge = client.ask(&format!("AUTH SCRAM-SHA-256 {}", scram.first()));
                     client.ask(&scram.last(challenge.strip_prefix("+ ").unwrap()))
                 }
             };
-            let wanted = if attempt == attempts { "-ERR [AUTH] Too many attempts." } else { "-ERR [AUTH] Authentication failed." };
+            let wanted = if attempt == attempts {
+                "-ERR [AUTH] Too many attempts."
+            } else {
+                "-ERR [AUTH] Authentication failed."
+            };
             assert_eq!(last, wanted, "{method}, attempt {attempt} of {attempts}");
         }
         assert!(client.rest().is_empty());

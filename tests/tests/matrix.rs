@@ -139,7 +139,11 @@ impl<S: Read + Write> Wire<S> {
         // It must have been one reply, after which the conversation goes on.
         self.say("XYZZY");
         let line = self.line();
-        if line == "-ERR Unknown command.\r\n" { String::new() } else { format!("behind the reply: {line:?}") }
+        if line == "-ERR Unknown command.\r\n" {
+            String::new()
+        } else {
+            format!("behind the reply: {line:?}")
+        }
     }
 }
 
@@ -259,8 +263,14 @@ fn a_session_under_tls() {
     wire.say(&format!("AUTH PLAIN {plain}\r\nSTAT\r\nRETR 1\r\nDELE 2\r\nQUIT"));
     let mut text = String::new();
     wire.0.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("+OK Logged in.\r\n+OK 2 320\r\n+OK 120 octets\r\nFrom: a@example.org\r\n"), "{text}");
-    assert!(text.ends_with("\r\n.\r\n+OK Marked for deletion.\r\n+OK Goodbye, marked messages deleted.\r\n"), "{text}");
+    assert!(
+        text.starts_with("+OK Logged in.\r\n+OK 2 320\r\n+OK 120 octets\r\nFrom: a@example.org\r\n"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("\r\n.\r\n+OK Marked for deletion.\r\n+OK Goodbye, marked messages deleted.\r\n"),
+        "{text}"
+    );
     assert!(child.wait().unwrap().success());
     assert_eq!(place.listing(), ["cur/1000000001.a.host:2,S"]);
 }

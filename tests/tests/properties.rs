@@ -13,8 +13,8 @@ use tinmail_tests::{Place, Server, maildirs};
 /// Lines that are nearly commands.
 fn nearly_a_command() -> impl Strategy<Value = Vec<u8>> {
     let keyword = prop::sample::select(vec![
-        "QUIT", "CAPA", "NOOP", "LANG", "STLS", "USER", "PASS", "APOP", "AUTH", "UTF8", "STAT", "LIST", "UIDL", "RETR",
-        "TOP", "DELE", "RSET", "LAST", "XTND",
+        "QUIT", "CAPA", "NOOP", "LANG", "STLS", "USER", "PASS", "APOP", "AUTH", "UTF8", "STAT", "LIST",
+        "UIDL", "RETR", "TOP", "DELE", "RSET", "LAST", "XTND",
     ]);
     let argument = prop_oneof![
         any::<u32>().prop_map(|number| number.to_string()),
@@ -168,9 +168,11 @@ fn octets(max: usize) -> impl Strategy<Value = Vec<u8>> {
 
 fn proof() -> impl Strategy<Value = Proof> {
     prop_oneof![
-        ("[A-Z-]{0,20}", octets(50), octets(255), octets(1024)).prop_map(|(mechanism, authzid, user, password)| {
-            Proof::Password { mechanism, authzid, user, password: Secret::new(password) }
-        }),
+        ("[A-Z-]{0,20}", octets(50), octets(255), octets(1024)).prop_map(
+            |(mechanism, authzid, user, password)| {
+                Proof::Password { mechanism, authzid, user, password: Secret::new(password) }
+            }
+        ),
         (octets(255), octets(64)).prop_map(|(user, digest)| Proof::Apop { user, digest }),
         (octets(255), octets(64)).prop_map(|(user, digest)| Proof::CramMd5 { user, digest }),
     ]
@@ -178,8 +180,11 @@ fn proof() -> impl Strategy<Value = Proof> {
 
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        (".{0,40}", ".{0,40}", any::<bool>())
-            .prop_map(|(source, destination, tls)| Request::Proxied { source, destination, tls }),
+        (".{0,40}", ".{0,40}", any::<bool>()).prop_map(|(source, destination, tls)| Request::Proxied {
+            source,
+            destination,
+            tls
+        }),
         Just(Request::StartTls),
         (any::<u16>(), octets(300)).prop_map(|(scheme, message)| Request::Sign { scheme, message }),
         (any::<bool>(), octets(255)).prop_map(|(sha256, user)| Request::ScramStart { sha256, user }),
@@ -269,16 +274,49 @@ fn replies_do_not_depend_on_how_input_is_cut() {
 #[test]
 fn noise_harms_nothing() {
     let words: &[&[u8]] = &[
-        b"USER ", b"PASS ", b"AUTH PLAIN ", b"AUTH LOGIN", b"AUTH SCRAM-SHA-256 ", b"APOP ", b"STLS", b"CAPA", b"QUIT ", b"STAT", b"RETR ", b"TOP ",
-        b"DELE ", b"LIST ", b"UIDL ", b"RSET", b"LANG ", b"alice", b"secret", b"1", b"2", b" ", b"=", b"*", b"\0", b"\r",
-        b"\r\n", b"\r\n", b"\n", b"\xff\xfe", b"AGFsaWNlAHNlY3JldA==", b"4294967296", b"%s%n", b"../../etc/passwd",
+        b"USER ",
+        b"PASS ",
+        b"AUTH PLAIN ",
+        b"AUTH LOGIN",
+        b"AUTH SCRAM-SHA-256 ",
+        b"APOP ",
+        b"STLS",
+        b"CAPA",
+        b"QUIT ",
+        b"STAT",
+        b"RETR ",
+        b"TOP ",
+        b"DELE ",
+        b"LIST ",
+        b"UIDL ",
+        b"RSET",
+        b"LANG ",
+        b"alice",
+        b"secret",
+        b"1",
+        b"2",
+        b" ",
+        b"=",
+        b"*",
+        b"\0",
+        b"\r",
+        b"\r\n",
+        b"\r\n",
+        b"\n",
+        b"\xff\xfe",
+        b"AGFsaWNlAHNlY3JldA==",
+        b"4294967296",
+        b"%s%n",
+        b"../../etc/passwd",
     ];
     for seed in 1..150 {
         let place = Place::new();
         maildirs::fill(&place, "two-messages");
         let mut random = Random(seed * 7919);
         let server = if seed % 2 == 0 { Server::preauth(&place) } else { Server::login(&place) };
-        let server = server.set("auth_mechanisms=plain login cram-md5 scram-sha-256 apop").set("max_bad_commands=1000");
+        let server = server
+            .set("auth_mechanisms=plain login cram-md5 scram-sha-256 apop")
+            .set("max_bad_commands=1000");
         let mut client = server.set("auth_max_attempts=1000").start();
         let mut sent = Vec::new();
         for _ in 0..random.below(300) {
@@ -296,7 +334,8 @@ fn noise_harms_nothing() {
         assert!(status.success(), "seed {seed}: {status}\n{}\n{log}", sent.escape_ascii());
         assert!(!log.contains("panic") && !log.contains("secret"), "seed {seed}: {log}");
         assert!(text.is_empty() || text.ends_with(b"\r\n"), "seed {seed}: {}", text.escape_ascii());
-        let quit = sent.split(|&octet| octet == b'\n').any(|line| line.trim_ascii().eq_ignore_ascii_case(b"QUIT"));
+        let quit =
+            sent.split(|&octet| octet == b'\n').any(|line| line.trim_ascii().eq_ignore_ascii_case(b"QUIT"));
         assert!(place.listing().len() == 2 || quit, "seed {seed}: {:?}", place.listing());
     }
 }

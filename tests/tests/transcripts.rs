@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tinmail_tests::run;
 use tinmail_tests::transcript::Transcript;
 
@@ -11,7 +11,8 @@ use tinmail_tests::transcript::Transcript;
 fn pop3() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/pop3");
     let only = std::env::var("TRANSCRIPT").unwrap_or_default();
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|end| end == "txt"));
     paths.retain(|path| path.file_stem().is_some_and(|name| name.to_string_lossy().contains(&only)));
     paths.sort();
