@@ -43,7 +43,7 @@ fn octets_of_the_program() {
 fn thousand() -> Place {
     let place = Place::new();
     for number in 0..1000 {
-        let name = format!("cur/{}.M{number}P1.host,S=20,W=22:2,S", 1_000_000_000 + number);
+        let name = format!("cur/{}.M{number}P1.host,S=20,W=23:2,S", 1_000_000_000 + number);
         place.deliver(&name, b"Subject: many\n\nbody\n");
     }
     for name in ["cert.pem", "key.pem"] {
@@ -93,7 +93,7 @@ fn private(under_tls: bool) -> (u64, u64) {
     };
     let before = mean(&all);
     for (_, _, wire) in &mut all {
-        say(wire, "USER alice\r\nPASS secret\r\nSTAT\r\n", "+OK 1000 22000\r\n");
+        say(wire, "USER alice\r\nPASS secret\r\nSTAT\r\n", "+OK 1000 23000\r\n");
     }
     let after = mean(&all);
     for (_, child, wire) in &mut all {

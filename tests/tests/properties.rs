@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use common::io::dot::DotStuffer;
-use common::process::channel::{Channel, Proof, Request};
+use common::process::channel::{Channel, Proof, Request, Why};
 use common::secret::Secret;
 use pop3d::command::{AUTH_LINE_MAX, Command, LINE_MAX, MessageNumber, SyntaxError};
 use proptest::prelude::*;
@@ -178,6 +178,18 @@ fn proof() -> impl Strategy<Value = Proof> {
     ]
 }
 
+fn why() -> impl Strategy<Value = Why> {
+    prop::sample::select(vec![
+        Why::Closed,
+        Why::Left,
+        Why::Late,
+        Why::TooManyBadCommands,
+        Why::InClear,
+        Why::Handshake,
+        Why::NoProxyHeader,
+    ])
+}
+
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         (".{0,40}", ".{0,40}", any::<bool>()).prop_map(|(source, destination, tls)| Request::Proxied {
@@ -190,8 +202,7 @@ fn request() -> impl Strategy<Value = Request> {
         (any::<bool>(), octets(255)).prop_map(|(sha256, user)| Request::ScramStart { sha256, user }),
         (proof(), ".{0,40}").prop_map(|(proof, tls)| Request::Login { proof, tls }),
         (octets(8192), octets(2)).prop_map(|(unread, state)| Request::Handover { unread, state }),
-        (".{0,80}", ".{0,40}", any::<u64>(), any::<u64>())
-            .prop_map(|(why, tls, sent, received)| Request::Ended { why, tls, sent, received }),
+        (why(), ".{0,80}", ".{0,40}").prop_map(|(why, detail, tls)| Request::Ended { why, detail, tls }),
         ".{0,200}".prop_map(|what| Request::Panicked { what }),
     ]
 }
