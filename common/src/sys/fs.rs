@@ -2,8 +2,9 @@
 
 use super::cerr;
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -97,6 +98,20 @@ pub fn make_empty_directory(base: &std::path::Path, empty: &std::path::Path) -> 
         }
     }
     Ok(())
+}
+
+/// Opens a file below a directory for reading: without waiting for the other end of a FIFO, without taking a terminal,
+/// and with `keep_atime` without changing its access time, which the kernel grants only to the file's owner (`EPERM`).
+pub fn open_below(directory: &impl AsFd, name: &[u8], keep_atime: bool) -> io::Result<File> {
+    let name = CString::new(name)?;
+    let mut flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
+    if keep_atime {
+        flags |= libc::O_NOATIME;
+    }
+    // SAFETY: the name ends in NUL and outlives the call; the directory's descriptor is open.
+    let fd = cerr(unsafe { libc::openat(directory.as_fd().as_raw_fd(), name.as_ptr(), flags) })?;
+    // SAFETY: it is open and nobody else owns it.
+    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// Gives freed heap pages back to the kernel. An idle session must not keep what a busy moment needed.

@@ -22,6 +22,18 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Waits until a child has ended, and takes its zombie away if there is one. How it ended is not told: where SIGCHLD is
+/// ignored, the kernel does not know.
+pub fn wait(child: i32) {
+    loop {
+        // SAFETY: no status is asked for, so nothing is written.
+        match cerr(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
+    }
+}
+
 /// Ends the process at once: nothing of the parent's is flushed or unwound in a child.
 pub fn exit_now(code: u8) -> ! {
     // SAFETY: _exit does not return and runs no handlers.
