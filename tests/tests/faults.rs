@@ -1,5 +1,5 @@
 //! Disks that are full or read-only, messages that cannot be read, mailboxes and messages that are large.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::fs;
 use std::io::{Read, Write};

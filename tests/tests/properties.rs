@@ -1,7 +1,7 @@
 //! Properties that hold for whatever a client sends or a message contains.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use common::io::dot::DotStuffer;
+use common::io::dot::{DotStuffer, ROOM_MIN};
 use common::process::channel::{Channel, Proof, Request, Why};
 use common::secret::Secret;
 use pop3d::command::{AUTH_LINE_MAX, Command, LINE_MAX, MessageNumber, SyntaxError};
@@ -79,12 +79,35 @@ proptest! {
             4 => Just(b'.'), 4 => Just(b'\n'), 3 => Just(b'\r'), 3 => Just(b'a'), 1 => any::<u8>()
         ], 0..200),
         cuts in prop::collection::vec(0usize..200, 0..20),
+        room in ROOM_MIN..40,
     ) {
-        let whole = stuffed(&text, &[]);
-        prop_assert_eq!(&whole, &stuffed(&text, &cuts), "cut in pieces");
+        let whole = stuffed(&text, &[], 1000);
+        prop_assert_eq!(&whole, &stuffed(&text, &cuts, room), "cut in pieces");
         prop_assert_eq!(unstuffed(&whole), normalised(&text));
-        prop_assert!(!whole.windows(3).any(|window| window == b"\n.\r") || text.contains(&b'.'));
         prop_assert!(!contains(&whole, b"\r\n.\r\n") && !whole.starts_with(b".\r\n"), "the end comes too early");
+    }
+
+    /// What TOP counts: a line is blank or not however the file is cut.
+    #[test]
+    fn lines_are_told_apart_however_they_are_cut(
+        text in prop::collection::vec(prop::sample::select(b"\n\n\r.a".to_vec()), 0..60),
+        cuts in prop::collection::vec(0usize..60, 0..20),
+    ) {
+        let lines = |cuts: &[usize]| {
+            let mut cuts: Vec<usize> = cuts.iter().copied().filter(|&cut| cut < text.len()).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let (mut stuffer, mut seen) = (DotStuffer::new(false), Vec::new());
+            for pair in cuts.windows(2) {
+                let piece = &text[pair[0]..pair[1]];
+                stuffer.stuff(piece, &mut [0; 1000], &mut |blank| {
+                    seen.push(blank);
+                    true
+                });
+            }
+            seen
+        };
+        prop_assert_eq!(lines(&[]), lines(&cuts));
     }
 
     #[test]
@@ -107,20 +130,24 @@ proptest! {
     }
 }
 
-fn stuffed(text: &[u8], cuts: &[usize]) -> Vec<u8> {
+/// Through output buffers of `room` octets.
+fn stuffed(text: &[u8], cuts: &[usize], room: usize) -> Vec<u8> {
     let mut cuts: Vec<usize> = cuts.iter().copied().filter(|&cut| cut < text.len()).collect();
     cuts.extend([0, text.len()]);
     cuts.sort_unstable();
     let mut stuffer = DotStuffer::new(false);
     let mut out = Vec::new();
-    let mut push = |piece: &[u8]| {
-        out.extend_from_slice(piece);
-        Ok::<(), ()>(())
-    };
     for pair in cuts.windows(2) {
-        assert!(stuffer.feed(&text[pair[0]..pair[1]], &mut push, &mut |_| true).unwrap());
+        let mut rest = &text[pair[0]..pair[1]];
+        while !rest.is_empty() {
+            let mut output = vec![0; room];
+            let progress = stuffer.stuff(rest, &mut output, &mut |_| true);
+            assert!(progress.read > 0 && progress.written <= room && !progress.stopped, "{progress:?}");
+            out.extend_from_slice(&output[..progress.written]);
+            rest = &rest[progress.read..];
+        }
     }
-    stuffer.end_line(&mut push).unwrap();
+    out.extend_from_slice(stuffer.end_line());
     out
 }
 
