@@ -320,7 +320,6 @@ impl Conn {
             self.input.discard();
             (self.start, self.end) = (0, 0);
         }
-        crate::sys::fs::release_free_memory();
     }
 
     /// Adds octets to the reply. They are written when the buffer is full or the client is waited for.
@@ -458,13 +457,15 @@ impl Conn {
 }
 
 /// Tells the client that nothing more will come and waits, briefly, until it has closed too.
+// Inlined, its buffer would stretch the stack of a front that only waits.
+#[inline(never)]
 pub fn linger() {
     if fd::shutdown_write(fd::STDOUT).is_err() {
         return;
     }
     let until = Instant::now() + LINGER;
     let mut seen = 0;
-    let mut scrap = [0; 4096];
+    let mut scrap = [0; 1024];
     while seen < LINGER_OCTETS {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::io::{Conn, Ending};
 use crate::tls::{self, RemoteSigner, Tickets};
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What the guard found out before the front was forked.
@@ -30,9 +31,9 @@ pub struct Front {
     /// The client.
     pub conn: Conn,
     /// The settings.
-    pub config: Config,
+    pub config: Rc<Config>,
     /// What is known about the client and the site.
-    pub facts: Facts,
+    pub facts: Box<Facts>,
     /// The client has tried to say a password where others could hear it: for the log.
     pub refused_in_clear: bool,
     guard: Arc<Guard>,
@@ -48,7 +49,7 @@ pub enum Asked<T> {
 }
 
 impl Front {
-    pub(super) fn new(conn: Conn, config: Config, facts: Facts, channel: Channel) -> Front {
+    pub(super) fn new(conn: Conn, config: Rc<Config>, facts: Box<Facts>, channel: Channel) -> Front {
         Front { conn, config, facts, refused_in_clear: false, guard: Arc::new(Guard(channel)) }
     }
 
@@ -84,7 +85,9 @@ impl Front {
         }
     }
 
+    // Inlined, the TLS configuration would stretch the stack of a front that only waits.
     /// Speaks TLS from here on. What the client said in clear is the caller's to forget.
+    #[inline(never)]
     pub fn shake_hands(&mut self, offer: tls::Offer) -> Result<(), Ending> {
         let stream = tls::Stream::new(offer, self.guard.clone(), Tickets::Never)?;
         self.conn.start_tls(stream)

@@ -20,6 +20,7 @@ use crate::tls::key::Identity;
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How much longer than the client's own time the guard waits: the front is the one to say that time is over.
@@ -28,17 +29,20 @@ const GRACE: Duration = Duration::from_secs(5);
 const SIGNATURES_PER_HANDSHAKE: u32 = 1;
 
 /// The state of one conversation, as the guard knows it.
+///
+/// What happens once in a conversation is kept out of line: a guard that only waits has a short stack, and what it has not
+/// written to it shares with the front.
 pub struct Guard<'a> {
     /// The program that is served.
     pub program: &'a Program,
     /// The settings.
-    pub config: Config,
+    pub config: Rc<Config>,
     /// The log.
     pub log: Log,
     /// The client's addresses.
     pub peer: Peer,
     /// What the front was told.
-    pub facts: Facts,
+    pub facts: Box<Facts>,
     /// The front's process.
     pub front: i32,
     /// Whether a PROXY header may say who the client really is.
@@ -67,14 +71,14 @@ impl<'a> Guard<'a> {
     /// Before the first request.
     pub fn new(
         program: &'a Program,
-        config: Config,
+        config: Rc<Config>,
         log: Log,
         peer: Peer,
-        facts: Facts,
+        facts: Box<Facts>,
         proxied: bool,
-    ) -> io::Result<Guard<'a>> {
+    ) -> io::Result<Box<Guard<'a>>> {
         let authenticator = super::login::authenticator(&config, program.protocol, &peer)?;
-        Ok(Guard {
+        Ok(Box::new(Guard {
             program,
             config,
             log,
@@ -91,12 +95,12 @@ impl<'a> Guard<'a> {
             scram: None,
             last_user: String::new(),
             last_method: String::new(),
-        })
+        }))
     }
 
     /// Answers the front until the conversation is over. Returns only without a login; with one, this process becomes
     /// the session.
-    pub fn serve(mut self, channel: Channel) -> Exit {
+    pub fn serve(mut self: Box<Self>, channel: Channel) -> Exit {
         let login = match self.converse(&channel) {
             Ok(Some(login)) => login,
             Ok(None) => return Exit::Success,
@@ -162,6 +166,7 @@ impl<'a> Guard<'a> {
         }
     }
 
+    #[inline(never)]
     fn proxied(&mut self, source: &str, destination: &str, tls: bool) -> Answer {
         let (Ok(source), Ok(destination)) = (source.parse(), destination.parse()) else {
             return Answer::Refused(Refused::OutOfTurn);
@@ -181,6 +186,7 @@ impl<'a> Guard<'a> {
         Answer::Way { trusted: self.facts.trusted_way }
     }
 
+    #[inline(never)]
     fn start_tls(&mut self) -> Answer {
         if std::mem::replace(&mut self.tls_started, true) || !self.facts.tls_available {
             return Answer::Refused(Refused::OutOfTurn);
@@ -211,6 +217,7 @@ impl<'a> Guard<'a> {
         signature.map_or(Answer::Refused(Refused::OutOfTurn), Answer::Signature)
     }
 
+    #[inline(never)]
     fn log_login(&self, login: &LoggedIn) {
         let outcome = Outcome::Login { pid: std::process::id() };
         let line = self.line(outcome, &login.account.name, self.security(&login.tls));
@@ -238,7 +245,8 @@ impl<'a> Guard<'a> {
     }
 
     /// Gives up everything and starts the session in this very process, so that the launcher's count stays right.
-    fn become_session(self, login: LoggedIn, channel: Channel) -> io::Result<Infallible> {
+    #[inline(never)]
+    fn become_session(self: Box<Self>, login: LoggedIn, channel: Channel) -> io::Result<Infallible> {
         let LoggedIn { account, tls, unread, state } = login;
         self.log.keep_over_exec(true)?;
         let handoff = Handoff {
@@ -275,6 +283,7 @@ impl<'a> Guard<'a> {
 
 /// Logins.
 impl Guard<'_> {
+    #[inline(never)]
     fn login(&mut self, proof: Proof) -> Result<(Account, Vec<u8>), Refused> {
         if self.attempts >= self.config.auth_max_attempts {
             return Err(Refused::OutOfTurn);
@@ -335,6 +344,7 @@ impl Guard<'_> {
         if self.attempts >= self.config.auth_max_attempts { Refused::OutOfTurn } else { answer }
     }
 
+    #[inline(never)]
     fn scram_start(&mut self, sha256: bool, user: &[u8]) -> Answer {
         if self.attempts >= self.config.auth_max_attempts {
             return Answer::Refused(Refused::OutOfTurn);
@@ -358,6 +368,7 @@ impl Guard<'_> {
     }
 
     /// The line about a connection that ended without a login, in Dovecot's words: fail2ban reads it.
+    #[inline(never)]
     fn log_closing(&self, why: Why, detail: &str, tls: &str) {
         let seconds = self.started.elapsed().as_secs();
         let closing = match (self.attempts, why) {

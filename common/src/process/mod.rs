@@ -20,7 +20,7 @@ use crate::config::keyword::Ssl;
 use crate::config::{Config, check};
 use crate::exit::Exit;
 use crate::io::{Conn, Ending, Limits};
-use crate::log::{self, Log};
+use crate::log::{self, Level, Log};
 use crate::peer::Peer;
 use crate::proxy;
 use crate::sys::fs::release_free_memory;
@@ -33,7 +33,9 @@ use session::Session;
 use std::ffi::CString;
 use std::fmt::Write as _;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use walls::{RootWalls, Walls};
 
@@ -104,7 +106,7 @@ fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit 
     // What a launcher left open is not for us, still less for the front and the session.
     fd::close_from(3);
     let log = Log::open(&config, login_tag(program));
-    log.catch_panics();
+    catch_panics(&log);
     sysproc::ignore_child_and_pipe_signals();
     fd::set_nodelay(fd::STDIN);
     fd::set_keepalive(fd::STDIN);
@@ -118,6 +120,19 @@ fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit 
     }
 }
 
+/// A panic of the guard goes to the log. The front has none: the guard writes what it is told.
+fn catch_panics(log: &Log) {
+    let (log, guard) = (log.clone(), std::process::id());
+    std::panic::set_hook(Box::new(move |panic| {
+        let what = log::panic_line(panic);
+        if std::process::id() == guard {
+            log.write(Level::Critical, format_args!("{what}"));
+        } else {
+            let _ = fd::write(fd::GUARD, &Request::Panicked { what }.encode());
+        }
+    }));
+}
+
 fn try_serve(program: &'static Program, config: Config, implicit_tls: bool, log: &Log) -> io::Result<Exit> {
     let peer = Peer::of(&fd::STDIN);
     let proxied = peer.is_in(&config.haproxy_trusted_networks);
@@ -129,35 +144,39 @@ fn try_serve(program: &'static Program, config: Config, implicit_tls: bool, log:
     let walls = Walls::prepare(root, config.login_memory_limit.0)?;
     let patience = config.login_timeout + config.auth_failure_delay + Duration::from_secs(60);
     let (ours, theirs) = fd::socketpair()?;
-    let mut guard = guard::Guard::new(program, config, log.clone(), peer, facts, proxied)?;
+    // One copy for each of them, made before the fork: a count or a move would write to pages that they share.
+    let config = Rc::new(config);
+    let (for_front, facts_for_front) = (config.clone(), Box::new(facts.clone()));
+    let mut guard = guard::Guard::new(program, config, log.clone(), peer, Box::new(facts), proxied)?;
     match sysproc::fork()? {
         Fork::Child => {
             drop(ours);
-            let code =
-                be_front(program, guard.config, guard.facts, proxied, implicit_tls, theirs, walls, patience);
-            sysproc::exit_now(code);
+            let begun = Begun { config: for_front, facts: facts_for_front, proxied, implicit_tls, patience };
+            sysproc::exit_now(be_front(program, begun, theirs, walls));
         }
         Fork::Parent(child) => {
             drop(theirs);
-            drop(walls);
+            // Until one of them writes to it, guard and front share every page: nothing is freed that need not be.
+            std::mem::forget((walls, for_front, facts_for_front));
             guard.front = child;
             Ok(guard.serve(Channel::new(ours, patience)))
         }
     }
 }
 
-/// The front's whole life.
-#[allow(clippy::too_many_arguments)]
-fn be_front(
-    program: &Program,
-    config: Config,
-    facts: Facts,
+/// What the front begins with.
+struct Begun {
+    config: Rc<Config>,
+    facts: Box<Facts>,
     proxied: bool,
     implicit_tls: bool,
-    socket: std::os::fd::OwnedFd,
-    walls: Walls,
     patience: Duration,
-) -> u8 {
+}
+
+/// The front's whole life.
+#[inline(never)]
+fn be_front(program: &Program, begun: Begun, socket: OwnedFd, walls: Walls) -> u8 {
+    let Begun { config, facts, proxied, implicit_tls, patience } = begun;
     let deadline = Instant::now().checked_add(config.login_timeout);
     let limits = Limits { idle: config.login_timeout, reply: config.reply_timeout, deadline };
     let prepared = Conn::new(limits, &[]).and_then(|conn| {
@@ -165,7 +184,6 @@ fn be_front(
         std::mem::forget(socket);
         fd::close_from(walls::LAST_DESCRIPTOR + 1);
         let socket = fd::adopt(walls::LAST_DESCRIPTOR)?;
-        report_panics_to_guard();
         walls.enter()?;
         Ok((conn, Channel::new(socket, patience)))
     });
@@ -180,51 +198,49 @@ fn be_front(
         // What was pipelined before the login is answered before the session speaks.
         .and_then(|state| front.conn.flush().map(|()| state));
     match spoken {
-        Ok(state) => {
-            let reply = front.config.reply_timeout;
-            let (conn, Some(channel)) = front.into_parts() else { return Exit::Temporary.code() };
-            let unread = match conn.tls() {
-                // Under TLS the pump hands on what has been decrypted already.
-                Some(_) => Vec::new(),
-                None => conn.unread().to_vec(),
-            };
-            if channel.tell(&Request::Handover { unread, state }).is_err() {
-                return Exit::Temporary.code();
-            }
-            let rest = conn.unread().to_vec();
-            let Some(tls) = conn.into_tls() else { return Exit::Success.code() };
-            release_free_memory();
-            match pump::run(tls, channel.into_socket(), &rest, reply) {
-                Ok(()) => Exit::Success.code(),
-                Err(_) => Exit::Temporary.code(),
-            }
-        }
+        Ok(state) => hand_over(front, state),
         Err(ending) => {
-            let (why, detail) = match ending {
-                Ending::Tls(detail) => (Why::Handshake, detail),
-                Ending::Idle | Ending::SessionLimit => (Why::Late, String::new()),
-                Ending::TooManyBadCommands => (Why::TooManyBadCommands, String::new()),
-                Ending::Failed(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    (Why::NoProxyHeader, String::new())
-                }
-                _ if front.refused_in_clear => (Why::InClear, String::new()),
-                Ending::Quit => (Why::Left, String::new()),
-                Ending::Disconnected | Ending::NotReading | Ending::Failed(_) => (Why::Closed, String::new()),
-            };
-            let tls = front.tls_description();
-            front.tell(&Request::Ended { why, detail, tls });
-            front.into_parts().0.close();
+            end(front, ending);
             Exit::Success.code()
         }
     }
 }
 
-/// The front has no log: the guard writes what it is told.
-fn report_panics_to_guard() {
-    std::panic::set_hook(Box::new(|panic| {
-        let what = log::panic_line(panic);
-        let _ = fd::write(fd::GUARD, &Request::Panicked { what }.encode());
-    }));
+/// The client is in: the session gets what was read and not used. In clear that is all; under TLS the front stays between.
+#[inline(never)]
+fn hand_over(front: Front, state: Vec<u8>) -> u8 {
+    let reply = front.config.reply_timeout;
+    let (conn, Some(channel)) = front.into_parts() else { return Exit::Temporary.code() };
+    let rest = conn.unread().to_vec();
+    let (unread, rest) = if conn.tls().is_some() { (Vec::new(), rest) } else { (rest, Vec::new()) };
+    if channel.tell(&Request::Handover { unread, state }).is_err() {
+        return Exit::Temporary.code();
+    }
+    let Some(tls) = conn.into_tls() else { return Exit::Success.code() };
+    release_free_memory();
+    match pump::run(tls, channel.into_socket(), &rest, reply) {
+        Ok(()) => Exit::Success.code(),
+        Err(_) => Exit::Temporary.code(),
+    }
+}
+
+/// Nobody is in: the guard is told why, for the log.
+#[inline(never)]
+fn end(front: Front, ending: Ending) {
+    let (why, detail) = match ending {
+        Ending::Tls(detail) => (Why::Handshake, detail),
+        Ending::Idle | Ending::SessionLimit => (Why::Late, String::new()),
+        Ending::TooManyBadCommands => (Why::TooManyBadCommands, String::new()),
+        Ending::Failed(error) if error.kind() == io::ErrorKind::InvalidData => {
+            (Why::NoProxyHeader, String::new())
+        }
+        _ if front.refused_in_clear => (Why::InClear, String::new()),
+        Ending::Quit => (Why::Left, String::new()),
+        Ending::Disconnected | Ending::NotReading | Ending::Failed(_) => (Why::Closed, String::new()),
+    };
+    let tls = front.tls_description();
+    front.tell(&Request::Ended { why, detail, tls });
+    front.into_parts().0.close();
 }
 
 /// What comes before the protocol: a proxy's header, and TLS where it is spoken from the first octet.

@@ -20,6 +20,7 @@ const QUIET_AFTER: Duration = Duration::from_secs(1);
 
 /// Moves octets until the session has ended and its last reply is out. `unread` was decrypted before the login was answered;
 /// `reply` is how long the client may take for the last reply.
+#[inline(never)]
 pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duration) -> Result<(), Ending> {
     let mut from_session = Pages::new(FROM_SESSION_OCTETS).map_err(Ending::Failed)?;
     let mut from_client = Pages::new(FROM_CLIENT_OCTETS).map_err(Ending::Failed)?;

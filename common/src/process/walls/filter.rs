@@ -35,6 +35,7 @@ fn allowed_calls(arch: TargetArch) -> Result<BpfProgram, seccompiler::Error> {
         libc::SYS_madvise,
         libc::SYS_futex,
         libc::SYS_clock_gettime,
+        libc::SYS_getpid,
         libc::SYS_getrandom,
         libc::SYS_rt_sigreturn,
         libc::SYS_restart_syscall,
