@@ -57,5 +57,5 @@ pub fn make_read_only(place: &Place) {
 
 /// Takes everything away that was mounted there.
 pub fn unmount(place: &Place) {
-    let _ = Command::new("umount").arg(place.maildir()).status();
+    let _ = Command::new("umount").arg("-l").arg(place.maildir()).status();
 }
