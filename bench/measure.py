@@ -300,13 +300,17 @@ def download(target):
 
 def large_maildrop(target):
     """ms from connect to the answer to STAT, and KiB private then and once idle, in a maildrop seen before."""
-    _, processes = before = private_kib(target.peer)
+    # In company, as on a server: the program's own pages belong to nobody alone.
+    company = [Client(target).login(user) for user in peers.MANY[:2]]
+    time.sleep(2)
+    before, _ = private_kib(target.peer)
     with Meter(target.peer) as m:
         c = Client(target).login(peers.ONE)
         c.command(b"STAT")
-    at_once = private_kib(target.peer)[0] - before[0]
+    at_once = private_kib(target.peer)[0] - before
     time.sleep(3)
-    idle = private_kib(target.peer)[0] - before[0]
-    c.quit()
+    idle = private_kib(target.peer)[0] - before
+    for client in [c] + company:
+        client.quit()
     settle(target.peer)
-    return dict(ms=m.wall * 1000, at_once=at_once, idle=idle, meter=m, processes=processes)
+    return dict(ms=m.wall * 1000, at_once=at_once, idle=idle, meter=m)

@@ -147,6 +147,7 @@ class Series:
 
     def large(self):
         """Login and STAT in 100,000 messages that the server has seen before."""
+        peers.reset(peers.MANY[:2], "empty")
         for name in ("tinmail", "dovecot"):
             peers.reset([peers.ONE], "s100000")
             os.sync()
