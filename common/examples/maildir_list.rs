@@ -3,19 +3,23 @@
 //! Without a command: UIDVALIDITY, then UID, octets, unique-id (`-` for the default) and file name of each message.
 //! `quiet` prints only the sums. `time` adds how long opening took, `memory` the process's private memory afterwards,
 //! `seen N` and `remove N` change message N (from 1), `walk` reads all messages' data, `md5` prints header fingerprints
-//! as unique-ids, `hold` waits for a line at the end.
+//! as unique-ids, `later` counts octets only after opening, `hold` waits for a line at the end.
 
 use common::maildir::{Maildir, Options, Snapshot, header_md5};
 use std::io::{self, Write};
 
 fn main() -> io::Result<()> {
+    // As the servers do.
+    common::sys::process::return_large_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |word: &str| arguments.iter().any(|argument| argument == word);
     let out = &mut io::BufWriter::new(io::stdout().lock());
     let directory = arguments.first().cloned().unwrap_or_else(|| ".".to_owned());
     let start = std::time::Instant::now();
     let maildir = Maildir::open(directory).map_err(io::Error::other)?;
-    let snapshot = Snapshot::open(&maildir, &Options::default()).map_err(io::Error::other)?;
+    let options = Options { count_octets: !has("later"), ..Options::default() };
+    let mut snapshot = Snapshot::open(&maildir, &options).map_err(io::Error::other)?;
+    snapshot.ensure_sizes(&maildir, &options).map_err(io::Error::other)?;
     let opened = start.elapsed();
     if let Some(error) = snapshot.incomplete() {
         writeln!(out, "incomplete {error}")?;

@@ -197,11 +197,15 @@ impl Log {
     pub fn catch_panics(&self) {
         let log = self.clone();
         std::panic::set_hook(Box::new(move |panic| {
-            let (file, line) = panic.location().map_or(("?", 0), |at| (at.file(), at.line()));
-            let what = safe_panic_text(panic.payload());
-            log.write(Level::Critical, format_args!("panic at {file}:{line}: {}", escape(what.as_bytes())));
+            log.write(Level::Critical, format_args!("{}", panic_line(panic)));
         }));
     }
+}
+
+/// Where a panic happened and what it says, harmless for a log.
+pub fn panic_line(panic: &std::panic::PanicHookInfo<'_>) -> String {
+    let (file, line) = panic.location().map_or(("?", 0), |at| (at.file(), at.line()));
+    format!("panic at {file}:{line}: {}", escape(safe_panic_text(panic.payload()).as_bytes()))
 }
 
 /// `pop3(user)<pid><session>`, Dovecot's tag for the lines of a session.

@@ -83,6 +83,18 @@ fn full_without_any_known_message() {
 }
 
 #[test]
+fn full_with_many_messages() {
+    let script = "
+        i=0; while [ $i -lt 150 ]; do : > m/cur/$((1000 + i)).a:2,; i=$((i + 1)); done
+        $list quiet; rm m/tinmail-index; fill; $list quiet later; ls m; rm fill; $list quiet; ls m/tinmail-index";
+    let Some(text) = on_a_small_disk("many", script) else { return };
+    let (full, room) = text.split_once("dovecot-uidlist").unwrap();
+    assert_eq!((count(full, " 150 0\n"), count(room, " 150 0\n")), (2, 1), "{text}");
+    assert!(!text.contains(".tmp") && !text.contains("incomplete"), "{text}");
+    assert_eq!(count(room, "tinmail-index"), 1, "{text}");
+}
+
+#[test]
 fn read_only() {
     let script = "
         echo one > m/cur/1.a:2,; $list > /dev/null; echo two > m/new/2.b

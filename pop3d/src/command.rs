@@ -119,7 +119,9 @@ impl<'a> Command<'a> {
             return match rest {
                 [] => Err(SyntaxError::MissingArgument),
                 // A password may hold any octet but those that end the line or a C string.
-                _ if rest.iter().any(|octet| matches!(octet, 0 | b'\r')) => Err(SyntaxError::ControlCharacter),
+                _ if rest.iter().any(|octet| matches!(octet, 0 | b'\r')) => {
+                    Err(SyntaxError::ControlCharacter)
+                }
                 _ => Ok(Command::Pass(Secret::new(rest.to_vec()))),
             };
         }
@@ -141,7 +143,11 @@ impl<'a> Command<'a> {
             b"USER" => {
                 // Dovecot's users may have blanks inside; ends are trimmed.
                 let name = rest.trim_ascii();
-                return if name.is_empty() { Err(SyntaxError::MissingArgument) } else { Ok(Command::User(name)) };
+                return if name.is_empty() {
+                    Err(SyntaxError::MissingArgument)
+                } else {
+                    Ok(Command::User(name))
+                };
             }
             b"APOP" => {
                 // The digest is the last word; what is before it is the name, blanks and all.
@@ -149,7 +155,11 @@ impl<'a> Command<'a> {
                 let at = rest.iter().rposition(|&octet| octet == b' ').ok_or(SyntaxError::MissingArgument)?;
                 let (name, digest) = rest.split_at(at);
                 let (name, digest) = (name.trim_ascii_end(), digest.trim_ascii_start());
-                return if name.is_empty() { Err(SyntaxError::MissingArgument) } else { Ok(Command::Apop(name, digest)) };
+                return if name.is_empty() {
+                    Err(SyntaxError::MissingArgument)
+                } else {
+                    Ok(Command::Apop(name, digest))
+                };
             }
             b"AUTH" => match next() {
                 // Outlook asks with `AUTH` and a blank behind it.

@@ -1,4 +1,4 @@
 //! The POP3 server; see the library.
-fn main() -> std::process::ExitCode {
-    common::process::main(&pop3d::PROGRAM)
-}
+#![no_main]
+
+common::entry_point!(|| common::process::main(&pop3d::PROGRAM));

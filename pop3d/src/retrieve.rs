@@ -8,11 +8,11 @@ use common::config::keyword::Workaround;
 use common::io::dot::DotStuffer;
 use common::io::{Conn, Ending};
 use common::maildir::{Maildir, Message, StorageError};
-use common::sys::fd::Pages;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 
-/// Octets of a message that are read at a time.
-const CHUNK_OCTETS: usize = 64 * 1024;
+/// Octets of room in the reply that are worth filling; with less it is written first.
+const ROOM: usize = 512;
 
 /// How far it came.
 pub enum Sent {
@@ -45,61 +45,76 @@ fn send(
     message: &Message,
     lines: Option<u32>,
 ) -> Result<Sent, Failure> {
-    let mut file = match maildir.open_message(message) {
+    let file = match maildir.open_message(message) {
         Ok((file, _)) => file,
         Err(error) => return Ok(Sent::Nothing(error)),
     };
-    let mut chunk = Pages::new(CHUNK_OCTETS).map_err(Ending::Failed)?;
+    let mut chunk = conn.borrow_scratch().map_err(Ending::Failed)?;
+    let sent = stream(conn, config, file, &mut chunk, message.octets.unwrap_or(0), lines);
+    conn.give_back(chunk);
+    match sent {
+        Ok(None) => Ok(Sent::Whole),
+        Ok(Some(error)) => Ok(Sent::Nothing(StorageError::new("read", maildir.path(), error))),
+        Err(ending) => Err(ending.into()),
+    }
+}
+
+/// `Ok(Some)`: the file could not be read and nothing has been sent.
+fn stream(
+    conn: &mut Conn,
+    config: &Config,
+    mut file: File,
+    chunk: &mut [u8],
+    octets: u64,
+    lines: Option<u32>,
+) -> Result<Option<io::Error>, Ending> {
     // The first read is before the +OK: what fails now can still be refused.
-    let mut filled = match file.read(&mut chunk) {
+    let mut filled = match file.read(chunk) {
         Ok(n) => n,
-        Err(error) => return Ok(Sent::Nothing(StorageError::new("read", maildir.path(), error))),
+        Err(error) => return Ok(Some(error)),
     };
     match lines {
-        None => conn.push_fmt(format_args!("+OK {} octets\r\n", message.octets.unwrap_or(0)))?,
+        None => conn.push_fmt(format_args!("+OK {octets} octets\r\n"))?,
         Some(_) => conn.push_line("+OK")?,
     }
     let mut stuffer = DotStuffer::new(config.pop3_client_workarounds.contains(Workaround::OutlookNoNuls));
-    let mut position = Position::new(lines);
-    while filled > 0 {
-        let octets = chunk.get(..filled).unwrap_or_default();
-        let on = stuffer.feed(octets, &mut |piece| conn.push(piece), &mut |line| position.after(line))?;
-        if !on {
+    let mut position = Position { in_body: false, left: lines };
+    'message: while filled > 0 {
+        let mut rest = chunk.get(..filled).unwrap_or_default();
+        while !rest.is_empty() {
+            let room = conn.room(ROOM)?;
+            let progress = stuffer.stuff(rest, room, &mut |blank| position.after(blank));
+            conn.advance(progress.written);
+            rest = rest.get(progress.read..).unwrap_or_default();
+            if progress.stopped {
+                break 'message;
+            }
+        }
+        // A read that does not fill the buffer has reached the end of the file.
+        if filled < chunk.len() {
             break;
         }
-        position.unfinished(octets);
-        filled = match file.read(&mut chunk) {
-            Ok(n) => n,
-            // Half a message must not look like a whole one: the connection breaks without the final dot.
-            Err(error) => return Err(Ending::Failed(error).into()),
-        };
+        // Half a message must not look like a whole one: on an error the connection breaks without the final dot.
+        filled = file.read(chunk).map_err(Ending::Failed)?;
     }
-    stuffer.end_line(&mut |piece| conn.push(piece))?;
+    conn.push(stuffer.end_line())?;
     if !position.in_body && config.pop3_client_workarounds.contains(Workaround::OeNsEoh) {
         conn.push(b"\r\n")?;
     }
     conn.push(b".\r\n")?;
-    Ok(Sent::Whole)
+    Ok(None)
 }
 
 /// Where in the message we are: TOP stops after so many lines of the body, and some clients want to see the header's end.
 struct Position {
     in_body: bool,
-    /// Octets of the current line that came in earlier chunks.
-    line_begun: bool,
     /// Lines of the body still wanted; `None`: all.
     left: Option<u32>,
 }
 
 impl Position {
-    fn new(left: Option<u32>) -> Position {
-        Position { in_body: false, line_begun: false, left }
-    }
-
-    /// After a line (`line`: what of it was in this chunk): whether more is wanted.
-    fn after(&mut self, line: &[u8]) -> bool {
-        let blank = !self.line_begun && (line.is_empty() || line == b"\r");
-        self.line_begun = false;
+    /// After a line: whether more is wanted.
+    fn after(&mut self, blank: bool) -> bool {
         if !self.in_body {
             self.in_body = blank;
             return !(blank && self.left == Some(0));
@@ -111,12 +126,5 @@ impl Position {
                 *left > 0
             }
         }
-    }
-
-    /// After a chunk: whether it ended within a line.
-    fn unfinished(&mut self, chunk: &[u8]) {
-        let tail = chunk.rsplit(|&octet| octet == b'\n').next().unwrap_or_default();
-        // A lone CR at the end may yet be half of a blank line's end.
-        self.line_begun |= !tail.is_empty() && tail != b"\r";
     }
 }

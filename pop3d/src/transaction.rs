@@ -197,7 +197,9 @@ impl Transaction<'_> {
             Err(why) => return self.no_message(why),
         };
         let before = self.conn.replied();
-        if let Sent::Nothing(error) = retrieve::top(self.conn, self.config, &maildrop.maildir, &message, lines)? {
+        if let Sent::Nothing(error) =
+            retrieve::top(self.conn, self.config, &maildrop.maildir, &message, lines)?
+        {
             return self.unreadable(error);
         }
         self.summary.top(self.conn.replied() - before);

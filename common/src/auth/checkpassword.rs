@@ -12,6 +12,7 @@
 //! failure (2: wrongly called; 111: the program's own trouble). Credentials look-ups (Dovecot's `AUTHORIZED=1`) are
 //! not made, so CRAM-MD5, APOP and SCRAM do not reach a checkpassword program.
 
+use crate::exit::Exit;
 use crate::sys::child::{Credentials, effective, receive, socket_on_4, spawn_with_3_and_4, want_credentials};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -20,7 +21,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
@@ -238,8 +239,8 @@ fn parse_reply(answer: &[u8], writer: Credentials, caller: Credentials) -> Optio
 
 /// What [`REPLY_ARGUMENT`] does: tells descriptor 4 about the environment. To be called first thing in `main`, with
 /// nothing opened. The exit code is 0, or 111 if there is nobody to tell or the environment does not fit.
-pub fn reply_main() -> ExitCode {
-    let Some(mut socket) = socket_on_4() else { return ExitCode::from(111) };
+pub fn reply_main() -> Exit {
+    let Some(mut socket) = socket_on_4() else { return Exit::Temporary };
     let extra = std::env::var_os("EXTRA").unwrap_or_default();
     let extra = extra.as_bytes().split(|&c| c == b' ').filter(|name| !name.is_empty()).take(MAX_EXTRA);
     let mut answer = [HEAD.as_bytes(), b"\0"].concat();
@@ -254,7 +255,7 @@ pub fn reply_main() -> ExitCode {
     }
     answer.extend([END.as_bytes(), b"\0"].concat());
     let sent = answer.len() <= MAX_REPLY && socket.write_all(&answer).is_ok();
-    ExitCode::from(if sent { 0 } else { 111 })
+    if sent { Exit::Success } else { Exit::Temporary }
 }
 
 fn lower_case(name: &[u8]) -> (&[u8], Vec<u8>) {

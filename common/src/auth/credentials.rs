@@ -9,7 +9,7 @@ use super::username::Username;
 use super::{Account, Cause, Passdb, Refusal};
 use base64ct::{Base64, Encoding};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,7 +31,7 @@ pub fn challenge(host: &str) -> io::Result<String> {
 
 fn random() -> io::Result<[u8; RANDOM]> {
     let mut octets = [0; RANDOM];
-    File::open("/dev/urandom")?.read_exact(&mut octets)?;
+    crate::sys::process::random(&mut octets)?;
     Ok(octets)
 }
 
@@ -137,7 +137,7 @@ impl Authenticator {
     ) -> Result<(ScramChallenge, ScramAttempt), Refusal> {
         self.begin();
         let user = self.name(user)?;
-        let nonce = random().map_err(|error| Refusal::Temporary(format!("/dev/urandom: {error}")))?;
+        let nonce = random().map_err(|error| Refusal::Temporary(format!("random numbers: {error}")))?;
         let nonce = Base64::encode_string(&nonce);
         let usable = move |stored: &Stored| stored.scram(hash).is_some() || stored.secret().is_some();
         let (mut chosen, mut model, mut known, mut problem) = (None, None, false, None);

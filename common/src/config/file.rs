@@ -23,12 +23,10 @@ const NAME_LIMIT: usize = 40;
 const SYNONYMS: &str = "\
 ssl_cert ssl_cert_file
 ssl_key ssl_key_file
-ssl_ca ssl_ca_file
 ssl_server_cert_file ssl_cert_file
 ssl_server_key_file ssl_key_file
 smtpd_tls_cert_file ssl_cert_file
 smtpd_tls_key_file ssl_key_file
-auth_ssl_username_from_cert ssl_username_from_cert
 auth_allow_cleartext disable_plaintext_auth
 default_login_user login_user
 mail_path mail_location
@@ -181,7 +179,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.login_greeting, "a # b = c");
         assert_eq!(config.ssl, super::super::keyword::Ssl::Yes);
-        assert_eq!(read_text("ssl_ca_file ="), Ok(Config::DEFAULT));
+        assert_eq!(read_text("myhostname ="), Ok(Config::DEFAULT));
     }
 
     #[test]

@@ -6,8 +6,7 @@
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{Facility, Mechanism, Set, Ssl, TlsVersion, Workaround};
 use super::value::{
-    List, MailLocation, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes, seconds,
-    text,
+    List, MailLocation, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes, seconds, text,
 };
 use crate::peer::Network;
 use std::time::Duration;

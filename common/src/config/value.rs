@@ -328,33 +328,5 @@ impl Value for Separator {
     }
 }
 
-/// How long CAPA's EXPIRE promises to keep a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expire {
-    /// The server deletes nothing.
-    Never,
-    /// So many days.
-    Days(u32),
-}
-
-impl Value for Expire {
-    const ACCEPTED: &'static str = "NEVER, or a number of days";
-
-    fn read(text: &str) -> Option<Expire> {
-        if text.eq_ignore_ascii_case("never") {
-            Some(Expire::Never)
-        } else {
-            u32::read(text).map(Expire::Days)
-        }
-    }
-
-    fn print(&self) -> String {
-        match self {
-            Expire::Never => "NEVER".to_owned(),
-            Expire::Days(days) => days.to_string(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests;

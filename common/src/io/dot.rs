@@ -1,97 +1,131 @@
 //! Message text as a multi-line response: CR LF line ends and byte-stuffed dots (RFC 1939 section 3, RFC 5321 4.5.2).
 //!
-//! Works on a stream in pieces of any size; what comes out does not depend on where the pieces are cut.
+//! Works from one buffer into another, in pieces of any size; what comes out does not depend on where the pieces are cut.
+
+/// Room that an output buffer must have for any progress: a stuffed dot, an octet, and a line end.
+pub const ROOM_MIN: usize = 4;
 
 /// Turns stored message text into the octets of a multi-line response.
 pub struct DotStuffer {
     previous: u8,
+    /// Whether the current line has had anything but a CR.
+    begun: bool,
     /// Whether NUL is sent as 0x80, for clients that stop reading at a NUL.
     replace_nul: bool,
+}
+
+/// How far one call of [`DotStuffer::stuff`] came.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Octets of the input that are done with.
+    pub read: usize,
+    /// Octets of the output that are filled.
+    pub written: usize,
+    /// Whether `line_done` said that no more is wanted.
+    pub stopped: bool,
 }
 
 impl DotStuffer {
     /// At the start of a response, that is of a line.
     pub fn new(replace_nul: bool) -> DotStuffer {
-        DotStuffer { previous: b'\n', replace_nul }
+        DotStuffer { previous: b'\n', begun: false, replace_nul }
     }
 
-    /// Hands the octets for `chunk` to `out`, a piece at a time. `line_done` is asked after each complete line whether
-    /// to go on; when it says no, the rest of the chunk is left out and `Ok(false)` returned.
-    pub fn feed<E>(
+    /// Fills `output` from `input`, as far as both go. `line_done` is told of each complete line whether it was blank, and
+    /// says whether to go on.
+    pub fn stuff(
         &mut self,
-        mut chunk: &[u8],
-        out: &mut impl FnMut(&[u8]) -> Result<(), E>,
-        line_done: &mut impl FnMut(&[u8]) -> bool,
-    ) -> Result<bool, E> {
-        while let Some(&first) = chunk.first() {
+        input: &[u8],
+        output: &mut [u8],
+        line_done: &mut impl FnMut(bool) -> bool,
+    ) -> Progress {
+        let (mut rest, mut room) = (input, &mut *output);
+        let (mut written, mut stopped) = (0, false);
+        while let Some(&first) = rest.first() {
+            if room.len() < ROOM_MIN {
+                break;
+            }
             if self.previous == b'\n' && first == b'.' {
-                out(b".")?;
+                written += put(&mut room, b".");
             }
-            let Some(at) = memchr::memchr(b'\n', chunk) else {
-                self.piece(chunk, out)?;
-                self.previous = chunk.last().copied().unwrap_or(self.previous);
-                return Ok(true);
-            };
-            let (line, rest) = chunk.split_at(at);
-            let before = line.last().copied().unwrap_or(self.previous);
-            if before == b'\r' {
-                self.piece(line, out)?;
-                out(b"\n")?;
+            let newline = memchr::memchr(b'\n', rest);
+            // Two octets stay free for the line end.
+            let text = newline.unwrap_or(rest.len()).min(room.len() - 2);
+            let (line, behind) = rest.split_at(text);
+            written += self.copy(&mut room, line);
+            if newline == Some(text) {
+                let last = line.last().copied().unwrap_or(self.previous);
+                written += put(&mut room, if last == b'\r' { b"\n" } else { b"\r\n" });
+                let blank = !self.begun && matches!(line, b"" | b"\r");
+                (self.previous, self.begun) = (b'\n', false);
+                rest = behind.get(1..).unwrap_or_default();
+                if !line_done(blank) {
+                    stopped = true;
+                    break;
+                }
             } else {
-                self.piece(line, out)?;
-                out(b"\r\n")?;
-            }
-            self.previous = b'\n';
-            chunk = rest.get(1..).unwrap_or_default();
-            if !line_done(line) {
-                return Ok(false);
+                // A lone CR may yet be half of a blank line's end.
+                self.begun |= !matches!(line, b"" | b"\r");
+                self.previous = line.last().copied().unwrap_or(self.previous);
+                rest = behind;
             }
         }
-        Ok(true)
+        Progress { read: input.len() - rest.len(), written, stopped }
     }
 
-    /// The end of the text: a line end if the last line has none. The terminating dot is the caller's.
-    pub fn end_line<E>(self, out: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    /// What completes the last line if it has no end. The terminating dot is the caller's.
+    pub fn end_line(&self) -> &'static [u8] {
         match self.previous {
-            b'\n' => Ok(()),
-            b'\r' => out(b"\n"),
-            _ => out(b"\r\n"),
+            b'\n' => b"",
+            b'\r' => b"\n",
+            _ => b"\r\n",
         }
     }
 
-    fn piece<E>(&self, octets: &[u8], out: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        if !self.replace_nul || memchr::memchr(0, octets).is_none() {
-            return out(octets);
-        }
-        let mut first = true;
-        for part in octets.split(|&octet| octet == 0) {
-            if !first {
-                out(b"\x80")?;
+    fn copy(&self, room: &mut &mut [u8], text: &[u8]) -> usize {
+        if let (true, Some(to)) = (self.replace_nul, room.get_mut(..text.len())) {
+            for (to, from) in to.iter_mut().zip(text) {
+                *to = if *from == 0 { 0x80 } else { *from };
             }
-            first = false;
-            out(part)?;
+            *room = std::mem::take(room).get_mut(text.len()..).unwrap_or_default();
+            return text.len();
         }
-        Ok(())
+        put(room, text)
     }
+}
+
+/// Puts octets at the start of the room, which shrinks. There is enough of it.
+fn put(room: &mut &mut [u8], octets: &[u8]) -> usize {
+    let Some((to, behind)) = std::mem::take(room).split_at_mut_checked(octets.len()) else { return 0 };
+    to.copy_from_slice(octets);
+    *room = behind;
+    octets.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn stuff(input: &[u8], cut: usize, replace_nul: bool) -> Vec<u8> {
+    fn stuff(input: &[u8], cut: usize, room: usize, replace_nul: bool) -> (Vec<u8>, Vec<bool>) {
         let mut result = Vec::new();
-        let mut out = |octets: &[u8]| -> Result<(), ()> {
-            result.extend_from_slice(octets);
-            Ok(())
-        };
+        let mut blanks = Vec::new();
         let mut stuffer = DotStuffer::new(replace_nul);
         for chunk in input.chunks(cut) {
-            assert_eq!(stuffer.feed(chunk, &mut out, &mut |_| true), Ok(true));
+            let mut rest = chunk;
+            while !rest.is_empty() {
+                let mut output = vec![0; room];
+                let progress = stuffer.stuff(rest, &mut output, &mut |blank| {
+                    blanks.push(blank);
+                    true
+                });
+                assert!(progress.read > 0, "no progress on {rest:?}");
+                result.extend_from_slice(&output[..progress.written]);
+                rest = &rest[progress.read..];
+            }
         }
-        assert_eq!(stuffer.end_line(&mut out), Ok(()));
+        result.extend_from_slice(stuffer.end_line());
         result.extend_from_slice(b".\r\n");
-        result
+        (result, blanks)
     }
 
     #[test]
@@ -104,17 +138,42 @@ mod tests {
             (b"a\r", b"a\r\n.\r\n"),
             (b"a\rb\n\n", b"a\rb\r\n\r\n.\r\n"),
             (b"\r\n.\r\n", b"\r\n..\r\n.\r\n"),
+            (
+                b"a rather long line, longer than the room\nb",
+                b"a rather long line, longer than the room\r\nb\r\n.\r\n",
+            ),
         ];
         for (input, want) in table {
             for cut in 1..=input.len().max(1) {
-                assert_eq!(&stuff(input, cut, false), want, "{input:?} in pieces of {cut}");
+                for room in [ROOM_MIN, 5, 7, 16, 1000] {
+                    let (got, _) = stuff(input, cut, room, false);
+                    assert_eq!(&got, want, "{input:?} in pieces of {cut} into {room}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blank_lines_are_told_apart() {
+        let input = b"a: b\r\n\r\nx\n\n\r\r\n";
+        for cut in 1..=input.len() {
+            for room in [ROOM_MIN, 1000] {
+                let (_, blanks) = stuff(input, cut, room, false);
+                assert_eq!(blanks[..4], [false, true, false, true], "cut at {cut}");
             }
         }
     }
 
     #[test]
     fn nul_becomes_0x80_when_asked() {
-        assert_eq!(stuff(b"a\0\0b\n", 3, true), b"a\x80\x80b\r\n.\r\n");
-        assert_eq!(stuff(b"a\0\0b\n", 3, false), b"a\0\0b\r\n.\r\n");
+        assert_eq!(stuff(b"a\0\0b\n", 3, 100, true).0, b"a\x80\x80b\r\n.\r\n");
+        assert_eq!(stuff(b"a\0\0b\n", 3, 100, false).0, b"a\0\0b\r\n.\r\n");
+    }
+
+    #[test]
+    fn the_reader_may_stop() {
+        let mut output = [0; 100];
+        let progress = DotStuffer::new(false).stuff(b"a\nb\nc\n", &mut output, &mut |_| false);
+        assert_eq!(progress, Progress { read: 2, written: 3, stopped: true });
     }
 }

@@ -102,6 +102,8 @@ pub struct Conn {
     end: usize,
     output: Pages,
     filled: usize,
+    /// Lent to whoever reads files to send them; made when first asked for.
+    scratch: Option<Pages>,
     /// Octets of the current over-long line thrown away so far; 0 when the current line is not too long.
     discarded: usize,
     limits: Limits,
@@ -125,6 +127,7 @@ impl Conn {
             end: unread.len(),
             output: Pages::new(OUTPUT_OCTETS)?,
             filled: 0,
+            scratch: None,
             discarded: 0,
             limits,
             heartbeat: None,
@@ -242,9 +245,14 @@ impl Conn {
                         self.received += n as u64;
                         return Ok(());
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(stream.ending(error)),
+                    Err(error) if is_retryable(&error) => {}
+                    Err(error) => {
+                        let _ = flush_tls(stream, &self.limits);
+                        return Err(stream.ending(error));
+                    }
                 }
+                // What TLS has to say of its own accord (a key update) goes out before we wait.
+                flush_tls(stream, &self.limits)?;
             }
             self.wait_for_input()?;
             if let Transport::Clear { .. } = self.transport {
@@ -305,6 +313,9 @@ impl Conn {
     /// Gives back what only a busy session needs. Input that is waiting stays.
     fn go_quiet(&mut self) {
         self.output.discard();
+        if let Some(scratch) = &mut self.scratch {
+            scratch.discard();
+        }
         if self.start == self.end {
             self.input.discard();
             (self.start, self.end) = (0, 0);
@@ -328,6 +339,31 @@ impl Conn {
             octets = later;
             self.flush()?;
         }
+    }
+
+    /// A buffer of 64 KiB to read a file into, which goes back when the client is quiet. To be [put back](Conn::give_back)
+    /// for the next file: its pages are warm.
+    pub fn borrow_scratch(&mut self) -> io::Result<Pages> {
+        self.scratch.take().map_or_else(|| Pages::new(OUTPUT_OCTETS), Ok)
+    }
+
+    /// See [`Conn::borrow_scratch`].
+    pub fn give_back(&mut self, scratch: Pages) {
+        self.scratch = Some(scratch);
+    }
+
+    /// Room for at least so many octets of the reply, for those who write into it themselves. They say how many they
+    /// have written with [`Conn::advance`]. `at_least` is small beside the buffer.
+    pub fn room(&mut self, at_least: usize) -> Result<&mut [u8], Ending> {
+        if self.output.len() - self.filled < at_least {
+            self.flush()?;
+        }
+        Ok(self.output.get_mut(self.filled..).unwrap_or_default())
+    }
+
+    /// See [`Conn::room`].
+    pub fn advance(&mut self, octets: usize) {
+        self.filled = self.output.len().min(self.filled + octets);
     }
 
     /// Adds one line, CR LF included.
@@ -378,23 +414,25 @@ impl Conn {
     /// that no input is waiting), and shakes hands.
     pub fn start_tls(&mut self, stream: tls::Stream) -> Result<(), Ending> {
         self.flush()?;
-        let mut stream = Box::new(stream);
-        while stream.is_handshaking() {
-            flush_tls(&mut stream, &self.limits)?;
-            if !stream.is_handshaking() {
-                break;
-            }
+        // From here on nothing leaves in clear, whatever becomes of the handshake.
+        self.transport = Transport::Tls(Box::new(stream));
+        while self.shake_hands()? {
             self.wait_for_input()?;
-            if let Err(error) = stream.receive() {
-                // The alert tells the client what was wrong with its hello.
-                let _ = flush_tls(&mut stream, &self.limits);
-                return Err(stream.ending(error));
-            }
         }
-        flush_tls(&mut stream, &self.limits)?;
-        self.transport = Transport::Tls(stream);
         crate::sys::fs::release_free_memory();
         Ok(())
+    }
+
+    /// Goes on with the handshake as far as it goes without waiting. Whether it wants more from the client.
+    fn shake_hands(&mut self) -> Result<bool, Ending> {
+        let Transport::Tls(stream) = &mut self.transport else { return Ok(false) };
+        let received = if stream.is_handshaking() { stream.receive() } else { Ok(()) };
+        // Also after an error: the alert tells the client what was wrong with its hello.
+        flush_tls(stream, &self.limits)?;
+        match received {
+            Err(error) if !is_retryable(&error) => Err(stream.ending(error)),
+            _ => Ok(stream.is_handshaking()),
+        }
     }
 
     /// The TLS session, taken out for the byte pump.

@@ -99,8 +99,12 @@ fn checksum(content: &[u8], seed: u64) -> u32 {
 
 /// A number that tells this file's blocks from those of any other.
 pub(super) fn nonce() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
+    use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+    let mut hasher = RandomState::new().build_hasher();
+    // A child has its parent's hash keys.
+    std::process::id().hash(&mut hasher);
+    std::time::SystemTime::now().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Cuts content into blocks with their checksums.

@@ -5,6 +5,12 @@
 //! When recording is not possible (full, read-only), messages without a UID stay hidden until it is: a UID that is
 //! different next time would make every client fetch everything again. If that would hide them all, one message is
 //! shown under a unique-id of its own, so that the user can make room.
+//!
+//! A file that comes back under the base name of an expunged message (restored from a backup, moved back) gets the UID
+//! it had, as long as its line is still in the uidlist. Dovecot gives it a new UID and renames it. Here only the
+//! index could say that the message was expunged, and it does not know that from a rename that hid the file when the
+//! directory was read: a client would then fetch the message again, or delete it for good. The same UID for the same
+//! message is never wrong for a POP3 client.
 
 use super::courier::{self, DefaultUniqueId};
 use super::error::{ErrorKind, StorageError};
@@ -13,7 +19,7 @@ use super::scan::Listing;
 use super::sizes::Sizes;
 use super::uidlist::{UID_LIMIT, UidList};
 use super::uidlist_file::{self, OnDisk, Stamp};
-use super::{Maildir, name, uidvalidity};
+use super::{Maildir, name, restore, uidvalidity};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +32,8 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) const RESCANS: u32 = 3;
 /// Rewrite the uidlist when less than this part of its lines is still alive. Dovecot's value.
 const ALIVE_PERCENT: usize = 75;
+/// That many messages are counted at once, even if nobody asked for octets yet.
+const COUNTED_EARLY: usize = 32;
 /// Time stamps this close together may belong to different changes.
 pub(super) const RACY_NANOSECONDS: i64 = 2_000_000_000;
 
@@ -95,7 +103,7 @@ pub(super) fn build(
         work.rescan(true)?;
     }
     let mut sizes = Sizes::known(&work, old);
-    if options.count_octets {
+    if work.counts_now(&sizes, old) {
         sizes.count(&mut work, old)?;
     }
     let mut incomplete = None;
@@ -108,12 +116,12 @@ pub(super) fn build(
             Err(error) => return Err(error),
         }
     }
-    work.finish(sizes, incomplete)
+    work.finish(sizes, incomplete, old)
 }
 
 /// The mailbox while it is put together.
 pub(super) struct Work<'a> {
-    maildir: &'a Maildir,
+    pub maildir: &'a Maildir,
     options: &'a Options<'a>,
     pub listing: Listing,
     pub on_disk: OnDisk,
@@ -148,6 +156,9 @@ impl Work<'_> {
     fn continue_after(&mut self, old: Option<&Index>) {
         let (Some(list), Some(old)) = (&mut self.on_disk.list, old) else { return };
         if list.uid_validity == old.header.uid_validity {
+            if list.broken_lines > 0 {
+                restore::lost_end(list, old);
+            }
             list.next_uid = list.next_uid.max(old.header.next_uid);
         }
     }
@@ -185,6 +196,14 @@ impl Work<'_> {
         rewrite || self.has_new_files() || self.listing.has_duplicates() || sizes.counted_recorded
     }
 
+    /// Whether octets are counted before anybody asks for them: what somebody will ask for soon is written once this
+    /// way, not twice. So in mailboxes where that has been done before, and in small ones, if it does not take long.
+    fn counts_now(&self, sizes: &Sizes, old: Option<&Index>) -> bool {
+        let small = self.listing.len() < self.options.index_from as usize;
+        let usual = small || old.is_some_and(|old| old.header.unknown == 0);
+        self.options.count_octets || (usual && sizes.unknown() <= COUNTED_EARLY)
+    }
+
     /// Gives new messages their UIDs and writes them down, under the lock.
     fn record(&mut self, sizes: &mut Sizes, old: Option<&Index>) -> Result<(), StorageError> {
         let control = self.maildir.control();
@@ -209,12 +228,12 @@ impl Work<'_> {
             *sizes = Sizes::known(self, old);
             sizes.merge(before);
             let _ = lock.refresh();
-            if self.options.count_octets {
+            if self.counts_now(sizes, old) {
                 sizes.count(self, old)?;
             }
         }
         if self.on_disk.list.is_none() {
-            let list = self.first_list()?;
+            let list = self.first_list(old)?;
             self.on_disk.list = Some(list);
             self.join();
         }
@@ -272,10 +291,13 @@ impl Work<'_> {
         }
     }
 
-    /// The uidlist of a mailbox that has none: Courier's, or an empty one.
-    fn first_list(&self) -> Result<UidList, StorageError> {
+    /// The uidlist of a mailbox that has none: what the index knows of a lost one, Courier's, or an empty one.
+    fn first_list(&self, old: Option<&Index>) -> Result<UidList, StorageError> {
         let control = self.maildir.control();
         let guid = uidvalidity::new_guid(control);
+        if let Some(list) = old.and_then(|old| restore::uidlist(old, &self.listing, guid.clone())) {
+            return Ok(list);
+        }
         let fresh = || uidvalidity::next(control, 0).map_err(StorageError::at("create", control));
         let taken = courier::take_over(
             self.maildir.path(),
@@ -291,8 +313,15 @@ impl Work<'_> {
     }
 
     /// Sorts, and hides or replaces what has no UID.
-    fn finish(mut self, sizes: Sizes, incomplete: Option<StorageError>) -> Result<Built, StorageError> {
-        let list = match self.on_disk.list.take() {
+    fn finish(
+        mut self,
+        sizes: Sizes,
+        incomplete: Option<StorageError>,
+        old: Option<&Index>,
+    ) -> Result<Built, StorageError> {
+        let on_disk = self.on_disk.list.take();
+        let list = on_disk.or_else(|| restore::uidlist(old?, &self.listing, Vec::new()));
+        let list = match list {
             Some(list) => list,
             None => {
                 // Nothing could be recorded. Courier's numbers are still the same next time.

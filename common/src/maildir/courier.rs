@@ -131,7 +131,9 @@ mod tests {
         let default = |v: u32, u: u32, _: &[u8]| Some(format!("UID{u}-{v}").into_bytes());
         let list = take_over(dir.path(), &files, GUID.to_vec(), || Ok::<_, ()>(77), Some(&default)).unwrap();
         list.map(|list| {
-            String::from_utf8(list.print()).unwrap().replacen("0123456789abcdef0123456789abcdef", "*", 1)
+            let mut text = Vec::new();
+            list.print(&mut text).unwrap();
+            String::from_utf8(text).unwrap().replacen("0123456789abcdef0123456789abcdef", "*", 1)
         })
     }
 

@@ -114,8 +114,7 @@ impl Index {
         let mut bytes = [0u8; HEADER as usize];
         index.read_at(&index.rows, 0, &mut bytes).ok()?;
         index.header = Header::decode(&bytes)?;
-        let content = HEADER + u64::from(index.header.count) * ROW + index.header.parts_length;
-        (length == content.div_ceil(CONTENT as u64) * BLOCK as u64).then_some(index)
+        (length == index.length() as u64).then_some(index)
     }
 
     /// The file, if the index is in one.
@@ -124,6 +123,14 @@ impl Index {
             Store::File(file) => Some(file),
             Store::Memory(_) => None,
         }
+    }
+
+    /// Bytes of the whole index.
+    pub fn length(&self) -> usize {
+        // The header may be damaged.
+        let fixed = HEADER + u64::from(self.header.count) * ROW;
+        let blocks = fixed.saturating_add(self.header.parts_length).div_ceil(CONTENT as u64);
+        usize::try_from(blocks.saturating_mul(BLOCK as u64)).unwrap_or(usize::MAX)
     }
 
     /// The fixed part of message `i`, counted from 0.
@@ -156,6 +163,37 @@ impl Index {
         })
     }
 
+    /// Writes this index once more, with other octets and flags: `change` is given each row in turn, twice. `uidlist` is
+    /// the uidlist's new state. It takes no memory to speak of.
+    pub fn write_changed(
+        &self,
+        out: impl Write,
+        uidlist: Stamp,
+        change: impl Fn(u32, Row) -> Row,
+    ) -> io::Result<()> {
+        let mut header =
+            Header { nonce: blocks::nonce(), uidlist, unknown: 0, total_octets: 0, ..self.header };
+        for i in 0..header.count {
+            header.add_octets(change(i, self.row(i)?).octets);
+        }
+        let mut out = Blocks::new(out, header.nonce);
+        out.push(&header.encode())?;
+        for i in 0..header.count {
+            out.push(&change(i, self.row(i)?).encode())?;
+        }
+        let mut position = HEADER + u64::from(header.count) * ROW;
+        let end = position + header.parts_length;
+        let mut piece = [0u8; 1024];
+        while position < end {
+            let length = piece.len().min(usize::try_from(end - position).unwrap_or(usize::MAX));
+            let (piece, _) = piece.split_at_mut(length);
+            self.read_at(&self.parts, position, piece)?;
+            out.push(piece)?;
+            position += length as u64;
+        }
+        out.finish()
+    }
+
     fn read_at(&self, window: &RefCell<Window>, mut position: u64, mut out: &mut [u8]) -> io::Result<()> {
         let mut window = window.borrow_mut();
         while !out.is_empty() {
@@ -179,11 +217,7 @@ where
     (header.count, header.unknown, header.total_octets, header.parts_length) = (0, 0, 0, 0);
     for message in messages() {
         header.count += 1;
-        if message.octets == UNKNOWN {
-            header.unknown += 1;
-        } else {
-            header.total_octets = header.total_octets.saturating_add(message.octets);
-        }
+        header.add_octets(message.octets);
         header.parts_length += message.parts_length();
     }
     if u32::try_from(header.parts_length).is_err() {
@@ -229,6 +263,11 @@ impl Source<'_> {
 }
 
 impl Row {
+    /// The same message with other octets and flags.
+    pub fn with(self, octets: u64, flags: u16) -> Row {
+        Row { octets, flags, ..self }
+    }
+
     fn encode(&self) -> [u8; ROW as usize] {
         let mut out = Fields::<{ ROW as usize }>::default();
         out.put(&self.uid.to_le_bytes()).put(&self.parts_start.to_le_bytes()).put(&self.octets.to_le_bytes());
@@ -252,6 +291,14 @@ impl Row {
 }
 
 impl Header {
+    fn add_octets(&mut self, octets: u64) {
+        if octets == UNKNOWN {
+            self.unknown += 1;
+        } else {
+            self.total_octets = self.total_octets.saturating_add(octets);
+        }
+    }
+
     fn encode(&self) -> [u8; HEADER as usize] {
         let mut out = Fields::<{ HEADER as usize }>::default();
         out.put(MAGIC);

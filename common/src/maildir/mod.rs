@@ -8,12 +8,14 @@
 //! name       file names            scan     what is in new and cur
 //! uidlist    UIDs, in memory       uidlist_file, uidvalidity, dotlock   UIDs, on disk
 //! courier    first take-over       build, sizes   all of it together
-//! index, blocks   the result, compact   snapshot what a session sees
+//! index, blocks   the result, compact   snapshot what a session sees; recount its octets, later
+//! child, temp_index   making the index where its memory does not stay   restore  UIDs from the index
 //! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
 mod blocks;
 mod build;
+mod child;
 mod courier;
 pub mod dotlock;
 mod error;
@@ -24,9 +26,12 @@ mod lock;
 mod message;
 pub mod name;
 mod octets;
+mod recount;
+mod restore;
 mod scan;
 mod sizes;
 mod snapshot;
+mod temp_index;
 #[cfg(test)]
 mod testing;
 mod tmp;

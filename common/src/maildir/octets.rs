@@ -3,11 +3,55 @@
 //! The rule is RFC 1939's as Dovecot applies it: every byte of the file counts one, and every LF that no CR precedes
 //! counts one more. A missing line end at the end of the file adds nothing.
 
+use super::error::StorageError;
+use crate::sys::fs as sys;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 /// Large enough that most messages take one read, small enough to be given back at once.
-pub const BUFFER: usize = 128 * 1024;
+const BUFFER: usize = 128 * 1024;
+
+/// Counts many messages of one Maildir.
+pub(super) struct Counter {
+    new: File,
+    cur: File,
+    buffer: Vec<u8>,
+    /// The first reading of a file would write its access time, which nobody looks at.
+    keep_atime: bool,
+}
+
+impl Counter {
+    /// Opens the directories.
+    pub fn new(maildir: &Path) -> Result<Counter, StorageError> {
+        let open = |name| {
+            let path = maildir.join(name);
+            File::open(&path).map_err(StorageError::at("open", &path))
+        };
+        Ok(Counter { new: open("new")?, cur: open("cur")?, buffer: vec![0; BUFFER], keep_atime: true })
+    }
+
+    /// Counts one message. `None`: it cannot be read by us (wrong owner, not a file).
+    ///
+    /// Errors: `NotFound` when it is not there; anything else is trouble with the file system.
+    pub fn count(&mut self, in_new: bool, name: &[u8]) -> io::Result<Option<u64>> {
+        let directory = if in_new { &self.new } else { &self.cur };
+        let mut file = sys::open_below(directory, name, self.keep_atime);
+        if self.keep_atime && file.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)) {
+            self.keep_atime = false;
+            file = sys::open_below(directory, name, false);
+        }
+        match file.and_then(|file| count(&file, &mut self.buffer)) {
+            Ok(octets) => Ok(Some(octets)),
+            Err(error) => match error.raw_os_error() {
+                Some(
+                    libc::EACCES | libc::EPERM | libc::EISDIR | libc::ELOOP | libc::ENXIO | libc::EAGAIN,
+                ) => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+}
 
 /// Counts the octets of `file` from its current position on, through `buffer` (any length but 0).
 pub fn count(mut file: &File, buffer: &mut [u8]) -> io::Result<u64> {

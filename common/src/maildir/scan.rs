@@ -194,6 +194,15 @@ fn name_of(names: &[u8], entry: Entry) -> &[u8] {
     names.get(start..start + usize::from(entry.length)).unwrap_or_default()
 }
 
+/// Whether there are at least that many files, roughly: one that is listed twice counts twice. Reads no further than
+/// it must. What cannot be read holds nothing; whoever reads it in earnest will say why.
+pub fn holds_at_least(maildir: &Path, count: u32) -> bool {
+    let names = |directory| fs::read_dir(maildir.join(directory)).into_iter().flatten().flatten();
+    let visible = |entry: &fs::DirEntry| !entry.file_name().as_bytes().starts_with(b".");
+    let found = names("new").chain(names("cur")).filter(visible).take(count as usize).count();
+    found >= count as usize
+}
+
 /// Finds the file that has this base now: `cur` first, then `new`, then `cur` again in case it moved between the two.
 /// Returns its name and whether it is in `new`.
 pub fn find_by_base(maildir: &Path, base: &[u8]) -> io::Result<Option<(Vec<u8>, bool)>> {

@@ -3,8 +3,8 @@
 use super::build::{NONE, RESCANS, Work};
 use super::error::StorageError;
 use super::index::{self, Index};
-use super::{name, octets};
-use std::fs::File;
+use super::name;
+use super::octets::Counter;
 use std::io;
 
 /// Octets by place in the listing.
@@ -56,6 +56,11 @@ impl Sizes {
         }
     }
 
+    /// How many are not known.
+    pub fn unknown(&self) -> usize {
+        self.octets.iter().filter(|&&octets| octets == index::UNKNOWN).count()
+    }
+
     /// Counts in one pass what is still unknown. Files that moved meanwhile are looked for in a fresh listing; what is
     /// gone then has 0 octets.
     pub fn count(&mut self, work: &mut Work<'_>, old: Option<&Index>) -> Result<(), StorageError> {
@@ -88,7 +93,7 @@ impl Sizes {
         if !self.octets.contains(&index::UNKNOWN) {
             return Ok(missing);
         }
-        let mut buffer = vec![0u8; octets::BUFFER];
+        let mut counter = Counter::new(work.maildir.path())?;
         for (place, slot) in (0u32..).zip(&mut self.octets) {
             if *slot != index::UNKNOWN {
                 continue;
@@ -96,20 +101,20 @@ impl Sizes {
             if let Some(&size) = self.earlier.get(name::base(work.listing.name(place))) {
                 *slot = size;
             } else {
-                let path = work.path(place);
-                match File::open(&path).and_then(|file| octets::count(&file, &mut buffer)) {
-                    Ok(size) => *slot = size,
+                let in_new = work.listing.entry(place).is_some_and(|entry| entry.in_new);
+                match counter.count(in_new, work.listing.name(place)) {
+                    Ok(Some(size)) => *slot = size,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         missing.push(place);
                         continue;
                     }
-                    // Unreadable for us (wrong owner): shown with 0 octets; fetching it will say why.
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    // Unreadable for us: shown with 0 octets; fetching it will say why.
+                    Ok(None) => {
                         *slot = 0;
                         self.vanished.push(place);
                         continue;
                     }
-                    Err(error) => return Err(StorageError::new("read", &path, error)),
+                    Err(error) => return Err(StorageError::new("read", work.path(place), error)),
                 }
             }
             self.counted.push(place);

@@ -1,26 +1,35 @@
 //! A session's unchanging view of a mailbox.
 //!
 //! Opening it costs a few system calls when the index on disk still describes the directories; else the mailbox is
-//! read anew and the index replaced. Either way the session then holds two small windows on the index and nothing
-//! else, however many messages there are.
+//! read anew and the index replaced, by a child process if it is large enough for an index file. Either way the session
+//! then holds two small windows on the index and nothing else, however many messages there are.
+//!
+//! What a POP3 session that asks for sizes writes, beside what its client deletes or marks (flash wears, disks wake up):
+//! - nothing changed: nothing;
+//! - new mail: the uidlist's lock, lines appended to the uidlist, one index. The first time in a mailbox, or when a great
+//!   many messages have to be counted: the uidlist and the index once more, now with octets;
+//! - messages deleted or marked by the session before, or by another program: one index;
+//! - a session within two seconds of the change that the index shows: the one after it looks at the directories again and
+//!   then only changes the index's time (the name of an empty temporary file comes and goes with that).
+//!
+//! Mailboxes with fewer than [`Options::index_from`] messages have no index, and only their uidlist is written.
 
 use super::build::{self, Built, Options, RACY_NANOSECONDS};
+use super::child::{self, Outcome};
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Index, Source};
+use super::temp_index::TempIndex;
 use super::uidlist_file::{self, Stamp};
-use super::{Maildir, octets};
+use super::{Maildir, scan};
 use crate::sys::fs as sys;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The index's name in the index directory.
 pub const INDEX_NAME: &str = "tinmail-index";
-const TEMP_NAME: &str = "tinmail-index.tmp";
-/// Two directories that together are larger than this probably hold enough messages for an index file.
-const LARGE_DIRECTORIES: u64 = 8192;
 
 /// One message of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +74,8 @@ impl From<&Source<'_>> for Message {
 /// The view. It stays as it is while the mailbox changes.
 #[derive(Debug)]
 pub struct Snapshot {
-    index: Index,
-    path: PathBuf,
+    pub(super) index: Index,
+    pub(super) path: PathBuf,
     incomplete: Option<StorageError>,
 }
 
@@ -78,53 +87,53 @@ impl Snapshot {
     pub fn open(maildir: &Maildir, options: &Options<'_>) -> Result<Snapshot, StorageError> {
         let path = maildir.index().join(INDEX_NAME);
         let old = open_index(&path);
-        if let Some(index) = old {
-            if is_current(&index, maildir)? && (index.header.unknown == 0 || !options.count_octets) {
-                return Ok(Snapshot { index, path, incomplete: None });
+        match old {
+            Some(index) if is_current(&index, maildir)? => {
+                let mut snapshot = Snapshot { index, path, incomplete: None };
+                if options.count_octets {
+                    snapshot.ensure_sizes(maildir, options)?;
+                }
+                Ok(snapshot)
             }
-            return Snapshot::rebuild(maildir, options, path, Some(index));
+            old => Snapshot::rebuild(maildir, options, path, old),
         }
-        Snapshot::rebuild(maildir, options, path, None)
     }
 
     fn rebuild(
         maildir: &Maildir,
         options: &Options<'_>,
         path: PathBuf,
-        old: Option<Index>,
+        mut old: Option<Index>,
     ) -> Result<Snapshot, StorageError> {
+        let mut options = *options;
+        let large = scan::holds_at_least(maildir.path(), options.index_from);
         // Before the directories are read, so that its time stamp tells when that began.
-        let mut temp =
-            if old.is_some() || is_large(maildir) { TempIndex::begin(maildir.index()) } else { None };
-        let built = match build::build(maildir, options, old.as_ref()) {
-            Ok(built) => built,
-            Err(error) => {
-                TempIndex::discard(temp);
-                return Err(error);
-            }
-        };
-        let in_file = built.incomplete.is_none() && built.len() >= options.index_from as usize;
-        let mut index = None;
-        if in_file {
-            if temp.is_none() {
-                // Too late to be trusted without another look: the next session takes it.
-                temp = TempIndex::begin(maildir.index()).map(|temp| TempIndex { began: 0, ..temp });
-            }
-            index = match (old, temp) {
-                (Some(old), Some(temp)) if says_the_same(&old, &built) => Some(temp.settle(old)),
-                (_, Some(temp)) => temp.finish(&path, &built).ok(),
-                (_, None) => None,
+        let temp = if large { TempIndex::begin(maildir.index()) } else { None };
+        if let Some(temp) = temp {
+            let outcome = child::run(|| build_into(&temp, maildir, &options, old.as_ref(), &path));
+            let index = match outcome {
+                Outcome::Written => temp.into_index(),
+                Outcome::Unchanged => old.take(),
+                Outcome::Locked | Outcome::Failed => {
+                    temp.discard();
+                    None
+                }
             };
-        } else {
-            TempIndex::discard(temp);
-            if old.is_some() && built.incomplete.is_none() {
-                let _ = fs::remove_file(&path);
+            if let Some(index) = index {
+                drop(old);
+                sys::release_free_memory();
+                return Ok(Snapshot { index, path, incomplete: None });
+            }
+            if outcome == Outcome::Locked {
+                // That has been waited for.
+                options.lock_timeout = Duration::ZERO;
             }
         }
-        let index = match index {
-            Some(index) => index,
-            None => in_memory(&built, &path)?,
-        };
+        let built = build::build(maildir, &options, old.as_ref())?;
+        if !large && old.is_some() && built.incomplete.is_none() {
+            let _ = fs::remove_file(&path);
+        }
+        let index = in_memory(&built, &path)?;
         let incomplete = built.incomplete.as_ref().map(|error| error.duplicate());
         drop(built);
         sys::release_free_memory();
@@ -197,44 +206,6 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Counts the octets of all messages whose octets are unknown, and records them in the uidlist and the index as
-    /// far as these can be written. A message that is gone has 0 octets from then on and is marked.
-    pub fn ensure_sizes(&mut self, maildir: &Maildir, options: &Options<'_>) -> Result<(), StorageError> {
-        if self.index.header.unknown == 0 {
-            return Ok(());
-        }
-        let (mut counted, mut rows) = (Vec::new(), Vec::with_capacity(self.len() as usize));
-        let mut buffer = vec![0u8; octets::BUFFER];
-        for i in 0..self.len() {
-            let mut message = self.get(i)?;
-            if message.octets.is_none() {
-                match maildir.open_message(&message) {
-                    Ok((file, _)) => {
-                        let size = octets::count(&file, &mut buffer)
-                            .map_err(StorageError::at("read", maildir.path()))?;
-                        counted.push((message.uid, size));
-                        message.octets = Some(size);
-                    }
-                    Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NoPerm) => {
-                        (message.octets, message.vanished) = (Some(0), true);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            rows.push(message);
-        }
-        let mut bytes = Vec::new();
-        index::write(&mut bytes, self.index.header, || rows.iter().map(source_of))
-            .map_err(|e| self.damaged(e))?;
-        let damaged = || StorageError::with_kind(ErrorKind::Corrupt, "read", &self.path, "not an index");
-        let new = Index::in_memory(bytes).ok_or_else(damaged)?;
-        self.index = new;
-        drop((rows, buffer));
-        let _ = record_octets(maildir, options, &counted);
-        sys::release_free_memory();
-        Ok(())
-    }
-
     fn read<T>(
         &self,
         i: u32,
@@ -246,7 +217,7 @@ impl Snapshot {
         Ok(use_it(&message))
     }
 
-    fn damaged(&self, error: io::Error) -> StorageError {
+    pub(super) fn damaged(&self, error: io::Error) -> StorageError {
         if error.kind() == io::ErrorKind::InvalidInput {
             return StorageError::with_kind(ErrorKind::NotFound, "read", &self.path, "no such message");
         }
@@ -259,37 +230,6 @@ impl Snapshot {
 
 fn known(octets: u64) -> Option<u64> {
     (octets != index::UNKNOWN).then_some(octets)
-}
-
-fn source_of(message: &Message) -> Source<'_> {
-    let in_new = if message.in_new { index::IN_NEW } else { 0 };
-    Source {
-        uid: message.uid,
-        octets: message.octets.unwrap_or(index::UNKNOWN),
-        flags: in_new | if message.vanished { index::VANISHED } else { 0 },
-        name: &message.name,
-        unique_id: message.unique_id.as_deref(),
-        guid: message.guid.as_deref(),
-    }
-}
-
-/// Writes `W` fields for the messages with these UIDs, under the uidlist's lock.
-fn record_octets(
-    maildir: &Maildir,
-    options: &Options<'_>,
-    counted: &[(u32, u64)],
-) -> Result<(), StorageError> {
-    let lock = uidlist_file::lock(maildir.control(), options.lock_timeout)?;
-    let Some(mut list) = uidlist_file::read(maildir.control())?.list else { return Ok(()) };
-    let mut sorted = counted.to_vec();
-    sorted.sort_unstable();
-    for i in 0..list.len() {
-        let found = sorted.binary_search_by_key(&list.uid(i), |&(uid, _)| uid);
-        if let Some(&(_, octets)) = found.ok().and_then(|at| sorted.get(at)) {
-            list.set_field(i, b'W', octets.to_string().as_bytes());
-        }
-    }
-    uidlist_file::rewrite(maildir.control(), &list, &lock, options.fsync).map(drop)
 }
 
 fn open_index(path: &Path) -> Option<Index> {
@@ -308,9 +248,29 @@ fn is_current(index: &Index, maildir: &Maildir) -> Result<bool, StorageError> {
         && header.uidlist == Stamp::at(&maildir.control().join(uidlist_file::NAME))?)
 }
 
-fn is_large(maildir: &Maildir) -> bool {
-    let size = |name| fs::metadata(maildir.path().join(name)).map_or(0, |meta| meta.len());
-    size("new").saturating_add(size("cur")) > LARGE_DIRECTORIES
+/// Reads the mailbox and writes its index.
+fn build_into(
+    temp: &TempIndex,
+    maildir: &Maildir,
+    options: &Options<'_>,
+    old: Option<&Index>,
+    path: &Path,
+) -> Outcome {
+    // Whatever fails here, the parent tries in memory, and says what is wrong if that fails too.
+    let Ok(built) = build::build(maildir, options, old) else { return Outcome::Failed };
+    match &built.incomplete {
+        Some(error) if error.kind == ErrorKind::InUse => return Outcome::Locked,
+        Some(_) => return Outcome::Failed,
+        None => {}
+    }
+    if let Some(old) = old.filter(|old| says_the_same(old, &built)) {
+        temp.settle(old);
+        return Outcome::Unchanged;
+    }
+    match temp.publish(path, |file| index::write(file, built.header(), || built.messages())) {
+        Ok(()) => Outcome::Written,
+        Err(_) => Outcome::Failed,
+    }
 }
 
 /// Whether the old index, though not to be trusted yet, turned out to be right in everything.
@@ -334,70 +294,6 @@ fn in_memory(built: &Built, path: &Path) -> Result<Index, StorageError> {
     bytes.shrink_to_fit();
     Index::in_memory(bytes)
         .ok_or_else(|| StorageError::with_kind(ErrorKind::Corrupt, "write", path, "the mailbox is too large"))
-}
-
-/// An index being written. The file is locked (flock), so that two sessions do not write one; whoever comes second
-/// does without.
-struct TempIndex {
-    file: File,
-    path: PathBuf,
-    /// When it was begun, by the file system's clock: nanoseconds since 1970.
-    began: i64,
-}
-
-impl TempIndex {
-    fn begin(directory: &Path) -> Option<TempIndex> {
-        let path = directory.join(TEMP_NAME);
-        let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let file = open.open(&path).ok()?;
-        if !sys::try_flock(&file).ok()? {
-            return None;
-        }
-        // The writer before us may have renamed the file away between our open and our lock.
-        if Stamp::at(&path).ok()?.ino != Stamp::of(&file.metadata().ok()?).ino {
-            return None;
-        }
-        file.set_len(0).ok()?;
-        sys::touch(&file).ok()?;
-        let began = Stamp::of(&file.metadata().ok()?).mtime;
-        Some(TempIndex { file, path, began })
-    }
-
-    /// Writes the index and puts it in its place.
-    fn finish(self, path: &Path, built: &Built) -> io::Result<Index> {
-        let written = index::write(&self.file, built.header(), || built.messages())
-            .and_then(|()| set_time(&self.file, self.began))
-            .and_then(|()| fs::rename(&self.path, path))
-            .and_then(|()| self.file.try_clone());
-        match written {
-            Ok(file) => Index::open(file).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)),
-            Err(error) => {
-                let _ = fs::remove_file(&self.path);
-                Err(error)
-            }
-        }
-    }
-
-    /// The old index is right: gives it the time at which this was found.
-    fn settle(self, old: Index) -> Index {
-        if let Some(file) = old.file() {
-            let _ = set_time(file, self.began);
-        }
-        TempIndex::discard(Some(self));
-        old
-    }
-
-    fn discard(temp: Option<TempIndex>) {
-        if let Some(temp) = temp {
-            let _ = fs::remove_file(&temp.path);
-        }
-    }
-}
-
-fn set_time(file: &File, nanoseconds: i64) -> io::Result<()> {
-    let since = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
-    file.set_modified(UNIX_EPOCH + since)
 }
 
 #[cfg(test)]

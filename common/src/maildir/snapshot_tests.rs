@@ -1,5 +1,7 @@
+use super::super::temp_index::TEMP_NAME;
 use super::super::testing::TempDir;
 use super::*;
+use std::fs::File;
 use std::time::SystemTime;
 
 const GUID: &str = "0123456789abcdef0123456789abcdef";
@@ -175,8 +177,12 @@ fn small_mailboxes_have_no_index_file() {
     assert_eq!(ino(&dir, INDEX_NAME), 0);
 }
 
+fn uids(snapshot: &Snapshot) -> Vec<u32> {
+    listed(snapshot).iter().map(|message| message.0).collect()
+}
+
 #[test]
-fn uidlist_without_its_end_or_with_a_broken_header() {
+fn a_uidlist_without_its_end_gets_it_back() {
     let dir = TempDir::maildir();
     three(&dir);
     let first = open(&dir);
@@ -184,13 +190,74 @@ fn uidlist_without_its_end_or_with_a_broken_header() {
     dir.write("dovecot-uidlist", text.trim_end());
     let second = open(&dir);
     assert_eq!(second.uid_validity(), first.uid_validity());
-    let uids = |snapshot: &Snapshot| listed(snapshot).iter().map(|message| message.0).collect::<Vec<_>>();
-    // The lost UID is not given again: nobody knows whose it was.
-    assert_eq!((uids(&second), second.next_uid()), (vec![1, 2, 4], 5));
-    dir.write("dovecot-uidlist", "not a list\n");
-    let third = open(&dir);
-    assert!(third.uid_validity() > first.uid_validity());
-    assert_eq!(uids(&third), [1, 2, 3]);
+    assert_eq!((listed(&second), second.next_uid()), (listed(&first), 4));
+    assert!(dir.read("dovecot-uidlist").ends_with("\n3 :30.c\n"));
+    // Without an index nobody knows whose the lost UID was.
+    dir.write("dovecot-uidlist", text.trim_end());
+    fs::remove_file(dir.path().join(INDEX_NAME)).unwrap();
+    assert_eq!(uids(&open(&dir)), [1, 2, 4]);
+}
+
+#[test]
+fn a_lost_or_broken_uidlist_comes_back_from_the_index() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    let list = format!("3 V5 N9 G{GUID}\n2 P :4.a\n4 PUID7 Gabc :20.b,W=77\n7 :30.c\n");
+    dir.write("dovecot-uidlist", &list);
+    let first = open(&dir);
+    let want = listed(&first);
+    for lost in [true, false] {
+        match lost {
+            true => fs::remove_file(dir.path().join("dovecot-uidlist")).unwrap(),
+            false => dir.write("dovecot-uidlist", "not a list\n"),
+        }
+        let again = open(&dir);
+        assert_eq!((again.uid_validity(), again.next_uid(), listed(&again)), (5, 9, want.clone()));
+        assert_eq!(again.get(1).unwrap().unique_id.as_deref(), Some(&b"UID7"[..]));
+        assert_eq!(again.get(1).unwrap().guid.as_deref(), Some(&b"abc"[..]));
+        assert!(dir.read("dovecot-uidlist").contains("4 PUID7 Gabc :20.b,W=77\n"));
+    }
+}
+
+#[test]
+fn after_a_loss_nobody_gets_a_uid_that_may_have_been_another_s() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    let first = open(&dir);
+    dir.write("new/99.z", "perhaps numbered by another program\n");
+    fs::remove_file(dir.path().join("dovecot-uidlist")).unwrap();
+    let second = open(&dir);
+    assert_eq!(second.uid_validity(), first.uid_validity());
+    let uids = uids(&second);
+    assert!(uids[..3] == [1, 2, 3] && uids[3] > 1_000_000, "{uids:?}");
+}
+
+#[test]
+fn a_damaged_or_foreign_index_restores_nothing() {
+    let (a, b) = (TempDir::maildir(), TempDir::maildir());
+    three(&a);
+    let first = open(&a);
+    let mut bytes = fs::read(a.path().join(INDEX_NAME)).unwrap();
+    // The last octets of content: the names.
+    bytes[300] ^= 1;
+    fs::write(a.path().join(INDEX_NAME), &bytes).unwrap();
+    fs::remove_file(a.path().join("dovecot-uidlist")).unwrap();
+    let second = open(&a);
+    assert!(second.uid_validity() > first.uid_validity());
+    b.write("cur/7.e:2,", "e\n");
+    fs::copy(a.path().join(INDEX_NAME), b.path().join(INDEX_NAME)).unwrap();
+    assert_eq!(listed(&open(&b)), [(1, 3, "7.e:2,".to_owned())]);
+}
+
+#[test]
+fn pop3_order_survives_a_lost_uidlist() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    let list = format!("3 V5 N9 G{GUID}\n2 O3 :4.a\n4 O1 :20.b,W=77\n7 O2 :30.c\n");
+    dir.write("dovecot-uidlist", &list);
+    assert_eq!(uids(&open(&dir)), [4, 7, 2]);
+    fs::remove_file(dir.path().join("dovecot-uidlist")).unwrap();
+    assert_eq!(uids(&open(&dir)), [4, 7, 2]);
 }
 
 #[test]
@@ -254,6 +321,79 @@ fn sizes_can_be_counted_later() {
     assert_eq!((snapshot.unknown_octets(), snapshot.total_octets()), (0, 81));
     assert!(snapshot.get(2).unwrap().vanished);
     assert!(dir.read("dovecot-uidlist").contains("1 W4 :4.a\n"));
+}
+
+#[test]
+fn sizes_counted_later_are_in_the_index_of_the_next_session() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    age(&dir);
+    let maildir = Maildir::open(dir.path()).unwrap();
+    let later = Options { count_octets: false, ..options() };
+    let mut snapshot = open_with(&dir, &later);
+    let before = listed(&snapshot).iter().map(|m| (m.0, m.2.clone())).collect::<Vec<_>>();
+    snapshot.ensure_sizes(&maildir, &later).unwrap();
+    assert!(snapshot.index.file().is_some());
+    assert_eq!(listed(&snapshot).iter().map(|m| (m.0, m.2.clone())).collect::<Vec<_>>(), before);
+    assert_eq!((snapshot.unknown_octets(), snapshot.total_octets()), (0, 84));
+    let (index, list) = (ino(&dir, INDEX_NAME), ino(&dir, "dovecot-uidlist"));
+    let next = open_with(&dir, &later);
+    assert_eq!((next.unknown_octets(), listed(&next)), (0, listed(&snapshot)));
+    assert_eq!((ino(&dir, INDEX_NAME), ino(&dir, "dovecot-uidlist")), (index, list));
+    assert_eq!(ino(&dir, TEMP_NAME), 0);
+}
+
+#[test]
+fn an_index_put_there_meanwhile_stays() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    age(&dir);
+    let maildir = Maildir::open(dir.path()).unwrap();
+    let later = Options { count_octets: false, ..options() };
+    let mut snapshot = open_with(&dir, &later);
+    dir.write("new/99.z", "later\n");
+    open(&dir);
+    let index = ino(&dir, INDEX_NAME);
+    snapshot.ensure_sizes(&maildir, &later).unwrap();
+    assert_eq!((snapshot.len(), snapshot.unknown_octets()), (3, 0));
+    assert_eq!((ino(&dir, INDEX_NAME), ino(&dir, TEMP_NAME)), (index, 0));
+}
+
+#[test]
+fn messages_that_moved_are_counted_where_they_are() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    let maildir = Maildir::open(dir.path()).unwrap();
+    for index_from in [1, 100] {
+        let later = Options { count_octets: false, index_from, ..options() };
+        fs::write(dir.path().join(format!("new/5{index_from}.x")), "four").unwrap();
+        let mut snapshot = open_with(&dir, &later);
+        let moved = dir.path().join(format!("cur/5{index_from}.x:2,S"));
+        fs::rename(dir.path().join(format!("new/5{index_from}.x")), moved).unwrap();
+        snapshot.ensure_sizes(&maildir, &later).unwrap();
+        let last = snapshot.get(snapshot.len() - 1).unwrap();
+        assert_eq!((last.octets, last.vanished), (Some(4), false));
+        assert_eq!(snapshot.index.file().is_some(), index_from == 1);
+    }
+}
+
+#[test]
+fn large_directories_with_few_messages_cost_no_writes() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    for i in 0..2000 {
+        dir.write(&format!("cur/{i}.with-a-name-that-makes-the-directory-large:2,"), "");
+    }
+    for i in 0..2000 {
+        fs::remove_file(dir.path().join(format!("cur/{i}.with-a-name-that-makes-the-directory-large:2,")))
+            .unwrap();
+    }
+    let few = Options { index_from: 128, ..options() };
+    open_with(&dir, &few);
+    let before = Stamp::at(dir.path()).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(open_with(&dir, &few).len(), 3);
+    assert_eq!(Stamp::at(dir.path()).unwrap(), before);
 }
 
 #[test]

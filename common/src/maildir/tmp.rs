@@ -10,6 +10,7 @@ use crate::sys::fs as sys;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Files older than this are left over.
@@ -27,9 +28,13 @@ pub fn clean(maildir: &Maildir, interval: Duration) -> io::Result<u32> {
     }
     let directory = File::open(&path)?;
     sys::touch(&directory)?;
-    let now = directory.metadata()?.atime();
+    remove_leftovers(&path, directory.metadata()?.atime())
+}
+
+/// Removes what is left over at `now`, in seconds since 1970.
+fn remove_leftovers(tmp: &Path, now: i64) -> io::Result<u32> {
     let mut removed = 0;
-    for entry in fs::read_dir(&path)? {
+    for entry in fs::read_dir(tmp)? {
         let entry = entry?;
         let Ok(meta) = entry.metadata() else { continue };
         if !meta.is_dir() && meta.ctime() < now - KEEP_SECONDS && fs::remove_file(entry.path()).is_ok() {
@@ -54,5 +59,18 @@ mod tests {
         assert_eq!(clean(&maildir, Duration::ZERO).unwrap(), 0);
         assert_eq!(clean(&maildir, Duration::from_secs(3600)).unwrap(), 0);
         assert_eq!(dir.list("tmp"), ["1.young"]);
+    }
+
+    #[test]
+    fn after_36_hours_files_are_left_over_and_directories_stay() {
+        let dir = TempDir::maildir();
+        let tmp = dir.path().join("tmp");
+        dir.write("tmp/1.crashed", "half a mess");
+        fs::create_dir(tmp.join("directory")).unwrap();
+        let written = fs::metadata(tmp.join("1.crashed")).unwrap().ctime();
+        assert_eq!(remove_leftovers(&tmp, written + KEEP_SECONDS).unwrap(), 0);
+        assert_eq!(dir.list("tmp"), ["1.crashed", "directory"]);
+        assert_eq!(remove_leftovers(&tmp, written + KEEP_SECONDS + 1).unwrap(), 1);
+        assert_eq!(dir.list("tmp"), ["directory"]);
     }
 }

@@ -16,6 +16,7 @@
 //! Of two lines with the same base name the later one counts, as in Dovecot ([`UidList::forget`] by the caller).
 
 use super::name;
+use std::io::{self, Write};
 
 /// No message has this UID.
 pub const UID_LIMIT: u32 = u32::MAX;
@@ -224,33 +225,32 @@ impl UidList {
     }
 
     /// Writes the whole file as text.
-    pub fn print(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.text.len() + 64);
-        out.extend_from_slice(format!("3 V{} N{} G", self.uid_validity, self.next_uid).as_bytes());
-        out.extend_from_slice(&self.guid);
+    pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        write!(out, "3 V{} N{} G", self.uid_validity, self.next_uid)?;
+        out.write_all(&self.guid)?;
         if !self.header_fields.is_empty() {
-            out.push(b' ');
-            out.extend_from_slice(&self.header_fields);
+            out.write_all(b" ")?;
+            out.write_all(&self.header_fields)?;
         }
-        out.push(b'\n');
-        self.print_records(0, &mut out);
-        out
+        out.write_all(b"\n")?;
+        self.print_records(0, out)
     }
 
     /// Writes the lines of the records from `first` on.
-    pub fn print_records(&self, first: usize, out: &mut Vec<u8>) {
+    pub fn print_records(&self, first: usize, out: &mut impl Write) -> io::Result<()> {
         for i in first..self.records.len() {
             let mut digits = [0u8; 10];
-            out.extend_from_slice(print_number(self.uid(i), &mut digits));
+            out.write_all(print_number(self.uid(i), &mut digits))?;
             for part in [self.fields(i), b":"] {
                 if !part.is_empty() {
-                    out.push(b' ');
-                    out.extend_from_slice(part);
+                    out.write_all(b" ")?;
+                    out.write_all(part)?;
                 }
             }
-            out.extend_from_slice(self.base(i));
-            out.push(b'\n');
+            out.write_all(self.base(i))?;
+            out.write_all(b"\n")?;
         }
+        Ok(())
     }
 
     fn span(&self, span: Span) -> &[u8] {

@@ -8,7 +8,7 @@ use super::dotlock::Dotlock;
 use super::error::{ErrorKind, StorageError};
 use super::uidlist::UidList;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use std::time::Duration;
 /// The file's name in the control directory.
 pub const NAME: &str = "dovecot-uidlist";
 const TEMP_NAME: &str = "dovecot-uidlist.tmp";
+/// Octets of a new list that are written at a time.
+const WRITE_OCTETS: usize = 64 * 1024;
 
 /// Which state of a file was seen. Absent files have the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,7 +109,11 @@ fn write_temp(temp: &Path, list: &UidList, fsync: bool, old: Stamp) -> io::Resul
     let mut open = OpenOptions::new();
     open.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let mut file = open.open(temp)?;
-    file.write_all(&list.print())?;
+    // Piece by piece: the list is in memory once already.
+    let mut out = BufWriter::with_capacity(WRITE_OCTETS, &mut file);
+    list.print(&mut out)?;
+    out.flush()?;
+    drop(out);
     let mut stamp = Stamp::of(&file.metadata()?);
     if stamp.mtime <= old.mtime {
         let newer = u64::try_from(old.mtime / 1_000_000_000 + 1).unwrap_or(0);
@@ -138,7 +144,7 @@ pub fn append(
             return Err(io::Error::other("the file changed although it is locked"));
         }
         let mut lines = Vec::new();
-        list.print_records(first, &mut lines);
+        list.print_records(first, &mut lines)?;
         file.seek(SeekFrom::End(0))?;
         let written = file.write_all(&lines).and_then(|()| if fsync { file.sync_data() } else { Ok(()) });
         if let Err(error) = written {

@@ -64,10 +64,44 @@ pub enum Request {
     /// After acceptance: what the session must know of the conversation so far. `unread` is input that the front read but
     /// did not use; `state` is the protocol's own.
     Handover { unread: Vec<u8>, state: Vec<u8> },
-    /// The conversation ended without a login; `why` completes the log line.
-    Ended { why: String, tls: String, sent: u64, received: u64 },
+    /// The conversation ended without a login; `detail` says more about a failed handshake.
+    Ended { why: Why, detail: String, tls: String },
     /// The front is about to abort: a bug.
     Panicked { what: String },
+}
+
+/// How a conversation without a login ended.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum Why {
+    /// The client closed the connection, or it broke.
+    Closed,
+    /// The client said goodbye, or was told to go.
+    Left,
+    /// The time to log in was over.
+    Late,
+    /// More refused commands than a client that means well sends.
+    TooManyBadCommands,
+    /// The client tried to say a password where others could hear it, and then left.
+    InClear,
+    /// The TLS handshake failed.
+    Handshake,
+    /// What should have been a PROXY header was none.
+    NoProxyHeader,
+}
+
+impl Why {
+    fn decode(octets: &[u8]) -> Option<Why> {
+        const ALL: [Why; 7] = [
+            Why::Closed,
+            Why::Left,
+            Why::Late,
+            Why::TooManyBadCommands,
+            Why::InClear,
+            Why::Handshake,
+            Why::NoProxyHeader,
+        ];
+        ALL.into_iter().find(|why| octets == [*why as u8])
+    }
 }
 
 /// What the guard answers.
@@ -157,14 +191,20 @@ impl Channel {
             match fd::send(self.socket.as_fd(), rest) {
                 Ok(n) => rest = rest.get(n..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Interest::Write, until)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(Interest::Write, until)?
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    fn receive(&self, max: usize, patience: Duration) -> io::Result<Option<(u8, zeroize::Zeroizing<Vec<u8>>)>> {
+    fn receive(
+        &self,
+        max: usize,
+        patience: Duration,
+    ) -> io::Result<Option<(u8, zeroize::Zeroizing<Vec<u8>>)>> {
         let until = Instant::now() + patience;
         let mut head = [0; 5];
         if !self.read_exact(&mut head, until)? {
@@ -268,7 +308,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Request {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Request::Proxied { source, destination, tls } => {
                 Writer::new(1).field(source.as_bytes()).field(destination.as_bytes()).field(&[u8::from(*tls)])
@@ -279,9 +319,12 @@ impl Request {
             Request::Login { proof, tls } => {
                 let writer = Writer::new(5).field(tls.as_bytes());
                 match proof {
-                    Proof::Password { mechanism, authzid, user, password } => {
-                        writer.field(b"p").field(mechanism.as_bytes()).field(authzid).field(user).field(password.expose())
-                    }
+                    Proof::Password { mechanism, authzid, user, password } => writer
+                        .field(b"p")
+                        .field(mechanism.as_bytes())
+                        .field(authzid)
+                        .field(user)
+                        .field(password.expose()),
                     Proof::Apop { user, digest } => writer.field(b"a").field(user).field(digest),
                     Proof::CramMd5 { user, digest } => writer.field(b"c").field(user).field(digest),
                     Proof::Scram { sha256, plus, auth_message, proof } => writer
@@ -293,11 +336,9 @@ impl Request {
                 }
             }
             Request::Handover { unread, state } => Writer::new(6).field(unread).field(state),
-            Request::Ended { why, tls, sent, received } => Writer::new(7)
-                .field(why.as_bytes())
-                .field(tls.as_bytes())
-                .field(&sent.to_be_bytes())
-                .field(&received.to_be_bytes()),
+            Request::Ended { why, detail, tls } => {
+                Writer::new(7).field(&[*why as u8]).field(detail.as_bytes()).field(tls.as_bytes())
+            }
             Request::Panicked { what } => Writer::new(8).field(what.as_bytes()),
         }
         .finish()
@@ -336,7 +377,7 @@ impl Request {
                 Request::Login { proof, tls }
             }
             6 => Request::Handover { unread: r.octets()?, state: r.octets()? },
-            7 => Request::Ended { why: r.text()?, tls: r.text()?, sent: r.number()?, received: r.number()? },
+            7 => Request::Ended { why: Why::decode(r.field()?)?, detail: r.text()?, tls: r.text()? },
             8 => Request::Panicked { what: r.text()? },
             _ => return None,
         };
@@ -437,7 +478,7 @@ mod tests {
                 tls: String::new(),
             },
             Request::Handover { unread: b"STAT\r\n".to_vec(), state: vec![1] },
-            Request::Ended { why: "Inactivity".into(), tls: String::new(), sent: u64::MAX, received: 0 },
+            Request::Ended { why: Why::Handshake, detail: "no shared cipher".into(), tls: String::new() },
             Request::Panicked { what: "a bug".into() },
         ];
         for request in requests {
@@ -451,7 +492,11 @@ mod tests {
 
     #[test]
     fn answers_survive_the_way() {
-        let offer = crate::tls::Offer { chain: vec![vec![5; 900], vec![6; 10]], schemes: vec![1, 2], only_tls13: true };
+        let offer = crate::tls::Offer {
+            chain: vec![vec![5; 900], vec![6; 10]],
+            schemes: vec![1, 2],
+            only_tls13: true,
+        };
         for answer in [
             Answer::Refused(Refused::OutOfTurn),
             Answer::Tls(offer),

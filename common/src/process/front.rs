@@ -102,7 +102,11 @@ impl Front {
     }
 
     /// SCRAM's first step: salt, iteration count and our part of the nonce for a user, real or not.
-    pub fn scram_start(&mut self, sha256: bool, user: &[u8]) -> Result<Asked<(Vec<u8>, u32, String)>, Ending> {
+    pub fn scram_start(
+        &mut self,
+        sha256: bool,
+        user: &[u8],
+    ) -> Result<Asked<(Vec<u8>, u32, String)>, Ending> {
         match self.ask(&Request::ScramStart { sha256, user: user.to_vec() })? {
             Answer::Scram { salt, iterations, nonce } => Ok(Asked::Yes((salt, iterations, nonce))),
             answer => refused(answer),

@@ -4,7 +4,7 @@
 //! front asks for a login with a good proof it becomes the session: gives up root, and executes a fresh copy of the
 //! program. What the front sends is hostile: the front may have been taken over.
 
-use super::channel::{Answer, Channel, Proof, Refused, Request};
+use super::channel::{Answer, Channel, Proof, Refused, Request, Why};
 use super::front::Facts;
 use super::handoff::{self, Handoff};
 use super::{Program, environment};
@@ -17,6 +17,7 @@ use crate::log::{Closing, Level, Log, LoginLine, Outcome, Security, escape};
 use crate::peer::Peer;
 use crate::sys::{fd, process};
 use crate::tls::key::Identity;
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -53,17 +54,25 @@ pub struct Guard<'a> {
     last_method: String,
 }
 
-/// How the conversation with the front ended.
-enum End {
-    /// A client is in.
-    Login { account: Account, tls: String, unread: Vec<u8>, state: Vec<u8> },
-    /// Nobody is.
-    Over,
+/// A client that is in, and what its session has to know.
+struct LoggedIn {
+    account: Account,
+    /// Protocol version and cipher, empty in clear.
+    tls: String,
+    unread: Vec<u8>,
+    state: Vec<u8>,
 }
 
 impl<'a> Guard<'a> {
     /// Before the first request.
-    pub fn new(program: &'a Program, config: Config, log: Log, peer: Peer, facts: Facts, proxied: bool) -> io::Result<Guard<'a>> {
+    pub fn new(
+        program: &'a Program,
+        config: Config,
+        log: Log,
+        peer: Peer,
+        facts: Facts,
+        proxied: bool,
+    ) -> io::Result<Guard<'a>> {
         let authenticator = super::login::authenticator(&config, program.protocol, &peer)?;
         Ok(Guard {
             program,
@@ -88,8 +97,9 @@ impl<'a> Guard<'a> {
     /// Answers the front until the conversation is over. Returns only without a login; with one, this process becomes
     /// the session.
     pub fn serve(mut self, channel: Channel) -> Exit {
-        let end = match self.converse(&channel) {
-            Ok(end) => end,
+        let login = match self.converse(&channel) {
+            Ok(Some(login)) => login,
+            Ok(None) => return Exit::Success,
             Err(error) => {
                 // The front broke off or broke the rules: nothing it holds is worth a further word.
                 self.log.error(format_args!("front: {error}"));
@@ -97,36 +107,31 @@ impl<'a> Guard<'a> {
                 return Exit::Temporary;
             }
         };
-        match end {
-            End::Over => Exit::Success,
-            End::Login { account, tls, unread, state } => {
-                self.log_login(&account, &tls);
-                let (log, front) = (self.log.clone(), self.front);
-                let error = self.become_session(account, &tls, unread, state, channel);
-                log.error(format_args!("session: {error}"));
-                process::terminate(front);
-                Exit::Temporary
-            }
-        }
+        self.log_login(&login);
+        let (log, front) = (self.log.clone(), self.front);
+        let Err(error) = self.become_session(login, channel);
+        log.error(format_args!("session: {error}"));
+        process::terminate(front);
+        Exit::Temporary
     }
 
-    fn converse(&mut self, channel: &Channel) -> io::Result<End> {
+    fn converse(&mut self, channel: &Channel) -> io::Result<Option<LoggedIn>> {
         let patience = self.config.login_timeout + GRACE;
         let until = self.started + patience;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let Some(request) = channel.next_request(left)? else {
-                self.log_closing("Connection closed", "");
-                return Ok(End::Over);
+                self.log_closing(Why::Closed, "", "");
+                return Ok(None);
             };
             let answer = match request {
-                Request::Ended { why, tls, .. } => {
-                    self.log_closing(&why, &tls);
-                    return Ok(End::Over);
+                Request::Ended { why, detail, tls } => {
+                    self.log_closing(why, &detail, &tls);
+                    return Ok(None);
                 }
                 Request::Panicked { what } => {
                     self.log.write(Level::Critical, format_args!("front: {}", escape(what.as_bytes())));
-                    return Ok(End::Over);
+                    return Ok(None);
                 }
                 Request::Proxied { source, destination, tls } => self.proxied(&source, &destination, tls),
                 Request::StartTls => self.start_tls(),
@@ -140,13 +145,13 @@ impl<'a> Guard<'a> {
                         let left = until.saturating_duration_since(Instant::now());
                         return match channel.next_request(left)? {
                             Some(Request::Handover { unread, state }) => {
-                                Ok(End::Login { account, tls, unread, state })
+                                Ok(Some(LoggedIn { account, tls, unread, state }))
                             }
-                            Some(Request::Ended { why, tls, .. }) => {
-                                self.log_closing(&why, &tls);
-                                Ok(End::Over)
+                            Some(Request::Ended { why, detail, tls }) => {
+                                self.log_closing(why, &detail, &tls);
+                                Ok(None)
                             }
-                            None => Ok(End::Over),
+                            None => Ok(None),
                             Some(_) => Err(io::ErrorKind::InvalidData.into()),
                         };
                     }
@@ -206,9 +211,10 @@ impl<'a> Guard<'a> {
         signature.map_or(Answer::Refused(Refused::OutOfTurn), Answer::Signature)
     }
 
-    fn log_login(&self, account: &Account, tls: &str) {
+    fn log_login(&self, login: &LoggedIn) {
         let outcome = Outcome::Login { pid: std::process::id() };
-        self.log.info(format_args!("{}", self.line(outcome, &account.name, self.security(tls))));
+        let line = self.line(outcome, &login.account.name, self.security(&login.tls));
+        self.log.info(format_args!("{line}"));
     }
 
     fn line<'b>(&'b self, outcome: Outcome, user: &'b str, security: Security<'b>) -> LoginLine<'b> {
@@ -232,28 +238,8 @@ impl<'a> Guard<'a> {
     }
 
     /// Gives up everything and starts the session in this very process, so that the launcher's count stays right.
-    fn become_session(
-        self,
-        account: Account,
-        tls: &str,
-        unread: Vec<u8>,
-        state: Vec<u8>,
-        channel: Channel,
-    ) -> io::Error {
-        match self.try_become_session(account, tls, unread, state, channel) {
-            Ok(never) => match never {},
-            Err(error) => error,
-        }
-    }
-
-    fn try_become_session(
-        self,
-        account: Account,
-        tls: &str,
-        unread: Vec<u8>,
-        state: Vec<u8>,
-        channel: Channel,
-    ) -> io::Result<std::convert::Infallible> {
+    fn become_session(self, login: LoggedIn, channel: Channel) -> io::Result<Infallible> {
+        let LoggedIn { account, tls, unread, state } = login;
         self.log.keep_over_exec(true)?;
         let handoff = Handoff {
             settings: self.config.changed_pairs().collect(),
@@ -358,7 +344,11 @@ impl Guard<'_> {
         match self.authenticator.scram_start(hash, user) {
             Ok((challenge, attempt)) => {
                 self.scram = Some(attempt);
-                Answer::Scram { salt: challenge.salt, iterations: challenge.iterations, nonce: challenge.nonce }
+                Answer::Scram {
+                    salt: challenge.salt,
+                    iterations: challenge.iterations,
+                    nonce: challenge.nonce,
+                }
             }
             Err(refusal) => {
                 self.attempts += 1;
@@ -368,23 +358,24 @@ impl Guard<'_> {
     }
 
     /// The line about a connection that ended without a login, in Dovecot's words: fail2ban reads it.
-    fn log_closing(&self, why: &str, tls: &str) {
+    fn log_closing(&self, why: Why, detail: &str, tls: &str) {
         let seconds = self.started.elapsed().as_secs();
         let closing = match (self.attempts, why) {
-            (0, super::WHY_IN_CLEAR) => Closing::DisallowedPlaintext,
+            (0, Why::InClear) => Closing::DisallowedPlaintext,
+            (0, Why::Handshake | Why::NoProxyHeader) => Closing::NotReady { seconds },
             (0, _) => Closing::NoAttempts { seconds },
             (attempts, _) => Closing::AuthFailed { attempts, seconds },
         };
         let outcome = match why {
-            "Inactivity" | "Session time is over" => Outcome::Disconnected(Some("Inactivity"), closing),
-            "Too many bad commands" => Outcome::Disconnected(Some("Too many bad commands"), closing),
-            "Connection closed" => Outcome::Aborted(closing),
+            Why::Late => Outcome::Disconnected(Some("Inactivity"), closing),
+            Why::TooManyBadCommands => Outcome::Disconnected(Some("Too many bad commands"), closing),
+            Why::NoProxyHeader => Outcome::Disconnected(Some("No PROXY header"), closing),
+            Why::Closed => Outcome::Aborted(closing),
             _ if self.attempts > 0 => Outcome::Aborted(closing),
-            _ => Outcome::Disconnected(None, closing),
+            Why::Left | Why::InClear | Why::Handshake => Outcome::Disconnected(None, closing),
         };
-        let handshake = why.strip_prefix("TLS: ");
-        let security = match handshake {
-            Some(reason) if tls.is_empty() => Security::Handshaking(Some(reason)),
+        let security = match why {
+            Why::Handshake if tls.is_empty() => Security::Handshaking(Some(detail)),
             _ => self.security(tls),
         };
         self.log.info(format_args!("{}", self.line(outcome, &self.last_user, security)));

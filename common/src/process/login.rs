@@ -38,7 +38,8 @@ pub fn login_user(config: &Config) -> io::Result<(u32, u32)> {
         Ok(uid) => (uid, uid),
         Err(_) => {
             let entry = passwd::find_user(&path(&config.passwd_path), &config.login_user);
-            let entry = entry.map_err(|error| wrong(&error.to_string()))?.ok_or_else(|| wrong("no such user"))?;
+            let entry =
+                entry.map_err(|error| wrong(&error.to_string()))?.ok_or_else(|| wrong("no such user"))?;
             (entry.uid, entry.gid)
         }
     };

@@ -25,23 +25,20 @@ use crate::peer::Peer;
 use crate::proxy;
 use crate::sys::fs::release_free_memory;
 use crate::sys::process::{self as sysproc, Fork};
-use crate::sys::{fd, fs};
+use crate::sys::{entry, fd, fs};
 use crate::tls::key::{Identity, KeyError};
-use channel::{Channel, Request};
+use channel::{Channel, Request, Why};
 use front::{Asked, Facts, Front};
 use session::Session;
 use std::ffi::CString;
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use walls::{RootWalls, Walls};
 
 /// The hidden argument with which the guard starts a session.
 const SESSION: &str = "--session";
-/// [`Request::Ended`]: the client tried a password where others could hear it.
-const WHY_IN_CLEAR: &str = "Password in clear";
 
 /// What a server is made of.
 pub struct Program {
@@ -60,13 +57,16 @@ pub struct Program {
 }
 
 /// The whole program.
-pub fn main(program: &'static Program) -> ExitCode {
+pub fn main(program: &'static Program) -> u8 {
+    if !entry::descriptors_are_open() {
+        return Exit::Temporary.code();
+    }
     sysproc::return_large_memory();
     // Under a checkpassword program nothing of ours is open, and the reply is all there is to do.
     if std::env::args_os().nth(1).is_some_and(|first| first == checkpassword::REPLY_ARGUMENT) {
-        return checkpassword::reply_main();
+        return checkpassword::reply_main().code();
     }
-    run(program).into()
+    run(program).code()
 }
 
 fn run(program: &'static Program) -> Exit {
@@ -121,7 +121,7 @@ fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit 
 fn try_serve(program: &'static Program, config: Config, implicit_tls: bool, log: &Log) -> io::Result<Exit> {
     let peer = Peer::of(&fd::STDIN);
     let proxied = peer.is_in(&config.haproxy_trusted_networks);
-    let facts = facts(&config, &peer)?;
+    let facts = facts(&config, &peer, proxied)?;
     if implicit_tls && !facts.tls_available {
         return Err(io::Error::other("--tls, but ssl = no or there is no certificate (ssl_cert_file)"));
     }
@@ -133,7 +133,8 @@ fn try_serve(program: &'static Program, config: Config, implicit_tls: bool, log:
     match sysproc::fork()? {
         Fork::Child => {
             drop(ours);
-            let code = be_front(program, guard.config, guard.facts, proxied, implicit_tls, theirs, walls, patience);
+            let code =
+                be_front(program, guard.config, guard.facts, proxied, implicit_tls, theirs, walls, patience);
             sysproc::exit_now(code);
         }
         Fork::Parent(child) => {
@@ -164,6 +165,7 @@ fn be_front(
         std::mem::forget(socket);
         fd::close_from(walls::LAST_DESCRIPTOR + 1);
         let socket = fd::adopt(walls::LAST_DESCRIPTOR)?;
+        report_panics_to_guard();
         walls.enter()?;
         Ok((conn, Channel::new(socket, patience)))
     });
@@ -198,17 +200,31 @@ fn be_front(
             }
         }
         Err(ending) => {
-            let why = match front.refused_in_clear {
-                true => WHY_IN_CLEAR.to_owned(),
-                false => ending.to_string(),
+            let (why, detail) = match ending {
+                Ending::Tls(detail) => (Why::Handshake, detail),
+                Ending::Idle | Ending::SessionLimit => (Why::Late, String::new()),
+                Ending::TooManyBadCommands => (Why::TooManyBadCommands, String::new()),
+                Ending::Failed(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    (Why::NoProxyHeader, String::new())
+                }
+                _ if front.refused_in_clear => (Why::InClear, String::new()),
+                Ending::Quit => (Why::Left, String::new()),
+                Ending::Disconnected | Ending::NotReading | Ending::Failed(_) => (Why::Closed, String::new()),
             };
             let tls = front.tls_description();
-            let (received, sent) = front.conn.counts();
-            front.tell(&Request::Ended { why, tls, sent, received });
+            front.tell(&Request::Ended { why, detail, tls });
             front.into_parts().0.close();
             Exit::Success.code()
         }
     }
+}
+
+/// The front has no log: the guard writes what it is told.
+fn report_panics_to_guard() {
+    std::panic::set_hook(Box::new(|panic| {
+        let what = log::panic_line(panic);
+        let _ = fd::write(fd::GUARD, &Request::Panicked { what }.encode());
+    }));
 }
 
 /// What comes before the protocol: a proxy's header, and TLS where it is spoken from the first octet.
@@ -236,7 +252,10 @@ fn take_proxy_header(front: &mut Front) -> Result<(), Ending> {
         match proxy::parse(octets) {
             proxy::Start::Incomplete => {}
             proxy::Start::Invalid(what) => {
-                return Err(Ending::Failed(io::Error::new(io::ErrorKind::InvalidData, format!("PROXY: {what}"))));
+                return Err(Ending::Failed(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("PROXY: {what}"),
+                )));
             }
             proxy::Start::Header { length, origin, tls } => {
                 front.conn.consume(length);
@@ -260,9 +279,9 @@ fn take_proxy_header(front: &mut Front) -> Result<(), Ending> {
 }
 
 /// What the guard knows before it forks.
-fn facts(config: &Config, peer: &Peer) -> io::Result<Facts> {
+fn facts(config: &Config, peer: &Peer, proxied: bool) -> io::Result<Facts> {
     let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    sysproc::random(&mut random)?;
     let session_id = random.iter().fold(String::new(), |mut text, octet| {
         let _ = write!(text, "{octet:02x}");
         text
@@ -272,8 +291,10 @@ fn facts(config: &Config, peer: &Peer) -> io::Result<Facts> {
         name => name.to_owned(),
     };
     Ok(Facts {
-        trusted_way: is_trusted_way(config, peer),
-        tls_available: config.ssl != Ssl::No && config.ssl_cert_file.get().is_some_and(std::path::Path::exists),
+        // Behind a proxy it is the way to the proxy that counts, and only its header can tell.
+        trusted_way: !proxied && is_trusted_way(config, peer),
+        tls_available: config.ssl != Ssl::No
+            && config.ssl_cert_file.get().is_some_and(std::path::Path::exists),
         secrets_stored: login::may_store_secrets(config),
         timestamp: crate::auth::challenge(&host)?,
         session_id,
@@ -319,7 +340,8 @@ fn preauth(program: &Program, config: Config) -> Exit {
     sysproc::ignore_child_and_pipe_signals();
     let (uid, _) = sysproc::user_and_group();
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| uid.to_string());
+    let user =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| uid.to_string());
     let log = log.tagged(log::session_tag(program.protocol, &user, std::process::id(), "preauth"));
     session::preauth(program, config, log, user, home)
 }

@@ -124,7 +124,8 @@ pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duratio
         if a.hangup && client == Interest::None {
             return Err(Ending::Disconnected);
         }
-        if !(a.read || a.write || b.read || b.write) && !quiet && begun.elapsed() >= QUIET_AFTER {
+        let nothing = !(a.read || a.write || b.read || b.write);
+        if nothing && !quiet && begun.elapsed() >= QUIET_AFTER {
             from_session.discard();
             if waiting.is_empty() {
                 from_client.discard();

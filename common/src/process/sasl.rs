@@ -79,7 +79,9 @@ fn may_use(front: &Front, name: &str) -> Option<bool> {
     match name {
         "PLAIN" | "LOGIN" => Some(front.may_say_password()),
         // Channel binding needs a channel (RFC 5802 section 6).
-        _ if name.ends_with("-PLUS") && front.conn.tls().is_none() => None,
+        _ if name.ends_with("-PLUS") && front.conn.tls().and_then(crate::tls::Stream::exporter).is_none() => {
+            None
+        }
         _ if !front.facts.secrets_stored => None,
         _ => Some(!front.login_needs_tls()),
     }

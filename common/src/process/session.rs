@@ -53,7 +53,8 @@ impl SessionLog {
 impl Session {
     /// Says in `systemctl status` what this session does, where systemd listens for it.
     pub fn status(&self, what: &str) {
-        let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Status(&format!("{}: {what}", self.title))]);
+        let _ =
+            sd_notify::notify(false, &[sd_notify::NotifyState::Status(&format!("{}: {what}", self.title))]);
     }
 }
 
@@ -107,7 +108,12 @@ pub(super) fn main(program: &Program) -> Exit {
 pub(super) fn preauth(program: &Program, config: Config, log: Log, user: String, home: PathBuf) -> Exit {
     let mail_location = config.mail_location.text().to_owned();
     let title = user.clone();
-    run(program, config, log, Start { title, user, home, mail_location, state: Vec::new(), unread: Vec::new() })
+    run(
+        program,
+        config,
+        log,
+        Start { title, user, home, mail_location, state: Vec::new(), unread: Vec::new() },
+    )
 }
 
 struct Start {

@@ -13,8 +13,12 @@ pub const STDOUT: BorrowedFd<'static> = standard(1);
 /// Standard error: after [`crate::log::guard_stderr`] never the client.
 pub const STDERR: BorrowedFd<'static> = standard(2);
 
+/// The guard, in the front. Nothing, or something else, in other processes.
+pub const GUARD: BorrowedFd<'static> = standard(3);
+
 const fn standard(fd: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: 0, 1 and 2 stay open for the life of the process: nothing here closes them, only dup2 replaces them.
+    // SAFETY: nothing here closes 0, 1 and 2, only dup2 replaces them, and the front keeps 3 to its end; a call on a
+    // descriptor that is not open would fail with EBADF and touch no memory.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
@@ -50,6 +54,8 @@ pub struct Ready {
     pub write: bool,
     /// The other end is gone or the descriptor failed.
     pub hangup: bool,
+    /// There is no such descriptor.
+    pub closed: bool,
 }
 
 /// Waits until one of the descriptors is ready; all-false means that the time is over. `None` waits for ever.
@@ -84,6 +90,7 @@ pub fn poll<const N: usize>(
         read: p.revents & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) != 0,
         write: p.revents & (libc::POLLOUT | libc::POLLERR) != 0,
         hangup: p.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0,
+        closed: p.revents & libc::POLLNVAL != 0,
     }))
 }
 

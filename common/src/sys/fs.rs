@@ -2,8 +2,9 @@
 
 use super::cerr;
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -80,18 +81,37 @@ pub fn hostname() -> String {
 pub fn make_empty_directory(base: &std::path::Path, empty: &std::path::Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     for (directory, mode) in [(base, 0o755), (empty, 0o555)] {
-        match std::fs::DirBuilder::new().mode(mode).create(directory) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(io::Error::other(format!("{}: {error}", directory.display()))),
-        }
-        let meta = std::fs::symlink_metadata(directory)?;
+        let named = |error: io::Error| io::Error::other(format!("{}: {error}", directory.display()));
+        let meta = match std::fs::symlink_metadata(directory) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match std::fs::DirBuilder::new().mode(mode).create(directory) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(named(error)),
+                    _ => std::fs::symlink_metadata(directory).map_err(named)?,
+                }
+            }
+            Err(error) => return Err(named(error)),
+        };
         if !meta.is_dir() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
             let why = "must be a directory that only root can write to (base_dir)";
             return Err(io::Error::other(format!("{}: {why}", directory.display())));
         }
     }
     Ok(())
+}
+
+/// Opens a file below a directory for reading: without waiting for the other end of a FIFO, without taking a terminal,
+/// and with `keep_atime` without changing its access time, which the kernel grants only to the file's owner (`EPERM`).
+pub fn open_below(directory: &impl AsFd, name: &[u8], keep_atime: bool) -> io::Result<File> {
+    let name = CString::new(name)?;
+    let mut flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
+    if keep_atime {
+        flags |= libc::O_NOATIME;
+    }
+    // SAFETY: the name ends in NUL and outlives the call; the directory's descriptor is open.
+    let fd = cerr(unsafe { libc::openat(directory.as_fd().as_raw_fd(), name.as_ptr(), flags) })?;
+    // SAFETY: it is open and nobody else owns it.
+    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// Gives freed heap pages back to the kernel. An idle session must not keep what a busy moment needed.

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod child;
+pub mod entry;
 pub mod fd;
 pub mod fs;
 pub mod process;

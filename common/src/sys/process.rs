@@ -22,6 +22,18 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Waits until a child has ended, and takes its zombie away if there is one. How it ended is not told: where SIGCHLD is
+/// ignored, the kernel does not know.
+pub fn wait(child: i32) {
+    loop {
+        // SAFETY: no status is asked for, so nothing is written.
+        match cerr(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
+    }
+}
+
 /// Ends the process at once: nothing of the parent's is flushed or unwound in a child.
 pub fn exit_now(code: u8) -> ! {
     // SAFETY: _exit does not return and runs no handlers.
@@ -63,7 +75,8 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     if uid == 0 {
         return Err(io::Error::other("refusing to go on as root"));
     }
-    let groups: Vec<u32> = std::iter::once(gid).chain(groups.iter().copied().filter(|&group| group != gid)).collect();
+    let groups: Vec<u32> =
+        std::iter::once(gid).chain(groups.iter().copied().filter(|&group| group != gid)).collect();
     // SAFETY: passes a pointer to the group ids and their count.
     cerr(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
     // SAFETY: plain integers.
@@ -71,7 +84,8 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     // SAFETY: plain integers.
     cerr(unsafe { libc::setresuid(uid, uid, uid) })?;
     // SAFETY: plain integers; success here would mean that the drop did not hold.
-    if unsafe { libc::setresuid(u32::MAX, 0, u32::MAX) } != -1 || unsafe { libc::setgid(0) } != -1 && gid != 0 {
+    if unsafe { libc::setresuid(u32::MAX, 0, u32::MAX) } != -1 || unsafe { libc::setgid(0) } != -1 && gid != 0
+    {
         return Err(io::Error::other("privileges could be regained"));
     }
     Ok(())
@@ -162,6 +176,15 @@ pub fn set_name(name: &CStr) {
     }
 }
 
+/// Fills a buffer of at most 256 octets with the kernel's random numbers. Waits while the machine has just started and has
+/// none yet.
+pub fn random(buffer: &mut [u8]) -> io::Result<()> {
+    // SAFETY: the kernel writes at most buffer.len() octets into the buffer we borrow mutably.
+    let filled = cerr(unsafe { libc::getrandom(buffer.as_mut_ptr().cast(), buffer.len(), 0) })?;
+    // Up to 256 octets are never cut short (getrandom(2)).
+    if filled as usize == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
 /// Files are made for their owner alone unless said otherwise.
 pub fn private_umask() {
     // SAFETY: plain integer, cannot fail.
@@ -212,4 +235,12 @@ pub fn terminate(pid: i32) {
             libc::kill(pid, libc::SIGKILL);
         }
     }
+}
+
+/// Tries to look into another process as a debugger would. Nothing here wants to: the tests of the walls show that the
+/// front cannot.
+pub fn trace(pid: i32) -> io::Result<()> {
+    let nothing: *mut libc::c_void = std::ptr::null_mut();
+    // SAFETY: PTRACE_ATTACH takes a process id and ignores the two pointers.
+    cerr(unsafe { libc::ptrace(libc::PTRACE_ATTACH, pid, nothing, nothing) }).map(drop)
 }

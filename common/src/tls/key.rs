@@ -43,7 +43,9 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeyError::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
-            KeyError::NoCertificate(path) => write!(f, "{}: no certificate in it (PEM expected)", path.display()),
+            KeyError::NoCertificate(path) => {
+                write!(f, "{}: no certificate in it (PEM expected)", path.display())
+            }
             KeyError::NoKey(path) => write!(f, "{}: no private key in it (PEM expected)", path.display()),
             KeyError::Encrypted(path) => write!(
                 f,
@@ -52,10 +54,19 @@ impl fmt::Display for KeyError {
             ),
             KeyError::Damaged(path, what) => write!(f, "{}: {what}", path.display()),
             KeyError::Unsupported(path) => {
-                write!(f, "{}: not an RSA (2048 or more bits), ECDSA P-256/P-384 or Ed25519 key", path.display())
+                write!(
+                    f,
+                    "{}: not an RSA (2048 or more bits), ECDSA P-256/P-384 or Ed25519 key",
+                    path.display()
+                )
             }
             KeyError::Mismatch(key, chain) => {
-                write!(f, "{}: this key does not belong to the first certificate in {}", key.display(), chain.display())
+                write!(
+                    f,
+                    "{}: this key does not belong to the first certificate in {}",
+                    key.display(),
+                    chain.display()
+                )
             }
             KeyError::TooLong(path) => {
                 write!(f, "{}: more than {CHAIN_MAX} octets of certificates", path.display())

@@ -97,8 +97,12 @@ impl Stream {
         format!("{version} with cipher {}", suite.unwrap_or("unknown"))
     }
 
-    /// 32 octets that only the two ends of this session know: `tls-exporter` channel binding (RFC 9266).
+    /// 32 octets that only the two ends of this session know: `tls-exporter` channel binding (RFC 9266). `None` in TLS
+    /// 1.2, where section 3 wants an extension that not every client has.
     pub fn exporter(&self) -> Option<[u8; 32]> {
+        if self.session.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
+            return None;
+        }
         self.session.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok()
     }
 

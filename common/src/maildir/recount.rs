@@ -1,0 +1,162 @@
+//! Octets that nobody asked for when the mailbox was opened, counted later for the same messages.
+
+use super::Maildir;
+use super::build::{Options, RESCANS};
+use super::child::{self, Outcome};
+use super::error::StorageError;
+use super::index::{self, Index, Row};
+use super::octets::Counter;
+use super::scan::Listing;
+use super::snapshot::Snapshot;
+use super::temp_index::TempIndex;
+use super::uidlist_file::{self, Stamp};
+use crate::sys::fs as sys;
+use std::io;
+
+/// A message that could not be counted. No file is that large.
+const GONE: u64 = u64::MAX - 1;
+
+impl Snapshot {
+    /// Counts the octets of all messages whose octets are unknown, and records them in the uidlist and the index as
+    /// far as these can be written. A message that is gone has 0 octets from then on and is marked.
+    ///
+    /// Where the index is a file, a child does that: this process then only opens the new one, which has the same
+    /// messages.
+    pub fn ensure_sizes(&mut self, maildir: &Maildir, options: &Options<'_>) -> Result<(), StorageError> {
+        if self.index.header.unknown == 0 {
+            return Ok(());
+        }
+        let temp = self.index.file().and_then(|_| TempIndex::begin(maildir.index()));
+        if let Some(temp) = temp {
+            let outcome = child::run(|| match self.count_into(&temp, maildir, options) {
+                Ok(()) => Outcome::Written,
+                Err(_) => Outcome::Failed,
+            });
+            if outcome == Outcome::Written {
+                if let Some(index) = temp.into_index().filter(|new| new.header.count == self.len()) {
+                    self.index = index;
+                    sys::release_free_memory();
+                    return Ok(());
+                }
+            } else {
+                temp.discard();
+            }
+        }
+        let counted = self.count(maildir)?;
+        let mut bytes = Vec::with_capacity(self.index.length());
+        let uidlist = self.index.header.uidlist;
+        self.index.write_changed(&mut bytes, uidlist, changes(&counted)).map_err(|e| self.damaged(e))?;
+        let damaged = || self.damaged(io::Error::from(io::ErrorKind::InvalidData));
+        let index = Index::in_memory(bytes).ok_or_else(damaged)?;
+        let _ = record(maildir, options, &self.index, &counted);
+        self.index = index;
+        drop(counted);
+        sys::release_free_memory();
+        Ok(())
+    }
+
+    /// Counts, records, and writes the new index.
+    fn count_into(
+        &self,
+        temp: &TempIndex,
+        maildir: &Maildir,
+        options: &Options<'_>,
+    ) -> Result<(), StorageError> {
+        let counted = self.count(maildir)?;
+        // That it cannot be recorded is no reason to count again.
+        let uidlist = record(maildir, options, &self.index, &counted).unwrap_or(self.index.header.uidlist);
+        let Some(old) = self.index.file() else { return Ok(()) };
+        let write = |file: &_| self.index.write_changed(file, uidlist, changes(&counted));
+        temp.publish_instead(old, &self.path, write).map_err(StorageError::at("write", &self.path))
+    }
+
+    /// For each message its octets, if they had to be counted, or [`GONE`]; else [`index::UNKNOWN`].
+    fn count(&self, maildir: &Maildir) -> Result<Vec<u64>, StorageError> {
+        let failed = |error| StorageError::new("read", maildir.path(), error);
+        let mut counter = Counter::new(maildir.path())?;
+        let mut counted = vec![index::UNKNOWN; self.len() as usize];
+        let (mut missing, mut failure) = (Vec::new(), None);
+        self.for_each(0, |i, message| {
+            let Some(slot) = counted.get_mut(i as usize).filter(|_| message.octets == index::UNKNOWN) else {
+                return true;
+            };
+            match counter.count(message.flags & index::IN_NEW != 0, message.name) {
+                Ok(size) => *slot = size.unwrap_or(GONE),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(i),
+                Err(error) => failure = Some(error),
+            }
+            failure.is_none()
+        })?;
+        // Files that moved. All of them are looked for at once, however many there are.
+        for _ in 1..RESCANS {
+            if missing.is_empty() || failure.is_some() {
+                break;
+            }
+            let listing = Listing::read(maildir.path())?;
+            let by_base = listing.by_base();
+            let mut still = Vec::new();
+            for i in missing {
+                let Some(slot) = counted.get_mut(i as usize) else { continue };
+                let place = by_base.get(self.get(i)?.base()).copied();
+                let Some((place, entry)) = place.and_then(|place| Some((place, listing.entry(place)?)))
+                else {
+                    *slot = GONE;
+                    continue;
+                };
+                match counter.count(entry.in_new, listing.name(place)) {
+                    Ok(size) => *slot = size.unwrap_or(GONE),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => still.push(i),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            missing = still;
+        }
+        for i in missing {
+            counted.get_mut(i as usize).into_iter().for_each(|slot| *slot = GONE);
+        }
+        failure.map_or(Ok(counted), |error| Err(failed(error)))
+    }
+}
+
+/// What the counted octets make of a row.
+fn changes(counted: &[u64]) -> impl Fn(u32, Row) -> Row + '_ {
+    |i, row| match counted.get(i as usize).copied().unwrap_or(index::UNKNOWN) {
+        index::UNKNOWN => row,
+        GONE => row.with(0, row.flags | index::VANISHED),
+        octets => row.with(octets, row.flags),
+    }
+}
+
+/// Writes `W` fields for what was counted, under the uidlist's lock. Returns the state of the uidlist that the index
+/// describes from now on: the new one, if the one before was the index's.
+fn record(
+    maildir: &Maildir,
+    options: &Options<'_>,
+    index: &Index,
+    counted: &[u64],
+) -> Result<Stamp, StorageError> {
+    let header = &index.header;
+    let lock = uidlist_file::lock(maildir.control(), options.lock_timeout)?;
+    let on_disk = uidlist_file::read(maildir.control())?;
+    let list = on_disk.list.filter(|list| list.uid_validity == header.uid_validity);
+    let Some(mut list) = list else { return Ok(header.uidlist) };
+    let mut by_uid: Vec<(u32, u32)> = Vec::new();
+    for (i, _) in (0u32..).zip(counted).filter(|&(_, &octets)| octets < GONE) {
+        by_uid.push((index.row(i).map_err(StorageError::at("read", maildir.index()))?.uid, i));
+    }
+    by_uid.sort_unstable();
+    let mut found = false;
+    for i in 0..list.len() {
+        let at = by_uid.binary_search_by_key(&list.uid(i), |&(uid, _)| uid);
+        let place = at.ok().and_then(|at| by_uid.get(at)).map(|&(_, place)| place);
+        if let Some(octets) = place.and_then(|place| counted.get(place as usize)) {
+            found |= list.set_field(i, b'W', octets.to_string().as_bytes());
+        }
+    }
+    if !found {
+        return Ok(header.uidlist);
+    }
+    drop(by_uid);
+    let stamp = uidlist_file::rewrite(maildir.control(), &list, &lock, options.fsync)?;
+    Ok(if on_disk.stamp == header.uidlist { stamp } else { header.uidlist })
+}

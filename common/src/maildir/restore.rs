@@ -1,0 +1,75 @@
+//! A uidlist from an index, for when the uidlist is lost or broken: without it every client would fetch every message
+//! once more.
+//!
+//! The index has the same UIDVALIDITY, UIDs, unique-ids and octets, but perhaps not the last ones: another program may
+//! have numbered messages since. So if the directories changed since the index was written, a wide gap is left before
+//! the next UID, and nobody sees another message under a UID that he knows. The mailbox's GUID and unknown fields are
+//! lost. Whoever wants new UIDs removes both files.
+
+use super::index::{self, Index};
+use super::name;
+use super::scan::Listing;
+use super::uidlist::UidList;
+use std::collections::HashSet;
+
+/// More messages than another program can have numbered between two of our sessions.
+const GAP: u32 = 1 << 20;
+
+/// Puts back the lines that a list with broken ones lost at its end, as far as the index knows them.
+pub(super) fn lost_end(list: &mut UidList, index: &Index) {
+    let last = list.len().checked_sub(1).map_or(0, |last| list.uid(last));
+    let mut lost: Vec<(u32, Vec<u8>)> = Vec::new();
+    let mut space = Vec::new();
+    for i in 0..index.header.count {
+        let Ok(row) = index.row(i) else { return };
+        if row.uid > last {
+            let Ok(message) = index.parts(&row, &mut space) else { return };
+            lost.push((row.uid, message.name.to_vec()));
+        }
+    }
+    lost.sort_unstable();
+    let listed: HashSet<&[u8]> = (0..list.len()).map(|i| list.base(i)).collect();
+    lost.retain(|(_, file_name)| !listed.contains(name::base(file_name)));
+    for (uid, file_name) in lost {
+        list.add_with_uid(&file_name, uid, None);
+    }
+}
+
+/// The list, if the whole index can be read and is about this mailbox: its directories or at least one of its messages
+/// are those of the listing.
+pub(super) fn uidlist(index: &Index, listing: &Listing, guid: Vec<u8>) -> Option<UidList> {
+    let header = &index.header;
+    let mut by_uid: Vec<(u32, u32)> = Vec::with_capacity(header.count as usize);
+    for i in 0..header.count {
+        by_uid.push((index.row(i).ok()?.uid, i));
+    }
+    let in_order = by_uid.windows(2).all(|pair| pair.first() < pair.last());
+    by_uid.sort_unstable();
+    let by_base = listing.by_base();
+    let mut is_this = header.new.ino == listing.new.ino && header.cur.ino == listing.cur.ino;
+    let mut list = UidList::new(header.uid_validity, guid);
+    let mut space = Vec::new();
+    for (uid, i) in by_uid {
+        let row = index.row(i).ok()?;
+        let message = index.parts(&row, &mut space).ok()?;
+        is_this |= by_base.contains_key(name::base(message.name));
+        let counted = message.octets != index::UNKNOWN && message.flags & index::VANISHED == 0;
+        let octets =
+            Some(message.octets).filter(|_| counted && name::size_hint(message.name, b'W').is_none());
+        if !list.add_with_uid(message.name, uid, octets) {
+            return None;
+        }
+        let record = list.len() - 1;
+        let order = format!("{}", u64::from(i) + 1);
+        let order = (!in_order).then_some(order.as_bytes());
+        for (key, value) in [(b'O', order), (b'P', message.unique_id), (b'G', message.guid)] {
+            if let Some(value) = value {
+                list.set_field(record, key, value);
+            }
+        }
+    }
+    let unchanged = (header.new, header.cur) == (listing.new, listing.cur);
+    let gap = if unchanged { 0 } else { GAP };
+    list.next_uid = list.next_uid.max(header.next_uid).saturating_add(gap);
+    is_this.then_some(list)
+}

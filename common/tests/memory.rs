@@ -1,0 +1,100 @@
+//! What a session keeps in memory after it had to build the index: as much as one that found it, because a child built it.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// KiB of private dirty memory that a session which built the index may have more than one which found it: some pages
+/// of the heap and of the stack.
+const BUILDER_MORE: u64 = 48;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A Maildir with so many messages of which nobody knows anything.
+    fn maildir(name: &str, messages: u32) -> Scratch {
+        let path = std::env::temp_dir().join(format!("tinmail-memory-{name}-{}", std::process::id()));
+        for directory in ["cur", "new", "tmp"] {
+            fs::create_dir_all(path.join(directory)).unwrap();
+        }
+        for i in 0..messages {
+            let name = format!("cur/{}.M{i}P77Q1.some-host.example.org:2,S", 1_700_000_000 + i);
+            fs::write(path.join(name), "Subject: a\n\nb\n").unwrap();
+        }
+        Scratch(path)
+    }
+
+    fn forget(&self, names: &[&str]) {
+        names.iter().for_each(|name| fs::remove_file(self.0.join(name)).unwrap());
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn example() -> PathBuf {
+    let example = std::env::current_exe().unwrap().with_file_name("../examples/maildir_list");
+    if !example.exists() {
+        let build = ["build", "--package", "common", "--example", "maildir_list"];
+        assert!(Command::new(env!("CARGO")).args(build).status().unwrap().success());
+    }
+    example
+}
+
+/// Opens the Maildir with the example program, started by a shell after `before`; what it printed.
+fn list(before: &str, maildir: &Path, words: &str) -> String {
+    let mut script = before.to_owned();
+    write!(script, "; exec {} {} quiet {words}", example().display(), maildir.display()).unwrap();
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn private_dirty(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn building_leaves_nothing_behind() {
+    for messages in [1_000, 20_000] {
+        let dir = Scratch::maildir(&format!("build-{messages}"), messages);
+        let sums = format!(" {messages} {}\n", u64::from(messages) * 17);
+        for words in ["memory", "memory later"] {
+            let built = list("true", &dir.0, words);
+            let found = list("true", &dir.0, words);
+            assert!(built.contains(&sums) && found.contains(&sums), "{built} {found}");
+            let (built, found) = (private_dirty(&built), private_dirty(&found));
+            assert!(
+                built <= found + BUILDER_MORE,
+                "{messages} {words}: built {built} KiB, found {found} KiB"
+            );
+            assert!(!dir.0.join("tinmail-index.tmp").exists());
+            dir.forget(&["tinmail-index", "dovecot-uidlist"]);
+        }
+    }
+}
+
+#[test]
+fn without_child_signals_it_is_the_same() {
+    let dir = Scratch::maildir("signal", 300);
+    let built = list("trap '' CHLD", &dir.0, "later");
+    assert!(dir.0.join("tinmail-index").exists());
+    assert_eq!(built, list("true", &dir.0, ""));
+}
+
+#[test]
+fn a_child_that_dies_costs_only_the_index() {
+    let dir = Scratch::maildir("death", 300);
+    let built = list("true", &dir.0, "");
+    dir.forget(&["tinmail-index"]);
+    // Whoever writes to a file is killed (SIGXFSZ).
+    assert_eq!(list("ulimit -c 0; ulimit -f 0", &dir.0, ""), built);
+    assert!(!dir.0.join("tinmail-index").exists() && !dir.0.join("tinmail-index.tmp").exists());
+    assert_eq!(list("true", &dir.0, ""), built);
+}
