@@ -145,7 +145,10 @@ def setup(pop3d):
     os.chmod("/var/lib/popa3d", 0o755)
     make_certificate("rsa", "rsa:2048")
     make_certificate("ec", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    for tool, how in (("hello", ["-Os", "-static", "-s"]), ("logsink", ["-O2"])):
+    tools = [("hello", ["-Os", "-static", "-s"]), ("logsink", ["-O2"])]
+    if os.uname().machine == "x86_64":
+        tools.append(("cpuid", ["-O2"]))
+    for tool, how in tools:
         sh("gcc", *how, "-o", "%s/bin/%s" % (STATE, tool), "%s/tools/%s.c" % (HERE, tool))
     for name, (count, profile) in CORPORA.items():
         directory = "%s/corpus/%s" % (STATE, name)
@@ -186,7 +189,8 @@ def reset_mbox(users, name):
 
 def xinetd(name, services):
     """One xinetd that starts a server for each connection; all servers get the same xinetd settings."""
-    text = "defaults\n{\n\tinstances = UNLIMITED\n\tper_source = UNLIMITED\n\tcps = 100000 1\n\tlog_type = SYSLOG daemon\n}\n"
+    text = ("defaults\n{\n\tinstances = UNLIMITED\n\tper_source = UNLIMITED\n\tcps = 100000 1\n"
+            "\tlog_type = SYSLOG daemon\n}\n")
     for n, (port, user, server, arguments) in enumerate(services):
         text += ("service s%d\n{\n\ttype = UNLISTED\n\tsocket_type = stream\n\tprotocol = tcp\n\twait = no\n"
                  "\tbind = 127.0.0.1\n\tport = %d\n\tuser = %s\n\tgroups = yes\n\tserver = %s\n%s\tdisable = no\n}\n"
@@ -276,13 +280,14 @@ def start(name):
 
 
 def start_log():
-    """Something has to take what the servers log; a machine's own syslogd may stay."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
-            s.connect("/dev/log")
-    except OSError:
-        launch("logsink", [STATE + "/bin/logsink", STATE + "/log/syslog"], nice=0)
-        time.sleep(.3)
+    """What servers log goes to a sink of our own, as quick as they are; called in a mount namespace of our own."""
+    own = STATE + "/log/socket"
+    where = own if os.path.exists("/dev/log") else "/dev/log"
+    stop("logsink")
+    launch("logsink", [STATE + "/bin/logsink", STATE + "/log/syslog", where])
+    time.sleep(.3)
+    if where == own:
+        sh("mount", "--bind", own, "/dev/log")
 
 
 def start_all():

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import measure
+import peers
 
 LOW, HIGH = "<=", ">="
 # row, what it says, peer, which way is better, ratio to reach
@@ -60,8 +61,11 @@ def machine():
     with open("/etc/os-release") as f:
         system = dict(line.rstrip().replace('"', "").split("=", 1) for line in f if "=" in line)["PRETTY_NAME"]
     virtual = run("systemd-detect-virt") or "unknown"
-    return "%d x %s, %d MiB, virtualisation: %s, Linux %s, %s, Python %s" % (
-        len(lines), lines[0] if lines else platform.machine(), memory, virtual, platform.release(), system, platform.python_version())
+    cpuid = run(peers.STATE + "/bin/cpuid")
+    return "%d x %s, %d MiB, virtualisation: %s, Linux %s, %s, Python %s%s" % (
+        len(lines), lines[0] if lines else platform.machine(), memory, virtual, platform.release(), system,
+        platform.python_version(),
+        ", " + cpuid if cpuid else "")
 
 
 def versions():
@@ -89,10 +93,17 @@ def table(figures, realtime):
         reached = value <= limit if way == LOW else value >= limit
         others = noise(ours, theirs)
         disturbed = "" if others is None or others < measure.QUIET else " (disturbed)"
-        out.append("| %s | %s %s | %s | %s | %s | %s %s | %s%s | %s |" % (
-            text, number(ours["value"]), ours["unit"], (peer or "").replace("-ec", ""), number(theirs["value"]) if theirs else "",
-            ratio(value) if peer else "", way, ratio(limit) if peer else number(limit), "yes" if reached else "**no**", disturbed,
-            "" if others is None else "%.2f" % others))
+        cells = (
+            text,
+            number(ours["value"]) + " " + ours["unit"],
+            (peer or "").replace("-ec", ""),
+            number(theirs["value"]) if theirs else "",
+            ratio(value) if peer else "",
+            way + " " + (ratio(limit) if peer else number(limit)),
+            ("yes" if reached else "**no**") + disturbed,
+            "" if others is None else "%.2f" % others,
+        )
+        out.append("| " + " | ".join(cells) + " |")
     head = ["Machine: %s. Peers: %s, popa3d 1.0.3 of Debian." % (machine(), versions()), ""]
     if realtime:
         head += ["Clients and servers ran with real-time priority, because the machine was not quiet.", ""]

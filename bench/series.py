@@ -33,14 +33,14 @@ class Series:
         """Notes one figure."""
         figure = dict(value=value, unit=unit, **more)
         self.figures.setdefault(row, {})[peer] = figure
-        print("%s  %-32s %-11s %10.3f %-8s %s" % (time.strftime("%H:%M:%S"), row, peer, value, unit,
-              " ".join("%s=%.4g" % (k, v) for k, v in more.items() if isinstance(v, (int, float)))), file=sys.stderr)
+        extra = " ".join("%s=%.4g" % (k, v) for k, v in more.items() if isinstance(v, (int, float)))
+        print("%s  %-20s %-11s %10.3f %-8s %s" % (time.strftime("%H:%M:%S"), row, peer, value, unit, extra), file=sys.stderr)
         os.makedirs(HERE + "/results", exist_ok=True)
         with open(HERE + "/results/latest.json", "w") as f:
             json.dump(dict(machine=report.machine(), realtime=self.o.realtime, figures=self.figures), f, indent=1)
 
     def quietly(self, name, act):
-        """Measures on a quiet machine; once more if others came in between, and the least disturbed one counts."""
+        """Measures on a quiet machine; again if others came in between, and the least disturbed one counts."""
         best = None
         for _ in range(TRIES):
             if not self.o.realtime:
@@ -77,8 +77,8 @@ class Series:
     def memory(self):
         """Private memory of idle connections."""
         everybody = peers.MANY
-        for row, names in (("preauth_clear", ("tinmail", "popa3d", "dovecot", "hello")), ("preauth_tls", ("tinmail", "dovecot"))):
-            way = "rsa" if row.endswith("tls") else "clear"
+        for row, way, names in (("preauth_clear", "clear", ("tinmail", "popa3d", "dovecot", "hello")),
+                                ("preauth_tls", "rsa", ("tinmail", "dovecot"))):
             for name in names:
                 kib, processes = measure.idle_memory(Target(name, way), everybody, False)
                 self.add(row, name, kib, "KiB", processes=processes)
@@ -106,7 +106,8 @@ class Series:
             got = {}
             for _ in range(1 if self.o.quick else 3):
                 for t in (Target("tinmail", way), Target(peer, way)):
-                    (rate, failed), m = self.quietly(t.peer, lambda t=t: measure.sessions_per_second(t, 8, 5 / self.scale))
+                    load = lambda t=t: measure.sessions_per_second(t, 8, 5 / self.scale)
+                    (rate, failed), m = self.quietly(t.peer, load)
                     got.setdefault(t.peer, []).append((rate, failed, m.cpu, m.other))
             for name, v in got.items():
                 self.add("rate_" + label, name, statistics.median(x[0] for x in v), "1/s", n=len(v),
@@ -123,11 +124,12 @@ class Series:
                 m, _ = self.quietly(name, lambda name=name: measure.first_look(Target(name, "clear")))
                 got.setdefault(name, []).append(m)
         for name, v in got.items():
-            self.add("first_look", name, statistics.median(x.wall for x in v), "s", n=len(v), min=min(x.wall for x in v),
-                     max=max(x.wall for x in v), cpu_ms=statistics.median(x.cpu for x in v) * 1000, other_cpu=max(x.other for x in v))
+            walls = [x.wall for x in v]
+            self.add("first_look", name, statistics.median(walls), "s", n=len(v), min=min(walls), max=max(walls),
+                     cpu_ms=statistics.median(x.cpu for x in v) * 1000, other_cpu=max(x.other for x in v))
 
     def download(self):
-        """RETR of 10,000 messages, one by one and pipelined. The first pass over the files is not counted: it writes atimes."""
+        """RETR of 10,000 messages, one by one and pipelined. A first pass is not counted: it writes the access times."""
         for way, label in (("clear", "clear"), ("rsa", "tls")):
             got = {}
             for name in ("tinmail", "dovecot"):
@@ -135,15 +137,16 @@ class Series:
                 os.sync()
                 measure.download(Target(name, way))
                 for _ in range(1 if self.o.quick else 2):
-                    got.setdefault(name, []).append(self.quietly(name, lambda: measure.download(Target(name, way)))[0])
+                    result, _ = self.quietly(name, lambda t=Target(name, way): measure.download(t))
+                    got.setdefault(name, []).append(result)
             for name, v in got.items():
-                middle = lambda of: statistics.median(of(x) for x in v)
-                self.add("retr_cpu_" + label, name, middle(lambda x: x["one"].cpu), "s CPU", n=len(v), mb_s=middle(lambda x: x["one_mb_s"]),
-                         other_cpu=max(x["one"].other for x in v))
+                one, many = [x["one"] for x in v], [x["many"] for x in v]
+                self.add("retr_cpu_" + label, name, statistics.median(m.cpu for m in one), "s CPU", n=len(v),
+                         mb_s=statistics.median(x["one_mb_s"] for x in v), other_cpu=max(m.other for m in one))
                 self.add("retr_stalls_" + label, name, max(x["stalls"] for x in v), "stalls", n=len(v),
                          longest_ms=max(x["longest_ms"] for x in v))
-                self.add("retr_pipelined_" + label, name, middle(lambda x: x["many_mb_s"]), "MB/s", n=len(v),
-                         cpu_s=middle(lambda x: x["many"].cpu), other_cpu=max(x["many"].other for x in v))
+                self.add("retr_pipelined_" + label, name, statistics.median(x["many_mb_s"] for x in v), "MB/s",
+                         n=len(v), cpu_s=statistics.median(m.cpu for m in many), other_cpu=max(m.other for m in many))
 
     def large(self):
         """Login and STAT in 100,000 messages that the server has seen before."""
@@ -155,11 +158,13 @@ class Series:
             # Files younger than a few seconds are looked at again by servers that trust directory times.
             time.sleep(4)
             measure.large_maildrop(Target(name, "clear"))
-            v = [self.quietly(name, lambda: measure.large_maildrop(Target(name, "clear")))[0] for _ in range(5)]
+            look = lambda name=name: measure.large_maildrop(Target(name, "clear"))
+            v = [self.quietly(name, look)[0] for _ in range(5)]
             other = max(x["meter"].other for x in v)
             self.add("large_time", name, statistics.median(x["ms"] for x in v), "ms", n=len(v), min=min(x["ms"] for x in v),
                      max=max(x["ms"] for x in v), other_cpu=other)
-            self.add("large_memory", name, max(x["at_once"] for x in v), "KiB", n=len(v), idle=max(x["idle"] for x in v))
+            self.add("large_memory", name, max(x["at_once"] for x in v), "KiB", n=len(v),
+                     idle=max(x["idle"] for x in v))
 
 
 STEPS = ("memory", "greeting", "session", "first_look", "download", "large")
@@ -170,10 +175,13 @@ def main():
     p.add_argument("program")
     p.add_argument("--only", default=",".join(STEPS), help="steps: " + " ".join(STEPS))
     p.add_argument("--quick", action="store_true", help="a quarter of the runs, to see whether everything works")
-    p.add_argument("--patience", type=float, default=300, help="seconds to wait for a quiet machine before each measurement")
+    p.add_argument("--patience", type=float, default=300, help="seconds to wait for a quiet machine, each time")
     p.add_argument("--realtime", action="store_true", help="for a machine that is never quiet: see README.md")
     p.add_argument("--table", help="where the table goes")
     o = p.parse_args()
+    if "BENCH_NAMESPACE" not in os.environ:                 # what is mounted over /dev/log is seen by the servers alone
+        os.environ["BENCH_NAMESPACE"] = "own"
+        os.execvp("unshare", ["unshare", "--mount", sys.executable] + sys.argv)
     peers.REALTIME = o.realtime
     peers.prefer()
     peers.setup(o.program)

@@ -45,7 +45,8 @@ def largest_crates(program):
 
 def main():
     program = sys.argv[1]
-    rows = [("static, x86-64", program), ("dynamic, x86-64", build("dynamic", RUSTFLAGS="-C target-feature=-crt-static"))]
+    dynamic = build("dynamic", RUSTFLAGS="-C target-feature=-crt-static")
+    rows = [("static, x86-64", program), ("dynamic, x86-64", dynamic)]
     for arm in glob.glob(TARGET + "/armv7*/release/pop3d"):
         rows.append(("static, ARMv7", arm))
     print("| pop3d, stripped | octets |\n|---|---:|")
@@ -54,12 +55,12 @@ def main():
     unstripped = build("symbols", CARGO_PROFILE_RELEASE_STRIP="none")
     if shutil.which("cargo-bloat"):
         print("\n```")
-        subprocess.run(["cargo", "bloat", "--release", "--crates", "-n", str(CRATES)], cwd=ROOT, check=True,
-                       env=dict(os.environ, CARGO_PROFILE_RELEASE_STRIP="none", CARGO_TARGET_DIR="%s/bench-symbols" % TARGET))
+        env = dict(os.environ, CARGO_PROFILE_RELEASE_STRIP="none", CARGO_TARGET_DIR=TARGET + "/bench-symbols")
+        subprocess.run(["cargo", "bloat", "--release", "--crates", "-n", str(CRATES)], cwd=ROOT, check=True, env=env)
         print("```")
         return
     total = largest_crates(unstripped)
-    print("\nThe largest crates, octets of code (functions that were merged into their callers count as the callers'):\n")
+    print("\nThe largest crates, octets of code (what the compiler merged into a caller counts as the caller's):\n")
     print("| crate | octets |\n|---|---:|")
     for name, octets in total.most_common(CRATES):
         print("| %s | %d |" % (name, octets))
