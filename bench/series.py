@@ -34,7 +34,8 @@ class Series:
         figure = dict(value=value, unit=unit, **more)
         self.figures.setdefault(row, {})[peer] = figure
         extra = " ".join("%s=%.4g" % (k, v) for k, v in more.items() if isinstance(v, (int, float)))
-        print("%s  %-20s %-11s %10.3f %-8s %s" % (time.strftime("%H:%M:%S"), row, peer, value, unit, extra), file=sys.stderr)
+        now = time.strftime("%H:%M:%S")
+        print("%s  %-20s %-11s %10.3f %-8s %s" % (now, row, peer, value, unit, extra), file=sys.stderr)
         os.makedirs(HERE + "/results", exist_ok=True)
         with open(HERE + "/results/latest.json", "w") as f:
             json.dump(dict(machine=report.machine(), realtime=self.o.realtime, figures=self.figures), f, indent=1)
@@ -161,8 +162,8 @@ class Series:
             look = lambda name=name: measure.large_maildrop(Target(name, "clear"))
             v = [self.quietly(name, look)[0] for _ in range(5)]
             other = max(x["meter"].other for x in v)
-            self.add("large_time", name, statistics.median(x["ms"] for x in v), "ms", n=len(v), min=min(x["ms"] for x in v),
-                     max=max(x["ms"] for x in v), other_cpu=other)
+            ms = [x["ms"] for x in v]
+            self.add("large_time", name, statistics.median(ms), "ms", n=len(v), min=min(ms), max=max(ms), other_cpu=other)
             self.add("large_memory", name, max(x["at_once"] for x in v), "KiB", n=len(v),
                      idle=max(x["idle"] for x in v))
 
@@ -179,8 +180,8 @@ def main():
     p.add_argument("--realtime", action="store_true", help="for a machine that is never quiet: see README.md")
     p.add_argument("--table", help="where the table goes")
     o = p.parse_args()
-    if "BENCH_NAMESPACE" not in os.environ:                 # what is mounted over /dev/log is seen by the servers alone
-        os.environ["BENCH_NAMESPACE"] = "own"
+    if "BENCH_OUTSIDE" not in os.environ:                   # a mount over /dev/log is for the servers alone
+        os.environ["BENCH_OUTSIDE"] = os.readlink("/proc/self/ns/mnt")
         os.execvp("unshare", ["unshare", "--mount", sys.executable] + sys.argv)
     peers.REALTIME = o.realtime
     peers.prefer()
