@@ -108,6 +108,8 @@ pub struct Conn {
     /// Octets of the current over-long line thrown away so far; 0 when the current line is not too long.
     discarded: usize,
     limits: Limits,
+    /// Whoever must be there while we wait for the client.
+    watched: Option<BorrowedFd<'static>>,
     heartbeat: Option<Heartbeat>,
     received: u64,
     sent: u64,
@@ -131,6 +133,7 @@ impl Conn {
             scratch: None,
             discarded: 0,
             limits,
+            watched: None,
             heartbeat: None,
             received: 0,
             sent: 0,
@@ -140,6 +143,11 @@ impl Conn {
     /// Other times from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Ends the conversation when the process at the other end of this socket is gone.
+    pub fn watch(&mut self, socket: BorrowedFd<'static>) {
+        self.watched = Some(socket);
     }
 
     /// Does something regularly while the client is silent.
@@ -300,9 +308,14 @@ impl Conn {
                 }
                 wait = wait.min(heartbeat.every);
             }
-            let [ready] = fd::poll([(fd::STDIN, Interest::Read)], Some(wait)).map_err(Ending::Failed)?;
+            let watched = self.watched.map_or((fd::STDIN, Interest::None), |fd| (fd, Interest::HangUp));
+            let [ready, lost] =
+                fd::poll([(fd::STDIN, Interest::Read), watched], Some(wait)).map_err(Ending::Failed)?;
             if ready.read {
                 return Ok(());
+            }
+            if lost.hangup {
+                return Err(Ending::Failed(io::ErrorKind::BrokenPipe.into()));
             }
             if !quiet && now.elapsed() >= wait {
                 self.go_quiet();

@@ -122,7 +122,8 @@ impl Front {
 
     /// For the log: protocol version and cipher, empty in clear.
     pub(super) fn tls_description(&self) -> String {
-        self.conn.tls().map(tls::Stream::description).unwrap_or_default()
+        let stream = self.conn.tls().filter(|stream| !stream.is_handshaking());
+        stream.map(tls::Stream::description).unwrap_or_default()
     }
 
     pub(super) fn ask(&self, request: &Request) -> Result<Answer, Ending> {

@@ -62,7 +62,8 @@ pub(super) fn live(program: &Program, begun: Begun, socket: OwnedFd, walls: Wall
 
 /// Leaves the front the client, the guard and nothing else, and puts the walls up.
 fn confine(limits: Limits, guard: &OwnedFd, walls: Walls, patience: Duration) -> io::Result<(Conn, Channel)> {
-    let conn = Conn::new(limits, &[])?;
+    let mut conn = Conn::new(limits, &[])?;
+    conn.watch(fd::GUARD);
     // Standard error may be the log, and a front is not to write there.
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     fd::replace(2, &null)?;

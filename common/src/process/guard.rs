@@ -134,14 +134,17 @@ impl<'a> Guard<'a> {
     }
 
     /// Waits for the front's last words to be out: launchers take this process's end for the connection's. A front that was
-    /// killed ran into a wall or had a bug, and the client has not been told anything.
+    /// killed ran into a wall or had a bug.
     #[inline(never)]
     fn see_front_off(&self) -> Exit {
         match process::wait_for(self.front) {
             Ok(process::Ended::Code(0)) => Exit::Success,
             Ok(process::Ended::Signal(signal)) => {
                 self.log.write(Level::Critical, format_args!("front: killed by signal {signal}"));
-                self.refuse_client();
+                // What ends so is a lack of memory: it may be better the next time.
+                if signal == process::ABORTED {
+                    self.refuse_client();
+                }
                 Exit::Temporary
             }
             _ => Exit::Temporary,

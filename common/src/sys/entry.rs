@@ -1,7 +1,7 @@
 //! The programs' entry point, without the preparations of std's.
 //!
 //! Before `main`, std reads /proc/self/maps and installs handlers for stack overflows: a tenth of the time to the greeting
-//! and some pages, twice in each session. What we need of it, that 0, 1 and 2 are open, [`descriptors_are_open`] checks.
+//! and some pages, twice in each session. What we need of it, that 0 and 1 are open, [`descriptors_are_open`] checks.
 
 use super::fd::{self, Interest};
 use std::time::Duration;
@@ -19,9 +19,9 @@ macro_rules! entry_point {
     };
 }
 
-/// Whether the standard descriptors are open. If one were not, the next file opened would take its place, and the client
-/// might be sent what is meant for that file.
+/// Whether standard input and output are open. If one were not, the next file opened would take its place, and the client
+/// might be sent what is meant for that file. Standard error is [`crate::log::guard_stderr`]'s.
 pub fn descriptors_are_open() -> bool {
-    let fds = [(fd::STDIN, Interest::Read), (fd::STDOUT, Interest::Write), (fd::STDERR, Interest::Write)];
+    let fds = [(fd::STDIN, Interest::HangUp), (fd::STDOUT, Interest::HangUp)];
     fd::poll(fds, Some(Duration::ZERO)).is_ok_and(|ready| ready.iter().all(|one| !one.closed))
 }

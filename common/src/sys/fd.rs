@@ -37,6 +37,8 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
 pub enum Interest {
     /// Nothing, not even that the other end is gone.
     None,
+    /// Only that the other end is gone.
+    HangUp,
     /// Octets to read, or the end of them.
     Read,
     /// Room to write.
@@ -67,7 +69,7 @@ pub fn poll<const N: usize>(
         // A negative descriptor is passed over: a hang-up that nobody wants to hear of would end every wait at once.
         fd: if interest == Interest::None { -1 } else { fd.as_raw_fd() },
         events: match interest {
-            Interest::None => 0,
+            Interest::None | Interest::HangUp => 0,
             Interest::Read => libc::POLLIN,
             Interest::Write => libc::POLLOUT,
             Interest::Both => libc::POLLIN | libc::POLLOUT,

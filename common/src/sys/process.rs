@@ -65,6 +65,9 @@ pub enum Ended {
     Signal(i32),
 }
 
+/// The signal of a process that ended itself because of a bug or for lack of memory.
+pub const ABORTED: i32 = libc::SIGABRT;
+
 /// Waits for a child to end.
 pub fn wait_for(child: i32) -> io::Result<Ended> {
     let mut status = 0;
