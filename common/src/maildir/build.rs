@@ -247,8 +247,8 @@ impl Work<'_> {
         let recorded = list.len();
         if UID_LIMIT - list.next_uid <= u32::try_from(new.len()).unwrap_or(UID_LIMIT) {
             // The UIDs are used up: the same messages under a new UIDVALIDITY.
-            let fresh =
-                uidvalidity::next(control, list.uid_validity).map_err(StorageError::at("create", control))?;
+            let fresh = uidvalidity::next(control, list.uid_validity, self.options.fsync)
+                .map_err(StorageError::at("create", control))?;
             list.renumber(fresh);
         }
         for (place, &record) in (0u32..).zip(&self.record_of) {
@@ -298,7 +298,8 @@ impl Work<'_> {
         if let Some(list) = old.and_then(|old| restore::uidlist(old, &self.listing, guid.clone())) {
             return Ok(list);
         }
-        let fresh = || uidvalidity::next(control, 0).map_err(StorageError::at("create", control));
+        let fresh =
+            || uidvalidity::next(control, 0, self.options.fsync).map_err(StorageError::at("create", control));
         let taken = courier::take_over(
             self.maildir.path(),
             &self.listing.by_base(),

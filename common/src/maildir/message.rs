@@ -72,9 +72,7 @@ impl Maildir {
     pub fn sync_directories(&self) -> Result<(), StorageError> {
         for name in ["cur", "new"] {
             let path = self.path().join(name);
-            File::open(&path)
-                .and_then(|directory| directory.sync_all())
-                .map_err(StorageError::at("fsync", &path))?;
+            sys::sync_directory(&path).map_err(StorageError::at("fsync", &path))?;
         }
         Ok(())
     }
