@@ -4,7 +4,9 @@
 //! hands over (RFC 1939 section 6).
 
 use crate::command::MessageNumber;
+use common::maildir::dotlock::Dotlock;
 use common::maildir::{Maildir, Message, MessageRef, Options, Snapshot, StorageError};
+use std::rc::Rc;
 
 /// A set of messages, one bit each, with no memory until the first is put in.
 #[derive(Default)]
@@ -54,6 +56,8 @@ pub struct Maildrop {
     /// Sent by RETR.
     pub retrieved: Marks,
     fsync: bool,
+    /// The uidlist's lock, where the session holds it.
+    uidlist_lock: Option<Rc<Dotlock>>,
     deleted_octets: u64,
     last: u32,
 }
@@ -76,11 +80,17 @@ impl From<StorageError> for NoMessage {
 
 impl Maildrop {
     /// A maildrop without any marks.
-    pub fn new(maildir: Maildir, snapshot: Snapshot, fsync: bool) -> Maildrop {
+    pub fn new(
+        maildir: Maildir,
+        snapshot: Snapshot,
+        fsync: bool,
+        uidlist_lock: Option<Rc<Dotlock>>,
+    ) -> Maildrop {
         Maildrop {
             maildir,
             snapshot,
             fsync,
+            uidlist_lock,
             deleted: Marks::default(),
             retrieved: Marks::default(),
             deleted_octets: 0,
@@ -108,7 +118,8 @@ impl Maildrop {
 
     /// Makes the octets of every message known: those that nobody has counted yet are counted now.
     pub fn count_octets(&mut self) -> Result<(), StorageError> {
-        let options = Options { fsync: self.fsync, ..Options::default() };
+        let options =
+            Options { fsync: self.fsync, held_lock: self.uidlist_lock.as_deref(), ..Options::default() };
         self.snapshot.ensure_sizes(&self.maildir, &options)
     }
 

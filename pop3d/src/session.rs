@@ -102,7 +102,8 @@ fn try_open(session: &mut Session) -> Result<Result<Opened, &'static str>, Stora
         });
         session.conn.set_heartbeat(Heartbeat { every: HEARTBEAT, beat });
     }
-    Ok(Ok(Opened { maildrop: Maildrop::new(maildir, snapshot, fsync), lock, uidlist_lock }))
+    let maildrop = Maildrop::new(maildir, snapshot, fsync, uidlist_lock.clone());
+    Ok(Ok(Opened { maildrop, lock, uidlist_lock }))
 }
 
 fn converse(session: &mut Session, opened: Opened, summary: &mut Summary) -> Ending {

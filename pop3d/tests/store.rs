@@ -1,0 +1,129 @@
+//! Whole sessions (`--preauth`) on Maildirs in which something is wrong.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// Root is refused by `--preauth`; where the tests run as root, the sessions are this user's.
+const NOBODY: u32 = 65534;
+
+struct Mail(PathBuf);
+
+impl Mail {
+    fn new(name: &str) -> Mail {
+        let path = std::env::temp_dir().join(format!("tinmail-store-{name}-{}", std::process::id()));
+        let mail = Mail(path);
+        for directory in ["", "cur", "new", "tmp"] {
+            fs::create_dir(mail.0.join(directory)).unwrap();
+            mail.give(directory);
+        }
+        mail
+    }
+
+    fn give(&self, name: &str) {
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            chown(self.0.join(name), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.join(name), text).unwrap();
+        self.give(name);
+    }
+
+    fn session(&self, settings: &[&str]) -> Session {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pop3d"));
+        command.arg("--preauth").args(["-c", "/dev/null", "-o", "log_path=/dev/stderr", "-o"]);
+        command.arg(format!("mail_location=maildir:{}", self.0.display()));
+        command.args(settings.iter().flat_map(|setting| ["-o", setting]));
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let mut session = Session { child, input: input.unwrap(), output: BufReader::new(output.unwrap()) };
+        assert_eq!(session.line(), "+OK Logged in.");
+        session
+    }
+}
+
+impl Drop for Mail {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Session {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Session {
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// A command's one line of answer.
+    fn ask(&mut self, command: &str) -> String {
+        self.input.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        self.line()
+    }
+
+    /// A command's multi-line answer without its first and last line.
+    fn list(&mut self, command: &str) -> Vec<String> {
+        let first = self.ask(command);
+        assert!(first.starts_with("+OK"), "{first}");
+        std::iter::from_fn(|| Some(self.line()).filter(|line| line != ".")).collect()
+    }
+
+    /// What is left to read, and the log.
+    fn end(mut self) -> (String, String) {
+        drop(self.input);
+        let (mut rest, mut log) = (String::new(), String::new());
+        self.output.read_to_string(&mut rest).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        self.child.wait().unwrap();
+        (rest, log)
+    }
+}
+
+fn exists(path: &Path, name: &str) -> bool {
+    path.join(name).exists()
+}
+
+#[test]
+fn what_is_not_synced_is_not_said_to_be_deleted() {
+    let mail = Mail::new("sync");
+    mail.write("cur/1.a:2,S", "a\n");
+    let mut session = mail.session(&[]);
+    assert!(session.ask("DELE 1").starts_with("+OK"));
+    fs::remove_dir(mail.0.join("new")).unwrap();
+    assert!(session.ask("QUIT").starts_with("-ERR [SYS/TEMP]"));
+    assert!(session.end().1.contains("fsync("));
+    assert!(!exists(&mail.0, "cur/1.a:2,S"));
+}
+
+#[test]
+fn a_session_keeps_its_own_uidlist_lock_while_it_counts() {
+    let mail = Mail::new("lock");
+    (0..200).for_each(|i| mail.write(&format!("cur/{i}.a:2,S"), "a\n"));
+    let mut session = mail.session(&["pop3_lock_session=yes"]);
+    // Only then a lock's process is asked for.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(exists(&mail.0, "dovecot-uidlist.lock"));
+    assert_eq!(session.ask("STAT"), "+OK 200 600");
+    assert!(exists(&mail.0, "dovecot-uidlist.lock"));
+    assert!(fs::read_to_string(mail.0.join("dovecot-uidlist")).unwrap().contains("1 W3 :0.a\n"));
+    session.ask("QUIT");
+    session.end();
+    assert!(!exists(&mail.0, "dovecot-uidlist.lock"));
+}
