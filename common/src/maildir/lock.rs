@@ -64,8 +64,13 @@ impl SessionLock {
     /// Shows other hosts that the session lives. `Ok(false)`: the lock was taken over, the session must end.
     pub fn touch(&self) -> io::Result<bool> {
         let Some((path, ino)) = &self.lock_file else { return Ok(true) };
-        sys::touch(&self.file)?;
-        Ok(fs::symlink_metadata(path).is_ok_and(|meta| meta.ino() == *ino))
+        let touched = sys::touch(&self.file);
+        match fs::symlink_metadata(path) {
+            Ok(meta) if meta.ino() == *ino => touched.map(|()| true),
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether [`SessionLock::touch`] has to be called at all.
