@@ -49,7 +49,10 @@ fn send(
         Ok((file, _)) => file,
         Err(error) => return Ok(Sent::Nothing(error)),
     };
-    let mut chunk = conn.borrow_scratch().map_err(Ending::Failed)?;
+    let mut chunk = match conn.borrow_scratch() {
+        Ok(chunk) => chunk,
+        Err(error) => return Ok(Sent::Nothing(StorageError::new("read", maildir.path(), error))),
+    };
     let sent = stream(conn, config, file, &mut chunk, message.octets.unwrap_or(0), lines);
     conn.give_back(chunk);
     match sent {
@@ -69,10 +72,12 @@ fn stream(
     lines: Option<u32>,
 ) -> Result<Option<io::Error>, Ending> {
     // The first read is before the +OK: what fails now can still be refused.
-    let mut filled = match file.read(chunk) {
-        Ok(n) => n,
+    let (size, mut filled) = match file.metadata().and_then(|meta| Ok((meta.len(), read(&mut file, chunk)?)))
+    {
+        Ok(begun) => begun,
         Err(error) => return Ok(Some(error)),
     };
+    let mut seen = filled as u64;
     match lines {
         None => conn.push_fmt(format_args!("+OK {octets} octets\r\n"))?,
         Some(_) => conn.push_line("+OK")?,
@@ -90,12 +95,16 @@ fn stream(
                 break 'message;
             }
         }
-        // A read that does not fill the buffer has reached the end of the file.
-        if filled < chunk.len() {
+        // A read that does not fill the buffer has reached the end of the file, if that still is where it was.
+        if filled < chunk.len() && seen >= size {
             break;
         }
         // Half a message must not look like a whole one: on an error the connection breaks without the final dot.
-        filled = file.read(chunk).map_err(Ending::Failed)?;
+        filled = read(&mut file, chunk).map_err(|error| broken(&error))?;
+        if filled == 0 && seen < size {
+            return Err(broken(&"it has become shorter"));
+        }
+        seen += filled as u64;
     }
     conn.push(stuffer.end_line())?;
     if !position.in_body && config.pop3_client_workarounds.contains(Workaround::OeNsEoh) {
@@ -103,6 +112,19 @@ fn stream(
     }
     conn.push(b".\r\n")?;
     Ok(None)
+}
+
+fn read(file: &mut File, chunk: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn broken(why: &dyn std::fmt::Display) -> Ending {
+    Ending::Failed(io::Error::other(format!("A message could not be read to its end: {why}")))
 }
 
 /// Where in the message we are: TOP stops after so many lines of the body, and some clients want to see the header's end.

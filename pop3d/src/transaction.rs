@@ -218,7 +218,9 @@ impl Transaction<'_> {
 /// A list that has begun cannot be taken back with -ERR: a half list would be believed. The conversation ends.
 fn begun(failure: Failure) -> Failure {
     match failure {
-        Failure::Storage(error) => Failure::Ending(Ending::Failed(std::io::Error::other(error.to_string()))),
+        Failure::Storage(error) => Failure::Ending(Ending::Failed(std::io::Error::other(format!(
+            "A list could not be completed: {error}"
+        )))),
         ending => ending,
     }
 }

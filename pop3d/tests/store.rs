@@ -113,6 +113,34 @@ fn what_is_not_synced_is_not_said_to_be_deleted() {
 }
 
 #[test]
+fn half_a_message_is_followed_by_nothing() {
+    let mail = Mail::new("shrinks");
+    mail.write("cur/1.a:2,S", &"0123456789\n".repeat(100_000));
+    let mut session = mail.session(&[]);
+    assert_eq!(session.ask("RETR 1"), "+OK 1200000 octets");
+    fs::File::options().write(true).open(mail.0.join("cur/1.a:2,S")).unwrap().set_len(700_000).unwrap();
+    let (rest, log) = session.end();
+    assert!(!rest.contains("\n.") && !rest.contains("-ERR"), "{}", &rest[rest.len() - 100..]);
+    assert!(
+        log.contains("Disconnected: A message could not be read to its end: it has become shorter"),
+        "{log}"
+    );
+}
+
+#[test]
+fn half_a_list_is_followed_by_nothing() {
+    let mail = Mail::new("list");
+    (0..20_000).for_each(|i| mail.write(&format!("cur/{i}.a,W=3:2,S"), "a\n"));
+    let mut session = mail.session(&[]);
+    assert!(session.ask("UIDL").starts_with("+OK"));
+    // The index is damaged under the session.
+    fs::File::options().write(true).open(mail.0.join("tinmail-index")).unwrap().set_len(5_000).unwrap();
+    let (rest, log) = session.end();
+    assert!(!rest.contains("\n.") && !rest.contains("-ERR"), "{}", &rest[rest.len() - 100..]);
+    assert!(log.contains("Disconnected: A list could not be completed"), "{log}");
+}
+
+#[test]
 fn a_session_keeps_its_own_uidlist_lock_while_it_counts() {
     let mail = Mail::new("lock");
     (0..200).for_each(|i| mail.write(&format!("cur/{i}.a:2,S"), "a\n"));
