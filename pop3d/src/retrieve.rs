@@ -10,6 +10,7 @@ use common::io::{Conn, Ending};
 use common::maildir::{Maildir, Message, StorageError};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 
 /// Octets of room in the reply that are worth filling; with less it is written first.
 const ROOM: usize = 512;
@@ -38,6 +39,20 @@ pub fn top(
     send(conn, config, maildir, message, Some(lines))
 }
 
+/// Opens the message. What is not a file is none: a FIFO without a writer would look like an empty message.
+pub fn open(maildir: &Maildir, message: &Message) -> Result<File, StorageError> {
+    let (file, place) = maildir.open_message(message)?;
+    let failed = |error| {
+        let directory = maildir.path().join(if place.in_new { "new" } else { "cur" });
+        StorageError::new("read", directory.join(std::ffi::OsStr::from_bytes(&place.name)), error)
+    };
+    match file.metadata() {
+        Ok(meta) if meta.is_file() => Ok(file),
+        Ok(_) => Err(failed(io::Error::other("not a file"))),
+        Err(error) => Err(failed(error)),
+    }
+}
+
 fn send(
     conn: &mut Conn,
     config: &Config,
@@ -45,8 +60,8 @@ fn send(
     message: &Message,
     lines: Option<u32>,
 ) -> Result<Sent, Failure> {
-    let file = match maildir.open_message(message) {
-        Ok((file, _)) => file,
+    let file = match open(maildir, message) {
+        Ok(file) => file,
         Err(error) => return Ok(Sent::Nothing(error)),
     };
     let mut chunk = match conn.borrow_scratch() {
@@ -57,7 +72,10 @@ fn send(
     conn.give_back(chunk);
     match sent {
         Ok(None) => Ok(Sent::Whole),
-        Ok(Some(error)) => Ok(Sent::Nothing(StorageError::new("read", maildir.path(), error))),
+        Ok(Some(error)) => {
+            let name = std::ffi::OsStr::from_bytes(&message.name);
+            Ok(Sent::Nothing(StorageError::new("read", maildir.path().join(name), error)))
+        }
         Err(ending) => Err(ending.into()),
     }
 }

@@ -66,8 +66,11 @@ pub fn speak(mut this: Transaction<'_>, mut maildrop: Maildrop) -> Result<Maildr
             Err(Failure::Ending(ending)) => return Err(ending),
             Err(Failure::Storage(error)) => {
                 this.log.error(&error.to_string());
-                this.conn.push_line(reply::MAILDROP_BROKEN)?;
+                this.conn.push_line(reply::MAILDROP_UNREADABLE)?;
             }
+        }
+        for error in maildrop.unreadable() {
+            this.log.warning(&error.to_string());
         }
         if this.bad_commands >= this.config.max_bad_commands {
             return Err(Ending::TooManyBadCommands);

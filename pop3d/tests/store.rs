@@ -113,6 +113,28 @@ fn what_is_not_synced_is_not_said_to_be_deleted() {
 }
 
 #[test]
+fn one_unreadable_message_does_not_hide_the_others() {
+    let mail = Mail::new("unreadable");
+    mail.write("cur/1.a:2,S", "a\n");
+    mail.write("cur/2.a:2,S", "a\n");
+    assert!(Command::new("mkfifo").arg(mail.0.join("cur/3.a:2,S")).status().unwrap().success());
+    mail.give("cur/3.a:2,S");
+    std::os::unix::fs::symlink(".", mail.0.join("cur/4.a:2,S")).unwrap();
+    let mut session = mail.session(&[]);
+    assert_eq!(session.ask("STAT"), "+OK 4 6");
+    assert_eq!(session.list("LIST"), ["1 3", "2 3", "3 0", "4 0"]);
+    assert_eq!(session.ask("NOOP"), "+OK");
+    assert_eq!(session.ask("RETR 3"), "-ERR [SYS/TEMP] This message cannot be read now.");
+    assert_eq!(session.ask("RETR 4"), "-ERR [SYS/TEMP] This message cannot be read now.");
+    assert!(session.ask("DELE 1").starts_with("+OK"));
+    assert_eq!(session.ask("STAT"), "+OK 3 3");
+    assert!(session.ask("RSET").starts_with("+OK"));
+    assert_eq!(session.list("RETR 2"), ["a"]);
+    let (_, log) = session.end();
+    assert!(log.matches("cur/3.a:2,S").count() == 2 && log.matches("cur/4.a:2,S").count() == 2, "{log}");
+}
+
+#[test]
 fn half_a_message_is_followed_by_nothing() {
     let mail = Mail::new("shrinks");
     mail.write("cur/1.a:2,S", &"0123456789\n".repeat(100_000));
