@@ -58,6 +58,8 @@ pub struct Maildrop {
     pub deleted: Marks,
     /// Sent by RETR.
     pub retrieved: Marks,
+    /// Messages whose unique-id would be another's too, once somebody has asked for one that can be.
+    pub renamed: Option<Marks>,
     fsync: bool,
     /// The uidlist's lock, where the session holds it.
     uidlist_lock: Option<Rc<Dotlock>>,
@@ -97,6 +99,7 @@ impl Maildrop {
             uidlist_lock,
             deleted: Marks::default(),
             retrieved: Marks::default(),
+            renamed: None,
             last: 0,
             looked: false,
         }

@@ -135,6 +135,36 @@ fn one_unreadable_message_does_not_hide_the_others() {
 }
 
 #[test]
+fn unique_ids_made_of_messages_are_unique_and_there() {
+    let mail = Mail::new("uidl");
+    for (name, text) in [
+        ("1.a:2,S", "Message-ID: <1>\n\na\n"),
+        ("2.a:2,S", "Message-ID: <1>\n\nb\n"),
+        ("3.a:2,S", "Subject: nothing that counts\n\nc\n"),
+        ("4.a:2,S", "Message-ID: <4>\n\nd\n"),
+        ("5.a:2,S", "X-UIDL: mine\nMessage-ID: <5>\n\nd\n"),
+        ("6.a:2,S", "X-UIDL: mine\nMessage-ID: <6>\n\nd\n"),
+    ] {
+        mail.write(&format!("cur/{name}"), text);
+    }
+    let mut session = mail.session(&["pop3_uidl_format=%m", "pop3_reuse_xuidl=yes"]);
+    let first = session.ask("UIDL 2");
+    let list = session.list("UIDL");
+    assert_eq!(first, format!("+OK {}", list[1]));
+    let lengths: Vec<usize> = list.iter().map(|line| line.len() - 2).collect();
+    assert_eq!(lengths, [32, 16, 16, 32, 4, 16]);
+    assert!(list[1].starts_with("2 00000002") && list[2].starts_with("3 00000003"));
+    session.ask("DELE 1");
+    assert_eq!(session.list("UIDL"), list[1..]);
+    fs::remove_file(mail.0.join("cur/4.a:2,S")).unwrap();
+    assert_eq!(session.ask("UIDL 4"), "-ERR This message is no longer there.");
+    let now = session.list("UIDL");
+    assert!(now.len() == 5 && now[2].starts_with("4 00000004"), "{now:?}");
+    assert_eq!(session.ask("NOOP"), "+OK");
+    session.end();
+}
+
+#[test]
 fn half_a_message_is_followed_by_nothing() {
     let mail = Mail::new("shrinks");
     mail.write("cur/1.a:2,S", &"0123456789\n".repeat(100_000));
