@@ -4,7 +4,12 @@
 //! hands over (RFC 1939 section 6).
 
 use crate::command::MessageNumber;
-use common::maildir::{Maildir, Message, MessageRef, Options, Snapshot, StorageError};
+use common::maildir::dotlock::Dotlock;
+use common::maildir::{ErrorKind, Maildir, Message, MessageRef, Options, Snapshot, StorageError};
+use std::rc::Rc;
+
+/// Unreadable messages that the log names in one session at most.
+const UNREADABLE_LOGGED: usize = 10;
 
 /// A set of messages, one bit each, with no memory until the first is put in.
 #[derive(Default)]
@@ -53,9 +58,14 @@ pub struct Maildrop {
     pub deleted: Marks,
     /// Sent by RETR.
     pub retrieved: Marks,
+    /// Messages whose unique-id would be another's too, once somebody has asked for one that can be.
+    pub renamed: Option<Marks>,
     fsync: bool,
-    deleted_octets: u64,
+    /// The uidlist's lock, where the session holds it.
+    uidlist_lock: Option<Rc<Dotlock>>,
     last: u32,
+    /// Whether somebody has looked for messages that cannot be read.
+    looked: bool,
 }
 
 /// Why a message-number does not lead to a message.
@@ -76,15 +86,22 @@ impl From<StorageError> for NoMessage {
 
 impl Maildrop {
     /// A maildrop without any marks.
-    pub fn new(maildir: Maildir, snapshot: Snapshot, fsync: bool) -> Maildrop {
+    pub fn new(
+        maildir: Maildir,
+        snapshot: Snapshot,
+        fsync: bool,
+        uidlist_lock: Option<Rc<Dotlock>>,
+    ) -> Maildrop {
         Maildrop {
             maildir,
             snapshot,
             fsync,
+            uidlist_lock,
             deleted: Marks::default(),
             retrieved: Marks::default(),
-            deleted_octets: 0,
+            renamed: None,
             last: 0,
+            looked: false,
         }
     }
 
@@ -102,14 +119,34 @@ impl Maildrop {
     /// How many messages are not marked, and their octets together.
     pub fn stat(&mut self) -> Result<(u32, u64), StorageError> {
         self.count_octets()?;
-        let octets = self.snapshot.total_octets().saturating_sub(self.deleted_octets);
+        let octets = self.snapshot.total_octets().saturating_sub(self.deleted_octets());
         Ok((self.snapshot.len() - self.deleted.count(), octets))
     }
 
     /// Makes the octets of every message known: those that nobody has counted yet are counted now.
     pub fn count_octets(&mut self) -> Result<(), StorageError> {
-        let options = Options { fsync: self.fsync, ..Options::default() };
+        let options =
+            Options { fsync: self.fsync, held_lock: self.uidlist_lock.as_deref(), ..Options::default() };
         self.snapshot.ensure_sizes(&self.maildir, &options)
+    }
+
+    /// Once in a session, after the octets are known: why messages, some of them at least, are shown with 0 octets though
+    /// they are still there. For the log.
+    pub fn unreadable(&mut self) -> Vec<StorageError> {
+        if self.looked || self.snapshot.unknown_octets() > 0 {
+            return Vec::new();
+        }
+        self.looked = true;
+        let mut suspects = Vec::new();
+        let _ = self.snapshot.for_each(0, |_, message| {
+            if message.octets == 0 {
+                suspects.push(Message::from(message));
+                suspects.retain(|message| message.vanished);
+            }
+            suspects.len() < UNREADABLE_LOGGED
+        });
+        let open = |message: &Message| crate::retrieve::open(&self.maildir, message).err();
+        suspects.iter().filter_map(open).filter(|error| error.kind != ErrorKind::NotFound).collect()
     }
 
     /// Calls `visit` for each message that is not marked, in order, until it fails.
@@ -145,10 +182,7 @@ impl Maildrop {
     /// DELE.
     pub fn delete(&mut self, number: MessageNumber) -> Result<(), NoMessage> {
         self.message(number)?;
-        self.count_octets()?;
-        let octets = self.snapshot.uid_and_octets(number.index())?.1.unwrap_or(0);
         self.deleted.insert(number.index(), self.snapshot.len());
-        self.deleted_octets += octets;
         self.last = self.last.max(number.get());
         Ok(())
     }
@@ -162,7 +196,6 @@ impl Maildrop {
     /// RSET: RFC 1939 unmarks the deleted; RFC 1460 also forgets the last one accessed.
     pub fn reset(&mut self) {
         self.deleted.clear();
-        self.deleted_octets = 0;
         self.last = 0;
     }
 
@@ -171,9 +204,14 @@ impl Maildrop {
         self.last
     }
 
-    /// Octets of all messages marked.
+    /// Octets of all messages marked, as far as they are known: deleting takes no counting.
     pub fn deleted_octets(&self) -> u64 {
-        self.deleted_octets
+        if self.deleted.count() == 0 {
+            return 0;
+        }
+        let marked = (0..self.snapshot.len()).filter(|&index| self.deleted.contains(index));
+        let octets = marked.filter_map(|index| self.snapshot.uid_and_octets(index).ok()?.1);
+        octets.fold(0, u64::saturating_add)
     }
 }
 

@@ -73,6 +73,8 @@ pub const LOGIN_DELAY: &str = "-ERR [LOGIN-DELAY] Too soon after the last login.
 pub const MAILDROP_DENIED: &str = "-ERR [SYS/PERM] The maildrop cannot be opened.";
 /// The maildrop cannot be opened now.
 pub const MAILDROP_BROKEN: &str = "-ERR [SYS/TEMP] The maildrop cannot be opened; try again later.";
+/// The store failed in the middle of a session.
+pub const MAILDROP_UNREADABLE: &str = "-ERR [SYS/TEMP] The maildrop cannot be read now.";
 /// No configuration, no memory, ...
 pub const OUT_OF_ORDER: &str = "-ERR [SYS/TEMP] Out of order; try again later.";
 

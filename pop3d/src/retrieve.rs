@@ -10,6 +10,7 @@ use common::io::{Conn, Ending};
 use common::maildir::{Maildir, Message, StorageError};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 
 /// Octets of room in the reply that are worth filling; with less it is written first.
 const ROOM: usize = 512;
@@ -38,6 +39,20 @@ pub fn top(
     send(conn, config, maildir, message, Some(lines))
 }
 
+/// Opens the message. What is not a file is none: a FIFO without a writer would look like an empty message.
+pub fn open(maildir: &Maildir, message: &Message) -> Result<File, StorageError> {
+    let (file, place) = maildir.open_message(message)?;
+    let failed = |error| {
+        let directory = maildir.path().join(if place.in_new { "new" } else { "cur" });
+        StorageError::new("read", directory.join(std::ffi::OsStr::from_bytes(&place.name)), error)
+    };
+    match file.metadata() {
+        Ok(meta) if meta.is_file() => Ok(file),
+        Ok(_) => Err(failed(io::Error::other("not a file"))),
+        Err(error) => Err(failed(error)),
+    }
+}
+
 fn send(
     conn: &mut Conn,
     config: &Config,
@@ -45,16 +60,22 @@ fn send(
     message: &Message,
     lines: Option<u32>,
 ) -> Result<Sent, Failure> {
-    let file = match maildir.open_message(message) {
-        Ok((file, _)) => file,
+    let file = match open(maildir, message) {
+        Ok(file) => file,
         Err(error) => return Ok(Sent::Nothing(error)),
     };
-    let mut chunk = conn.borrow_scratch().map_err(Ending::Failed)?;
+    let mut chunk = match conn.borrow_scratch() {
+        Ok(chunk) => chunk,
+        Err(error) => return Ok(Sent::Nothing(StorageError::new("read", maildir.path(), error))),
+    };
     let sent = stream(conn, config, file, &mut chunk, message.octets.unwrap_or(0), lines);
     conn.give_back(chunk);
     match sent {
         Ok(None) => Ok(Sent::Whole),
-        Ok(Some(error)) => Ok(Sent::Nothing(StorageError::new("read", maildir.path(), error))),
+        Ok(Some(error)) => {
+            let name = std::ffi::OsStr::from_bytes(&message.name);
+            Ok(Sent::Nothing(StorageError::new("read", maildir.path().join(name), error)))
+        }
         Err(ending) => Err(ending.into()),
     }
 }
@@ -69,10 +90,12 @@ fn stream(
     lines: Option<u32>,
 ) -> Result<Option<io::Error>, Ending> {
     // The first read is before the +OK: what fails now can still be refused.
-    let mut filled = match file.read(chunk) {
-        Ok(n) => n,
+    let (size, mut filled) = match file.metadata().and_then(|meta| Ok((meta.len(), read(&mut file, chunk)?)))
+    {
+        Ok(begun) => begun,
         Err(error) => return Ok(Some(error)),
     };
+    let mut seen = filled as u64;
     match lines {
         None => conn.push_fmt(format_args!("+OK {octets} octets\r\n"))?,
         Some(_) => conn.push_line("+OK")?,
@@ -90,12 +113,16 @@ fn stream(
                 break 'message;
             }
         }
-        // A read that does not fill the buffer has reached the end of the file.
-        if filled < chunk.len() {
+        // A read that does not fill the buffer has reached the end of the file, if that still is where it was.
+        if filled < chunk.len() && seen >= size {
             break;
         }
         // Half a message must not look like a whole one: on an error the connection breaks without the final dot.
-        filled = file.read(chunk).map_err(Ending::Failed)?;
+        filled = read(&mut file, chunk).map_err(|error| broken(&error))?;
+        if filled == 0 && seen < size {
+            return Err(broken(&"it has become shorter"));
+        }
+        seen += filled as u64;
     }
     conn.push(stuffer.end_line())?;
     if !position.in_body && config.pop3_client_workarounds.contains(Workaround::OeNsEoh) {
@@ -103,6 +130,19 @@ fn stream(
     }
     conn.push(b".\r\n")?;
     Ok(None)
+}
+
+fn read(file: &mut File, chunk: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn broken(why: &dyn std::fmt::Display) -> Ending {
+    Ending::Failed(io::Error::other(format!("A message could not be read to its end: {why}")))
 }
 
 /// Where in the message we are: TOP stops after so many lines of the body, and some clients want to see the header's end.

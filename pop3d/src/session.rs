@@ -30,7 +30,8 @@ pub fn serve(session: &mut Session) -> Ending {
             return Ending::Quit;
         }
     };
-    if !matches!(ending, Ending::Quit) {
+    // After a failure there may be half an answer on the wire, which another one must not seem to complete.
+    if !matches!(ending, Ending::Quit | Ending::Failed(_)) {
         last_words(&mut session.conn, &ending);
     }
     let _ = session.conn.flush();
@@ -93,14 +94,18 @@ fn try_open(session: &mut Session) -> Result<Result<Opened, &'static str>, Stora
     let (beating, also_beating) = (lock.clone(), uidlist_lock.clone());
     if lock.needs_heartbeat() || uidlist_lock.is_some() {
         let beat = Box::new(move || {
-            let _ = beating.touch();
+            // What cannot be touched but still is there under its name has not been taken over yet.
+            let mut held = beating.touch().unwrap_or(true);
             if let Some(lock) = &also_beating {
                 let _ = lock.refresh();
+                held &= lock.is_held();
             }
+            held
         });
         session.conn.set_heartbeat(Heartbeat { every: HEARTBEAT, beat });
     }
-    Ok(Ok(Opened { maildrop: Maildrop::new(maildir, snapshot, fsync), lock, uidlist_lock }))
+    let maildrop = Maildrop::new(maildir, snapshot, fsync, uidlist_lock.clone());
+    Ok(Ok(Opened { maildrop, lock, uidlist_lock }))
 }
 
 fn converse(session: &mut Session, opened: Opened, summary: &mut Summary) -> Ending {

@@ -66,8 +66,11 @@ pub fn speak(mut this: Transaction<'_>, mut maildrop: Maildrop) -> Result<Maildr
             Err(Failure::Ending(ending)) => return Err(ending),
             Err(Failure::Storage(error)) => {
                 this.log.error(&error.to_string());
-                this.conn.push_line(reply::MAILDROP_BROKEN)?;
+                this.conn.push_line(reply::MAILDROP_UNREADABLE)?;
             }
+        }
+        for error in maildrop.unreadable() {
+            this.log.warning(&error.to_string());
         }
         if this.bad_commands >= this.config.max_bad_commands {
             return Err(Ending::TooManyBadCommands);
@@ -149,12 +152,25 @@ impl Transaction<'_> {
 
     fn uidl(&mut self, maildrop: &mut Maildrop, which: Option<MessageNumber>) -> Result<(), Failure> {
         let ids = UniqueIds::new(self.config, maildrop.snapshot.uid_validity());
+        if ids.can_collide() && maildrop.renamed.is_none() {
+            maildrop.renamed = Some(ids.duplicates(&maildrop.maildir, &maildrop.snapshot)?);
+        }
+        let renamed = |number: MessageNumber| {
+            maildrop.renamed.as_ref().is_some_and(|renamed| renamed.contains(number.index()))
+        };
         let mut id = Vec::new();
         if let Some(number) = which {
             return match maildrop.message(number) {
                 Err(why) => self.no_message(why),
                 Ok(message) => {
-                    ids.write(&maildrop.maildir, &message, &mut id)?;
+                    match ids.write(&maildrop.maildir, &message, &mut id) {
+                        Err(error) => return self.unreadable(error),
+                        Ok(()) if renamed(number) => {
+                            id.clear();
+                            ids.uid_form(message.uid, &mut id);
+                        }
+                        Ok(()) => {}
+                    }
                     self.conn.push_fmt(format_args!("+OK {} ", number.get()))?;
                     self.conn.push(&id)?;
                     Ok(self.conn.push(b"\r\n")?)
@@ -167,7 +183,11 @@ impl Transaction<'_> {
         maildrop
             .visit(|number, message| {
                 id.clear();
-                ids.write_ref(maildir, message, &mut id)?;
+                // A message that cannot be read is in the list like any other; what it has is its UID.
+                if renamed(number) || ids.write_ref(maildir, message, &mut id).is_err() {
+                    id.clear();
+                    ids.uid_form(message.uid, &mut id);
+                }
                 conn.push_fmt(format_args!("{} ", number.get()))?;
                 conn.push(&id)?;
                 Ok::<(), Failure>(conn.push(b"\r\n")?)
@@ -218,7 +238,9 @@ impl Transaction<'_> {
 /// A list that has begun cannot be taken back with -ERR: a half list would be believed. The conversation ends.
 fn begun(failure: Failure) -> Failure {
     match failure {
-        Failure::Storage(error) => Failure::Ending(Ending::Failed(std::io::Error::other(error.to_string()))),
+        Failure::Storage(error) => Failure::Ending(Ending::Failed(std::io::Error::other(format!(
+            "A list could not be completed: {error}"
+        )))),
         ending => ending,
     }
 }

@@ -1,14 +1,18 @@
 //! Unique-ids (RFC 1939 section 7, UIDL) as `pop3_uidl_format` makes them, so that a site can change servers without any
 //! client downloading its mail again.
 
+use crate::maildrop::Marks;
 use common::config::Config;
 use common::config::format::expand;
-use common::maildir::{Maildir, Message, MessageRef, StorageError, header_md5, name};
+use common::maildir::{Maildir, Message, MessageRef, Snapshot, StorageError, header_md5, name};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 /// Octets of a unique-id at most.
 const MAX: usize = 70;
+/// The digest of nothing: the message has none of the fields that count.
+const EMPTY_DIGEST: &str = "d41d8cd98f00b204e9800998ecf8427e";
 /// Octets of a header in which X-UIDL is looked for.
 const HEADER_MAX: u64 = 256 * 1024;
 
@@ -17,16 +21,66 @@ pub struct UniqueIds {
     format: String,
     uid_validity: u32,
     reuse_xuidl: bool,
+    can_collide: bool,
 }
 
 impl UniqueIds {
     /// As the settings say.
     pub fn new(config: &Config, uid_validity: u32) -> UniqueIds {
+        UniqueIds::of_format(config.pop3_uidl_format.as_str(), uid_validity, config.pop3_reuse_xuidl)
+    }
+
+    fn of_format(format: &str, uid_validity: u32, reuse_xuidl: bool) -> UniqueIds {
+        let mut unique = false;
+        let _ = expand(format, |variable| {
+            unique |= matches!(variable.name, 'u' | 'f' | 'g');
+            String::new()
+        });
         UniqueIds {
-            format: config.pop3_uidl_format.as_str().to_owned(),
+            format: format.to_owned(),
             uid_validity,
-            reuse_xuidl: config.pop3_reuse_xuidl,
+            reuse_xuidl,
+            can_collide: reuse_xuidl || !unique,
         }
+    }
+
+    /// Whether two messages may come to have one unique-id, because it is made of what a stranger wrote.
+    pub fn can_collide(&self) -> bool {
+        self.can_collide
+    }
+
+    /// The messages that have to make do with [`UniqueIds::uid_form`], because an earlier one has their unique-id already
+    /// or they cannot be read. Deleted messages count too: a unique-id does not change within a session.
+    pub fn duplicates(&self, maildir: &Maildir, snapshot: &Snapshot) -> Result<Marks, StorageError> {
+        use std::hash::{BuildHasher, RandomState};
+        let mut marks = Marks::default();
+        // Hashes take less than the unique-ids; no two of them are the same by chance.
+        let (state, mut seen) = (RandomState::new(), HashSet::new());
+        // What the uidlist says stands, wherever it stands.
+        snapshot.for_each(0, |_, message| {
+            if let Some(id) = message.unique_id {
+                seen.insert(state.hash_one(&presentable(id)[..]));
+            }
+            true
+        })?;
+        let mut id = Vec::new();
+        snapshot.for_each(0, |index, message| {
+            if message.unique_id.is_some() {
+                return true;
+            }
+            id.clear();
+            let made = self.write_ref(maildir, message, &mut id);
+            if made.is_err() || !seen.insert(state.hash_one(&id[..])) {
+                marks.insert(index, snapshot.len());
+            }
+            true
+        })?;
+        Ok(marks)
+    }
+
+    /// The unique-id that is a message's own whatever is in it: UID and UIDVALIDITY.
+    pub fn uid_form(&self, uid: u32, out: &mut Vec<u8>) {
+        uid_form(self.uid_validity, uid, out);
     }
 
     /// Appends the unique-id of a message.
@@ -51,7 +105,11 @@ impl UniqueIds {
                 header_md5(&file).map_err(StorageError::at("read", maildir.path()))?
             }
         };
-        self.format(self.uid_validity, message.uid, message.base(), &digest, out);
+        if self.can_collide && digest == EMPTY_DIGEST {
+            self.uid_form(message.uid, out);
+        } else {
+            self.format(self.uid_validity, message.uid, message.base(), &digest, out);
+        }
         Ok(())
     }
 
@@ -86,13 +144,7 @@ impl UniqueIds {
     fn format(&self, uid_validity: u32, uid: u32, base: &[u8], digest: &str, out: &mut Vec<u8>) {
         // The default, without going through the formatter: 100,000 of them are asked for at once.
         if self.format == "%08Xu%08Xv" {
-            for number in [uid, uid_validity] {
-                for shift in (0..8).rev() {
-                    let digit = (number >> (4 * shift)) & 0xf;
-                    out.push(b"0123456789abcdef".get(digit as usize).copied().unwrap_or(b'0'));
-                }
-            }
-            return;
+            return uid_form(uid_validity, uid, out);
         }
         let id = expand(&self.format, |variable| match variable.name {
             'u' => variable.print_number(u64::from(uid)),
@@ -102,6 +154,16 @@ impl UniqueIds {
             _ => String::new(),
         });
         out.extend_from_slice(&presentable(id.as_bytes()));
+    }
+}
+
+/// `%08Xu%08Xv`
+fn uid_form(uid_validity: u32, uid: u32, out: &mut Vec<u8>) {
+    for number in [uid, uid_validity] {
+        for shift in (0..8).rev() {
+            let digit = (number >> (4 * shift)) & 0xf;
+            out.push(b"0123456789abcdef".get(digit as usize).copied().unwrap_or(b'0'));
+        }
     }
 }
 
@@ -128,8 +190,11 @@ fn is_unique_id(octets: &[u8]) -> bool {
     (1..=MAX).contains(&octets.len()) && octets.iter().all(|octet| octet.is_ascii_graphic())
 }
 
-/// What a file name has that a unique-id may not have becomes `+XX`, as Courier does it. A name that is too long keeps its
-/// length: clients take it, and a shorter one could not be told from another message's.
+/// What a file name has that a unique-id may not have becomes `+XX`. A name that is too long keeps its length: clients take
+/// it, and a shorter one could not be told from another message's.
+///
+/// Courier writes `'`, `"` and `+` this way too. Here they stay: Dovecot's `%f` has them as they are, and what was taken over
+/// from Courier is in the uidlist with Courier's `+XX` in it already.
 fn presentable(octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(octets.len());
     for &octet in octets {
@@ -154,6 +219,7 @@ mod tests {
         assert!(!is_unique_id(b""));
         assert!(!is_unique_id(b"a b"));
         assert_eq!(presentable(b"1.a b\xff"), b"1.a+20b+FF");
+        assert_eq!(presentable(b"a+2Bb'\""), b"a+2Bb'\"");
     }
 
     #[test]
@@ -168,7 +234,8 @@ mod tests {
             ("%m", "0123"),
         ];
         for (format, want) in table {
-            let ids = UniqueIds { format: format.to_owned(), uid_validity: 0, reuse_xuidl: false };
+            let ids = UniqueIds::of_format(format, 0, false);
+            assert_eq!(ids.can_collide(), format == "%m", "{format}");
             let mut id = Vec::new();
             ids.format(1_234_567_890, 42, b"1.a,S=5", "0123", &mut id);
             assert_eq!(String::from_utf8_lossy(&id), want, "{format}");

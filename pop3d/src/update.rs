@@ -9,7 +9,7 @@ use common::process::session::SessionLog;
 pub struct Updated {
     /// Messages that are gone now.
     pub deleted: u64,
-    /// Whether any marked message is still there.
+    /// Whether any marked message is still there, or may be again after a power cut.
     pub failed: bool,
 }
 
@@ -48,6 +48,7 @@ pub fn update(maildrop: Maildrop, config: &Config, log: &SessionLog) -> Updated 
     if updated.deleted > 0 && !config.fsync_disable {
         // A deletion that the client was told of should not come back after a power cut.
         if let Err(error) = maildrop.maildir.sync_directories() {
+            updated.failed = true;
             log.error(&error.to_string());
         }
     }

@@ -41,7 +41,8 @@ pub enum Ending {
     SessionLimit,
     /// More refused commands than a client that means well sends.
     TooManyBadCommands,
-    /// The connection failed.
+    /// The connection failed; or, in words of our own (an error of kind `Other`), something else did without which the
+    /// conversation cannot go on.
     Failed(io::Error),
     /// TLS failed, in the library's words.
     Tls(String),
@@ -56,6 +57,7 @@ impl fmt::Display for Ending {
             Ending::NotReading => f.write_str("Client does not read"),
             Ending::SessionLimit => f.write_str("Session time is over"),
             Ending::TooManyBadCommands => f.write_str("Too many bad commands"),
+            Ending::Failed(error) if error.kind() == io::ErrorKind::Other => write!(f, "{error}"),
             Ending::Failed(error) => write!(f, "Connection failed: {error}"),
             Ending::Tls(what) => write!(f, "TLS: {what}"),
         }
@@ -87,12 +89,31 @@ enum Transport {
     Tls(Box<tls::Stream>),
 }
 
-/// Something to do every so often while the client is silent (a lock's heartbeat).
+/// Something to do every so often, whether the client is silent or busy (a lock's heartbeat).
 pub struct Heartbeat {
     /// How often.
     pub every: Duration,
-    /// What.
-    pub beat: Box<dyn FnMut()>,
+    /// What. `false`: what was to be kept alive is lost, and the conversation ends.
+    pub beat: Box<dyn FnMut() -> bool>,
+}
+
+/// The heartbeat, if there is one, and when it is due.
+struct Pulse(Option<(Heartbeat, Instant)>);
+
+impl Pulse {
+    /// Beats if it is time to. How long until the next time.
+    fn check(&mut self) -> Result<Option<Duration>, Ending> {
+        let Some((heartbeat, due)) = &mut self.0 else { return Ok(None) };
+        let now = Instant::now();
+        if now >= *due {
+            if !(heartbeat.beat)() {
+                // It stays due: nothing more is written or read.
+                return Err(Ending::Failed(io::Error::other("The session's lock was lost to somebody else")));
+            }
+            *due = now + heartbeat.every;
+        }
+        Ok(Some(due.saturating_duration_since(now)))
+    }
 }
 
 /// The connection: standard input and output, in clear or under TLS.
@@ -110,7 +131,7 @@ pub struct Conn {
     limits: Limits,
     /// Whoever must be there while we wait for the client.
     watched: Option<BorrowedFd<'static>>,
-    heartbeat: Option<Heartbeat>,
+    pulse: Pulse,
     received: u64,
     sent: u64,
 }
@@ -134,7 +155,7 @@ impl Conn {
             discarded: 0,
             limits,
             watched: None,
-            heartbeat: None,
+            pulse: Pulse(None),
             received: 0,
             sent: 0,
         })
@@ -150,14 +171,15 @@ impl Conn {
         self.watched = Some(socket);
     }
 
-    /// Does something regularly while the client is silent.
+    /// Does something regularly: while the client is waited for, and between pieces of what is sent to it.
     pub fn set_heartbeat(&mut self, heartbeat: Heartbeat) {
-        self.heartbeat = Some(heartbeat);
+        let due = Instant::now() + heartbeat.every;
+        self.pulse = Pulse(Some((heartbeat, due)));
     }
 
     /// No more of it.
     pub fn stop_heartbeat(&mut self) {
-        self.heartbeat = None;
+        self.pulse = Pulse(None);
     }
 
     /// The times in force.
@@ -256,12 +278,12 @@ impl Conn {
                     }
                     Err(error) if is_retryable(&error) => {}
                     Err(error) => {
-                        let _ = flush_tls(stream, &self.limits);
+                        let _ = flush_tls(stream, &self.limits, &mut self.pulse);
                         return Err(stream.ending(error));
                     }
                 }
                 // What TLS has to say of its own accord (a key update) goes out before we wait.
-                flush_tls(stream, &self.limits)?;
+                flush_tls(stream, &self.limits, &mut self.pulse)?;
             }
             self.wait_for_input()?;
             if let Transport::Clear { .. } = self.transport {
@@ -284,14 +306,13 @@ impl Conn {
     fn wait_for_input(&mut self) -> Result<(), Ending> {
         let begun = Instant::now();
         let mut quiet = false;
-        let mut beaten = begun;
         loop {
             let now = Instant::now();
             let idle = self.limits.idle.saturating_sub(now - begun);
             if idle.is_zero() {
                 return Err(Ending::Idle);
             }
-            let mut wait = idle;
+            let mut wait = self.pulse.check()?.map_or(idle, |until_beat| idle.min(until_beat));
             if let Some(deadline) = self.limits.deadline {
                 let left = deadline.saturating_duration_since(now);
                 if left.is_zero() {
@@ -301,12 +322,6 @@ impl Conn {
             }
             if !quiet {
                 wait = wait.min(QUIET_AFTER);
-            } else if let Some(heartbeat) = &mut self.heartbeat {
-                if now - beaten >= heartbeat.every {
-                    (heartbeat.beat)();
-                    beaten = now;
-                }
-                wait = wait.min(heartbeat.every);
             }
             let watched = self.watched.map_or((fd::STDIN, Interest::None), |fd| (fd, Interest::HangUp));
             let [ready, lost] =
@@ -317,7 +332,7 @@ impl Conn {
             if lost.hangup {
                 return Err(Ending::Failed(io::ErrorKind::BrokenPipe.into()));
             }
-            if !quiet && now.elapsed() >= wait {
+            if !quiet && begun.elapsed() >= QUIET_AFTER {
                 self.go_quiet();
                 quiet = true;
             }
@@ -405,6 +420,8 @@ impl Conn {
 
     /// Writes the gathered replies.
     pub fn flush(&mut self) -> Result<(), Ending> {
+        // A client that takes a long message as fast as it comes is never waited for.
+        self.pulse.check()?;
         let filled = std::mem::take(&mut self.filled);
         let octets = self.output.get(..filled).unwrap_or_default();
         if octets.is_empty() {
@@ -412,11 +429,11 @@ impl Conn {
         }
         match &mut self.transport {
             Transport::Clear { socket } => {
-                write_all(fd::STDOUT, octets, *socket, &self.limits)?;
+                write_all(fd::STDOUT, octets, *socket, &self.limits, &mut self.pulse)?;
             }
             Transport::Tls(stream) => {
                 stream.queue(octets).map_err(failed)?;
-                flush_tls(stream, &self.limits)?;
+                flush_tls(stream, &self.limits, &mut self.pulse)?;
             }
         }
         self.sent += filled as u64;
@@ -449,7 +466,7 @@ impl Conn {
         let Transport::Tls(stream) = &mut self.transport else { return Ok(false) };
         let received = if stream.is_handshaking() { stream.receive() } else { Ok(()) };
         // Also after an error: the alert tells the client what was wrong with its hello.
-        flush_tls(stream, &self.limits)?;
+        flush_tls(stream, &self.limits, &mut self.pulse)?;
         match received {
             Err(error) if !is_retryable(&error) => Err(stream.ending(error)),
             _ => Ok(stream.is_handshaking()),
@@ -472,7 +489,7 @@ impl Conn {
         }
         if let Transport::Tls(stream) = &mut self.transport {
             stream.say_goodbye();
-            let _ = flush_tls(stream, &self.limits);
+            let _ = flush_tls(stream, &self.limits, &mut self.pulse);
         }
         linger();
     }
@@ -505,18 +522,24 @@ pub fn linger() {
 }
 
 /// Writes everything, waiting for the client as long as it makes progress within the reply time.
-fn write_all(to: BorrowedFd<'_>, mut octets: &[u8], socket: bool, limits: &Limits) -> Result<(), Ending> {
+fn write_all(
+    to: BorrowedFd<'_>,
+    mut octets: &[u8],
+    socket: bool,
+    limits: &Limits,
+    pulse: &mut Pulse,
+) -> Result<(), Ending> {
     while !octets.is_empty() {
         let result = if socket {
             fd::send(to, octets)
         } else {
             // A pipe: after poll(2) says there is room, PIPE_BUF octets never block.
-            wait_for_room(to, limits)?;
+            wait_for_room(to, limits, pulse)?;
             fd::write(to, octets.get(..4096).unwrap_or(octets))
         };
         match result {
             Ok(n) => octets = octets.get(n..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_room(to, limits)?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_room(to, limits, pulse)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(failed(error)),
         }
@@ -524,11 +547,13 @@ fn write_all(to: BorrowedFd<'_>, mut octets: &[u8], socket: bool, limits: &Limit
     Ok(())
 }
 
-fn flush_tls(stream: &mut tls::Stream, limits: &Limits) -> Result<(), Ending> {
+fn flush_tls(stream: &mut tls::Stream, limits: &Limits, pulse: &mut Pulse) -> Result<(), Ending> {
     while stream.wants_write() {
         match stream.send() {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_room(fd::STDOUT, limits)?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait_for_room(fd::STDOUT, limits, pulse)?
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(failed(error)),
         }
@@ -536,7 +561,7 @@ fn flush_tls(stream: &mut tls::Stream, limits: &Limits) -> Result<(), Ending> {
     Ok(())
 }
 
-fn wait_for_room(to: BorrowedFd<'_>, limits: &Limits) -> Result<(), Ending> {
+fn wait_for_room(to: BorrowedFd<'_>, limits: &Limits, pulse: &mut Pulse) -> Result<(), Ending> {
     let until = Instant::now() + limits.reply;
     let until = limits.deadline.map_or(until, |deadline| until.min(deadline));
     loop {
@@ -544,7 +569,8 @@ fn wait_for_room(to: BorrowedFd<'_>, limits: &Limits) -> Result<(), Ending> {
         if left.is_zero() {
             return Err(Ending::NotReading);
         }
-        let [ready] = fd::poll([(to, Interest::Write)], Some(left)).map_err(Ending::Failed)?;
+        let wait = pulse.check()?.map_or(left, |until_beat| left.min(until_beat));
+        let [ready] = fd::poll([(to, Interest::Write)], Some(wait)).map_err(Ending::Failed)?;
         if ready.write || ready.hangup {
             return Ok(());
         }
@@ -562,5 +588,54 @@ pub(crate) fn failed(error: io::Error) -> Ending {
             Ending::Disconnected
         }
         _ => Ending::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    fn conn(every: Duration, beats: &Rc<Cell<u32>>, last: u32) -> Conn {
+        let minute = Duration::from_secs(60);
+        let mut conn =
+            Conn::new(Limits { idle: minute, reply: minute, deadline: None }, b"NOOP\r\n").unwrap();
+        let beats = beats.clone();
+        let beat = Box::new(move || {
+            beats.set(beats.get() + 1);
+            beats.get() < last
+        });
+        conn.set_heartbeat(Heartbeat { every, beat });
+        conn
+    }
+
+    #[test]
+    fn a_busy_conversation_beats_too() {
+        let beats = Rc::new(Cell::new(0));
+        let mut conn = conn(Duration::from_millis(40), &beats, u32::MAX);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(300) {
+            conn.flush().unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!((3..=7).contains(&beats.get()), "{}", beats.get());
+        conn.stop_heartbeat();
+        let before = beats.get();
+        std::thread::sleep(Duration::from_millis(50));
+        conn.flush().unwrap();
+        assert_eq!(beats.get(), before);
+    }
+
+    #[test]
+    fn a_lost_lock_ends_the_conversation() {
+        let beats = Rc::new(Cell::new(0));
+        let mut conn = conn(Duration::ZERO, &beats, 2);
+        conn.flush().unwrap();
+        let ending = conn.flush().unwrap_err();
+        assert_eq!(ending.to_string(), "The session's lock was lost to somebody else");
+        assert!(matches!(conn.wait_for_input(), Err(Ending::Failed(_))));
+        assert!(wait_for_room(fd::STDOUT, &conn.limits, &mut conn.pulse).is_err());
+        assert!(conn.push(&vec![b'x'; OUTPUT_OCTETS + 1]).is_err());
     }
 }

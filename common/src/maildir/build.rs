@@ -13,6 +13,7 @@
 //! message is never wrong for a POP3 client.
 
 use super::courier::{self, DefaultUniqueId};
+use super::dotlock::Dotlock;
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Index, Source};
 use super::scan::Listing;
@@ -46,6 +47,9 @@ pub struct Options<'a> {
     pub count_octets: bool,
     /// How long to wait for another program's lock on the uidlist.
     pub lock_timeout: Duration,
+    /// The lock on the uidlist, where the caller holds it already: nobody can take it twice, not even a child of the
+    /// holder.
+    pub held_lock: Option<&'a Dotlock>,
     /// From this many messages on the snapshot is a file.
     pub index_from: u32,
     /// For taking over Courier's unique-ids: what they would be without an override.
@@ -58,8 +62,36 @@ impl Default for Options<'_> {
             fsync: true,
             count_octets: true,
             lock_timeout: Duration::from_secs(30),
+            held_lock: None,
             index_from: 128,
             default_unique_id: None,
+        }
+    }
+}
+
+/// The uidlist's lock: the caller's, or one for the moment.
+pub(super) enum Locked<'a> {
+    Held(&'a Dotlock),
+    Taken(Dotlock),
+}
+
+impl<'a> Locked<'a> {
+    /// Takes it if the caller does not hold it.
+    pub fn take(maildir: &Maildir, options: &Options<'a>) -> Result<Locked<'a>, StorageError> {
+        match options.held_lock {
+            Some(lock) => Ok(Locked::Held(lock)),
+            None => uidlist_file::lock(maildir.control(), options.lock_timeout).map(Locked::Taken),
+        }
+    }
+}
+
+impl std::ops::Deref for Locked<'_> {
+    type Target = Dotlock;
+
+    fn deref(&self) -> &Dotlock {
+        match self {
+            Locked::Held(lock) => lock,
+            Locked::Taken(lock) => lock,
         }
     }
 }
@@ -207,7 +239,7 @@ impl Work<'_> {
     /// Gives new messages their UIDs and writes them down, under the lock.
     fn record(&mut self, sizes: &mut Sizes, old: Option<&Index>) -> Result<(), StorageError> {
         let control = self.maildir.control();
-        let lock = uidlist_file::lock(control, self.options.lock_timeout)?;
+        let lock = Locked::take(self.maildir, self.options)?;
         let repaired = self.listing.has_duplicates() && self.listing.repair_duplicates(self.maildir.path());
         let list_changed = Stamp::at(&control.join(uidlist_file::NAME))? != self.on_disk.stamp;
         let files_changed = repaired || self.listing.is_outdated(self.maildir.path())?;
@@ -247,8 +279,8 @@ impl Work<'_> {
         let recorded = list.len();
         if UID_LIMIT - list.next_uid <= u32::try_from(new.len()).unwrap_or(UID_LIMIT) {
             // The UIDs are used up: the same messages under a new UIDVALIDITY.
-            let fresh =
-                uidvalidity::next(control, list.uid_validity).map_err(StorageError::at("create", control))?;
+            let fresh = uidvalidity::next(control, list.uid_validity, self.options.fsync)
+                .map_err(StorageError::at("create", control))?;
             list.renumber(fresh);
         }
         for (place, &record) in (0u32..).zip(&self.record_of) {
@@ -298,7 +330,8 @@ impl Work<'_> {
         if let Some(list) = old.and_then(|old| restore::uidlist(old, &self.listing, guid.clone())) {
             return Ok(list);
         }
-        let fresh = || uidvalidity::next(control, 0).map_err(StorageError::at("create", control));
+        let fresh =
+            || uidvalidity::next(control, 0, self.options.fsync).map_err(StorageError::at("create", control));
         let taken = courier::take_over(
             self.maildir.path(),
             &self.listing.by_base(),
@@ -388,7 +421,7 @@ impl Work<'_> {
 }
 
 /// Whether the directory changed so shortly before the lock was taken that a change may have gone unseen.
-fn is_racy(directory: Stamp, lock: &super::dotlock::Dotlock) -> bool {
+fn is_racy(directory: Stamp, lock: &Dotlock) -> bool {
     lock.created().saturating_sub(directory.mtime) < RACY_NANOSECONDS
 }
 

@@ -106,7 +106,8 @@ fn parse_pop3_line(line: &[u8]) -> Option<Listed<'_>> {
     (!base.is_empty()).then_some(Listed { base, unique_id })
 }
 
-/// Courier's unique-id for a message it knows by name only: everything doubtful as `+XX`.
+/// Courier's unique-id for a message it knows by name only, as its imap/pop3dserver.C writes it: everything that is not
+/// graphic as `+XX`, and `'`, `"` and `+` too.
 fn escape(base: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for &c in base {

@@ -102,10 +102,12 @@ fn create(path: &Path) -> io::Result<Dotlock> {
 fn abandoned(path: &Path, protected: &Path) -> Option<u64> {
     let meta = fs::symlink_metadata(path).ok()?;
     let now = file_system_now(path)?;
-    let age = now - meta.mtime().max(meta.ctime());
+    let age = now.saturating_sub(meta.mtime().max(meta.ctime()));
     if age >= PID_SECONDS {
+        // Our own id is alive too: the lock may be ours, taken by somebody further up. If it is from before a reboot, the
+        // next process has another id.
         if let Some(pid) = local_pid(path) {
-            let gone = pid == std::process::id() || !sys::process_exists(pid);
+            let gone = !sys::process_exists(pid);
             let unchanged = fs::symlink_metadata(path).is_ok_and(|again| again.ino() == meta.ino());
             return (gone && unchanged).then_some(meta.ino());
         }
@@ -114,7 +116,7 @@ fn abandoned(path: &Path, protected: &Path) -> Option<u64> {
         return None;
     }
     let quiet = match fs::metadata(protected) {
-        Ok(file) => now - file.mtime().max(file.ctime()) > STALE_SECONDS,
+        Ok(file) => now.saturating_sub(file.mtime().max(file.ctime())) > STALE_SECONDS,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
     quiet.then_some(meta.ino())
@@ -189,6 +191,16 @@ mod tests {
         assert_eq!(Dotlock::take(&file, SHORT).unwrap_err().kind, ErrorKind::InUse);
         let taken = Dotlock::take(&file, Duration::from_secs(6)).unwrap();
         assert!(taken.is_held());
+    }
+
+    #[test]
+    fn a_process_does_not_destroy_its_own_lock() {
+        let dir = TempDir::new();
+        let file = dir.path().join("f");
+        let lock = Dotlock::take(&file, SHORT).unwrap();
+        std::thread::sleep(Duration::from_millis(2100));
+        assert_eq!(Dotlock::take(&file, Duration::from_millis(1200)).unwrap_err().kind, ErrorKind::InUse);
+        assert!(lock.is_held());
     }
 
     #[test]

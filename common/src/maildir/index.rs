@@ -114,7 +114,9 @@ impl Index {
         let mut bytes = [0u8; HEADER as usize];
         index.read_at(&index.rows, 0, &mut bytes).ok()?;
         index.header = Header::decode(&bytes)?;
-        (length == index.length() as u64).then_some(index)
+        // A length at the end of the numbers would be believed of a file of no length at all.
+        let whole = length == index.length() as u64 && index.header.parts_length <= length;
+        whole.then_some(index)
     }
 
     /// The file, if the index is in one.
@@ -182,7 +184,7 @@ impl Index {
             out.push(&change(i, self.row(i)?).encode())?;
         }
         let mut position = HEADER + u64::from(header.count) * ROW;
-        let end = position + header.parts_length;
+        let end = position.saturating_add(header.parts_length);
         let mut piece = [0u8; 1024];
         while position < end {
             let length = piece.len().min(usize::try_from(end - position).unwrap_or(usize::MAX));
@@ -218,7 +220,7 @@ where
     for message in messages() {
         header.count += 1;
         header.add_octets(message.octets);
-        header.parts_length += message.parts_length();
+        header.parts_length = header.parts_length.saturating_add(message.parts_length());
     }
     if u32::try_from(header.parts_length).is_err() {
         return Err(io::Error::from(io::ErrorKind::FileTooLarge));

@@ -61,11 +61,26 @@ impl SessionLock {
         }
     }
 
+    /// Says who holds it. On a full disk it does not: who cannot make room there could never log in again.
+    fn sign(&self) -> io::Result<()> {
+        let content = format!("{}:{}", std::process::id(), sys::hostname());
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all_at(content.as_bytes(), 0));
+        match written {
+            Err(error) if !is_full(&error) => Err(error),
+            _ => sys::touch(&self.file),
+        }
+    }
+
     /// Shows other hosts that the session lives. `Ok(false)`: the lock was taken over, the session must end.
     pub fn touch(&self) -> io::Result<bool> {
         let Some((path, ino)) = &self.lock_file else { return Ok(true) };
-        sys::touch(&self.file)?;
-        Ok(fs::symlink_metadata(path).is_ok_and(|meta| meta.ino() == *ino))
+        let touched = sys::touch(&self.file);
+        match fs::symlink_metadata(path) {
+            Ok(meta) if meta.ino() == *ino => touched.map(|()| true),
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether [`SessionLock::touch`] has to be called at all.
@@ -107,32 +122,48 @@ fn take_file(maildir: &Maildir) -> Result<SessionLock, StorageError> {
         if matches!(locked, Ok(false)) {
             return Err(in_use(&who));
         }
-        // Somebody may hold it where our fcntl does not reach: then only the age tells. Left over on this host by a
-        // process that is gone: its record lock is gone with it, and only its pid is left to be asked.
-        if !created && !is_left_over(&path, &file, &who) {
+        // Somebody may hold it where our fcntl does not reach: then only the age tells.
+        if !created && !is_left_over(&path, &file, &who, locked.is_ok()) {
             return Err(in_use(&who));
         }
-        let content = format!("{}:{}", std::process::id(), sys::hostname());
-        let written = file.set_len(0).and_then(|()| file.write_all_at(content.as_bytes(), 0));
-        written.and_then(|()| sys::touch(&file)).map_err(StorageError::at("write", &path))?;
-        let ino = file.metadata().map_err(StorageError::at("stat", &path))?.ino();
+        let ino = match file.metadata() {
+            Ok(meta) => meta.ino(),
+            Err(error) => {
+                if created {
+                    let _ = fs::remove_file(&path);
+                }
+                return Err(StorageError::new("stat", &path, error));
+            }
+        };
         // Whoever held it may have removed it after we opened it: then this lock locks nothing.
-        if fs::symlink_metadata(&path).is_ok_and(|meta| meta.ino() == ino) {
-            return Ok(SessionLock { file, lock_file: Some((path, ino)) });
+        if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.ino() == ino) {
+            continue;
         }
+        // From here on dropping it removes the file, whatever goes wrong.
+        let lock = SessionLock { file, lock_file: Some((path.clone(), ino)) };
+        lock.sign().map_err(StorageError::at("write", &path))?;
+        return Ok(lock);
     }
     Err(StorageError::with_kind(ErrorKind::Temp, "lock", &path, "the lock file keeps being replaced"))
 }
 
-fn is_left_over(path: &std::path::Path, file: &File, who: &[u8]) -> bool {
+/// Whether nobody holds the lock file. With the record lock in our hands (`locked`) nobody on this host does: its process
+/// id may have gone to another process since, after a reboot for example.
+fn is_left_over(path: &std::path::Path, file: &File, who: &[u8], locked: bool) -> bool {
     let owner = std::str::from_utf8(who).ok().and_then(|text| text.split_once(':'));
     if let Some((pid, host)) = owner {
         if host == sys::hostname() {
-            return pid.parse().is_ok_and(|pid: u32| !sys::process_exists(pid));
+            return locked || pid.parse().is_ok_and(|pid: u32| !sys::process_exists(pid));
         }
     }
-    let age = dotlock::file_system_now(path).zip(file.metadata().ok()).map(|(now, meta)| now - meta.mtime());
+    let age = dotlock::file_system_now(path)
+        .zip(file.metadata().ok())
+        .map(|(now, meta)| now.saturating_sub(meta.mtime()));
     age.is_some_and(|age| age > STALE_SECONDS)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
 #[cfg(test)]
@@ -167,6 +198,37 @@ mod tests {
         let lock = SessionLock::take(&maildir, Method::File).unwrap();
         fs::remove_file(dir.path().join(NAME)).unwrap();
         assert!(!lock.touch().unwrap());
+    }
+
+    #[test]
+    fn a_process_id_that_went_to_another_process_locks_nobody_out() {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        dir.write(NAME, &format!("1:{}", sys::hostname()));
+        let lock = SessionLock::take(&maildir, Method::File).unwrap();
+        assert_eq!(dir.read(NAME), format!("{}:{}", std::process::id(), sys::hostname()));
+        drop(lock);
+        assert_eq!(dir.list(""), ["cur", "new", "tmp"]);
+    }
+
+    #[test]
+    fn a_full_disk_does_not_keep_the_user_out() {
+        for (code, fits) in
+            [(libc::ENOSPC, true), (libc::EDQUOT, true), (libc::EIO, false), (libc::EROFS, false)]
+        {
+            assert_eq!(is_full(&io::Error::from_raw_os_error(code)), fits);
+        }
+    }
+
+    #[test]
+    fn a_time_stamp_out_of_this_world_is_only_old_or_new() {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        dir.write(NAME, "77:some-other-host");
+        let file = File::options().write(true).open(dir.path().join(NAME)).unwrap();
+        if file.set_modified(SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 40)).is_ok() {
+            SessionLock::take(&maildir, Method::File).unwrap();
+        }
     }
 
     #[test]

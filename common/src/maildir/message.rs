@@ -2,6 +2,7 @@
 //! (flags, `new` to `cur`); then it is found by its base name.
 
 use super::error::{ErrorKind, StorageError};
+use super::scan::Listing;
 use super::snapshot::Message;
 use super::{Maildir, name, scan};
 use crate::sys::fs as sys;
@@ -11,9 +12,46 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often a file that keeps being renamed is looked for.
 const ATTEMPTS: u32 = 5;
+
+/// The listing for renamed messages is read again at most this often. A directory that changed longer ago than that when
+/// it was read had no change that its time stamp does not tell.
+const REFRESH: Duration = Duration::from_secs(3);
+
+/// Where all messages were when one was missing from its place: a program that moves one often moves them all.
+#[derive(Debug)]
+pub(super) struct Moved {
+    listing: Listing,
+    /// Places by base name.
+    order: Vec<u32>,
+    read: Instant,
+    /// What is not in it and not in a later state of the directories is gone.
+    settled: bool,
+}
+
+impl Moved {
+    fn read(maildir: &Maildir) -> Result<Moved, StorageError> {
+        let listing = Listing::read(maildir.path())?;
+        let mut order: Vec<u32> = (0u32..).take(listing.len()).collect();
+        order.sort_unstable_by(|&a, &b| name::base(listing.name(a)).cmp(name::base(listing.name(b))));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        let changed = listing.new.mtime.max(listing.cur.mtime);
+        let settled = i128::from(now) - i128::from(changed) > REFRESH.as_nanos() as i128;
+        Ok(Moved { listing, order, read: Instant::now(), settled })
+    }
+
+    fn find(&self, base: &[u8]) -> Option<FileName> {
+        let at = self.order.binary_search_by(|&place| name::base(self.listing.name(place)).cmp(base)).ok()?;
+        let place = self.order.get(at).copied()?;
+        let in_new = self.listing.entry(place)?.in_new;
+        Some(FileName { in_new, name: self.listing.name(place).to_vec() })
+    }
+}
 
 /// Where a message's file is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +110,7 @@ impl Maildir {
     pub fn sync_directories(&self) -> Result<(), StorageError> {
         for name in ["cur", "new"] {
             let path = self.path().join(name);
-            File::open(&path)
-                .and_then(|directory| directory.sync_all())
-                .map_err(StorageError::at("fsync", &path))?;
+            sys::sync_directory(&path).map_err(StorageError::at("fsync", &path))?;
         }
         Ok(())
     }
@@ -82,6 +118,29 @@ impl Maildir {
     fn path_of(&self, place: &FileName) -> PathBuf {
         let directory = self.path().join(if place.in_new { "new" } else { "cur" });
         directory.join(OsStr::from_bytes(&place.name))
+    }
+
+    /// Where the file with this base is, other than at the place where it was looked for.
+    fn find(&self, base: &[u8], tried: &FileName) -> Result<Option<FileName>, StorageError> {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = match &*moved {
+            None => true,
+            Some(moved) if moved.read.elapsed() < REFRESH => false,
+            Some(moved) => !moved.settled || moved.listing.is_outdated(self.path())?,
+        };
+        if stale {
+            *moved = Some(Moved::read(self)?);
+        }
+        if let Some(moved) = &*moved {
+            match moved.find(base) {
+                Some(found) if found != *tried => return Ok(Some(found)),
+                None if moved.settled && !moved.listing.is_outdated(self.path())? => return Ok(None),
+                _ => {}
+            }
+        }
+        let found = scan::find_by_base(self.path(), base);
+        let found = found.map_err(StorageError::at("readdir", self.path()))?;
+        Ok(found.map(|(name, in_new)| FileName { in_new, name }))
     }
 
     /// Does something with the message's file where the snapshot says it is, else where it is found to be.
@@ -97,9 +156,8 @@ impl Maildir {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 result => return result.map_err(|error| StorageError::new(op, self.path_of(&place), error)),
             }
-            let found = scan::find_by_base(self.path(), message.base());
-            match found.map_err(StorageError::at("readdir", self.path()))? {
-                Some((name, in_new)) => place = FileName { in_new, name },
+            match self.find(message.base(), &place)? {
+                Some(found) => place = found,
                 None => {
                     let gone = "the message is gone";
                     return Err(StorageError::with_kind(ErrorKind::NotFound, op, self.path_of(&place), gone));
@@ -133,6 +191,28 @@ mod tests {
         assert_eq!((text.as_str(), place.in_new, &place.name[..]), ("text", false, &b"1.a:2,FS"[..]));
         let error = maildir.open_message(&message("2.b", true)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn many_renamed_messages_cost_one_listing() {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        (0..3000).for_each(|i| dir.write(&format!("cur/{i}.a:2,S"), ""));
+        let begun = Instant::now();
+        for i in 0..3000 {
+            maildir.open_message(&message(&format!("{i}.a"), true)).unwrap();
+        }
+        let listed = maildir.moved.lock().unwrap().as_ref().map(|moved| moved.listing.len());
+        assert_eq!(listed, Some(3000));
+        // 3000 scans of 3000 names take many times that.
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        // What moves on after the listing is found all the same, and what is gone is gone.
+        fs::rename(dir.path().join("cur/7.a:2,S"), dir.path().join("cur/7.a:2,RS")).unwrap();
+        assert_eq!(maildir.open_message(&message("7.a", true)).unwrap().1.name, b"7.a:2,RS");
+        dir.write("new/late", "");
+        assert!(maildir.open_message(&message("late", false)).unwrap().1.in_new);
+        fs::remove_file(dir.path().join("cur/8.a:2,S")).unwrap();
+        assert_eq!(maildir.open_message(&message("8.a", true)).unwrap_err().kind, ErrorKind::NotFound);
     }
 
     #[test]

@@ -55,6 +55,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 /// One mailbox's directories. Opening it reads nothing.
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ pub struct Maildir {
     path: PathBuf,
     control: PathBuf,
     index: PathBuf,
+    /// Where renamed messages are, once one was missing from its place.
+    moved: Arc<Mutex<Option<message::Moved>>>,
 }
 
 impl Maildir {
@@ -69,7 +72,7 @@ impl Maildir {
     /// created is an error only if they are not there.
     pub fn open(path: impl Into<PathBuf>) -> Result<Maildir, StorageError> {
         let path = path.into();
-        let maildir = Maildir { control: path.clone(), index: path.clone(), path };
+        let maildir = Maildir { control: path.clone(), index: path.clone(), path, moved: Arc::default() };
         maildir.create_directories()?;
         Ok(maildir)
     }
@@ -81,6 +84,7 @@ impl Maildir {
             path: location.inbox.clone(),
             control: or_inbox(&location.control),
             index: or_inbox(&location.index),
+            moved: Arc::default(),
         };
         maildir.create_directories()?;
         Ok(maildir)

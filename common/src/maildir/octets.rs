@@ -31,9 +31,10 @@ impl Counter {
         Ok(Counter { new: open("new")?, cur: open("cur")?, buffer: vec![0; BUFFER], keep_atime: true })
     }
 
-    /// Counts one message. `None`: it cannot be read by us (wrong owner, not a file).
+    /// Counts one message. Whatever cannot be read (wrong owner, not a file, a bad sector) is `None`: one message must not
+    /// keep all the others from being shown.
     ///
-    /// Errors: `NotFound` when it is not there; anything else is trouble with the file system.
+    /// Errors: `NotFound` when it is not there; no more descriptors or memory, which is no message's fault.
     pub fn count(&mut self, in_new: bool, name: &[u8]) -> io::Result<Option<u64>> {
         let directory = if in_new { &self.new } else { &self.cur };
         let mut file = sys::open_below(directory, name, self.keep_atime);
@@ -41,16 +42,26 @@ impl Counter {
             self.keep_atime = false;
             file = sys::open_below(directory, name, false);
         }
-        match file.and_then(|file| count(&file, &mut self.buffer)) {
-            Ok(octets) => Ok(Some(octets)),
-            Err(error) => match error.raw_os_error() {
-                Some(
-                    libc::EACCES | libc::EPERM | libc::EISDIR | libc::ELOOP | libc::ENXIO | libc::EAGAIN,
-                ) => Ok(None),
-                _ => Err(error),
-            },
+        // A FIFO without a writer would look like an empty message.
+        let counted = file.and_then(|file| match file.metadata()?.is_file() {
+            true => count(&file, &mut self.buffer).map(Some),
+            false => Ok(None),
+        });
+        match counted {
+            // Removed on another host just now.
+            Err(error) if error.raw_os_error() == Some(libc::ESTALE) => {
+                Err(io::Error::from(io::ErrorKind::NotFound))
+            }
+            Err(error) if !is_ours(&error) => Ok(None),
+            counted => counted,
         }
     }
+}
+
+/// Whether the error says nothing against the message itself.
+fn is_ours(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    matches!(code, Some(libc::ENOENT | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR))
 }
 
 /// Counts the octets of `file` from its current position on, through `buffer` (any length but 0).
@@ -108,6 +119,19 @@ mod tests {
                 assert_eq!(octets(content, buffer), want, "{}", content.escape_ascii());
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_counted_and_no_error() {
+        let dir = TempDir::maildir();
+        std::os::unix::fs::symlink(".", dir.path().join("cur/loop")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", dir.path().join("cur/device")).unwrap();
+        dir.write("cur/a", "a\n");
+        let mut counter = Counter::new(dir.path()).unwrap();
+        assert_eq!(counter.count(false, b"loop").unwrap(), None);
+        assert_eq!(counter.count(false, b"device").unwrap(), None);
+        assert_eq!(counter.count(false, b"a").unwrap(), Some(3));
+        assert_eq!(counter.count(true, b"a").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! Octets that nobody asked for when the mailbox was opened, counted later for the same messages.
 
 use super::Maildir;
-use super::build::{Options, RESCANS};
+use super::build::{Locked, Options, RESCANS};
 use super::child::{self, Outcome};
 use super::error::StorageError;
 use super::index::{self, Index, Row};
@@ -136,7 +136,7 @@ fn record(
     counted: &[u64],
 ) -> Result<Stamp, StorageError> {
     let header = &index.header;
-    let lock = uidlist_file::lock(maildir.control(), options.lock_timeout)?;
+    let lock = Locked::take(maildir, options)?;
     let on_disk = uidlist_file::read(maildir.control())?;
     let list = on_disk.list.filter(|list| list.uid_validity == header.uid_validity);
     let Some(mut list) = list else { return Ok(header.uidlist) };

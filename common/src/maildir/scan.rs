@@ -186,7 +186,7 @@ impl Listing {
 fn links_are_settled(meta: &fs::Metadata, path: &Path) -> bool {
     let in_tmp = path.parent().and_then(Path::parent).map(|root| root.join("tmp").join("clock"));
     let now = in_tmp.and_then(|probe| super::dotlock::file_system_now(&probe));
-    now.is_some_and(|now| now - meta.ctime() > LINKS_SETTLED_SECONDS)
+    now.is_some_and(|now| now.saturating_sub(meta.ctime()) > LINKS_SETTLED_SECONDS)
 }
 
 fn name_of(names: &[u8], entry: Entry) -> &[u8] {

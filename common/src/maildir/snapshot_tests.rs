@@ -324,6 +324,23 @@ fn sizes_can_be_counted_later() {
 }
 
 #[test]
+fn who_holds_the_lock_can_count_and_record() {
+    let dir = TempDir::maildir();
+    let uncounted = Options { count_octets: false, ..options() };
+    (0..40).for_each(|i| dir.write(&format!("cur/{i}.a:2,S"), "a\n"));
+    age(&dir);
+    let mut snapshot = open_with(&dir, &uncounted);
+    let maildir = Maildir::open(dir.path()).unwrap();
+    let lock = uidlist_file::lock(dir.path(), Duration::ZERO).unwrap();
+    let held = Options { held_lock: Some(&lock), lock_timeout: Duration::from_secs(30), ..options() };
+    snapshot.ensure_sizes(&maildir, &held).unwrap();
+    assert!(lock.is_held());
+    assert!(dir.read("dovecot-uidlist").contains("\n1 W3 :0.a\n"));
+    drop(lock);
+    assert!(!dir.list("").contains(&"dovecot-uidlist.lock".to_owned()));
+}
+
+#[test]
 fn sizes_counted_later_are_in_the_index_of_the_next_session() {
     let dir = TempDir::maildir();
     three(&dir);

@@ -7,6 +7,7 @@
 use super::dotlock::Dotlock;
 use super::error::{ErrorKind, StorageError};
 use super::uidlist::UidList;
+use crate::sys::fs as sys;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -87,8 +88,12 @@ pub fn lock(control: &Path, timeout: Duration) -> Result<Dotlock, StorageError> 
     Dotlock::take(&control.join(NAME), timeout)
 }
 
-/// Writes the whole list under the lock: temporary file, fdatasync (if `fsync`), rename. Returns the new stamp. On
-/// failure the old file is as it was and nothing is left behind.
+/// Writes the whole list under the lock: temporary file, fdatasync, rename, fsync of the directory (the two only if
+/// `fsync`). Returns the new stamp. On failure the old file is as it was and nothing is left behind; only where the
+/// directory could not be synced, the new file is in its place.
+///
+/// Without the directory's fsync a power cut could bring the old list back after UIDs of the new one were shown, and other
+/// messages would get them.
 pub fn rewrite(control: &Path, list: &UidList, lock: &Dotlock, fsync: bool) -> Result<Stamp, StorageError> {
     let (path, temp) = (control.join(NAME), control.join(TEMP_NAME));
     let old = Stamp::at(&path)?;
@@ -97,6 +102,9 @@ pub fn rewrite(control: &Path, list: &UidList, lock: &Dotlock, fsync: bool) -> R
             return Err(io::Error::other("the lock was taken over by somebody else"));
         }
         fs::rename(&temp, &path)?;
+        if fsync {
+            sys::sync_directory(control)?;
+        }
         Ok(stamp)
     });
     result.map_err(|error| {

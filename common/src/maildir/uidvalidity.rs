@@ -5,6 +5,7 @@
 //! the empty file to the value plus one: whoever's rename succeeds owns that value. The same is done here, so that
 //! both programs draw from one sequence and a deleted and recreated mailbox never gets an old value again.
 
+use crate::sys::fs as sys;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,8 +19,8 @@ const CLOCK_FLOOR: u32 = 1_735_689_600;
 
 /// Draws the next UIDVALIDITY from the files in `root`, making them if there are none. `at_least` is a lower bound
 /// (a UIDVALIDITY known to have been used). Fails when nothing can be written: a value that is not recorded is
-/// not to be shown to anybody.
-pub fn next(root: &Path, at_least: u32) -> io::Result<u32> {
+/// not to be shown to anybody; with `fsync` it is on the disk before it is returned.
+pub fn next(root: &Path, at_least: u32, fsync: bool) -> io::Result<u32> {
     for _ in 0..ATTEMPTS {
         let recorded = recorded(root)?;
         let value = match recorded {
@@ -33,6 +34,9 @@ pub fn next(root: &Path, at_least: u32) -> io::Result<u32> {
         match claimed {
             Ok(()) => {
                 write_current(root, value)?;
+                if fsync {
+                    sys::sync_directory(root)?;
+                }
                 return Ok(value);
             }
             // Somebody was faster: look again.
@@ -122,11 +126,11 @@ mod tests {
     #[test]
     fn the_first_comes_from_the_clock_and_the_next_from_the_file() {
         let dir = TempDir::new();
-        let first = next(dir.path(), 0).unwrap();
+        let first = next(dir.path(), 0, true).unwrap();
         assert!(first >= CLOCK_FLOOR);
         assert_eq!(dir.list(""), [NAME.to_owned(), format!("{NAME}.{first:08x}")]);
         assert_eq!(dir.read(NAME), format!("{first:08x}"));
-        assert_eq!(next(dir.path(), 0).unwrap(), first + 1);
+        assert_eq!(next(dir.path(), 0, true).unwrap(), first + 1);
         assert_eq!(dir.list(""), [NAME.to_owned(), format!("{NAME}.{:08x}", first + 1)]);
     }
 
@@ -138,9 +142,9 @@ mod tests {
             dir.write(name, "");
         }
         dir.write(NAME, "00000010");
-        assert_eq!(next(dir.path(), 0).unwrap(), 0x21);
+        assert_eq!(next(dir.path(), 0, true).unwrap(), 0x21);
         assert_eq!(dir.list(""), [NAME, "dovecot-uidvalidity.00000021", "dovecot-uidvalidity.x"]);
-        assert_eq!(next(dir.path(), 0x50).unwrap(), 0x51);
+        assert_eq!(next(dir.path(), 0x50, false).unwrap(), 0x51);
     }
 
     #[test]

@@ -130,6 +130,15 @@ pub fn touch(file: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Waits until what was created, renamed or removed in the directory is on the disk. File systems that have nothing to
+/// wait for (EINVAL, ENOTSUP) have done it.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    match File::open(path)?.sync_all() {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTSUP)) => Ok(()),
+        result => result,
+    }
+}
+
 /// Renames `from` to `to` unless `to` exists, which gives [`io::ErrorKind::AlreadyExists`]. File systems without an
 /// atomic way to do that get a look first, then a plain rename.
 pub fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {
@@ -169,5 +178,16 @@ pub fn process_exists(pid: u32) -> bool {
             Err(error) => error.raw_os_error() != Some(libc::ESRCH),
         },
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_be_synced_is_an_error() {
+        sync_directory(&std::env::temp_dir()).unwrap();
+        assert!(sync_directory(Path::new("/nonexistent")).is_err());
     }
 }
