@@ -1,6 +1,7 @@
 //! One passdb asked about one user: with a password, or for the account alone.
 //!
-//! Every file is read to its end and as many hashes are computed whether the user exists or not.
+//! Every file is read to its end and as many hashes are computed whether the user exists or not. A hash that cannot be
+//! computed is a locked user's, and a warning.
 
 use super::authenticator::Authenticator;
 use super::checkpassword::{self, Call, Outcome};
@@ -37,6 +38,14 @@ pub(super) enum Proof<'a> {
     Certificate,
 }
 
+/// A system file that was read for one user.
+struct Place<'a> {
+    user: &'a str,
+    path: &'a Path,
+    file: File,
+    decoy: Decoy,
+}
+
 /// Hashes of nobody's password, for files that have none: libcrypt's default today, and what needs no memory.
 const DECOY: &str = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$6foLM1JhGupouWKMU70wxK61Kw9ZnecbACjJwRadqM2";
 const SMALL_DECOY: &str =
@@ -49,7 +58,7 @@ impl Authenticator {
     /// /etc/shadow and /etc/passwd together.
     pub(super) fn ask_shadow(&mut self, user: &str, proof: Proof<'_>) -> Verdict {
         let path = self.settings.files.shadow.clone();
-        let (file, entry, decoy) = match self.scan(&path, user, ShadowEntry::parse) {
+        let (place, entry) = match self.scan(&path, user, ShadowEntry::parse) {
             Ok(found) => found,
             Err(problem) => return Verdict::Failed(problem),
         };
@@ -59,10 +68,10 @@ impl Authenticator {
         };
         // A name in one file only is nobody.
         let (Some(entry), Some(account)) = (entry, account) else {
-            return self.compare(proof, None, Cause::UnknownUser, &decoy, &file, &path);
+            return self.compare(proof, None, Cause::UnknownUser, &place);
         };
         let today = self.today();
-        match self.compare(proof, Some(&entry.password), Cause::UnknownUser, &decoy, &file, &path) {
+        match self.compare(proof, Some(&entry.password), Cause::UnknownUser, &place) {
             Verdict::Right(_) => {}
             other => return other,
         }
@@ -80,29 +89,29 @@ impl Authenticator {
     /// /etc/passwd alone.
     pub(super) fn ask_passwd(&mut self, user: &str, proof: Proof<'_>) -> Verdict {
         let path = self.settings.files.passwd.clone();
-        let (file, entry, decoy) = match self.scan(&path, user, PasswdEntry::parse) {
+        let (place, entry) = match self.scan(&path, user, PasswdEntry::parse) {
             Ok(found) => found,
             Err(problem) => return Verdict::Failed(problem),
         };
         let Some(entry) = entry else {
-            return self.compare(proof, None, Cause::UnknownUser, &decoy, &file, &path);
+            return self.compare(proof, None, Cause::UnknownUser, &place);
         };
         // `x`: only the shadow file knows whether the account is open; a master needs no hash.
         let hash =
             Some(entry.password.as_str()).filter(|hash| *hash != "x" || matches!(proof, Proof::Master));
-        match self.compare(proof, hash, Cause::Locked, &decoy, &file, &path) {
+        match self.compare(proof, hash, Cause::Locked, &place) {
             Verdict::Right(_) => Verdict::Right(self.system_account(&entry)),
             other => other,
         }
     }
 
     /// Reads a system file whole: the user's first line, and a decoy among the hashes of all.
-    fn scan<T>(
+    fn scan<'a, T>(
         &mut self,
-        path: &Path,
-        user: &str,
+        path: &'a Path,
+        user: &'a str,
         parse: impl Fn(&[u8]) -> Option<T>,
-    ) -> Result<(File, Option<T>, Decoy), String> {
+    ) -> Result<(Place<'a>, Option<T>), String> {
         let problem = |error| format!("{}: {error}", path.display());
         let file = File::open(path).map_err(problem)?;
         let mut lines = Lines::new(&file);
@@ -126,7 +135,7 @@ impl Authenticator {
             self.warn(format!("{}: {skipped} lines too long or with a NUL", path.display()));
         }
         drop(lines);
-        Ok((file, found, decoy))
+        Ok((Place { user, path, file, decoy }, found))
     }
 
     /// Compares the password with a hash of a system file, or spends the same without one. The account in
@@ -136,10 +145,9 @@ impl Authenticator {
         proof: Proof<'_>,
         hash: Option<&str>,
         without: Cause,
-        decoy: &Decoy,
-        file: &File,
-        path: &Path,
+        place: &Place<'_>,
     ) -> Verdict {
+        let Place { user, path, file, decoy } = place;
         let right = Verdict::Right(Err(Refusal::Credentials(Cause::Mismatch)));
         let password = match (proof, hash) {
             (Proof::Password(password), _) => password,
@@ -149,17 +157,21 @@ impl Authenticator {
             (Proof::Master | Proof::Certificate, Some(_)) => return right,
             (Proof::Master | Proof::Certificate, None) => return Verdict::Wrong(without),
         };
-        let Some(hash) = hash.filter(|hash| lock_of(hash) == Lock::Open) else {
-            let cause = if hash.is_some() { Cause::Locked } else { without };
-            return match self.burn(decoy, password, file) {
-                Ok(()) => Verdict::Wrong(cause),
-                Err(error) => failed(path, &error.to_string()),
-            };
-        };
-        let mut bench = Bench { limits: &self.settings.limits, lock: Some(file), work: &mut self.work };
-        match super::crypt::verify(hash, password, &mut bench) {
-            Ok(true) => right,
-            Ok(false) => Verdict::Wrong(Cause::Mismatch),
+        let mut cause = if hash.is_some() { Cause::Locked } else { without };
+        if let Some(hash) = hash.filter(|hash| lock_of(hash) == Lock::Open) {
+            let mut bench = Bench { limits: &self.settings.limits, lock: Some(file), work: &mut self.work };
+            match super::crypt::verify(hash, password, &mut bench) {
+                Ok(true) => return right,
+                Ok(false) => return Verdict::Wrong(Cause::Mismatch),
+                Err(error) if error.is_everybodys() => return failed(path, &error.to_string()),
+                Err(error) => {
+                    self.warn(unusable(path, user, &error));
+                    cause = Cause::Locked;
+                }
+            }
+        }
+        match self.burn(decoy, password, file) {
+            Ok(()) => Verdict::Wrong(cause),
             Err(error) => failed(path, &error.to_string()),
         }
     }
@@ -172,7 +184,7 @@ impl Authenticator {
         let result = Stored::parse(decoy.hash().unwrap_or(default))
             .and_then(|stored| stored.verify(password, &mut bench).map(|_| ()));
         match result {
-            Err(error @ (HashError::Busy | HashError::Lock(_))) => Err(error),
+            Err(error) if error.is_everybodys() => Err(error),
             _ => Ok(()),
         }
     }
@@ -194,14 +206,9 @@ impl Authenticator {
             Ok(found) => found,
             Err(error) => return failed(path, &error.to_string()),
         };
-        self.report(path, &found);
-        let mut verdict = if found.entries.is_empty() && found.problems.is_empty() {
-            Verdict::Wrong(Cause::UnknownUser)
-        } else if found.entries.is_empty() {
-            failed(path, found.problems.first().map_or("", String::as_str))
-        } else {
-            Verdict::Wrong(Cause::Locked)
-        };
+        self.report(path, user, &found);
+        let known = !found.entries.is_empty() || !found.problems.is_empty();
+        let mut verdict = Verdict::Wrong(if known { Cause::Locked } else { Cause::UnknownUser });
         let mut computed = 0;
         for entry in &found.entries {
             let right = match proof {
@@ -209,11 +216,19 @@ impl Authenticator {
                 Proof::Master | Proof::Certificate => Ok(true),
                 Proof::Password(_) if lock_of(&entry.password) != Lock::Open => continue,
                 Proof::Password(password) => {
-                    computed += 1;
                     let mut bench = Bench { limits: &limits, lock: Some(&file), work: &mut self.work };
                     Stored::parse(&entry.password).and_then(|stored| stored.verify(password, &mut bench))
                 }
             };
+            match &right {
+                Ok(_) => computed += 1,
+                Err(error) if error.is_everybodys() => {}
+                Err(error) => {
+                    // As if it were locked: a decoy is computed in its place below.
+                    self.warn(unusable(path, user, error));
+                    continue;
+                }
+            }
             verdict = match (right, verdict) {
                 (Ok(true), earlier) => match self.admit(entry, account) {
                     Ok(account) => return Verdict::Right(Ok(account)),
@@ -236,9 +251,9 @@ impl Authenticator {
         verdict
     }
 
-    pub(super) fn report(&mut self, path: &Path, found: &passwd_file::Found) {
+    pub(super) fn report(&mut self, path: &Path, user: &str, found: &passwd_file::Found) {
         for problem in &found.problems {
-            self.warn(format!("{}: {problem}", path.display()));
+            self.warn(format!("{}: user {user}: {problem}", path.display()));
         }
         if found.skipped > 0 {
             self.warn(format!("{}: {} lines too long or with a NUL", path.display(), found.skipped));
@@ -398,6 +413,12 @@ fn nobody(name: &str) -> Account {
         settings: Vec::new(),
         master: None,
     }
+}
+
+/// A hash that nothing can be compared with. It is the administrator who hears of it: a client that was told of a
+/// failure would know that the name exists.
+fn unusable(path: &Path, user: &str, error: &HashError) -> String {
+    format!("{}: user {user}: {error}", path.display())
 }
 
 /// A passdb that cannot answer.

@@ -223,7 +223,7 @@ pub enum Cause {
     UnknownUser,
     /// The password, digest or proof is wrong.
     Mismatch,
-    /// The user's password field lets nobody in.
+    /// The user's password field lets nobody in: it is locked, damaged, or of a scheme that is not understood.
     Locked,
     /// A name nobody can have.
     Name(NameError),

@@ -1,7 +1,7 @@
 //! Dovecot's passwd-file: `user:{SCHEME}hash:uid:gid:gecos:home:shell:extra`.
 //!
 //! The file is the administrator's, but a line may be any octets: parsing never panics, and a line that is not
-//! understood fails its user as a temporary matter.
+//! understood locks its user and is a warning.
 //!
 //! * All fields after the user may be missing or empty.
 //! * `extra` is a list of `name=value` and bare names, separated by blanks; a `:` in it is no separator. What has a

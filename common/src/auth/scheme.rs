@@ -1,7 +1,7 @@
 //! Stored passwords with Dovecot's `{SCHEME}` in front, as a passwd-file has them.
 //!
-//! Written by the administrator, so not hostile, but often by hand: whatever is not understood is an error and fails
-//! the entry as a temporary matter, never as a match.
+//! Written by the administrator, so not hostile, but often by hand: whatever is not understood is an error, which
+//! locks the entry and warns, never a match.
 
 use super::argon2::Argon2Hash;
 use super::cram::{CramState, unhex};
