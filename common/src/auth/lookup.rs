@@ -311,12 +311,6 @@ impl Authenticator {
         (account.uid, account.gid) = (uid, gid);
         account.home = home.into();
         account.mail = entry.extra("userdb_mail").filter(|mail| !mail.is_empty()).map(str::to_owned);
-        for (name, value) in &entry.extra {
-            match name.strip_prefix("userdb_") {
-                None | Some("mail" | "home" | "uid" | "gid") => {}
-                Some(name) => account.settings.push((name.to_owned(), value.clone().unwrap_or_default())),
-            }
-        }
         self.permit(account)
     }
 
@@ -361,9 +355,6 @@ impl Authenticator {
                 (account.uid, account.gid) = (reply.uid, reply.gid);
                 account.home = reply.home.unwrap_or_default().into();
                 account.mail = reply.mail;
-                let name = |name: &str| name.strip_prefix("userdb_").map(str::to_owned);
-                account.settings =
-                    reply.extra.into_iter().filter_map(|(key, value)| Some((name(&key)?, value))).collect();
                 Verdict::Right(self.permit(account))
             }
         }
@@ -410,7 +401,6 @@ fn nobody(name: &str) -> Account {
         groups: Vec::new(),
         home: PathBuf::new(),
         mail: None,
-        settings: Vec::new(),
         master: None,
     }
 }

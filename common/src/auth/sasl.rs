@@ -29,19 +29,6 @@ pub enum SaslError {
     Extension,
 }
 
-impl SaslError {
-    /// For the log.
-    pub fn reason(self) -> &'static str {
-        match self {
-            SaslError::TooLong => "SASL message is too long",
-            SaslError::Base64 => "SASL message is not base64",
-            SaslError::Syntax => "SASL message is malformed",
-            SaslError::ChannelBinding => "SASL channel binding does not match",
-            SaslError::Extension => "SASL message asks for an unknown extension",
-        }
-    }
-}
-
 /// Decodes a line of a SASL exchange (RFC 4648 4), strictly: padded, no blanks, no spare bits.
 pub fn decode(line: &[u8]) -> Result<Zeroizing<Vec<u8>>, SaslError> {
     if line.len() > MAX_ENCODED {
@@ -162,14 +149,6 @@ fn parse_name_and_digest(
     }
 }
 
-/// Reads an EXTERNAL message (RFC 4422 A.1): whom to act as; `None`: whom the certificate names.
-pub fn parse_external(message: &[u8]) -> Result<Option<Vec<u8>>, SaslError> {
-    if message.contains(&0) || std::str::from_utf8(message).is_err() {
-        return Err(SaslError::Syntax);
-    }
-    Ok(if message.is_empty() { None } else { Some(message.to_vec()) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,14 +231,6 @@ mod tests {
         assert!(parse_apop(b"", b"c4c9334bac560ecc979e58001b3e22fb").is_err());
     }
 
-    #[test]
-    fn external() {
-        assert_eq!(parse_external(b""), Ok(None));
-        assert_eq!(parse_external(b"anna"), Ok(Some(b"anna".to_vec())));
-        assert!(parse_external(b"an\0na").is_err());
-        assert!(parse_external(b"\xff").is_err());
-    }
-
     proptest! {
         #[test]
         fn no_message_panics(message: Vec<u8>) {
@@ -267,7 +238,6 @@ mod tests {
             let _ = decode_initial(&message);
             let _ = parse_plain(&message);
             let _ = parse_cram_md5(&message);
-            let _ = parse_external(&message);
             let _ = Login::default().step(&message);
         }
 
