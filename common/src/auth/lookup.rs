@@ -33,9 +33,6 @@ pub(super) enum Proof<'a> {
     Password(&'a [u8]),
     /// A master's password was right. A locked user's mail may be looked after.
     Master,
-    /// The client's certificate was verified. As for sshd, `!` in front of the password means a locked account, `*` only
-    /// that there is no password.
-    Certificate,
 }
 
 /// A system file that was read for one user.
@@ -78,7 +75,7 @@ impl Authenticator {
         let ageing = entry.ageing(today).filter(|ageing| match proof {
             Proof::Password(_) => true,
             // The password's own age is no matter to those who did not use it.
-            Proof::Master | Proof::Certificate => *ageing == Ageing::AccountExpired,
+            Proof::Master => *ageing == Ageing::AccountExpired,
         });
         Verdict::Right(match ageing {
             Some(ageing) => Err(Refusal::Expired(ageing)),
@@ -151,11 +148,8 @@ impl Authenticator {
         let right = Verdict::Right(Err(Refusal::Credentials(Cause::Mismatch)));
         let password = match (proof, hash) {
             (Proof::Password(password), _) => password,
-            (Proof::Certificate, Some(hash)) if hash.starts_with('!') => {
-                return Verdict::Wrong(Cause::Locked);
-            }
-            (Proof::Master | Proof::Certificate, Some(_)) => return right,
-            (Proof::Master | Proof::Certificate, None) => return Verdict::Wrong(without),
+            (Proof::Master, Some(_)) => return right,
+            (Proof::Master, None) => return Verdict::Wrong(without),
         };
         let mut cause = if hash.is_some() { Cause::Locked } else { without };
         if let Some(hash) = hash.filter(|hash| lock_of(hash) == Lock::Open) {
@@ -212,8 +206,7 @@ impl Authenticator {
         let mut computed = 0;
         for entry in &found.entries {
             let right = match proof {
-                Proof::Certificate if entry.password.starts_with('!') => continue,
-                Proof::Master | Proof::Certificate => Ok(true),
+                Proof::Master => Ok(true),
                 Proof::Password(_) if lock_of(&entry.password) != Lock::Open => continue,
                 Proof::Password(password) => {
                     let mut bench = Bench { limits: &limits, lock: Some(&file), work: &mut self.work };

@@ -131,11 +131,6 @@ pub fn parse_cram_md5(message: &[u8]) -> Result<(Vec<u8>, [u8; 32]), SaslError> 
     parse_name_and_digest(message.get(..blank), message.get(blank + 1..))
 }
 
-/// The two arguments of APOP (RFC 1939 7), already apart.
-pub fn parse_apop(name: &[u8], digest: &[u8]) -> Result<(Vec<u8>, [u8; 32]), SaslError> {
-    parse_name_and_digest(Some(name), Some(digest))
-}
-
 fn parse_name_and_digest(
     name: Option<&[u8]>,
     digest: Option<&[u8]>,
@@ -227,8 +222,6 @@ mod tests {
         ] {
             assert_eq!(parse_cram_md5(message).err(), Some(SaslError::Syntax));
         }
-        assert!(parse_apop(b"mrose", b"c4c9334bac560ecc979e58001b3e22fb").is_ok());
-        assert!(parse_apop(b"", b"c4c9334bac560ecc979e58001b3e22fb").is_err());
     }
 
     proptest! {

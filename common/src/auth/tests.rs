@@ -329,17 +329,6 @@ fn masters() {
     assert_eq!(site.plain_and_work("anna", "anna", "mk pass").0.unwrap().master, None);
 }
 
-#[test]
-fn certificates() {
-    let site = site(&["shadow"]);
-    assert_eq!(site.authenticator().external(b"anna").unwrap().uid, 1000);
-    assert_eq!(site.authenticator().external(b"nobody"), wrong(Cause::UnknownUser));
-    assert!(matches!(site.authenticator().external(b"root"), Err(Refusal::NotAllowed(_))));
-    assert_eq!(site.authenticator().external(b"lock"), wrong(Cause::Locked));
-    assert_eq!(site.authenticator().external(b"star").unwrap().uid, 1004);
-    assert!(site.authenticator().external(b"old").is_ok());
-}
-
 const SECRETS: &str = "anna:{PLAIN}tanstaaf:5000:5001::/a\n\
     cram:{CRAM-MD5}4a60bd37924fc5d45b4c92ce695bac86cb234bc3028aab2a71a225cb0dedfbb9:5000:5001::/c\n\
     hashed:$1$uAm.IxEX$yiAmqibZ3zXunsYMqDmDk1:5000:5001::/h\nroot:{PLAIN}tanstaaf:0:0::/r\n\

@@ -142,7 +142,7 @@ fn values(config: &Config, found: &mut Vec<Finding>) {
             "name the master users' passwords: master_passdb = passwd-file:/FILE",
         ));
     }
-    if !config.master_passdb.0.is_none() && config.auth_master_user_separator.0.is_none() {
+    if config.master_passdb.0.is_some() && config.auth_master_user_separator.0.is_none() {
         let what =
             "master_passdb without auth_master_user_separator: only SASL PLAIN can name the other user";
         found.push(Finding::warning(what, "set auth_master_user_separator = * if USER and PASS are to work"));
