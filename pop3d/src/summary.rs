@@ -74,5 +74,7 @@ mod tests {
         let line = summary.print("top=%t/%p, retr=%r/%b, del=%d/%m, size=%s", 0, 0);
         assert_eq!(line, "top=1/7, retr=2/300, del=1/3, size=400");
         assert_eq!(summary.print("%i/%o %k", 5, 6), "5/6 90");
+        // Every figure that the setting accepts is printed.
+        assert_eq!(summary.print("%t%p%r%b%d%m%s%k%i%o", 5, 6), "172300134009056");
     }
 }

@@ -61,14 +61,6 @@ impl Authenticator {
         }
     }
 
-    /// The account of a user whom a verified client certificate names (RFC 4422 A). That it was verified, and that
-    /// its name may act as this user, is the caller's word.
-    pub fn external(&mut self, user: &[u8]) -> Result<Account, Refusal> {
-        self.begin();
-        let user = self.name(user)?;
-        self.ask(&user, Proof::Certificate)
-    }
-
     fn as_master(
         &mut self,
         user: &Username,

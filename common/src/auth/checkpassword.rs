@@ -50,7 +50,7 @@ const END: &str = "end";
 /// What to run and what to tell it.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
-    /// The program and its arguments, separated by blanks.
+    /// The program; it has no arguments of its own.
     pub command: &'a str,
     /// This program's own file, which every user must be able to execute.
     pub reply: &'a Path,
@@ -121,9 +121,8 @@ pub fn call(call: &Call<'_>, user: &str, password: &[u8]) -> Outcome {
 }
 
 fn start(call: &Call<'_>, request: &[u8]) -> std::io::Result<(Child, UnixStream)> {
-    let mut words = call.command.split(' ').filter(|word| !word.is_empty());
-    let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words).arg(call.reply).arg(REPLY_ARGUMENT);
+    let mut command = Command::new(call.command);
+    command.arg(call.reply).arg(REPLY_ARGUMENT);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/").env_clear();
     command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     command.env("PROTO", "TCP").env("SERVICE", call.service);

@@ -223,7 +223,7 @@ impl Authenticator {
         let found = File::open(path)
             .and_then(|file| passwd_file::find(&file, user.as_str(), &usable))
             .map_err(|error| format!("{}: {error}", path.display()))?;
-        self.report(path, &found);
+        self.report(path, user.as_str(), &found);
         let mut candidates = Vec::new();
         for entry in &found.entries {
             if let Some(stored) = Stored::parse(&entry.password).ok().filter(&usable) {

@@ -69,6 +69,13 @@ pub enum HashError {
     Password,
 }
 
+impl HashError {
+    /// Whether other users meet it as well, so that telling it tells nothing about this one.
+    pub fn is_everybodys(&self) -> bool {
+        matches!(self, HashError::Busy | HashError::Lock(_))
+    }
+}
+
 impl fmt::Display for HashError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,7 @@
 //! One passdb asked about one user: with a password, or for the account alone.
 //!
-//! Every file is read to its end and as many hashes are computed whether the user exists or not.
+//! Every file is read to its end and as many hashes are computed whether the user exists or not. A hash that cannot be
+//! computed is a locked user's, and a warning.
 
 use super::authenticator::Authenticator;
 use super::checkpassword::{self, Call, Outcome};
@@ -32,9 +33,14 @@ pub(super) enum Proof<'a> {
     Password(&'a [u8]),
     /// A master's password was right. A locked user's mail may be looked after.
     Master,
-    /// The client's certificate was verified. As for sshd, `!` in front of the password means a locked account, `*` only
-    /// that there is no password.
-    Certificate,
+}
+
+/// A system file that was read for one user.
+struct Place<'a> {
+    user: &'a str,
+    path: &'a Path,
+    file: File,
+    decoy: Decoy,
 }
 
 /// Hashes of nobody's password, for files that have none: libcrypt's default today, and what needs no memory.
@@ -49,7 +55,7 @@ impl Authenticator {
     /// /etc/shadow and /etc/passwd together.
     pub(super) fn ask_shadow(&mut self, user: &str, proof: Proof<'_>) -> Verdict {
         let path = self.settings.files.shadow.clone();
-        let (file, entry, decoy) = match self.scan(&path, user, ShadowEntry::parse) {
+        let (place, entry) = match self.scan(&path, user, ShadowEntry::parse) {
             Ok(found) => found,
             Err(problem) => return Verdict::Failed(problem),
         };
@@ -59,17 +65,17 @@ impl Authenticator {
         };
         // A name in one file only is nobody.
         let (Some(entry), Some(account)) = (entry, account) else {
-            return self.compare(proof, None, Cause::UnknownUser, &decoy, &file, &path);
+            return self.compare(proof, None, Cause::UnknownUser, &place);
         };
         let today = self.today();
-        match self.compare(proof, Some(&entry.password), Cause::UnknownUser, &decoy, &file, &path) {
+        match self.compare(proof, Some(&entry.password), Cause::UnknownUser, &place) {
             Verdict::Right(_) => {}
             other => return other,
         }
         let ageing = entry.ageing(today).filter(|ageing| match proof {
             Proof::Password(_) => true,
             // The password's own age is no matter to those who did not use it.
-            Proof::Master | Proof::Certificate => *ageing == Ageing::AccountExpired,
+            Proof::Master => *ageing == Ageing::AccountExpired,
         });
         Verdict::Right(match ageing {
             Some(ageing) => Err(Refusal::Expired(ageing)),
@@ -80,29 +86,29 @@ impl Authenticator {
     /// /etc/passwd alone.
     pub(super) fn ask_passwd(&mut self, user: &str, proof: Proof<'_>) -> Verdict {
         let path = self.settings.files.passwd.clone();
-        let (file, entry, decoy) = match self.scan(&path, user, PasswdEntry::parse) {
+        let (place, entry) = match self.scan(&path, user, PasswdEntry::parse) {
             Ok(found) => found,
             Err(problem) => return Verdict::Failed(problem),
         };
         let Some(entry) = entry else {
-            return self.compare(proof, None, Cause::UnknownUser, &decoy, &file, &path);
+            return self.compare(proof, None, Cause::UnknownUser, &place);
         };
         // `x`: only the shadow file knows whether the account is open; a master needs no hash.
         let hash =
             Some(entry.password.as_str()).filter(|hash| *hash != "x" || matches!(proof, Proof::Master));
-        match self.compare(proof, hash, Cause::Locked, &decoy, &file, &path) {
+        match self.compare(proof, hash, Cause::Locked, &place) {
             Verdict::Right(_) => Verdict::Right(self.system_account(&entry)),
             other => other,
         }
     }
 
     /// Reads a system file whole: the user's first line, and a decoy among the hashes of all.
-    fn scan<T>(
+    fn scan<'a, T>(
         &mut self,
-        path: &Path,
-        user: &str,
+        path: &'a Path,
+        user: &'a str,
         parse: impl Fn(&[u8]) -> Option<T>,
-    ) -> Result<(File, Option<T>, Decoy), String> {
+    ) -> Result<(Place<'a>, Option<T>), String> {
         let problem = |error| format!("{}: {error}", path.display());
         let file = File::open(path).map_err(problem)?;
         let mut lines = Lines::new(&file);
@@ -126,7 +132,7 @@ impl Authenticator {
             self.warn(format!("{}: {skipped} lines too long or with a NUL", path.display()));
         }
         drop(lines);
-        Ok((file, found, decoy))
+        Ok((Place { user, path, file, decoy }, found))
     }
 
     /// Compares the password with a hash of a system file, or spends the same without one. The account in
@@ -136,30 +142,30 @@ impl Authenticator {
         proof: Proof<'_>,
         hash: Option<&str>,
         without: Cause,
-        decoy: &Decoy,
-        file: &File,
-        path: &Path,
+        place: &Place<'_>,
     ) -> Verdict {
+        let Place { user, path, file, decoy } = place;
         let right = Verdict::Right(Err(Refusal::Credentials(Cause::Mismatch)));
         let password = match (proof, hash) {
             (Proof::Password(password), _) => password,
-            (Proof::Certificate, Some(hash)) if hash.starts_with('!') => {
-                return Verdict::Wrong(Cause::Locked);
+            (Proof::Master, Some(_)) => return right,
+            (Proof::Master, None) => return Verdict::Wrong(without),
+        };
+        let mut cause = if hash.is_some() { Cause::Locked } else { without };
+        if let Some(hash) = hash.filter(|hash| lock_of(hash) == Lock::Open) {
+            let mut bench = Bench { limits: &self.settings.limits, lock: Some(file), work: &mut self.work };
+            match super::crypt::verify(hash, password, &mut bench) {
+                Ok(true) => return right,
+                Ok(false) => return Verdict::Wrong(Cause::Mismatch),
+                Err(error) if error.is_everybodys() => return failed(path, &error.to_string()),
+                Err(error) => {
+                    self.warn(unusable(path, user, &error));
+                    cause = Cause::Locked;
+                }
             }
-            (Proof::Master | Proof::Certificate, Some(_)) => return right,
-            (Proof::Master | Proof::Certificate, None) => return Verdict::Wrong(without),
-        };
-        let Some(hash) = hash.filter(|hash| lock_of(hash) == Lock::Open) else {
-            let cause = if hash.is_some() { Cause::Locked } else { without };
-            return match self.burn(decoy, password, file) {
-                Ok(()) => Verdict::Wrong(cause),
-                Err(error) => failed(path, &error.to_string()),
-            };
-        };
-        let mut bench = Bench { limits: &self.settings.limits, lock: Some(file), work: &mut self.work };
-        match super::crypt::verify(hash, password, &mut bench) {
-            Ok(true) => right,
-            Ok(false) => Verdict::Wrong(Cause::Mismatch),
+        }
+        match self.burn(decoy, password, file) {
+            Ok(()) => Verdict::Wrong(cause),
             Err(error) => failed(path, &error.to_string()),
         }
     }
@@ -172,7 +178,7 @@ impl Authenticator {
         let result = Stored::parse(decoy.hash().unwrap_or(default))
             .and_then(|stored| stored.verify(password, &mut bench).map(|_| ()));
         match result {
-            Err(error @ (HashError::Busy | HashError::Lock(_))) => Err(error),
+            Err(error) if error.is_everybodys() => Err(error),
             _ => Ok(()),
         }
     }
@@ -194,26 +200,28 @@ impl Authenticator {
             Ok(found) => found,
             Err(error) => return failed(path, &error.to_string()),
         };
-        self.report(path, &found);
-        let mut verdict = if found.entries.is_empty() && found.problems.is_empty() {
-            Verdict::Wrong(Cause::UnknownUser)
-        } else if found.entries.is_empty() {
-            failed(path, found.problems.first().map_or("", String::as_str))
-        } else {
-            Verdict::Wrong(Cause::Locked)
-        };
+        self.report(path, user, &found);
+        let known = !found.entries.is_empty() || !found.problems.is_empty();
+        let mut verdict = Verdict::Wrong(if known { Cause::Locked } else { Cause::UnknownUser });
         let mut computed = 0;
         for entry in &found.entries {
             let right = match proof {
-                Proof::Certificate if entry.password.starts_with('!') => continue,
-                Proof::Master | Proof::Certificate => Ok(true),
+                Proof::Master => Ok(true),
                 Proof::Password(_) if lock_of(&entry.password) != Lock::Open => continue,
                 Proof::Password(password) => {
-                    computed += 1;
                     let mut bench = Bench { limits: &limits, lock: Some(&file), work: &mut self.work };
                     Stored::parse(&entry.password).and_then(|stored| stored.verify(password, &mut bench))
                 }
             };
+            match &right {
+                Ok(_) => computed += 1,
+                Err(error) if error.is_everybodys() => {}
+                Err(error) => {
+                    // As if it were locked: a decoy is computed in its place below.
+                    self.warn(unusable(path, user, error));
+                    continue;
+                }
+            }
             verdict = match (right, verdict) {
                 (Ok(true), earlier) => match self.admit(entry, account) {
                     Ok(account) => return Verdict::Right(Ok(account)),
@@ -236,9 +244,9 @@ impl Authenticator {
         verdict
     }
 
-    pub(super) fn report(&mut self, path: &Path, found: &passwd_file::Found) {
+    pub(super) fn report(&mut self, path: &Path, user: &str, found: &passwd_file::Found) {
         for problem in &found.problems {
-            self.warn(format!("{}: {problem}", path.display()));
+            self.warn(format!("{}: user {user}: {problem}", path.display()));
         }
         if found.skipped > 0 {
             self.warn(format!("{}: {} lines too long or with a NUL", path.display(), found.skipped));
@@ -296,12 +304,6 @@ impl Authenticator {
         (account.uid, account.gid) = (uid, gid);
         account.home = home.into();
         account.mail = entry.extra("userdb_mail").filter(|mail| !mail.is_empty()).map(str::to_owned);
-        for (name, value) in &entry.extra {
-            match name.strip_prefix("userdb_") {
-                None | Some("mail" | "home" | "uid" | "gid") => {}
-                Some(name) => account.settings.push((name.to_owned(), value.clone().unwrap_or_default())),
-            }
-        }
         self.permit(account)
     }
 
@@ -346,9 +348,6 @@ impl Authenticator {
                 (account.uid, account.gid) = (reply.uid, reply.gid);
                 account.home = reply.home.unwrap_or_default().into();
                 account.mail = reply.mail;
-                let name = |name: &str| name.strip_prefix("userdb_").map(str::to_owned);
-                account.settings =
-                    reply.extra.into_iter().filter_map(|(key, value)| Some((name(&key)?, value))).collect();
                 Verdict::Right(self.permit(account))
             }
         }
@@ -395,9 +394,14 @@ fn nobody(name: &str) -> Account {
         groups: Vec::new(),
         home: PathBuf::new(),
         mail: None,
-        settings: Vec::new(),
         master: None,
     }
+}
+
+/// A hash that nothing can be compared with. It is the administrator who hears of it: a client that was told of a
+/// failure would know that the name exists.
+fn unusable(path: &Path, user: &str, error: &HashError) -> String {
+    format!("{}: user {user}: {error}", path.display())
 }
 
 /// A passdb that cannot answer.

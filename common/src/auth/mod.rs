@@ -55,7 +55,7 @@ pub enum Passdb {
     Passwd,
     /// `passwd-file:FILE`, see [`passwd_file`].
     PasswdFile(PathBuf),
-    /// `checkpassword:PROGRAM`, with arguments separated by blanks, see [`checkpassword`].
+    /// `checkpassword:PROGRAM`, without arguments, see [`checkpassword`].
     CheckPassword(String),
 }
 
@@ -66,6 +66,10 @@ impl FromStr for Passdb {
         match text.split_once(':') {
             None if text == "shadow" => Ok(Passdb::Shadow),
             None if text == "passwd" => Ok(Passdb::Passwd),
+            // A blank or comma separates the entries of the setting.
+            Some((_, path)) if path.contains([' ', '\t', ',']) => {
+                Err("one path, without arguments".to_owned())
+            }
             Some(("passwd-file", path)) if path.starts_with('/') => Ok(Passdb::PasswdFile(path.into())),
             Some(("checkpassword", command)) if command.starts_with('/') => {
                 Ok(Passdb::CheckPassword(command.to_owned()))
@@ -162,28 +166,6 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
-    /// Which secret-based mechanisms can exist at all: those whose secret some passdb can keep. The others must not
-    /// be offered.
-    pub fn mechanisms_possible(&self) -> Mechanisms {
-        let secrets = self.passdbs.iter().any(|passdb| matches!(passdb, Passdb::PasswdFile(_)));
-        Mechanisms { cram_md5: secrets, apop: secrets, scram_sha_1: secrets, scram_sha_256: secrets }
-    }
-}
-
-/// See [`Settings::mechanisms_possible`]; PLAIN and LOGIN always are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mechanisms {
-    /// CRAM-MD5: needs `{PLAIN}` or `{CRAM-MD5}`.
-    pub cram_md5: bool,
-    /// APOP: needs `{PLAIN}`.
-    pub apop: bool,
-    /// SCRAM-SHA-1: needs `{PLAIN}` or `{SCRAM-SHA-1}`.
-    pub scram_sha_1: bool,
-    /// SCRAM-SHA-256: needs `{PLAIN}` or `{SCRAM-SHA-256}`.
-    pub scram_sha_256: bool,
-}
-
 /// The connection a login belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
@@ -210,8 +192,6 @@ pub struct Account {
     pub home: PathBuf,
     /// The user's own mail location, as written (`maildir:~/Mail`); `None`: by the setting.
     pub mail: Option<String>,
-    /// Other settings of this user, names without `userdb_`.
-    pub settings: Vec<(String, String)>,
     /// Who logged in, where a master did so for this user.
     pub master: Option<String>,
 }
@@ -223,7 +203,7 @@ pub enum Cause {
     UnknownUser,
     /// The password, digest or proof is wrong.
     Mismatch,
-    /// The user's password field lets nobody in.
+    /// The user's password field lets nobody in: it is locked, damaged, or of a scheme that is not understood.
     Locked,
     /// A name nobody can have.
     Name(NameError),

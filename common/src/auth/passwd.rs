@@ -65,6 +65,19 @@ pub fn find_user(path: &Path, name: &str) -> io::Result<Option<PasswdEntry>> {
     Ok(None)
 }
 
+/// User and group of `login_user`, a name or a number; a number is both. Errors: there is no such user, it is root, or
+/// the file cannot be read.
+pub fn login_ids(path: &Path, user: &str) -> io::Result<(u32, u32)> {
+    let (uid, gid) = match user.parse::<u32>() {
+        Ok(id) => (id, id),
+        Err(_) => {
+            let entry = find_user(path, user)?.ok_or_else(|| io::Error::other("no such user"))?;
+            (entry.uid, entry.gid)
+        }
+    };
+    if uid == 0 || gid == 0 { Err(io::Error::other("must not be root")) } else { Ok((uid, gid)) }
+}
+
 /// Finds the number of a group. Errors: the file cannot be read.
 pub fn find_group(path: &Path, name: &str) -> io::Result<Option<u32>> {
     let file = File::open(path)?;

@@ -1,13 +1,13 @@
 //! Dovecot's passwd-file: `user:{SCHEME}hash:uid:gid:gecos:home:shell:extra`.
 //!
 //! The file is the administrator's, but a line may be any octets: parsing never panics, and a line that is not
-//! understood fails its user as a temporary matter.
+//! understood locks its user and is a warning.
 //!
 //! * All fields after the user may be missing or empty.
 //! * `extra` is a list of `name=value` and bare names, separated by blanks; a `:` in it is no separator. What has a
 //!   meaning here: `userdb_mail`, `userdb_home`, `userdb_uid`, `userdb_gid`, `allow_nets`, `proto` (`!` in front of
-//!   a name: all but that), `nologin`, `reason`, `nodelay`. Other `userdb_` names are settings for the session. The
-//!   rest is kept and does nothing.
+//!   a name: all but that), `nologin`, `reason`, `nodelay`. The rest, other `userdb_` names
+//!   too, does nothing.
 //! * Several lines for one user are several passwords of that user (app passwords), tried in the order of the file,
 //!   at most [`MAX_LINES`] of them. Where another line has the same number of passwords in a row, no more time
 //!   shows.

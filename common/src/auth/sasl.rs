@@ -29,19 +29,6 @@ pub enum SaslError {
     Extension,
 }
 
-impl SaslError {
-    /// For the log.
-    pub fn reason(self) -> &'static str {
-        match self {
-            SaslError::TooLong => "SASL message is too long",
-            SaslError::Base64 => "SASL message is not base64",
-            SaslError::Syntax => "SASL message is malformed",
-            SaslError::ChannelBinding => "SASL channel binding does not match",
-            SaslError::Extension => "SASL message asks for an unknown extension",
-        }
-    }
-}
-
 /// Decodes a line of a SASL exchange (RFC 4648 4), strictly: padded, no blanks, no spare bits.
 pub fn decode(line: &[u8]) -> Result<Zeroizing<Vec<u8>>, SaslError> {
     if line.len() > MAX_ENCODED {
@@ -144,11 +131,6 @@ pub fn parse_cram_md5(message: &[u8]) -> Result<(Vec<u8>, [u8; 32]), SaslError> 
     parse_name_and_digest(message.get(..blank), message.get(blank + 1..))
 }
 
-/// The two arguments of APOP (RFC 1939 7), already apart.
-pub fn parse_apop(name: &[u8], digest: &[u8]) -> Result<(Vec<u8>, [u8; 32]), SaslError> {
-    parse_name_and_digest(Some(name), Some(digest))
-}
-
 fn parse_name_and_digest(
     name: Option<&[u8]>,
     digest: Option<&[u8]>,
@@ -160,14 +142,6 @@ fn parse_name_and_digest(
     } else {
         Err(SaslError::Syntax)
     }
-}
-
-/// Reads an EXTERNAL message (RFC 4422 A.1): whom to act as; `None`: whom the certificate names.
-pub fn parse_external(message: &[u8]) -> Result<Option<Vec<u8>>, SaslError> {
-    if message.contains(&0) || std::str::from_utf8(message).is_err() {
-        return Err(SaslError::Syntax);
-    }
-    Ok(if message.is_empty() { None } else { Some(message.to_vec()) })
 }
 
 #[cfg(test)]
@@ -248,16 +222,6 @@ mod tests {
         ] {
             assert_eq!(parse_cram_md5(message).err(), Some(SaslError::Syntax));
         }
-        assert!(parse_apop(b"mrose", b"c4c9334bac560ecc979e58001b3e22fb").is_ok());
-        assert!(parse_apop(b"", b"c4c9334bac560ecc979e58001b3e22fb").is_err());
-    }
-
-    #[test]
-    fn external() {
-        assert_eq!(parse_external(b""), Ok(None));
-        assert_eq!(parse_external(b"anna"), Ok(Some(b"anna".to_vec())));
-        assert!(parse_external(b"an\0na").is_err());
-        assert!(parse_external(b"\xff").is_err());
     }
 
     proptest! {
@@ -267,7 +231,6 @@ mod tests {
             let _ = decode_initial(&message);
             let _ = parse_plain(&message);
             let _ = parse_cram_md5(&message);
-            let _ = parse_external(&message);
             let _ = Login::default().step(&message);
         }
 

@@ -4,8 +4,9 @@
 //! changes nothing. What only another module can test, a certificate say, that module hands in as findings.
 
 use super::keyword::Ssl;
-use super::value::{List, Passdb};
+use super::value::Passdb;
 use super::{Config, DEFAULT_FILE};
+use crate::auth::passwd::login_ids;
 use crate::cli::CommandLine;
 use crate::exit::Exit;
 use std::fmt;
@@ -134,14 +135,14 @@ fn values(config: &Config, found: &mut Vec<Finding>) {
         let what = "auth_mechanisms is empty: nobody can log in";
         found.push(Finding::error(what, "set auth_mechanisms = plain login"));
     }
-    if config.auth_master_user_separator.0.is_some() && config.master_passdb.is_empty() {
+    if config.auth_master_user_separator.0.is_some() && config.master_passdb.0.is_none() {
         let what = "auth_master_user_separator is set, but there is no master_passdb";
         found.push(Finding::warning(
             what,
             "name the master users' passwords: master_passdb = passwd-file:/FILE",
         ));
     }
-    if !config.master_passdb.is_empty() && config.auth_master_user_separator.0.is_none() {
+    if config.master_passdb.0.is_some() && config.auth_master_user_separator.0.is_none() {
         let what =
             "master_passdb without auth_master_user_separator: only SASL PLAIN can name the other user";
         found.push(Finding::warning(what, "set auth_master_user_separator = * if USER and PASS are to work"));
@@ -162,29 +163,35 @@ fn values(config: &Config, found: &mut Vec<Finding>) {
     }
     let zero_times = [
         ("login_timeout", config.login_timeout),
+        ("haproxy_timeout", config.haproxy_timeout),
         ("reply_timeout", config.reply_timeout),
         ("pop3_idle_timeout", config.pop3_idle_timeout),
     ];
     for (name, _) in zero_times.iter().filter(|(_, time)| time.is_zero()) {
         found.push(Finding::error(format!("{name} is 0: every client would be late"), "give it some time"));
     }
+    let zero_counts =
+        [("auth_max_attempts", config.auth_max_attempts), ("max_bad_commands", config.max_bad_commands)];
+    for (name, _) in zero_counts.iter().filter(|(_, count)| *count == 0) {
+        found.push(Finding::error(format!("{name} is 0: no client would be served"), "set it to 1 or more"));
+    }
 }
 
 fn passdbs(config: &Config, found: &mut Vec<Finding>) {
-    let system = |list: &List<Passdb>| list.iter().any(|db| matches!(db, Passdb::Shadow | Passdb::Passwd));
-    if system(&config.passdb) || system(&config.master_passdb) {
+    if config.passdb.iter().any(|db| matches!(db, Passdb::Shadow | Passdb::Passwd)) {
         readable("passwd_path", config.passwd_path.as_str(), found);
         readable("group_path", config.group_path.as_str(), found);
     }
-    for (setting, list) in [("passdb", &config.passdb), ("master_passdb", &config.master_passdb)] {
-        for passdb in list.iter() {
-            match passdb {
-                Passdb::Shadow => secret("shadow_path", config.shadow_path.as_str(), found),
-                Passdb::Passwd => {}
-                Passdb::PasswdFile(path) => secret(setting, path, found),
-                Passdb::CheckPassword(path) => program(setting, path, found),
-            }
+    for passdb in config.passdb.iter() {
+        match passdb {
+            Passdb::Shadow => secret("shadow_path", config.shadow_path.as_str(), found),
+            Passdb::Passwd => {}
+            Passdb::PasswdFile(path) => secret("passdb", &path.to_string_lossy(), found),
+            Passdb::CheckPassword(path) => program("passdb", path, found),
         }
+    }
+    if let Some(path) = &config.master_passdb.0 {
+        secret("master_passdb", &path.to_string_lossy(), found);
     }
 }
 
@@ -220,23 +227,12 @@ fn exists(path: &str) -> bool {
 }
 
 fn login_user(config: &Config, found: &mut Vec<Finding>) {
-    let Ok(passwd) = fs::read(config.passwd_path.as_str()) else {
-        let what = format!("login_user cannot be looked up in {}", config.passwd_path.as_str());
-        found.push(Finding::error(what, "make it readable, or change passwd_path"));
-        return;
-    };
-    let user = config.login_user.as_bytes();
-    let entry = passwd
-        .split(|&b| b == b'\n')
-        .map(|line| line.split(|&b| b == b':').collect::<Vec<_>>())
-        .find(|fields| fields.len() >= 7 && fields[0] == user);
-    let advice = "set login_user to a user that owns nothing";
-    match entry.as_ref().map(|fields| fields[2]) {
-        None => {
-            found.push(Finding::error(format!("login_user {} does not exist", config.login_user), advice))
-        }
-        Some(b"0") => found.push(Finding::error(format!("login_user {} is root", config.login_user), advice)),
-        Some(_) => {}
+    let passwd = Path::new(config.passwd_path.as_str());
+    if let Err(error) = login_ids(passwd, &config.login_user) {
+        found.push(Finding::error(
+            format!("login_user = {}: {error}", config.login_user),
+            "set login_user to a user that owns nothing",
+        ));
     }
 }
 
@@ -332,6 +328,7 @@ mod tests {
     #[test]
     fn a_sound_configuration_has_no_findings() {
         assert_eq!(Place::new("sound").check(&[]), [""; 0]);
+        assert_eq!(Place::new("number").check(&["login_user=65534"]), [""; 0]);
     }
 
     #[test]
@@ -341,7 +338,7 @@ mod tests {
         place.file("wild", 0o646, "");
         fs::create_dir(place.0.join("loose")).unwrap();
         fs::set_permissions(place.0.join("loose"), fs::Permissions::from_mode(0o777)).unwrap();
-        let rows: [(&[&str], &str); 20] = [
+        let rows: [(&[&str], &str); 24] = [
             (&["last_valid_uid=5"], "error: last_valid_uid is lower"),
             (&["passdb="], "error: passdb is empty"),
             (&["auth_mechanisms="], "error: auth_mechanisms is empty"),
@@ -364,8 +361,12 @@ mod tests {
             (&["ssl=required", "ssl_cert_file=DIR/none"], "error: DIR/none: No such file"),
             (&["ssl_cert_file=DIR/none", "ssl_key_file=DIR/none"], "warning: no certificate at"),
             (&["ssl_key_file=DIR/open"], "error: DIR/open can be read by everybody"),
-            (&["login_user=none"], "error: login_user none does not exist"),
-            (&["login_user=root"], "error: login_user root is root"),
+            (&["login_user=none"], "error: login_user = none: no such user"),
+            (&["login_user=0"], "error: login_user = 0: must not be root"),
+            (&["haproxy_timeout=0"], "error: haproxy_timeout is 0"),
+            (&["auth_max_attempts=0"], "error: auth_max_attempts is 0"),
+            (&["max_bad_commands=0"], "error: max_bad_commands is 0"),
+            (&["login_user=root"], "error: login_user = root: must not be root"),
             (&["base_dir=DIR/loose"], "error: DIR/loose can be changed by others"),
             (&["base_dir=DIR/none/run"], "error: DIR/none/run cannot be created"),
         ];

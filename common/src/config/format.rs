@@ -164,13 +164,40 @@ macro_rules! formats {
 }
 
 formats! {
-    /// What is made of the name that the client sends.
-    UsernameFormat: "und", needs one: true, "text with %u (whole name), %n (before the @), %d (behind it), as in %Lu";
     /// How unique-ids are made.
     UidlFormat: "uvfm", needs one: true, "text with at least one of %u %v %f %m, as in %08Xu%08Xv";
     /// What the log says at the end of a POP3 session.
-    LogoutFormat: "iotprbdmsu", needs one: false,
-        "text with %i %o (octets in, out), %t %p (TOP), %r %b (RETR), %d %m (deleted, messages), %s (size), %u (unique-ids)";
+    LogoutFormat: "iotprbdmsk", needs one: false,
+        "text with %i %o (octets in, out), %t %p (TOP), %r %b (RETR), %d %m (deleted, messages), %s %k (octets, deleted octets)";
+}
+
+/// What is made of the name that the client sends. What is accepted is the business of the one who does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsernameFormat(Text);
+
+impl UsernameFormat {
+    pub(super) const fn new(default: &'static str) -> UsernameFormat {
+        UsernameFormat(text(default))
+    }
+
+    /// As it was written; parses as a [`crate::auth::username::UsernameFormat`].
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for UsernameFormat {
+    const ACCEPTED: &'static str =
+        "text with %u (whole name) or %n (before the @), also %d (behind it), as in %Lu";
+
+    fn read(text: &str) -> Option<UsernameFormat> {
+        text.parse::<crate::auth::username::UsernameFormat>().ok()?;
+        Some(UsernameFormat(Cow::Owned(text.to_owned())))
+    }
+
+    fn print(&self) -> String {
+        self.as_str().to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -201,6 +228,12 @@ mod tests {
     fn unknown_variables_are_refused() {
         assert!(UidlFormat::read("%f").is_some());
         assert!(LogoutFormat::read("").is_some());
+        assert!(LogoutFormat::read("%t%p%r%b%d%m%s%k%i%o").is_some() && LogoutFormat::read("%u").is_none());
+        for (format, fits) in
+            [("%Lu", true), ("%n@%Ld", true), ("%d", false), ("%08u", false), ("all", false)]
+        {
+            assert_eq!(UsernameFormat::read(format).is_some(), fits, "{format}");
+        }
         for bad in
             ["", "fixed", "%", "%0", "%08X", "%x", "%-8u", "%{uid}", "%999u", "%99999999999999999999u", "%é"]
         {

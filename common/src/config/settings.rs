@@ -6,7 +6,8 @@
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{Facility, Mechanism, Set, Ssl, TlsVersion, Workaround};
 use super::value::{
-    List, MailLocation, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes, seconds, text,
+    List, MailLocation, MasterPassdb, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes,
+    seconds, text,
 };
 use crate::peer::Network;
 use std::time::Duration;
@@ -75,7 +76,7 @@ settings! {
 
     all auth_mechanisms: Set<Mechanism> = Set::<Mechanism>::of(&[Mechanism::Plain, Mechanism::Login]), "SASL mechanisms on offer";
     all passdb: List<Passdb> = List::Borrowed(&[Passdb::Shadow]), "where passwords are looked up, in this order";
-    all master_passdb: List<Passdb> = List::Borrowed(&[]), "passwords of those who may log in as somebody else";
+    all master_passdb: MasterPassdb = MasterPassdb(None), "passwords of those who may log in as somebody else";
     all auth_username_format: UsernameFormat = UsernameFormat::new("%Lu"), "what is made of the name that the client sends";
     all auth_username_chars: Text = text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@"),
         "characters that a user name may have; empty: all";
@@ -101,7 +102,7 @@ settings! {
     all login_trusted_networks: List<Network> = List::Borrowed(&[]), "clients from here count as secured";
     all haproxy_trusted_networks: List<Network> = List::Borrowed(&[]), "peers that begin with a PROXY header";
     all haproxy_timeout: Duration = seconds(3), "time for that header";
-    all reply_timeout: Duration = minutes(5), "time for the client to take one reply";
+    all reply_timeout: Duration = minutes(5), "time without progress while the client takes a reply";
     all session_timeout: Duration = hours(24), "longest session; 0: no end";
     all session_memory_limit: Size = Size::mebi(256), "address space of the process after login; 0: no limit";
     all max_bad_commands: u32 = 20, "bad commands after which the connection ends";
@@ -109,7 +110,7 @@ settings! {
     all syslog_facility: Facility = Facility::Mail, "syslog facility";
     all syslog_name: Text = text(""), "name in front of syslog lines (dovecot, for fail2ban on the journal); empty: none";
     all log_path: Path = Path::new(""), "log file, /dev/stderr, or empty for syslog";
-    all verbose_proctitle: bool = false, "show user, address and state in ps";
+    all verbose_proctitle: bool = false, "show user and address in ps after the login";
 
     pop3d pop3_idle_timeout: Duration = minutes(10), "time between two commands";
     pop3d pop3_uidl_format: UidlFormat = UidlFormat::new("%08Xu%08Xv"), "unique-ids: %u UID, %v UIDVALIDITY, %f file name, %m MD5";

@@ -2,8 +2,10 @@
 //!
 //! The text is the administrator's; whatever is not exactly one of the accepted forms is refused.
 
+pub use crate::auth::Passdb;
 use crate::peer::Network;
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The value is not one of those that the setting accepts.
@@ -243,40 +245,37 @@ impl Value for MailLocation {
     }
 }
 
-/// One place where passwords are looked up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Passdb {
-    /// System users with the passwords of shadow_path.
-    Shadow,
-    /// System users with passwords in passwd_path itself.
-    Passwd,
-    /// Dovecot's passwd-file.
-    PasswdFile(Text),
-    /// A program with the checkpassword interface.
-    CheckPassword(Text),
-}
-
 impl Value for Passdb {
     const ACCEPTED: &'static str = "a list of: shadow, passwd, passwd-file:/FILE, checkpassword:/PROGRAM";
 
     fn read(text: &str) -> Option<Passdb> {
-        let (kind, path) = text.split_once(':').unwrap_or((text, ""));
-        match (kind, path.starts_with('/')) {
-            ("passwd-file", true) => Some(Passdb::PasswdFile(Cow::Owned(path.to_owned()))),
-            ("checkpassword", true) => Some(Passdb::CheckPassword(Cow::Owned(path.to_owned()))),
-            ("shadow", false) if text == kind => Some(Passdb::Shadow),
-            ("passwd", false) if text == kind => Some(Passdb::Passwd),
+        text.parse().ok()
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// The passwords of master users: one passwd-file, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterPassdb(pub Option<PathBuf>);
+
+impl Value for MasterPassdb {
+    const ACCEPTED: &'static str = "one passwd-file:/FILE, or nothing";
+
+    fn read(text: &str) -> Option<MasterPassdb> {
+        if text.is_empty() {
+            return Some(MasterPassdb(None));
+        }
+        match text.parse().ok()? {
+            Passdb::PasswdFile(path) => Some(MasterPassdb(Some(path))),
             _ => None,
         }
     }
 
     fn print(&self) -> String {
-        match self {
-            Passdb::Shadow => "shadow".to_owned(),
-            Passdb::Passwd => "passwd".to_owned(),
-            Passdb::PasswdFile(path) => format!("passwd-file:{path}"),
-            Passdb::CheckPassword(path) => format!("checkpassword:{path}"),
-        }
+        self.0.clone().map_or_else(String::new, |path| Passdb::PasswdFile(path).to_string())
     }
 }
 

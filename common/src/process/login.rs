@@ -2,9 +2,9 @@
 
 use crate::auth::crypt::HashLimits;
 use crate::auth::username::{UsernameFormat, UsernameRules};
-use crate::auth::{self, Authenticator, Connection, Files, Settings, passwd};
+use crate::auth::{Authenticator, Connection, Files, Passdb, Settings, passwd};
 use crate::config::Config;
-use crate::config::value::{Passdb, Text};
+use crate::config::value::Text;
 use crate::peer::Peer;
 use crate::secret::Secret;
 use std::io;
@@ -33,34 +33,15 @@ pub fn may_store_secrets(config: &Config) -> bool {
 
 /// The user and group of `login_user`: a name in `passwd_path`, or a number.
 pub fn login_user(config: &Config) -> io::Result<(u32, u32)> {
-    let wrong = |why: &str| io::Error::other(format!("login_user = {}: {why}", config.login_user));
-    let (uid, gid) = match config.login_user.parse::<u32>() {
-        Ok(uid) => (uid, uid),
-        Err(_) => {
-            let entry = passwd::find_user(&path(&config.passwd_path), &config.login_user);
-            let entry =
-                entry.map_err(|error| wrong(&error.to_string()))?.ok_or_else(|| wrong("no such user"))?;
-            (entry.uid, entry.gid)
-        }
-    };
-    if uid == 0 || gid == 0 { Err(wrong("must not be root")) } else { Ok((uid, gid)) }
+    passwd::login_ids(&path(&config.passwd_path), &config.login_user)
+        .map_err(|error| io::Error::other(format!("login_user = {}: {error}", config.login_user)))
 }
 
 fn settings(config: &Config) -> io::Result<Settings> {
-    let passdb = |passdb: &Passdb| match passdb {
-        Passdb::Shadow => auth::Passdb::Shadow,
-        Passdb::Passwd => auth::Passdb::Passwd,
-        Passdb::PasswdFile(path) => auth::Passdb::PasswdFile(PathBuf::from(path.as_ref())),
-        Passdb::CheckPassword(command) => auth::Passdb::CheckPassword(command.to_string()),
-    };
-    let master = config.master_passdb.iter().find_map(|passdb| match passdb {
-        Passdb::PasswdFile(path) => Some(PathBuf::from(path.as_ref())),
-        _ => None,
-    });
     let format = config.auth_username_format.as_str();
     Ok(Settings {
-        passdbs: config.passdb.iter().map(passdb).collect(),
-        master_passdb: master,
+        passdbs: config.passdb.to_vec(),
+        master_passdb: config.master_passdb.0.clone(),
         files: Files {
             passwd: path(&config.passwd_path),
             shadow: path(&config.shadow_path),

@@ -156,11 +156,6 @@ pub fn server_final(signature: &[u8]) -> String {
     format!("v={}", encode(signature))
 }
 
-/// server-final-message of a failure. One text for all of them: the true reason is for the log.
-pub fn server_error() -> &'static str {
-    "e=other-error"
-}
-
 fn text(message: &[u8]) -> Result<&str, SaslError> {
     if message.len() > super::MAX_MESSAGE {
         return Err(SaslError::TooLong);

@@ -61,6 +61,17 @@ fn passdbs() {
     for bad in ["pam", "shadow:", "shadow:/x", "passwd-file", "passwd-file:users", "checkpassword:"] {
         assert_eq!(Passdb::read(bad), None, "{bad}");
     }
+    assert_eq!(MasterPassdb::read(""), Some(MasterPassdb(None)));
+    assert_eq!(MasterPassdb::read("passwd-file:/m").unwrap().print(), "passwd-file:/m");
+    for bad in [
+        "shadow",
+        "checkpassword:/x",
+        "passwd-file:/m passwd-file:/n",
+        "passwd-file:/m,shadow",
+        "passwd-file:m",
+    ] {
+        assert_eq!(MasterPassdb::read(bad), None, "{bad}");
+    }
 }
 
 #[test]
