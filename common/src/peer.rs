@@ -47,7 +47,8 @@ impl Peer {
     /// the two ends can read along, so such a connection counts as secured.
     pub fn is_loopback(&self) -> bool {
         let Some(remote) = self.remote else { return false };
-        remote.ip().is_loopback() || self.local.is_some_and(|local| local.ip() == remote.ip())
+        let same = self.local.is_some_and(|local| local.ip() == remote.ip());
+        remote.ip().is_loopback() || same && !remote.ip().is_unspecified()
     }
 
     /// Whether the client's address lies in one of the networks.

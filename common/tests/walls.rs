@@ -143,9 +143,9 @@ fn inside(name: &str, filter: bool, directory: &str, port: &str) -> ExitCode {
     });
     let Ok(walls) = Walls::prepare(root, MEMORY) else { return ExitCode::from(4) };
     let walls = if filter { walls } else { walls.without_filter() };
-    fd::close_from(3);
+    let closed = fd::close_from(3);
     // The front has a fourth descriptor, the guard's, so that the limit on descriptors is reached.
-    if fd::replace(3, &fd::STDIN).is_err() || walls.enter().is_err() {
+    if closed.is_err() || fd::replace(3, &fd::STDIN).is_err() || walls.enter().is_err() {
         return ExitCode::from(5);
     }
     let Some((_, attempt)) = ATTEMPTS.iter().find(|(known, _)| *known == name) else {

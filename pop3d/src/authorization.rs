@@ -10,25 +10,6 @@ use common::process::channel::{Proof, Refused};
 use common::process::front::{Asked, Front};
 use common::process::sasl::{self, Outcome};
 
-/// What the session must know of the conversation before the login.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Carried {
-    /// The client has said UTF8 (RFC 6856).
-    pub utf8: bool,
-}
-
-impl Carried {
-    /// As one octet for the way through the guard.
-    pub fn encode(self) -> Vec<u8> {
-        vec![u8::from(self.utf8)]
-    }
-
-    /// Back; what the front sends is not trusted to be anything.
-    pub fn decode(octets: &[u8]) -> Carried {
-        Carried { utf8: octets == [1] }
-    }
-}
-
 /// Whether the conversation goes on.
 enum Next {
     Command,
@@ -39,11 +20,10 @@ enum Next {
 struct Authorization<'a> {
     front: &'a mut Front,
     user: Option<Vec<u8>>,
-    carried: Carried,
     bad_commands: u32,
 }
 
-/// Speaks until the login. `Ok`: the guard has accepted the client and the session goes on with what is carried.
+/// Speaks until the login. `Ok`: the guard has accepted the client, and the session goes on counting bad commands.
 pub fn speak(front: &mut Front) -> Result<Vec<u8>, Ending> {
     let apop = offers_apop(front);
     front.conn.push(b"+OK ")?;
@@ -55,7 +35,7 @@ pub fn speak(front: &mut Front) -> Result<Vec<u8>, Ending> {
         front.conn.push_fmt(format_args!(" {timestamp}"))?;
     }
     front.conn.push(b"\r\n")?;
-    let mut state = Authorization { front, user: None, carried: Carried::default(), bad_commands: 0 };
+    let mut state = Authorization { front, user: None, bad_commands: 0 };
     let ending = loop {
         let line = match state.front.conn.read_line(AUTH_LINE_MAX) {
             Ok(line) => line,
@@ -63,7 +43,7 @@ pub fn speak(front: &mut Front) -> Result<Vec<u8>, Ending> {
         };
         match state.answer(&line) {
             Ok(Next::Command) => {}
-            Ok(Next::LoggedIn) => return Ok(state.carried.encode()),
+            Ok(Next::LoggedIn) => return Ok(state.bad_commands.to_be_bytes().to_vec()),
             Ok(Next::Close) => break Ending::Quit,
             Err(ending) => break ending,
         }
@@ -112,10 +92,8 @@ impl Authorization<'_> {
                 language::lang(&mut self.front.conn, tag)?;
                 Ok(Next::Command)
             }
-            Command::Utf8 => {
-                self.carried.utf8 = true;
-                self.say(reply::UTF8_ON)
-            }
+            // RFC 6856 section 2.1. Nothing changes: messages go out as they are stored, with or without it.
+            Command::Utf8 => self.say(reply::UTF8_ON),
             Command::Stls => self.stls(),
             Command::User(name) => self.user(name),
             Command::Pass(password) => match self.user.take() {
@@ -196,7 +174,6 @@ impl Authorization<'_> {
                 self.front.shake_hands(offer)?;
                 // RFC 2595 section 4: the state is the one after the greeting; what was said in clear is forgotten.
                 self.user = None;
-                self.carried = Carried::default();
                 Ok(Next::Command)
             }
         }

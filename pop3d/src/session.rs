@@ -1,6 +1,6 @@
 //! From the login to the end: opens and locks the maildrop, speaks, and on QUIT updates.
 
-use crate::authorization::{Carried, last_words};
+use crate::authorization::last_words;
 use crate::maildrop::Maildrop;
 use crate::summary::Summary;
 use crate::transaction::{self, Transaction};
@@ -21,8 +21,6 @@ const CLEAN_EVERY: Duration = Duration::from_secs(8 * 60 * 60);
 
 /// The conversation after the login.
 pub fn serve(session: &mut Session) -> Ending {
-    // UTF8 (RFC 6856) changes nothing in what we send: messages go out as they are stored.
-    let _ = Carried::decode(&session.state);
     let mut summary = Summary::default();
     let ending = match open(session) {
         Ok(opened) => converse(session, opened, &mut summary),
@@ -117,7 +115,8 @@ fn converse(session: &mut Session, opened: Opened, summary: &mut Summary) -> End
         config: &session.config,
         log: &session.log,
         summary,
-        bad_commands: 0,
+        // What the front says is not trusted to be anything, but it has no reason to count too low.
+        bad_commands: session.state.as_slice().try_into().map_or(0, u32::from_be_bytes),
     };
     let maildrop = match transaction::speak(transaction, maildrop) {
         Ok(maildrop) => maildrop,

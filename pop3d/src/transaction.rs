@@ -24,7 +24,7 @@ pub struct Transaction<'a> {
     pub log: &'a SessionLog,
     /// What the summary line will say.
     pub summary: &'a mut Summary,
-    /// For `systemctl status`, when the launcher asked for it.
+    /// Refused commands so far, those before the login included.
     pub bad_commands: u32,
 }
 

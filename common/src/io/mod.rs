@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// Octets of input held at most: room for a few pipelined commands.
 const INPUT_OCTETS: usize = 8 * 1024;
@@ -75,8 +76,8 @@ pub struct Limits {
 /// One line from the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
-    /// Its octets without the line end.
-    Complete(Vec<u8>),
+    /// Its octets without the line end. They may be a password.
+    Complete(Zeroizing<Vec<u8>>),
     /// It was longer than allowed; all of it has been thrown away.
     TooLong,
 }
@@ -192,7 +193,7 @@ impl Conn {
                     self.consume(at + 1);
                     let too_long = self.discarded > 0 || at + 1 > limit;
                     self.discarded = 0;
-                    return Ok(if too_long { Line::TooLong } else { Line::Complete(line) });
+                    return Ok(if too_long { Line::TooLong } else { Line::Complete(Zeroizing::new(line)) });
                 }
                 None if pending.len() >= limit => {
                     let scrap = pending.len();
@@ -409,12 +410,20 @@ impl Conn {
         Ok(())
     }
 
-    /// Speaks TLS from here on: writes what is gathered in clear, forgets nothing silently (the caller has made sure
-    /// that no input is waiting), and shakes hands.
-    pub fn start_tls(&mut self, stream: tls::Stream) -> Result<(), Ending> {
+    /// Speaks TLS from here on: writes what is gathered in clear and shakes hands.
+    ///
+    /// Octets that have been read already are taken for TLS records, never for commands: whoever allows commands in clear
+    /// before TLS has to refuse what follows the one that begins it.
+    pub fn start_tls(&mut self, mut stream: tls::Stream) -> Result<(), Ending> {
         self.flush()?;
+        let preloaded = stream.preload(self.unread());
+        self.consume(self.end);
         // From here on nothing leaves in clear, whatever becomes of the handshake.
         self.transport = Transport::Tls(Box::new(stream));
+        if let (Err(error), Transport::Tls(stream)) = (preloaded, &mut self.transport) {
+            let _ = flush_tls(stream, &self.limits);
+            return Err(stream.ending(error));
+        }
         while self.shake_hands()? {
             self.wait_for_input()?;
         }

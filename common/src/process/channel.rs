@@ -68,6 +68,8 @@ pub enum Request {
     Ended { why: Why, detail: String, tls: String },
     /// The front is about to abort: a bug.
     Panicked { what: String },
+    /// The front could not be set up, so the client has not been greeted.
+    NotStarted { what: String },
 }
 
 /// How a conversation without a login ended.
@@ -257,7 +259,10 @@ pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
     pub(crate) fn new(kind: u8) -> Writer {
-        Writer(vec![kind, 0, 0, 0, 0])
+        // Room for a usual message at once: a copy left behind by growing would not be wiped.
+        let mut octets = Vec::with_capacity(4096);
+        octets.extend_from_slice(&[kind, 0, 0, 0, 0]);
+        Writer(octets)
     }
     /// Fields longer than a length can say are cut: the receiver then refuses what no longer makes sense.
     pub(crate) fn field(mut self, octets: &[u8]) -> Writer {
@@ -340,6 +345,7 @@ impl Request {
                 Writer::new(7).field(&[*why as u8]).field(detail.as_bytes()).field(tls.as_bytes())
             }
             Request::Panicked { what } => Writer::new(8).field(what.as_bytes()),
+            Request::NotStarted { what } => Writer::new(9).field(what.as_bytes()),
         }
         .finish()
     }
@@ -379,6 +385,7 @@ impl Request {
             6 => Request::Handover { unread: r.octets()?, state: r.octets()? },
             7 => Request::Ended { why: Why::decode(r.field()?)?, detail: r.text()?, tls: r.text()? },
             8 => Request::Panicked { what: r.text()? },
+            9 => Request::NotStarted { what: r.text()? },
             _ => return None,
         };
         r.end()?;
@@ -480,6 +487,7 @@ mod tests {
             Request::Handover { unread: b"STAT\r\n".to_vec(), state: vec![1] },
             Request::Ended { why: Why::Handshake, detail: "no shared cipher".into(), tls: String::new() },
             Request::Panicked { what: "a bug".into() },
+            Request::NotStarted { what: "chroot".into() },
         ];
         for request in requests {
             let octets = request.encode();

@@ -81,7 +81,11 @@ impl Front {
     pub fn ask_for_tls(&mut self) -> Result<Asked<tls::Offer>, Ending> {
         match self.ask(&Request::StartTls)? {
             Answer::Tls(offer) => Ok(Asked::Yes(offer)),
-            answer => refused(answer),
+            answer => {
+                // What has failed once is not offered again.
+                self.facts.tls_available = false;
+                refused(answer)
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Program, environment};
 use crate::auth::scram::ScramHash;
 use crate::auth::{Account, Authenticator, Refusal, ScramAttempt, Wire};
 use crate::config::Config;
-use crate::config::keyword::TlsVersion;
+use crate::config::keyword::{Mechanism, Ssl, TlsVersion};
 use crate::exit::Exit;
 use crate::log::{Closing, Level, Log, LoginLine, Outcome, Security, escape};
 use crate::peer::Peer;
@@ -25,8 +25,12 @@ use std::time::{Duration, Instant};
 
 /// How much longer than the client's own time the guard waits: the front is the one to say that time is over.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the front may take to take an answer.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// One handshake has one signature; a second request is not a handshake.
 const SIGNATURES_PER_HANDSHAKE: u32 = 1;
+/// Questions about logins that one front may ask, answered or not: a client that begins SCRAM again and again learns nothing.
+const QUESTIONS_MAX: u32 = 20;
 
 /// The state of one conversation, as the guard knows it.
 ///
@@ -52,8 +56,11 @@ pub struct Guard<'a> {
     identity: Option<Identity>,
     signatures: u32,
     tls_started: bool,
+    /// The handshake was signed: what comes now came under TLS.
+    signed: bool,
     attempts: u32,
-    scram: Option<ScramAttempt>,
+    questions: u32,
+    scram: Option<(String, ScramAttempt)>,
     last_user: String,
     last_method: String,
 }
@@ -91,7 +98,9 @@ impl<'a> Guard<'a> {
             identity: None,
             signatures: 0,
             tls_started: false,
+            signed: false,
             attempts: 0,
+            questions: 0,
             scram: None,
             last_user: String::new(),
             last_method: String::new(),
@@ -103,20 +112,47 @@ impl<'a> Guard<'a> {
     pub fn serve(mut self: Box<Self>, channel: Channel) -> Exit {
         let login = match self.converse(&channel) {
             Ok(Some(login)) => login,
-            Ok(None) => return Exit::Success,
+            Ok(None) => return self.see_front_off(),
             Err(error) => {
                 // The front broke off or broke the rules: nothing it holds is worth a further word.
                 self.log.error(format_args!("front: {error}"));
+                self.log_closing(Why::Closed, "", "");
                 process::terminate(self.front);
                 return Exit::Temporary;
             }
         };
         self.log_login(&login);
+        if login.tls.is_empty() {
+            // It has nothing left to do; the session is not to find a child that it does not know.
+            let _ = process::wait_for(self.front);
+        }
         let (log, front) = (self.log.clone(), self.front);
         let Err(error) = self.become_session(login, channel);
         log.error(format_args!("session: {error}"));
         process::terminate(front);
         Exit::Temporary
+    }
+
+    /// Waits for the front's last words to be out: launchers take this process's end for the connection's. A front that was
+    /// killed ran into a wall or had a bug, and the client has not been told anything.
+    #[inline(never)]
+    fn see_front_off(&self) -> Exit {
+        match process::wait_for(self.front) {
+            Ok(process::Ended::Code(0)) => Exit::Success,
+            Ok(process::Ended::Signal(signal)) => {
+                self.log.write(Level::Critical, format_args!("front: killed by signal {signal}"));
+                self.refuse_client();
+                Exit::Temporary
+            }
+            _ => Exit::Temporary,
+        }
+    }
+
+    /// Tells the client that we are out of order, unless it would hear that in the middle of TLS.
+    fn refuse_client(&self) {
+        if !self.tls_started {
+            super::refuse(self.program);
+        }
     }
 
     fn converse(&mut self, channel: &Channel) -> io::Result<Option<LoggedIn>> {
@@ -137,6 +173,11 @@ impl<'a> Guard<'a> {
                     self.log.write(Level::Critical, format_args!("front: {}", escape(what.as_bytes())));
                     return Ok(None);
                 }
+                Request::NotStarted { what } => {
+                    self.log.error(format_args!("front: {}", escape(what.as_bytes())));
+                    self.refuse_client();
+                    return Ok(None);
+                }
                 Request::Proxied { source, destination, tls } => self.proxied(&source, &destination, tls),
                 Request::StartTls => self.start_tls(),
                 Request::Sign { scheme, message } => self.sign(scheme, &message),
@@ -145,9 +186,8 @@ impl<'a> Guard<'a> {
                     Err(refused) => Answer::Refused(refused),
                     Ok((account, server_signature)) => {
                         channel.answer(&Answer::Accepted { server_signature })?;
-                        // Only the handover may follow.
-                        let left = until.saturating_duration_since(Instant::now());
-                        return match channel.next_request(left)? {
+                        // Only the handover may follow, however long the check took. SCRAM's client has to agree first.
+                        return match channel.next_request(self.config.login_timeout + GRACE)? {
                             Some(Request::Handover { unread, state }) => {
                                 Ok(Some(LoggedIn { account, tls, unread, state }))
                             }
@@ -155,7 +195,12 @@ impl<'a> Guard<'a> {
                                 self.log_closing(why, &detail, &tls);
                                 Ok(None)
                             }
-                            None => Ok(None),
+                            None => {
+                                let user = escape(account.name.as_bytes());
+                                self.log.warning(format_args!("{user} was let in, but the front is gone"));
+                                self.log_closing(Why::Closed, "", "");
+                                Ok(None)
+                            }
                             Some(_) => Err(io::ErrorKind::InvalidData.into()),
                         };
                     }
@@ -210,10 +255,13 @@ impl<'a> Guard<'a> {
             return Answer::Refused(Refused::OutOfTurn);
         };
         self.signatures = left;
-        let signature = self.identity.as_ref().and_then(|identity| identity.sign(scheme, message));
+        let signature = self.identity.as_ref().and_then(|identity| {
+            identity.sign(scheme, message, self.config.ssl_min_protocol == TlsVersion::Tls13)
+        });
         // One signature is all a handshake needs: the key goes at once.
         self.identity = None;
         crate::sys::fs::release_free_memory();
+        self.signed |= signature.is_some();
         signature.map_or(Answer::Refused(Refused::OutOfTurn), Answer::Signature)
     }
 
@@ -222,6 +270,10 @@ impl<'a> Guard<'a> {
         let outcome = Outcome::Login { pid: std::process::id() };
         let line = self.line(outcome, &login.account.name, self.security(&login.tls));
         self.log.info(format_args!("{line}"));
+        if let Some(master) = &login.account.master {
+            let user = escape(login.account.name.as_bytes());
+            self.log.info(format_args!("Master user {} logged in as {user}", escape(master.as_bytes())));
+        }
     }
 
     fn line<'b>(&'b self, outcome: Outcome, user: &'b str, security: Security<'b>) -> LoginLine<'b> {
@@ -271,6 +323,8 @@ impl<'a> Guard<'a> {
             process::become_user(account.uid, account.gid, &account.groups)?;
         }
         process::no_new_privileges()?;
+        // Under TLS the front is still its child.
+        process::ignore_child_signal();
         fd::replace(handoff::DESCRIPTOR, &pipe.as_fd())?;
         let title = match self.config.verbose_proctitle {
             true => format!("{}: [{} {}]", self.program.line.name, handoff.user, handoff.remote),
@@ -283,9 +337,34 @@ impl<'a> Guard<'a> {
 
 /// Logins.
 impl Guard<'_> {
+    /// Whether the front may ask about a login once more: so many refusals, and so many questions in all.
+    fn may_try(&mut self) -> bool {
+        self.questions += 1;
+        self.questions <= QUESTIONS_MAX && self.attempts < self.config.auth_max_attempts
+    }
+
+    /// Whether the settings allow this proof here. The front sees to it too, but it is the front's word.
+    fn is_offered(&self, proof: &Proof) -> bool {
+        let secured = self.facts.trusted_way || self.signed;
+        if self.config.ssl == Ssl::Required && !secured {
+            return false;
+        }
+        let mechanisms = &self.config.auth_mechanisms;
+        match proof {
+            Proof::Password { .. } => {
+                let offered = mechanisms.contains(Mechanism::Plain) || mechanisms.contains(Mechanism::Login);
+                offered && (secured || !self.config.disable_plaintext_auth)
+            }
+            Proof::Apop { .. } => mechanisms.contains(Mechanism::Apop),
+            Proof::CramMd5 { .. } => mechanisms.contains(Mechanism::CramMd5),
+            Proof::Scram { sha256: true, .. } => mechanisms.contains(Mechanism::ScramSha256),
+            Proof::Scram { sha256: false, .. } => mechanisms.contains(Mechanism::ScramSha1),
+        }
+    }
+
     #[inline(never)]
     fn login(&mut self, proof: Proof) -> Result<(Account, Vec<u8>), Refused> {
-        if self.attempts >= self.config.auth_max_attempts {
+        if !self.may_try() || !self.is_offered(&proof) {
             return Err(Refused::OutOfTurn);
         }
         self.last_method = proof.mechanism().to_owned();
@@ -307,7 +386,10 @@ impl Guard<'_> {
             }
             Proof::Scram { auth_message, proof, .. } => match scram {
                 None => return Err(Refused::OutOfTurn),
-                Some(attempt) => self.authenticator.scram_finish(attempt, &auth_message, &proof),
+                Some((name, attempt)) => {
+                    self.last_user = name;
+                    self.authenticator.scram_finish(attempt, &auth_message, &proof)
+                }
             },
         };
         crate::sys::fs::release_free_memory();
@@ -318,7 +400,6 @@ impl Guard<'_> {
             Ok(login) => return Ok(login),
             Err(refusal) => refusal,
         };
-        self.attempts += 1;
         // A password typed where the name belongs must not get into the log: only names that exist do.
         if !refusal.user_exists() {
             self.last_user.clear();
@@ -333,11 +414,13 @@ impl Guard<'_> {
             Wire::Failed => Refused::Credentials,
             Wire::Expired => Refused::Expired,
             Wire::Disabled => Refused::NotAllowed,
+            // Not the client's fault, so not an attempt that fail2ban should count.
             Wire::Temporary => {
                 self.log.error(format_args!("login: {refusal}"));
                 return Refused::Temporary;
             }
         };
+        self.attempts += 1;
         if !quick {
             std::thread::sleep(self.config.auth_failure_delay);
         }
@@ -346,24 +429,22 @@ impl Guard<'_> {
 
     #[inline(never)]
     fn scram_start(&mut self, sha256: bool, user: &[u8]) -> Answer {
-        if self.attempts >= self.config.auth_max_attempts {
+        let mechanism = if sha256 { Mechanism::ScramSha256 } else { Mechanism::ScramSha1 };
+        if !self.may_try() || !self.config.auth_mechanisms.contains(mechanism) {
             return Answer::Refused(Refused::OutOfTurn);
         }
-        self.last_user = String::from_utf8_lossy(user).into_owned();
+        let name = String::from_utf8_lossy(user).into_owned();
         let hash = if sha256 { ScramHash::Sha256 } else { ScramHash::Sha1 };
         match self.authenticator.scram_start(hash, user) {
             Ok((challenge, attempt)) => {
-                self.scram = Some(attempt);
+                self.scram = Some((name, attempt));
                 Answer::Scram {
                     salt: challenge.salt,
                     iterations: challenge.iterations,
                     nonce: challenge.nonce,
                 }
             }
-            Err(refusal) => {
-                self.attempts += 1;
-                Answer::Refused(self.refuse(&refusal, false))
-            }
+            Err(refusal) => Answer::Refused(self.refuse(&refusal, false)),
         }
     }
 
@@ -385,6 +466,9 @@ impl Guard<'_> {
             _ if self.attempts > 0 => Outcome::Aborted(closing),
             Why::Left | Why::InClear | Why::Handshake => Outcome::Disconnected(None, closing),
         };
+        if why == Why::NoProxyHeader {
+            self.log.warning(format_args!("PROXY header: {}", escape(detail.as_bytes())));
+        }
         let security = match why {
             Why::Handshake if tls.is_empty() => Security::Handshaking(Some(detail)),
             _ => self.security(tls),

@@ -6,37 +6,37 @@
 
 pub mod channel;
 pub mod front;
+mod front_life;
 mod guard;
 mod handoff;
 mod login;
 mod pump;
 pub mod sasl;
 pub mod session;
+mod terminal;
 pub mod walls;
 
 use crate::auth::checkpassword;
 use crate::cli::{self, CommandLine, Mode};
+use crate::config::Config;
 use crate::config::keyword::Ssl;
-use crate::config::{Config, check};
 use crate::exit::Exit;
-use crate::io::{Conn, Ending, Limits};
+use crate::io::Ending;
 use crate::log::{self, Level, Log};
 use crate::peer::Peer;
-use crate::proxy;
-use crate::sys::fs::release_free_memory;
-use crate::sys::process::{self as sysproc, Fork};
+use crate::sys::process::{self as sysproc, Fork, Resource};
 use crate::sys::{entry, fd, fs};
 use crate::tls::key::{Identity, KeyError};
-use channel::{Channel, Request, Why};
-use front::{Asked, Facts, Front};
+use channel::{Channel, Request};
+use front::{Facts, Front};
+use front_life::Begun;
 use session::Session;
 use std::ffi::CString;
 use std::fmt::Write as _;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use walls::{RootWalls, Walls};
 
 /// The hidden argument with which the guard starts a session.
@@ -81,20 +81,23 @@ fn run(program: &'static Program) -> Exit {
     }
     let line = match CommandLine::parse(&program.line, std::env::args_os().skip(1)) {
         Ok(line) => line,
-        Err(error) => return usage(program, None, &error.to_string()),
+        Err(error) => return terminal::usage(program, None, &error.to_string()),
     };
     match line.mode {
-        Mode::Help => return print(|out| cli::print_help(&program.line, out)),
-        Mode::Version => return print(|out| cli::print_version(&program.line, out)),
+        Mode::Help => return terminal::print(|out| cli::print_help(&program.line, out)),
+        Mode::Version => return terminal::print(|out| cli::print_version(&program.line, out)),
         Mode::Serve | Mode::ShowChanged | Mode::Check => {}
     }
     let config = match Config::load(&program.line, &line) {
         Ok(config) => config,
-        Err(error) => return usage(program, Some(line.mode), &error.to_string()),
+        Err(error) => return terminal::usage(program, Some(line.mode), &error.to_string()),
     };
     match line.mode {
-        Mode::ShowChanged => print(|out| cli::print_changed(&config, out)),
-        Mode::Check => print_check(&config, &line),
+        Mode::ShowChanged => terminal::print(|out| cli::print_changed(&config, out)),
+        Mode::Check => terminal::print_check(&config, &line),
+        _ if line.preauth && line.tls => {
+            terminal::usage(program, Some(line.mode), "--preauth and --tls exclude each other")
+        }
         _ if line.preauth => preauth(program, config),
         _ => serve(program, config, line.tls),
     }
@@ -102,12 +105,18 @@ fn run(program: &'static Program) -> Exit {
 
 /// Serves one connection on standard input and output.
 fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit {
+    // This process will have the key and the password hashes: nobody looks into it, and it leaves no core.
+    sysproc::not_dumpable();
     take_listen_fds();
     // What a launcher left open is not for us, still less for the front and the session.
-    fd::close_from(3);
+    let closed = sysproc::limit(Resource::Core, 0).and_then(|()| fd::close_from(3));
     let log = Log::open(&config, login_tag(program));
+    if let Err(error) = closed {
+        log.error(format_args!("descriptors: {error}"));
+        return refuse(program);
+    }
     catch_panics(&log);
-    sysproc::ignore_child_and_pipe_signals();
+    sysproc::ignore_pipe_signal();
     fd::set_nodelay(fd::STDIN);
     fd::set_keepalive(fd::STDIN);
     match try_serve(program, config, implicit_tls, &log) {
@@ -152,144 +161,14 @@ fn try_serve(program: &'static Program, config: Config, implicit_tls: bool, log:
         Fork::Child => {
             drop(ours);
             let begun = Begun { config: for_front, facts: facts_for_front, proxied, implicit_tls, patience };
-            sysproc::exit_now(be_front(program, begun, theirs, walls));
+            sysproc::exit_now(front_life::live(program, begun, theirs, walls));
         }
         Fork::Parent(child) => {
             drop(theirs);
             // Until one of them writes to it, guard and front share every page: nothing is freed that need not be.
             std::mem::forget((walls, for_front, facts_for_front));
             guard.front = child;
-            Ok(guard.serve(Channel::new(ours, patience)))
-        }
-    }
-}
-
-/// What the front begins with.
-struct Begun {
-    config: Rc<Config>,
-    facts: Box<Facts>,
-    proxied: bool,
-    implicit_tls: bool,
-    patience: Duration,
-}
-
-/// The front's whole life.
-#[inline(never)]
-fn be_front(program: &Program, begun: Begun, socket: OwnedFd, walls: Walls) -> u8 {
-    let Begun { config, facts, proxied, implicit_tls, patience } = begun;
-    let deadline = Instant::now().checked_add(config.login_timeout);
-    let limits = Limits { idle: config.login_timeout, reply: config.reply_timeout, deadline };
-    let prepared = Conn::new(limits, &[]).and_then(|conn| {
-        fd::replace(walls::LAST_DESCRIPTOR, &socket)?;
-        std::mem::forget(socket);
-        fd::close_from(walls::LAST_DESCRIPTOR + 1);
-        let socket = fd::adopt(walls::LAST_DESCRIPTOR)?;
-        walls.enter()?;
-        Ok((conn, Channel::new(socket, patience)))
-    });
-    let (conn, channel) = match prepared {
-        Ok(prepared) => prepared,
-        // The guard notices that we are gone.
-        Err(_) => return Exit::Temporary.code(),
-    };
-    let mut front = Front::new(conn, config, facts, channel);
-    let spoken = begin(&mut front, proxied, implicit_tls)
-        .and_then(|()| (program.front)(&mut front))
-        // What was pipelined before the login is answered before the session speaks.
-        .and_then(|state| front.conn.flush().map(|()| state));
-    match spoken {
-        Ok(state) => hand_over(front, state),
-        Err(ending) => {
-            end(front, ending);
-            Exit::Success.code()
-        }
-    }
-}
-
-/// The client is in: the session gets what was read and not used. In clear that is all; under TLS the front stays between.
-#[inline(never)]
-fn hand_over(front: Front, state: Vec<u8>) -> u8 {
-    let reply = front.config.reply_timeout;
-    let (conn, Some(channel)) = front.into_parts() else { return Exit::Temporary.code() };
-    let rest = conn.unread().to_vec();
-    let (unread, rest) = if conn.tls().is_some() { (Vec::new(), rest) } else { (rest, Vec::new()) };
-    if channel.tell(&Request::Handover { unread, state }).is_err() {
-        return Exit::Temporary.code();
-    }
-    let Some(tls) = conn.into_tls() else { return Exit::Success.code() };
-    release_free_memory();
-    match pump::run(tls, channel.into_socket(), &rest, reply) {
-        Ok(()) => Exit::Success.code(),
-        Err(_) => Exit::Temporary.code(),
-    }
-}
-
-/// Nobody is in: the guard is told why, for the log.
-#[inline(never)]
-fn end(front: Front, ending: Ending) {
-    let (why, detail) = match ending {
-        Ending::Tls(detail) => (Why::Handshake, detail),
-        Ending::Idle | Ending::SessionLimit => (Why::Late, String::new()),
-        Ending::TooManyBadCommands => (Why::TooManyBadCommands, String::new()),
-        Ending::Failed(error) if error.kind() == io::ErrorKind::InvalidData => {
-            (Why::NoProxyHeader, String::new())
-        }
-        _ if front.refused_in_clear => (Why::InClear, String::new()),
-        Ending::Quit => (Why::Left, String::new()),
-        Ending::Disconnected | Ending::NotReading | Ending::Failed(_) => (Why::Closed, String::new()),
-    };
-    let tls = front.tls_description();
-    front.tell(&Request::Ended { why, detail, tls });
-    front.into_parts().0.close();
-}
-
-/// What comes before the protocol: a proxy's header, and TLS where it is spoken from the first octet.
-fn begin(front: &mut Front, proxied: bool, implicit_tls: bool) -> Result<(), Ending> {
-    if proxied {
-        take_proxy_header(front)?;
-    }
-    if implicit_tls {
-        match front.ask_for_tls()? {
-            Asked::Yes(offer) => front.shake_hands(offer)?,
-            Asked::No(_) => return Err(Ending::Tls("the certificate or its key cannot be used".to_owned())),
-        }
-    }
-    Ok(())
-}
-
-fn take_proxy_header(front: &mut Front) -> Result<(), Ending> {
-    let usual = front.conn.limits();
-    let deadline = Instant::now().checked_add(front.config.haproxy_timeout);
-    front.conn.set_limits(Limits { idle: front.config.haproxy_timeout, deadline, ..usual });
-    let mut seen = 0;
-    loop {
-        let octets = front.conn.peek(seen)?;
-        seen = octets.len();
-        match proxy::parse(octets) {
-            proxy::Start::Incomplete => {}
-            proxy::Start::Invalid(what) => {
-                return Err(Ending::Failed(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("PROXY: {what}"),
-                )));
-            }
-            proxy::Start::Header { length, origin, tls } => {
-                front.conn.consume(length);
-                front.conn.set_limits(usual);
-                let proxy::Origin::Proxied { source, destination } = origin else { return Ok(()) };
-                let request = Request::Proxied {
-                    source: source.to_string(),
-                    destination: destination.to_string(),
-                    tls,
-                };
-                return match front.ask(&request)? {
-                    channel::Answer::Way { trusted } => {
-                        front.facts.trusted_way = trusted;
-                        Ok(())
-                    }
-                    _ => Err(Ending::Failed(io::ErrorKind::InvalidData.into())),
-                };
-            }
+            Ok(guard.serve(Channel::new(ours, guard::ANSWER_PATIENCE)))
         }
     }
 }
@@ -344,16 +223,21 @@ fn take_listen_fds() {
 }
 
 fn preauth(program: &Program, config: Config) -> Exit {
+    let closed = fd::close_from(3);
     let log = Log::open(&config, login_tag(program));
+    if let Err(error) = closed {
+        log.error(format_args!("descriptors: {error}"));
+        return refuse(program);
+    }
     if sysproc::is_root() {
         log.error(format_args!("--preauth is refused for root"));
         return refuse(program);
     }
-    if Peer::of(&fd::STDIN).on_network {
+    if Peer::of(&fd::STDIN).on_network || Peer::of(&fd::STDOUT).on_network {
         log.error(format_args!("--preauth is refused on a network connection: anybody could be there"));
         return refuse(program);
     }
-    sysproc::ignore_child_and_pipe_signals();
+    sysproc::ignore_pipe_signal();
     let (uid, _) = sysproc::user_and_group();
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let user =
@@ -393,48 +277,4 @@ fn refuse(program: &Program) -> Exit {
 fn log_and_refuse(program: &Program, what: &str) -> Exit {
     Log::open(&Config::DEFAULT, login_tag(program)).error(format_args!("{what}"));
     refuse(program)
-}
-
-/// The command line or the configuration is wrong: a person at a terminal reads it there, the administrator in the log.
-fn usage(program: &Program, mode: Option<Mode>, what: &str) -> Exit {
-    if mode.is_none_or(|mode| mode == Mode::Serve) && Peer::of(&fd::STDIN).on_network {
-        log_and_refuse(program, what);
-    } else {
-        let _ = fd::write(fd::STDERR, format!("{}: {what}\n", program.line.name).as_bytes());
-        if mode.is_none_or(|mode| mode == Mode::Serve) {
-            log_and_refuse(program, what);
-        }
-    }
-    Exit::Usage
-}
-
-fn print(text: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Exit {
-    let mut out = Vec::new();
-    if text(&mut out).is_err() {
-        return Exit::Temporary;
-    }
-    let mut rest = out.as_slice();
-    while !rest.is_empty() {
-        match fd::write(fd::STDOUT, rest) {
-            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
-            Err(_) => return Exit::Temporary,
-        }
-    }
-    Exit::Success
-}
-
-fn print_check(config: &Config, line: &CommandLine) -> Exit {
-    let mut findings = check::findings(config, line);
-    let has_certificate = config.ssl_cert_file.get().is_some_and(std::path::Path::exists);
-    if config.ssl != Ssl::No && has_certificate {
-        if let Err(error) = load_identity(config) {
-            findings.push(check::Finding::error(error.to_string(), "mend the file, or set ssl = no"));
-        }
-    }
-    let mut exit = Exit::Temporary;
-    let printed = print(|out| {
-        exit = check::report(&findings, out)?;
-        Ok(())
-    });
-    if printed == Exit::Success { exit } else { printed }
 }

@@ -19,7 +19,8 @@ const FROM_CLIENT_OCTETS: usize = 16 * 1024;
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 
 /// Moves octets until the session has ended and its last reply is out. `unread` was decrypted before the login was answered;
-/// `reply` is how long the client may take for the last reply.
+/// `reply` is how long the client may take
+/// nothing of what is sent to it.
 #[inline(never)]
 pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duration) -> Result<(), Ending> {
     let mut from_session = Pages::new(FROM_SESSION_OCTETS).map_err(Ending::Failed)?;
@@ -28,7 +29,8 @@ pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duratio
     room.copy_from_slice(unread);
     let mut waiting = 0..unread.len();
     let (mut client_done, mut session_done) = (false, false);
-    let mut session_ended: Option<Instant> = None;
+    // Since when the client has taken nothing of what waits for it.
+    let mut stuck: Option<Instant> = None;
     let mut quiet = false;
     loop {
         let mut progress = false;
@@ -75,13 +77,14 @@ pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duratio
             }
             if session_done {
                 tls.say_goodbye();
-                session_ended = Some(Instant::now());
             }
         }
         if tls.wants_write() {
             match tls.send() {
-                Ok(()) => progress = true,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(()) => (progress, stuck) = (true, None),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    stuck.get_or_insert_with(Instant::now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => progress = true,
                 Err(error) => return Err(failed(error)),
             }
@@ -106,8 +109,8 @@ pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duratio
             (false, true) => Interest::Write,
             (false, false) => Interest::None,
         };
-        // Idle time is the session's to measure; only its last reply is ours.
-        let patience = match session_ended {
+        // Idle time is the session's to measure. That the client takes what is sent is ours: the session cannot see it.
+        let patience = match stuck {
             Some(since) => {
                 let left = reply.saturating_sub(since.elapsed());
                 if left.is_zero() {
@@ -121,10 +124,6 @@ pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duratio
         let begun = Instant::now();
         let [a, b] = fd::poll([(fd::STDIN, client), (session.as_fd(), with_session)], patience)
             .map_err(Ending::Failed)?;
-        // A client that is gone is noticed by its reads; while none is wanted, its hang-up must not spin this loop.
-        if a.hangup && client == Interest::None {
-            return Err(Ending::Disconnected);
-        }
         let nothing = !(a.read || a.write || b.read || b.write);
         if nothing && !quiet && begun.elapsed() >= QUIET_AFTER {
             from_session.discard();

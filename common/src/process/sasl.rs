@@ -131,7 +131,7 @@ impl Exchange<'_> {
         let prefix = self.prefix;
         self.front.conn.push_fmt(format_args!("{prefix}{encoded}\r\n"))?;
         let line = match self.front.conn.read_line(self.limit)? {
-            Line::Complete(line) => Secret::new(line),
+            Line::Complete(line) => Secret::new(line.to_vec()),
             Line::TooLong => return Err(Stop::With(Outcome::Malformed)),
         };
         if line.expose() == b"*" {
@@ -235,8 +235,12 @@ impl Exchange<'_> {
             Asked::No(why) => Ok(Outcome::Refused(why)),
             Asked::Yes(signature) => {
                 // The client believes the success only after this, and answers with nothing.
-                self.ask(scram::server_final(&signature).as_bytes())?;
-                Ok(Outcome::Accepted)
+                match self.ask(scram::server_final(&signature).as_bytes()) {
+                    Ok(answer) if answer.expose().is_empty() => Ok(Outcome::Accepted),
+                    // A client that does not believe us has to begin again: the guard has accepted it once.
+                    Ok(_) | Err(Stop::With(_)) => Err(Stop::Ended(Ending::Disconnected)),
+                    Err(ended) => Err(ended),
+                }
             }
         }
     }

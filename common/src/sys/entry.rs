@@ -22,6 +22,6 @@ macro_rules! entry_point {
 /// Whether the standard descriptors are open. If one were not, the next file opened would take its place, and the client
 /// might be sent what is meant for that file.
 pub fn descriptors_are_open() -> bool {
-    let fds = [(fd::STDIN, Interest::None), (fd::STDOUT, Interest::None), (fd::STDERR, Interest::None)];
+    let fds = [(fd::STDIN, Interest::Read), (fd::STDOUT, Interest::Write), (fd::STDERR, Interest::Write)];
     fd::poll(fds, Some(Duration::ZERO)).is_ok_and(|ready| ready.iter().all(|one| !one.closed))
 }

@@ -35,7 +35,7 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
 /// What can be waited for on a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interest {
-    /// Nothing: the descriptor is only watched for errors.
+    /// Nothing, not even that the other end is gone.
     None,
     /// Octets to read, or the end of them.
     Read,
@@ -64,7 +64,8 @@ pub fn poll<const N: usize>(
     timeout: Option<Duration>,
 ) -> io::Result<[Ready; N]> {
     let mut list = fds.map(|(fd, interest)| libc::pollfd {
-        fd: fd.as_raw_fd(),
+        // A negative descriptor is passed over: a hang-up that nobody wants to hear of would end every wait at once.
+        fd: if interest == Interest::None { -1 } else { fd.as_raw_fd() },
         events: match interest {
             Interest::None => 0,
             Interest::Read => libc::POLLIN,
@@ -177,10 +178,34 @@ pub fn replace(target: RawFd, source: &impl AsFd) -> io::Result<()> {
 }
 
 /// Closes every descriptor from `first` on: what a launcher left open is not for us, still less for a confined process.
-pub fn close_from(first: RawFd) {
+pub fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: called before anything of ours is opened, or in a child that keeps only lower descriptors.
-    unsafe {
-        libc::syscall(libc::SYS_close_range, first as libc::c_uint, libc::c_uint::MAX, 0);
+    let result = unsafe {
+        cerr(libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            libc::c_uint::MAX,
+            0 as libc::c_uint,
+        ))
+    };
+    match result {
+        Ok(_) => Ok(()),
+        // Linux before 5.9, or a launcher's filter that does not know the call: one by one.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            let mut open = Vec::new();
+            for entry in std::fs::read_dir("/proc/self/fd")? {
+                let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+                open.extend(number.filter(|&number| number >= first));
+            }
+            for number in open {
+                // SAFETY: as above; the directory's own descriptor is among them and closed already.
+                unsafe {
+                    libc::close(number);
+                }
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -40,20 +40,42 @@ pub fn exit_now(code: u8) -> ! {
     unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// Children end without leaving zombies, and a write to a closed connection is an error, not a signal.
-pub fn ignore_child_and_pipe_signals() {
+/// A write to a closed connection is an error, not a signal.
+pub fn ignore_pipe_signal() {
     // SAFETY: setting a disposition to SIG_IGN installs no handler.
     unsafe {
-        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
     }
 }
 
-/// Children can be waited for again (programs run for the guard expect the default).
-pub fn default_child_signal() {
-    // SAFETY: as above, the default installs no handler.
+/// Children of the program that is executed next end without leaving zombies: it does not know of them.
+pub fn ignore_child_signal() {
+    // SAFETY: as above.
     unsafe {
-        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+    }
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit code.
+    Code(i32),
+    /// Killed by this signal.
+    Signal(i32),
+}
+
+/// Waits for a child to end.
+pub fn wait_for(child: i32) -> io::Result<Ended> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the kernel writes the status into our integer.
+        match cerr(unsafe { libc::waitpid(child, &mut status, 0) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) if libc::WIFSIGNALED(status) => return Ok(Ended::Signal(libc::WTERMSIG(status))),
+            Ok(_) => return Ok(Ended::Code(libc::WEXITSTATUS(status))),
+        }
     }
 }
 

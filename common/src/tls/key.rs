@@ -12,6 +12,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Octets of a certificate or key file that are read at most.
 const FILE_MAX: u64 = 256 * 1024;
@@ -130,9 +131,9 @@ impl Identity {
         }
     }
 
-    /// The signature of `message`, if it is something that a TLS server signs.
-    pub fn sign(&self, scheme: u16, message: &[u8]) -> Option<Vec<u8>> {
-        if !is_handshake(message) {
+    /// The signature of `message`, if it is something that a TLS server signs (of TLS 1.3 alone, with `only_tls13`).
+    pub fn sign(&self, scheme: u16, message: &[u8], only_tls13: bool) -> Option<Vec<u8>> {
+        if !is_handshake(message, only_tls13) {
             return None;
         }
         self.key.choose_scheme(&[SignatureScheme::from(scheme)])?.sign(message).ok()
@@ -141,24 +142,30 @@ impl Identity {
 
 /// Whether this is what a server signs: RFC 8446 4.4.3 (64 spaces, context string, transcript hash) or RFC 8422 5.4
 /// (both randoms, then named-curve ECDHE parameters).
-fn is_handshake(message: &[u8]) -> bool {
+fn is_handshake(message: &[u8], only_tls13: bool) -> bool {
     const CONTEXT: &[u8] = b"TLS 1.3, server CertificateVerify\0";
     if let Some((spaces, rest)) = message.split_at_checked(64) {
         if spaces.iter().all(|&octet| octet == b' ') {
             return rest.strip_prefix(CONTEXT).is_some_and(|hash| matches!(hash.len(), 32 | 48));
         }
+        // secp256r1, secp384r1, x25519: the groups that are offered, each with the length of its points.
+        const GROUPS: [(u16, usize); 3] = [(23, 65), (24, 97), (29, 32)];
         return match rest {
-            [3, _, _, len, point @ ..] => usize::from(*len) == point.len(),
+            [3, high, low, len, point @ ..] if !only_tls13 => {
+                let group = (u16::from_be_bytes([*high, *low]), point.len());
+                usize::from(*len) == point.len() && GROUPS.contains(&group)
+            }
             _ => false,
         };
     }
     false
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let unreadable = |error| KeyError::Unreadable(path.to_owned(), error);
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut octets = Vec::new();
+    // Room for a usual file at once: a copy left behind by growing would not be wiped.
+    let mut octets = Zeroizing::new(Vec::with_capacity(16 * 1024));
     file.take(FILE_MAX).read_to_end(&mut octets).map_err(unreadable)?;
     Ok(octets)
 }
@@ -202,22 +209,26 @@ mod tests {
         let mut tls13 = vec![b' '; 64];
         tls13.extend_from_slice(b"TLS 1.3, server CertificateVerify\0");
         tls13.extend_from_slice(&[7; 32]);
-        assert!(is_handshake(&tls13));
+        assert!(is_handshake(&tls13, true));
         tls13.push(0);
-        assert!(!is_handshake(&tls13), "a hash of 33 octets");
+        assert!(!is_handshake(&tls13, false), "a hash of 33 octets");
 
         let mut tls12 = vec![9; 64];
         tls12.extend_from_slice(&[3, 0, 29, 32]);
         tls12.extend_from_slice(&[1; 32]);
-        assert!(is_handshake(&tls12));
+        assert!(is_handshake(&tls12, false));
+        assert!(!is_handshake(&tls12, true), "TLS 1.2 is not spoken");
+        tls12[66] = 30;
+        assert!(!is_handshake(&tls12, false), "a group that is not offered");
+        tls12[66] = 29;
         tls12.pop();
-        assert!(!is_handshake(&tls12), "a point cut short");
+        assert!(!is_handshake(&tls12, false), "a point cut short");
 
-        assert!(!is_handshake(b"anything else"));
-        assert!(!is_handshake(&[0; 64]));
+        assert!(!is_handshake(b"anything else", false));
+        assert!(!is_handshake(&[0; 64], false));
         let mut client = vec![b' '; 64];
         client.extend_from_slice(b"TLS 1.3, client CertificateVerify\0");
         client.extend_from_slice(&[7; 32]);
-        assert!(!is_handshake(&client));
+        assert!(!is_handshake(&client, false));
     }
 }

@@ -120,6 +120,16 @@ impl Stream {
         }
     }
 
+    /// Takes octets into the session that were read before there was one: behind a PROXY header they are the client's
+    /// first TLS records.
+    pub fn preload(&mut self, mut octets: &[u8]) -> io::Result<()> {
+        while !octets.is_empty() {
+            self.session.read_tls(&mut octets)?;
+            self.session.process_new_packets().map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
     /// Takes what the client has sent into the session. `WouldBlock` when it has sent nothing.
     pub fn receive(&mut self) -> io::Result<()> {
         let received = self.session.read_tls(&mut Socket)?;

@@ -1,0 +1,55 @@
+//! What is for a person: answers on a terminal, and errors of the command line and the configuration.
+
+use super::{Program, load_identity, log_and_refuse};
+use crate::cli::CommandLine;
+use crate::cli::Mode;
+use crate::config::keyword::Ssl;
+use crate::config::{Config, check};
+use crate::exit::Exit;
+use crate::peer::Peer;
+use crate::sys::fd;
+use std::io;
+
+/// The command line or the configuration is wrong: a person at a terminal reads it there, the administrator in the log.
+pub(super) fn usage(program: &Program, mode: Option<Mode>, what: &str) -> Exit {
+    if mode.is_none_or(|mode| mode == Mode::Serve) && Peer::of(&fd::STDIN).on_network {
+        log_and_refuse(program, what);
+    } else {
+        let _ = fd::write(fd::STDERR, format!("{}: {what}\n", program.line.name).as_bytes());
+        if mode.is_none_or(|mode| mode == Mode::Serve) {
+            log_and_refuse(program, what);
+        }
+    }
+    Exit::Usage
+}
+
+pub(super) fn print(text: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Exit {
+    let mut out = Vec::new();
+    if text(&mut out).is_err() {
+        return Exit::Temporary;
+    }
+    let mut rest = out.as_slice();
+    while !rest.is_empty() {
+        match fd::write(fd::STDOUT, rest) {
+            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+            Err(_) => return Exit::Temporary,
+        }
+    }
+    Exit::Success
+}
+
+pub(super) fn print_check(config: &Config, line: &CommandLine) -> Exit {
+    let mut findings = check::findings(config, line);
+    let has_certificate = config.ssl_cert_file.get().is_some_and(std::path::Path::exists);
+    if config.ssl != Ssl::No && has_certificate {
+        if let Err(error) = load_identity(config) {
+            findings.push(check::Finding::error(error.to_string(), "mend the file, or set ssl = no"));
+        }
+    }
+    let mut exit = Exit::Temporary;
+    let printed = print(|out| {
+        exit = check::report(&findings, out)?;
+        Ok(())
+    });
+    if printed == Exit::Success { exit } else { printed }
+}

@@ -1,0 +1,365 @@
+//! Runs a transcript: starts the server, speaks, compares.
+
+use crate::client::{Client, Server};
+use crate::maildirs;
+use crate::place::{Place, ids};
+use crate::proof::{self, Scram};
+use crate::transcript::{Action, Expected, Feed, Line, State, Step, Transcript};
+use regex_lite::Regex;
+use std::collections::VecDeque;
+use std::fs;
+use std::time::Duration;
+
+/// How the client comes into the TRANSACTION state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As the transcript says, or with `--preauth`.
+    Direct,
+    /// By a login that stands before the transcript.
+    Login,
+}
+
+/// What the server sent, as far as it must be the same however it was fed: lines that match a pattern are the pattern.
+pub type Heard = Vec<(usize, Vec<u8>)>;
+
+/// Runs it in each of its ways.
+///
+/// Errors: what went wrong first.
+pub fn run_all(transcript: &Transcript) -> Result<(), String> {
+    let ways: &[Way] = match transcript.state {
+        State::Authorization => &[Way::Direct],
+        State::Transaction => &[Way::Direct, Way::Login],
+    };
+    let mut first: Option<Heard> = None;
+    for &way in ways {
+        for &feed in &transcript.feeds {
+            let about = |why: String| format!("{}.txt, fed {feed:?}, {way:?}: {why}", transcript.name);
+            let heard = run(transcript, feed, way).map_err(about)?;
+            let same = first.get_or_insert_with(|| heard.clone()) == &heard;
+            if !same {
+                return Err(about("the replies differ from those to another way of feeding".to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs it once.
+///
+/// Errors: what went wrong first.
+pub fn run(transcript: &Transcript, feed: Feed, way: Way) -> Result<Heard, String> {
+    let place = Place::new();
+    maildirs::fill(&place, &transcript.maildir);
+    for (path, text) in &transcript.files {
+        place.deliver(path, text);
+    }
+    let (uid, gid) = ids();
+    let users = transcript.users.replace("{uid}", &uid.to_string()).replace("{gid}", &gid.to_string());
+    let users = users.replace("{maildir}", &place.maildir().display().to_string());
+    let passdb = place.passdb("alice", &transcript.secret, &users);
+    let mut server = match (transcript.state, way) {
+        (State::Transaction, Way::Direct) => Server::preauth(&place),
+        _ => Server::new(&place).set(&passdb),
+    };
+    server = server.client_at(&transcript.client);
+    for name in ["cert.pem", "key.pem"] {
+        place.write(name, &fs::read(crate::tls::certificates().join(name)).expect("certificate"));
+    }
+    for setting in &transcript.settings {
+        server = server.set(&setting.replace("{place}", &place.path().display().to_string()));
+    }
+    let prelude = transcript.state == State::Transaction && way == Way::Login;
+    let mut runner =
+        Runner { place: &place, server, feed, prelude, conversations: Vec::new(), heard: Vec::new() };
+    let result = runner.run(transcript);
+    let log = place.log();
+    result.map_err(|why| format!("{why}\n--- log\n{log}"))?;
+    let heard = runner.heard;
+    check_afterwards(transcript, &place, &log).map_err(|why| format!("{why}\n--- log\n{log}"))?;
+    for never in &transcript.never {
+        if let Some((_, line)) = heard.iter().find(|(_, line)| contains(line, never.as_bytes())) {
+            return Err(format!("must not appear: {}", line.escape_ascii()));
+        }
+    }
+    Ok(heard)
+}
+
+fn check_afterwards(transcript: &Transcript, place: &Place, log: &str) -> Result<(), String> {
+    let mut wanted = transcript.listing.clone();
+    wanted.sort();
+    let listing = place.listing();
+    if listing != wanted {
+        return Err(format!("files: {listing:?}, wanted {wanted:?}"));
+    }
+    for (path, pattern) in &transcript.texts {
+        let text = fs::read(place.maildir().join(path)).map_err(|error| format!("{path}: {error}"))?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        if !regex(pattern)?.is_match(&text) {
+            return Err(format!("{path} does not match {pattern}: {text}"));
+        }
+    }
+    for pattern in &transcript.log {
+        let pattern = regex(pattern)?;
+        if !log.lines().any(|line| pattern.is_match(line)) {
+            return Err(format!("no line of the log matches {}", pattern.as_str()));
+        }
+    }
+    let always = ["panic", "overflow", "secret"].map(str::to_owned);
+    match transcript.log_never.iter().chain(&always).find(|never| log.contains(never.as_str())) {
+        Some(never) => Err(format!("the log has \"{never}\"")),
+        None => Ok(()),
+    }
+}
+
+fn contains(octets: &[u8], part: &[u8]) -> bool {
+    octets.windows(part.len()).any(|window| window == part)
+}
+
+fn regex(pattern: &str) -> Result<Regex, String> {
+    Regex::new(pattern).map_err(|error| format!("{pattern}: {error}"))
+}
+
+struct Runner<'a> {
+    place: &'a Place,
+    server: Server,
+    feed: Feed,
+    prelude: bool,
+    conversations: Vec<Conversation>,
+    heard: Heard,
+}
+
+struct Conversation {
+    client: Option<Client>,
+    unsent: Vec<u8>,
+    unheard: VecDeque<(usize, Expected)>,
+    /// The last line, for what is computed from it.
+    last: String,
+    timestamp: String,
+    scram: Option<Scram>,
+    ended: bool,
+}
+
+impl Runner<'_> {
+    fn run(&mut self, transcript: &Transcript) -> Result<(), String> {
+        let mut current = 0;
+        for line in &transcript.lines {
+            if line.connection != current {
+                self.settle(current)?;
+                current = line.connection;
+            }
+            self.connect(current);
+            let about = |why: String| format!("line {}: {why}", line.number);
+            self.step(line).map_err(about)?;
+        }
+        for at in 0..self.conversations.len() {
+            self.settle(at)?;
+        }
+        for at in 0..self.conversations.len() {
+            self.finish(at, transcript.exit)?;
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, at: usize) {
+        while self.conversations.len() <= at {
+            let mut conversation = Conversation {
+                client: Some(self.server.start()),
+                unsent: Vec::new(),
+                unheard: VecDeque::new(),
+                last: String::new(),
+                timestamp: String::new(),
+                scram: None,
+                ended: false,
+            };
+            if self.prelude {
+                conversation.unsent = b"USER alice\r\nPASS secret\r\n".to_vec();
+                let pattern = Expected::Pattern("^\\+OK".to_owned());
+                conversation.unheard = [(0, pattern.clone()), (0, pattern)].into();
+                if self.feed != Feed::Whole {
+                    let _ = conversation.send(self.feed);
+                }
+            }
+            self.conversations.push(conversation);
+        }
+    }
+
+    fn step(&mut self, line: &Line) -> Result<(), String> {
+        let at = line.connection;
+        match &line.step {
+            Step::Send(octets) => {
+                if self.feed != Feed::Whole {
+                    self.settle(at)?;
+                }
+                let conversation = &mut self.conversations[at];
+                conversation.unsent.extend_from_slice(octets);
+                if self.feed != Feed::Whole {
+                    conversation.send(self.feed)?;
+                }
+            }
+            Step::SendComputed(text) => {
+                if !text.starts_with("{base64 ") && !text.contains(" {base64 ") || self.feed != Feed::Whole {
+                    self.settle(at)?;
+                }
+                let conversation = &mut self.conversations[at];
+                let text = conversation.compute(text)?;
+                conversation.unsent.extend_from_slice(format!("{text}\r\n").as_bytes());
+                if self.feed != Feed::Whole {
+                    conversation.send(self.feed)?;
+                }
+            }
+            Step::Expect(expected) => {
+                self.conversations[at].unheard.push_back((line.number, expected.clone()));
+            }
+            Step::Eof => {
+                if self.feed != Feed::Whole {
+                    self.settle(at)?;
+                }
+                let conversation = &mut self.conversations[at];
+                conversation.send(self.feed)?;
+                conversation.ended = true;
+                if let Some(client) = &mut conversation.client {
+                    client.end();
+                }
+            }
+            Step::Do(action) => {
+                self.settle(at)?;
+                self.act(action)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what waits to be sent and hears what is to be heard.
+    fn settle(&mut self, at: usize) -> Result<(), String> {
+        let Some(conversation) = self.conversations.get_mut(at) else { return Ok(()) };
+        conversation.send(self.feed)?;
+        while let Some((number, expected)) = conversation.unheard.pop_front() {
+            conversation
+                .hear(&expected, at, &mut self.heard, number > 0)
+                .map_err(|why| format!("line {number}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    fn act(&self, action: &Action) -> Result<(), String> {
+        let path = |name: &str| self.place.maildir().join(name);
+        let result = match action {
+            Action::Remove(name) => fs::remove_file(path(name)),
+            Action::Rename(from, to) => fs::rename(path(from), path(to)),
+            Action::Write(name, text) => {
+                self.place.deliver(name, text);
+                Ok(())
+            }
+            Action::Sleep(milliseconds) => {
+                std::thread::sleep(Duration::from_millis(*milliseconds));
+                Ok(())
+            }
+        };
+        result.map_err(|error| error.to_string())
+    }
+
+    /// The server has to have closed the connection, without another word.
+    fn finish(&mut self, at: usize, exit: i32) -> Result<(), String> {
+        let Some(mut client) = self.conversations[at].client.take() else { return Ok(()) };
+        match client.try_line() {
+            Ok(None) => {}
+            Ok(Some(line)) => return Err(format!("in the end the server says: {}", line.escape_ascii())),
+            Err(why) => return Err(format!("in the end: {why}")),
+        }
+        let status = client.finish();
+        if status.code() != Some(exit) {
+            return Err(format!("{status}, wanted exit code {exit}"));
+        }
+        Ok(())
+    }
+}
+
+impl Conversation {
+    fn send(&mut self, feed: Feed) -> Result<(), String> {
+        let octets = std::mem::take(&mut self.unsent);
+        if octets.is_empty() {
+            return Ok(());
+        }
+        if self.ended {
+            return Err("the client speaks after eof".to_owned());
+        }
+        let Some(client) = &mut self.client else { return Ok(()) };
+        match feed {
+            Feed::Octets => octets.iter().for_each(|&octet| client.send([octet])),
+            Feed::Whole | Feed::Lines => client.send(&octets),
+        }
+        Ok(())
+    }
+
+    fn hear(
+        &mut self,
+        expected: &Expected,
+        at: usize,
+        heard: &mut Heard,
+        is_part: bool,
+    ) -> Result<(), String> {
+        let client = self.client.as_mut().ok_or("no connection")?;
+        loop {
+            let line = client.try_line()?.ok_or("the server has closed the connection")?;
+            let text = String::from_utf8_lossy(&line).into_owned();
+            let refusal = |wanted: &str| Err(format!("server: {}\n  wanted: {wanted}", line.escape_ascii()));
+            let mut counts = line.clone();
+            match expected {
+                Expected::Exact(wanted) if *wanted != line => {
+                    return refusal(&wanted.escape_ascii().to_string());
+                }
+                Expected::Computed(wanted) => {
+                    let computed = compute(wanted, &self.last, &self.timestamp, &mut self.scram)?;
+                    if computed != text {
+                        return refusal(&computed);
+                    }
+                    counts = wanted.clone().into_bytes();
+                }
+                Expected::Pattern(pattern) => {
+                    if !regex(pattern)?.is_match(&text) {
+                        return refusal(pattern);
+                    }
+                    counts = pattern.clone().into_bytes();
+                }
+                Expected::Class(class) if text.split(' ').next() != Some(class) => return refusal(class),
+                Expected::ToDot | Expected::Exact(_) | Expected::Class(_) => {}
+            }
+            if self.timestamp.is_empty() {
+                let end = text.rfind('<').and_then(|start| text.get(start..));
+                self.timestamp = end.unwrap_or_default().to_owned();
+            }
+            self.last.clone_from(&text);
+            if is_part {
+                heard.push((at, counts));
+            }
+            if !matches!(expected, Expected::ToDot) || text == "." {
+                return Ok(());
+            }
+        }
+    }
+
+    fn compute(&mut self, text: &str) -> Result<String, String> {
+        compute(text, &self.last, &self.timestamp, &mut self.scram)
+    }
+}
+
+/// Replaces the words in braces.
+fn compute(text: &str, last: &str, timestamp: &str, scram: &mut Option<Scram>) -> Result<String, String> {
+    let Some((before, rest)) = text.split_once('{') else { return Ok(text.to_owned()) };
+    let (inside, after) = rest.split_once('}').ok_or("a brace is not closed")?;
+    let (what, argument) = inside.split_once(' ').unwrap_or((inside, ""));
+    let (user, secret) = argument.split_once(' ').unwrap_or((argument, ""));
+    let challenge = last.strip_prefix("+ ").unwrap_or_default();
+    let value = match what {
+        "apop" => proof::apop(timestamp, argument),
+        "cram-md5" => proof::cram_md5(challenge, user, secret),
+        "base64" => proof::base64(crate::transcript::unescape(argument).ok_or("an unknown escape")?),
+        "scram-sha-1" | "scram-sha-256" => {
+            scram.insert(Scram::new(what == "scram-sha-256", user, secret)).first()
+        }
+        "scram-final" => scram.as_mut().ok_or("no SCRAM exchange")?.last(challenge),
+        "scram-server-final" => scram.as_ref().ok_or("no SCRAM exchange")?.server_final(),
+        _ => return Err(format!("{{{what}}} is not known")),
+    };
+    Ok(format!("{before}{value}{}", compute(after, last, timestamp, scram)?))
+}
