@@ -164,6 +164,10 @@ class Kill(Case):
                     os.kill(pid, 9)
             self.sees_the_end(pop)
             self.box.wait_idle()
+            lock = self.maildir.path / "dovecot-uidlist.lock"
+            if lock.exists():
+                # Only a lock that names its process can be taken over before it is old.
+                self.assertRegex(lock.read_bytes(), rb"^\d+:.", f"round {number}: a lock was left that names no process")
             self.maildir.add(b"Subject: y\n\ny\n", flags="S", name=f"{1650000000 + number}.M{number}P3.host")
             if number % 3 == 2:
                 _, ids = self.unlocked_at_once()

@@ -205,9 +205,23 @@ class Processes(Case):
             with self.server.connect() as other:
                 self.settled(4)
                 os.kill(front, 9)
-                self.assertEqual(one.rest(), b"")
+                # In clear the guard may say why, in the protocol's words.
+                self.assertRegex(one.rest(), rb"^(-ERR \[SYS/TEMP\] [^\r\n]*\r\n)?$")
                 other.login()
                 other.quit()
+
+    def test_no_word_in_clear_when_a_front_under_tls_dies(self):
+        for way in ("POP3S", "STLS", "after the login"):
+            with self.subTest(way), self.server.connect(tls=way != "STLS") as pop:
+                if way == "STLS":
+                    pop.stls()
+                _, front = self.guard_and_front()
+                if way == "after the login":
+                    pop.login()
+                os.kill(front, 9)
+                # Anything that is not TLS would be an error here.
+                self.assertEqual(pop.rest(), b"")
+            self.box.wait_idle()
 
     def test_proctitle(self):
         self.box.write_settings(verbose_proctitle="yes")
