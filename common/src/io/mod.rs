@@ -451,7 +451,7 @@ impl Conn {
         // From here on nothing leaves in clear, whatever becomes of the handshake.
         self.transport = Transport::Tls(Box::new(stream));
         if let (Err(error), Transport::Tls(stream)) = (preloaded, &mut self.transport) {
-            let _ = flush_tls(stream, &self.limits);
+            let _ = flush_tls(stream, &self.limits, &mut self.pulse);
             return Err(stream.ending(error));
         }
         while self.shake_hands()? {
