@@ -375,7 +375,8 @@ impl Authenticator {
             account.gid = self.me.gid;
             account.groups.clear();
         }
-        if account.home.as_os_str().is_empty() && account.mail.is_some() {
+        // A virtual user may have none: mail_location need not be in it. Where it is, opening it will say so.
+        if account.home.as_os_str().is_empty() {
             account.home = NO_HOME.into();
         }
         if !account.home.is_absolute() {

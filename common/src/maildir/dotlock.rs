@@ -83,11 +83,30 @@ impl Drop for Dotlock {
     }
 }
 
+/// Makes the lock, with its holder's number in it from the first moment: an empty one left by a process that was killed
+/// could only be told from a living one's by its age.
 fn create(path: &Path) -> io::Result<Dotlock> {
-    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
     let content = format!("{}:{}", std::process::id(), sys::hostname());
-    // An empty lock file is a lock too: on a full disk it holds no process id and becomes stale by its age.
+    let prepared = sibling(path, "new");
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    let mut file = options.clone().create(true).truncate(true).open(&prepared)?;
+    // A full disk has no room for the number: then the lock becomes stale by its age.
     let _ = file.write_all(content.as_bytes());
+    let linked = fs::hard_link(&prepared, path);
+    let _ = fs::remove_file(&prepared);
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+        // A file system without hard links.
+        Err(_) => {
+            file = options.create_new(true).open(path)?;
+            let _ = file.write_all(content.as_bytes());
+        }
+        Ok(()) => {}
+    }
     let meta = file.metadata()?;
     Ok(Dotlock {
         path: path.to_owned(),
