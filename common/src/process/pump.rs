@@ -32,10 +32,17 @@ pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duratio
     // Since when the client has taken nothing of what waits for it.
     let mut stuck: Option<Instant> = None;
     let mut quiet = false;
+    // What poll(2) has said there is to read: asking where nothing is costs a system call each time.
+    let (mut client_ready, mut session_ready) = (true, true);
     loop {
         let mut progress = false;
         if waiting.is_empty() && !client_done {
-            match tls.read(&mut from_client) {
+            let mut read = tls.read_received(&mut from_client);
+            if client_ready && read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                client_ready = false;
+                read = tls.receive().and_then(|()| tls.read_received(&mut from_client));
+            }
+            match read {
                 Ok(0) => {
                     client_done = true;
                     // The session sees the end when it has read everything before it.
@@ -64,15 +71,18 @@ pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duratio
                 }
             }
         }
-        if !tls.wants_write() && !session_done {
+        if session_ready && !tls.wants_write() && !session_done {
+            session_ready = false;
             match fd::receive(session.as_fd(), &mut from_session) {
                 Ok(0) => session_done = true,
                 Ok(n) => {
+                    // A full buffer means that there is more.
+                    session_ready = n == from_session.len();
                     tls.queue(from_session.get(..n).unwrap_or_default()).map_err(failed)?;
                     progress = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => progress = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => session_ready = true,
                 Err(_) => session_done = true,
             }
             if session_done {
@@ -124,6 +134,8 @@ pub fn run(mut tls: Box<Stream>, session: OwnedFd, unread: &[u8], reply: Duratio
         let begun = Instant::now();
         let [a, b] = fd::poll([(fd::STDIN, client), (session.as_fd(), with_session)], patience)
             .map_err(Ending::Failed)?;
+        client_ready |= a.read;
+        session_ready |= b.read;
         let nothing = !(a.read || a.write || b.read || b.write);
         if nothing && !quiet && begun.elapsed() >= QUIET_AFTER {
             from_session.discard();

@@ -109,14 +109,19 @@ impl Stream {
     /// Decrypted octets. `Ok(0)`: the client closed. `WouldBlock`: nothing is there; wait for standard input.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.session.reader().read(buffer) {
-                Ok(n) => return Ok(n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // A TCP end without TLS's own: every command line is complete in itself, so no harm.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                Err(error) => return Err(error),
+            match self.read_received(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.receive()?,
+                result => return result,
             }
-            self.receive()?;
+        }
+    }
+
+    /// Decrypted octets out of what has been [received](Stream::receive) already, as [`Stream::read`].
+    pub fn read_received(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.session.reader().read(buffer) {
+            // A TCP end without TLS's own: every command line is complete in itself, so no harm.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            result => result,
         }
     }
 

@@ -26,6 +26,7 @@ fn allowed_calls(arch: TargetArch) -> Result<BpfProgram, seccompiler::Error> {
         libc::SYS_sendto,
         libc::SYS_recvmsg,
         libc::SYS_sendmsg,
+        #[cfg(not(target_arch = "x86_64"))]
         libc::SYS_ppoll,
         libc::SYS_shutdown,
         libc::SYS_close,
@@ -37,10 +38,7 @@ fn allowed_calls(arch: TargetArch) -> Result<BpfProgram, seccompiler::Error> {
         libc::SYS_clock_gettime,
         libc::SYS_getpid,
         libc::SYS_getrandom,
-        libc::SYS_rt_sigreturn,
         libc::SYS_restart_syscall,
-        libc::SYS_sigaltstack,
-        libc::SYS_exit,
         libc::SYS_exit_group,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_poll,
