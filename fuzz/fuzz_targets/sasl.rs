@@ -20,7 +20,6 @@ fn read(message: &[u8]) {
         assert_eq!(whole, message);
     }
     let _ = sasl::parse_cram_md5(message);
-    let _ = sasl::parse_external(message);
     if let Ok(LoginStep::Ask(next)) = Login::default().step(message) {
         let _ = next.step(message);
     }

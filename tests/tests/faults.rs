@@ -245,6 +245,18 @@ fn damaged_control_files() {
     }
 }
 
+/// Pages of the program are its own only for a process that runs alone: as on a server, another one runs too.
+fn another_session() -> (Client, Place) {
+    let place = Place::new();
+    maildirs::fill(&place, "two-messages");
+    let mut other = Server::login(&place).program(program::pop3d_release()).start();
+    other.log_in();
+    assert_eq!(other.ask("STAT"), "+OK 2 320");
+    assert_eq!(other.ask("RETR 1"), "+OK 120 octets");
+    other.lines_to_dot();
+    (other, place)
+}
+
 const MANY: u32 = 100_000;
 
 fn many(place: &Place, hints: &str) {
@@ -266,10 +278,7 @@ fn many(place: &Place, hints: &str) {
 fn a_hundred_thousand_messages_of_unknown_size() {
     let place = Place::new();
     many(&place, "");
-    let other_place = Place::new();
-    let mut other = Server::login(&other_place).program(program::pop3d_release()).start();
-    other.log_in();
-    assert_eq!(other.ask("STAT"), "+OK 0 0");
+    let _other = another_session();
     let server = Server::login(&place).program(program::pop3d_release());
     for session in ["first", "second", "third"] {
         let mut client = server.start();
@@ -301,11 +310,7 @@ fn a_hundred_thousand_messages() {
     assert_eq!(first.ask("QUIT"), "+OK Goodbye.");
     assert!(first.finish().success());
 
-    // Pages of the program are its own only for a process that runs alone: as on a server, another one runs too.
-    let other_place = Place::new();
-    let mut other = Server::login(&other_place).program(program::pop3d_release()).start();
-    other.log_in();
-    assert_eq!(other.ask("STAT"), "+OK 0 0");
+    let _other = another_session();
 
     let mut second = server.start();
     second.log_in();
@@ -401,6 +406,7 @@ fn retrieve(stream: &mut impl Read, pid: u32, most: &mut u64) -> (u64, u64) {
 fn a_message_of_200_megabytes() {
     let place = Place::new();
     large_message(&place);
+    let _other = another_session();
     let (mut child, mut socket) = Server::login(&place).program(program::pop3d_release()).start_raw();
     socket.write_all(b"USER alice\r\nPASS secret\r\n").unwrap();
     let mut seen = Vec::new();
@@ -429,6 +435,7 @@ fn a_message_of_200_megabytes() {
 fn a_message_of_200_megabytes_under_tls() {
     let place = Place::new();
     large_message(&place);
+    let _other = another_session();
     for name in ["cert.pem", "key.pem"] {
         place.write(name, &fs::read(tls::certificates().join(name)).unwrap());
     }
