@@ -129,6 +129,8 @@ pub struct Conn {
     /// Octets of the current over-long line thrown away so far; 0 when the current line is not too long.
     discarded: usize,
     limits: Limits,
+    /// Whether freed heap goes back when the client is quiet.
+    trims_heap: bool,
     /// Whoever must be there while we wait for the client.
     watched: Option<BorrowedFd<'static>>,
     pulse: Pulse,
@@ -154,6 +156,7 @@ impl Conn {
             scratch: None,
             discarded: 0,
             limits,
+            trims_heap: false,
             watched: None,
             pulse: Pulse(None),
             received: 0,
@@ -164,6 +167,12 @@ impl Conn {
     /// Other times from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Gives freed heap back when the client is quiet. Not for a process that shares its pages with another after a fork: there
+    /// it would write to them.
+    pub fn trim_heap_when_quiet(&mut self) {
+        self.trims_heap = true;
     }
 
     /// Ends the conversation when the process at the other end of this socket is gone.
@@ -348,6 +357,9 @@ impl Conn {
         if self.start == self.end {
             self.input.discard();
             (self.start, self.end) = (0, 0);
+        }
+        if self.trims_heap {
+            crate::sys::fs::release_free_memory();
         }
     }
 

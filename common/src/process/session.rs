@@ -136,13 +136,14 @@ fn run(program: &Program, config: Config, log: Log, start: Start) -> Exit {
         }
     }
     let idle = (program.idle_timeout)(&config);
-    let conn = match Conn::new(limits(&config, idle), &start.unread) {
+    let mut conn = match Conn::new(limits(&config, idle), &start.unread) {
         Ok(conn) => conn,
         Err(error) => {
             log.error(format_args!("connection: {error}"));
             return Exit::Temporary;
         }
     };
+    conn.trim_heap_when_quiet();
     let log = SessionLog(log);
     let Start { title, user, home, mail_location, state, .. } = start;
     let mut session = Session { conn, config, log, user, home, mail_location, state, title };
