@@ -203,6 +203,10 @@ impl Authorization<'_> {
                 self.bad(reply::NOT_IN_CLEAR)
             }
             Outcome::Cancelled => self.bad(reply::CANCELLED),
+            Outcome::NotBelieved => {
+                self.say(reply::CANCELLED)?;
+                Ok(Next::Close)
+            }
             Outcome::Malformed => self.bad(reply::BAD_RESPONSE),
         }
     }

@@ -8,10 +8,18 @@ pub const ROOM_MIN: usize = 4;
 /// Turns stored message text into the octets of a multi-line response.
 pub struct DotStuffer {
     previous: u8,
-    /// Whether the current line has had anything but a CR.
-    begun: bool,
+    /// What of the current line came in earlier pieces.
+    begun: Begun,
     /// Whether NUL is sent as 0x80, for clients that stop reading at a NUL.
     replace_nul: bool,
+}
+
+/// Enough of a line to know in the end whether it was blank.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    Nothing,
+    Cr,
+    More,
 }
 
 /// How far one call of [`DotStuffer::stuff`] came.
@@ -28,7 +36,7 @@ pub struct Progress {
 impl DotStuffer {
     /// At the start of a response, that is of a line.
     pub fn new(replace_nul: bool) -> DotStuffer {
-        DotStuffer { previous: b'\n', begun: false, replace_nul }
+        DotStuffer { previous: b'\n', begun: Begun::Nothing, replace_nul }
     }
 
     /// Fills `output` from `input`, as far as both go. `line_done` is told of each complete line whether it was blank, and
@@ -56,8 +64,8 @@ impl DotStuffer {
             if newline == Some(text) {
                 let last = line.last().copied().unwrap_or(self.previous);
                 written += put(&mut room, if last == b'\r' { b"\n" } else { b"\r\n" });
-                let blank = !self.begun && matches!(line, b"" | b"\r");
-                (self.previous, self.begun) = (b'\n', false);
+                let blank = matches!((self.begun, line), (Begun::Nothing, b"" | b"\r") | (Begun::Cr, b""));
+                (self.previous, self.begun) = (b'\n', Begun::Nothing);
                 rest = behind.get(1..).unwrap_or_default();
                 if !line_done(blank) {
                     stopped = true;
@@ -65,7 +73,11 @@ impl DotStuffer {
                 }
             } else {
                 // A lone CR may yet be half of a blank line's end.
-                self.begun |= !matches!(line, b"" | b"\r");
+                self.begun = match (self.begun, line) {
+                    (begun, b"") => begun,
+                    (Begun::Nothing, b"\r") => Begun::Cr,
+                    _ => Begun::More,
+                };
                 self.previous = line.last().copied().unwrap_or(self.previous);
                 rest = behind;
             }

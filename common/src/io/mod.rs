@@ -129,6 +129,8 @@ pub struct Conn {
     /// Octets of the current over-long line thrown away so far; 0 when the current line is not too long.
     discarded: usize,
     limits: Limits,
+    /// Since when the next line is waited for: a client that sends an octet now and then is idle too.
+    line_since: Option<Instant>,
     /// Whether freed heap goes back when the client is quiet.
     trims_heap: bool,
     /// Whoever must be there while we wait for the client.
@@ -156,17 +158,18 @@ impl Conn {
             scratch: None,
             discarded: 0,
             limits,
+            line_since: None,
             trims_heap: false,
             watched: None,
             pulse: Pulse(None),
-            received: 0,
+            received: unread.len() as u64,
             sent: 0,
         })
     }
 
     /// Other times from now on.
     pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+        (self.limits, self.line_since) = (limits, None);
     }
 
     /// Gives freed heap back when the client is quiet. Not for a process that shares its pages with another after a fork: there
@@ -231,7 +234,7 @@ impl Conn {
                     let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
                     self.consume(at + 1);
                     let too_long = self.discarded > 0 || at + 1 > limit;
-                    self.discarded = 0;
+                    (self.discarded, self.line_since) = (0, None);
                     return Ok(if too_long { Line::TooLong } else { Line::Complete(Zeroizing::new(line)) });
                 }
                 None if pending.len() >= limit => {
@@ -314,10 +317,11 @@ impl Conn {
     /// Waits until the client has sent something, for as long as it may take.
     fn wait_for_input(&mut self) -> Result<(), Ending> {
         let begun = Instant::now();
+        let since = *self.line_since.get_or_insert(begun);
         let mut quiet = false;
         loop {
             let now = Instant::now();
-            let idle = self.limits.idle.saturating_sub(now - begun);
+            let idle = self.limits.idle.saturating_sub(now - since);
             if idle.is_zero() {
                 return Err(Ending::Idle);
             }
@@ -458,6 +462,7 @@ impl Conn {
     /// before TLS has to refuse what follows the one that begins it.
     pub fn start_tls(&mut self, mut stream: tls::Stream) -> Result<(), Ending> {
         self.flush()?;
+        self.line_since = None;
         let preloaded = stream.preload(self.unread());
         self.consume(self.end);
         // From here on nothing leaves in clear, whatever becomes of the handshake.
@@ -469,6 +474,7 @@ impl Conn {
         while self.shake_hands()? {
             self.wait_for_input()?;
         }
+        self.line_since = None;
         crate::sys::fs::release_free_memory();
         Ok(())
     }

@@ -304,6 +304,9 @@ impl Work<'_> {
             if settled {
                 tidy.forget(|i| self.alive.get(i).copied().unwrap_or(true));
             }
+            if tidy.guid.is_empty() {
+                tidy.guid = uidvalidity::new_guid(control);
+            }
             let stamp = uidlist_file::rewrite(control, &tidy, &lock, fsync);
             stamp.inspect(|_| *list = tidy)
         } else {

@@ -113,6 +113,8 @@ impl UidList {
                     b"G" if value.len() == 32 && value.iter().all(u8::is_ascii_hexdigit) => {
                         self.guid = value.to_vec();
                     }
+                    // Without its GUID the list still has the UIDs: it gets a new one when it is written.
+                    b"G" if value.is_empty() => {}
                     b"G" => return Err(BrokenHeader),
                     _ => {
                         if !self.header_fields.is_empty() {
@@ -226,8 +228,11 @@ impl UidList {
 
     /// Writes the whole file as text.
     pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
-        write!(out, "3 V{} N{} G", self.uid_validity, self.next_uid)?;
-        out.write_all(&self.guid)?;
+        write!(out, "3 V{} N{}", self.uid_validity, self.next_uid)?;
+        if !self.guid.is_empty() {
+            out.write_all(b" G")?;
+            out.write_all(&self.guid)?;
+        }
         if !self.header_fields.is_empty() {
             out.write_all(b" ")?;
             out.write_all(&self.header_fields)?;

@@ -23,6 +23,9 @@ pub enum Outcome {
     NotInClear,
     /// The client sent `*`.
     Cancelled,
+    /// The guard let the client in, but the client does not accept the proof that we know its secret. Refuse and close: the
+    /// guard accepts once.
+    NotBelieved,
     /// The client sent what is no base64, too long, or not what the mechanism wants.
     Malformed,
 }
@@ -237,8 +240,7 @@ impl Exchange<'_> {
                 // The client believes the success only after this, and answers with nothing.
                 match self.ask(scram::server_final(&signature).as_bytes()) {
                     Ok(answer) if answer.expose().is_empty() => Ok(Outcome::Accepted),
-                    // A client that does not believe us has to begin again: the guard has accepted it once.
-                    Ok(_) | Err(Stop::With(_)) => Err(Stop::Ended(Ending::Disconnected)),
+                    Ok(_) | Err(Stop::With(_)) => Ok(Outcome::NotBelieved),
                     Err(ended) => Err(ended),
                 }
             }
