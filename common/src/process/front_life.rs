@@ -46,6 +46,8 @@ pub(super) fn live(program: &Program, begun: Begun, socket: OwnedFd, walls: Wall
             return Exit::Temporary.code();
         }
     };
+    // It has become another descriptor, and this one is closed.
+    std::mem::forget(socket);
     let mut front = Front::new(conn, config, facts, channel);
     let spoken = begin(&mut front, proxied, implicit_tls)
         .and_then(|()| (program.front)(&mut front))

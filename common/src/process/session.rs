@@ -132,7 +132,7 @@ fn run(program: &Program, config: Config, log: Log, start: Start) -> Exit {
     if config.session_memory_limit.0 > 0 {
         if let Err(error) = process::limit(Resource::AddressSpace, config.session_memory_limit.0) {
             log.error(format_args!("session_memory_limit: {error}"));
-            return Exit::Temporary;
+            return super::refuse(program);
         }
     }
     let idle = (program.idle_timeout)(&config);
@@ -140,7 +140,7 @@ fn run(program: &Program, config: Config, log: Log, start: Start) -> Exit {
         Ok(conn) => conn,
         Err(error) => {
             log.error(format_args!("connection: {error}"));
-            return Exit::Temporary;
+            return super::refuse(program);
         }
     };
     conn.trim_heap_when_quiet();
