@@ -207,3 +207,38 @@ fn a_session_keeps_its_own_uidlist_lock_while_it_counts() {
     session.end();
     assert!(!exists(&mail.0, "dovecot-uidlist.lock"));
 }
+
+/// A FIFO in place of a control file never opens for one who waits for its other end: a session must not.
+#[test]
+fn fifos_in_place_of_control_files_hang_nobody() {
+    for name in [
+        "dovecot-uidlist",
+        "dovecot-uidlist.lock",
+        "dovecot-uidlist.tmp",
+        "dovecot-uidvalidity",
+        "courierimapuiddb",
+        "courierpop3dsizelist",
+        "tinmail-index",
+        "tinmail-index.tmp",
+    ] {
+        let mail = Mail::new(&format!("fifo-{name}"));
+        mail.write("new/1000000001.a.host", "Subject: a\n\nb\n");
+        assert!(Command::new("mkfifo").arg(mail.0.join(name)).status().unwrap().success());
+        mail.give(name);
+        let mut command = Command::new("timeout");
+        // Longer than a lock is waited for, which is what a FIFO in place of one is.
+        command.arg("45").arg(env!("CARGO_BIN_EXE_pop3d"));
+        command.args(["--preauth", "-c", "/dev/null", "-o", "log_path=/dev/stderr", "-o"]);
+        command.arg(format!("mail_location=maildir:{}", mail.0.display()));
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"STAT\r\nUIDL\r\nQUIT\r\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_ne!(output.status.code(), Some(124), "{name}: still waiting");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.starts_with("+OK") || said.starts_with("-ERR"), "{name}: {said:?}");
+    }
+}

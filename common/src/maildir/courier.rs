@@ -8,7 +8,7 @@
 use super::name;
 use super::scan::ByBase;
 use super::uidlist::UidList;
-use std::fs;
+use crate::sys::fs as sys;
 use std::path::Path;
 
 /// What the default unique-id of a message would be, from UIDVALIDITY, UID and base name; `None` if that takes
@@ -30,9 +30,9 @@ pub fn take_over<E>(
     new_uid_validity: impl FnOnce() -> Result<u32, E>,
     default: Option<&DefaultUniqueId<'_>>,
 ) -> Result<Option<UidList>, E> {
-    let imap = fs::read(maildir.join("courierimapuiddb")).ok();
+    let imap = sys::read_control(&maildir.join("courierimapuiddb")).ok();
     let imap = imap.and_then(|text| UidList::parse(text).ok());
-    let pop3 = fs::read(maildir.join("courierpop3dsizelist")).unwrap_or_default();
+    let pop3 = sys::read_control(&maildir.join("courierpop3dsizelist")).unwrap_or_default();
     let listed: Vec<Listed<'_>> =
         parse_pop3(&pop3).into_iter().filter(|l| files.contains_key(l.base)).collect();
     let mut list = match imap {

@@ -50,7 +50,7 @@ impl Dotlock {
                 continue;
             }
             if Instant::now() >= give_up {
-                let holder = fs::read(&path).unwrap_or_default();
+                let holder = sys::read_control(&path).unwrap_or_default();
                 let why = format!("locked by {}", holder.escape_ascii());
                 return Err(StorageError::with_kind(ErrorKind::InUse, "lock", &path, &why));
             }
@@ -144,7 +144,7 @@ fn abandoned(path: &Path, protected: &Path) -> Option<u64> {
 /// The process id in the lock, if it is one of this host.
 fn local_pid(path: &Path) -> Option<u32> {
     let mut content = Vec::new();
-    File::open(path).ok()?.take(512).read_to_end(&mut content).ok()?;
+    sys::open_control(path).ok()?.take(512).read_to_end(&mut content).ok()?;
     let text = String::from_utf8(content).ok()?;
     let (pid, host) = text.trim_end_matches('\n').split_once(':')?;
     if host == sys::hostname() { pid.parse().ok() } else { None }

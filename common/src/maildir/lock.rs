@@ -107,7 +107,7 @@ fn take_file(maildir: &Maildir) -> Result<SessionLock, StorageError> {
     };
     for _ in 0..3 {
         let mut open = OpenOptions::new();
-        open.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        open.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let (file, created) = match open.clone().create_new(true).open(&path) {
             Ok(file) => (file, true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match open.open(&path) {
@@ -117,7 +117,7 @@ fn take_file(maildir: &Maildir) -> Result<SessionLock, StorageError> {
             },
             Err(error) => return Err(StorageError::new("create", &path, error)),
         };
-        let who = fs::read(&path).unwrap_or_default();
+        let who = sys::read_control(&path).unwrap_or_default();
         let locked = sys::try_record_lock(&file);
         if matches!(locked, Ok(false)) {
             return Err(in_use(&who));

@@ -26,7 +26,12 @@ impl TempIndex {
     pub fn begin(directory: &Path) -> Option<TempIndex> {
         let path = directory.join(TEMP_NAME);
         let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        open.read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let file = open.open(&path).ok()?;
         if !sys::try_flock(&file).ok()? {
             return None;

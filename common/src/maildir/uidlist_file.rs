@@ -8,7 +8,7 @@ use super::dotlock::Dotlock;
 use super::error::{ErrorKind, StorageError};
 use super::uidlist::UidList;
 use crate::sys::fs as sys;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -63,7 +63,7 @@ pub struct OnDisk {
 pub fn read(control: &Path) -> Result<OnDisk, StorageError> {
     let path = control.join(NAME);
     for _ in 0..3 {
-        let mut file = match File::open(&path) {
+        let mut file = match sys::open_control(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(OnDisk::default()),
             Err(error) => return Err(StorageError::new("open", &path, error)),
@@ -115,7 +115,11 @@ pub fn rewrite(control: &Path, list: &UidList, lock: &Dotlock, fsync: bool) -> R
 
 fn write_temp(temp: &Path, list: &UidList, fsync: bool, old: Stamp) -> io::Result<Stamp> {
     let mut open = OpenOptions::new();
-    open.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    open.write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let mut file = open.open(temp)?;
     // Piece by piece: the list is in memory once already.
     let mut out = BufWriter::with_capacity(WRITE_OCTETS, &mut file);
@@ -146,7 +150,7 @@ pub fn append(
 ) -> Result<Stamp, StorageError> {
     let path = control.join(NAME);
     let attempt = || -> io::Result<Stamp> {
-        let mut file = OpenOptions::new().write(true).open(&path)?;
+        let mut file = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path)?;
         let meta = file.metadata()?;
         if Stamp::of(&meta) != current || !lock.is_held() {
             return Err(io::Error::other("the file changed although it is locked"));

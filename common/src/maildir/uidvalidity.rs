@@ -87,8 +87,13 @@ fn create_marker(root: &Path, value: u32) -> io::Result<()> {
 
 fn write_current(root: &Path, value: u32) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
-    let current =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file(root, None))?;
+    let current = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(file(root, None))?;
     current.write_all_at(format!("{value:08x}").as_bytes(), 0)
 }
 

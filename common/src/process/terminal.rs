@@ -46,6 +46,9 @@ pub(super) fn print_check(config: &Config, line: &CommandLine) -> Exit {
             findings.push(check::Finding::error(error.to_string(), "mend the file, or set ssl = no"));
         }
     }
+    if let Err(error) = super::login::authenticator(config, "", &Peer::of(&fd::STDIN)) {
+        findings.push(check::Finding::error(error.to_string(), "create it, or change the setting"));
+    }
     let mut exit = Exit::Temporary;
     let printed = print(|out| {
         exit = check::report(&findings, out)?;

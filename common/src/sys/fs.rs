@@ -114,6 +114,31 @@ pub fn open_below(directory: &impl AsFd, name: &[u8], keep_atime: bool) -> io::R
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// Octets of a control file that are read at most: a list of a few million messages.
+const CONTROL_MAX: u64 = 256 << 20;
+
+/// Opens a control file of the user's for reading. What is no regular file (a FIFO would never open, a device never end)
+/// or is absurdly large is refused as `InvalidData`.
+pub fn open_control(path: &std::path::Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::File::options();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.len() <= CONTROL_MAX {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// The whole of a control file, as [`open_control`] has it.
+pub fn read_control(path: &std::path::Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut octets = Vec::new();
+    open_control(path)?.take(CONTROL_MAX).read_to_end(&mut octets)?;
+    Ok(octets)
+}
+
 /// Gives freed heap pages back to the kernel. An idle session must not keep what a busy moment needed.
 pub fn release_free_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
