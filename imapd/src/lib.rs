@@ -1,0 +1,1 @@
+//! IMAP (RFC 3501 and what grew on it), served on standard input and output.
