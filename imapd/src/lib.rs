@@ -1,1 +1,6 @@
 //! IMAP (RFC 3501 and what grew on it), served on standard input and output.
+
+pub mod context;
+pub mod grammar;
+pub mod mailbox;
+pub mod reply;
