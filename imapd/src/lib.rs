@@ -1,1 +1,4 @@
 //! IMAP (RFC 3501 and what grew on it), served on standard input and output.
+
+pub mod digest;
+pub mod printed;
