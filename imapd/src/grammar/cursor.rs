@@ -274,7 +274,8 @@ mod tests {
 
     #[test]
     fn strings() {
-        let rows: [(&[u8], Result<&[u8], &str>); 15] = [
+        type Row = (&'static [u8], Result<&'static [u8], &'static str>);
+        let rows: [Row; 15] = [
             (b"abc", Ok(b"abc")),
             (b"a]b", Ok(b"a]b")),
             (b"\"a b\"", Ok(b"a b")),
