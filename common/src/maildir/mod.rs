@@ -33,7 +33,7 @@ mod sizes;
 mod snapshot;
 mod temp_index;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tmp;
 pub mod uidlist;
 pub mod uidlist_file;
