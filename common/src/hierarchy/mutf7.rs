@@ -122,17 +122,17 @@ mod tests {
             b"&APw",
             b"&APw.-",
             b"&AP=-",
-            b"&APx-",        // a bit set behind the last unit
-            b"&APwA-",       // half a unit more
-            b"&A-",          // half a unit
-            b"&AGE-",        // an a
-            b"&ACY-",        // &
-            b"&AC8-",        // /
-            b"&AOQ-&APY-",   // two shifts where one does
-            b"&2D0-",        // half of a pair
-            b"&3AI-",        // the other half
-            b"&2D0A5A-",     // half of a pair before something else
-            b"&AP/-",        // / is written ,
+            b"&APx-",      // a bit set behind the last unit
+            b"&APwA-",     // half a unit more
+            b"&A-",        // half a unit
+            b"&AGE-",      // an a
+            b"&ACY-",      // &
+            b"&AC8-",      // /
+            b"&AOQ-&APY-", // two shifts where one does
+            b"&2D0-",      // half of a pair
+            b"&3AI-",      // the other half
+            b"&2D0A5A-",   // half of a pair before something else
+            b"&AP/-",      // / is written ,
             b"Entw\xc3\xbcrfe",
             b"a\nb",
             b"a\x7f",

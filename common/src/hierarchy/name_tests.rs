@@ -80,10 +80,18 @@ fn names_that_clients_cannot_mean() {
         let name = Namespace::new(prefix, separator).name(visible.as_bytes());
         assert!(invalid(name), "{prefix} {visible}");
     }
-    for (prefix, visible) in
-        [("INBOX.", "Sent"), ("INBOX.", "INBOXES.x"), ("mail.", "Mail.x"), ("mail.", "mail"), ("INBOX.", "&-")]
-    {
-        assert_eq!(Namespace::new(prefix, b'.').name(visible.as_bytes()), Err(NameError::Outside), "{visible}");
+    for (prefix, visible) in [
+        ("INBOX.", "Sent"),
+        ("INBOX.", "INBOXES.x"),
+        ("mail.", "Mail.x"),
+        ("mail.", "mail"),
+        ("INBOX.", "&-"),
+    ] {
+        assert_eq!(
+            Namespace::new(prefix, b'.').name(visible.as_bytes()),
+            Err(NameError::Outside),
+            "{visible}"
+        );
     }
 }
 
@@ -127,7 +135,12 @@ fn every_directory_has_a_name() {
         (b"", None),
     ] {
         let name = of_directory(OsStr::from_bytes(directory), &plain());
-        assert_eq!(name.as_ref().map(Name::as_bytes), want.map(str::as_bytes), "{}", directory.escape_ascii());
+        assert_eq!(
+            name.as_ref().map(Name::as_bytes),
+            want.map(str::as_bytes),
+            "{}",
+            directory.escape_ascii()
+        );
     }
     let below_inbox = Namespace::new("INBOX.", b'.');
     let name = |directory: &str| of_directory(OsStr::new(directory), &below_inbox);

@@ -14,6 +14,7 @@ use crate::maildir::StorageError;
 use crate::maildir::dotlock::Dotlock;
 use crate::sys::fs as sys;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -79,7 +80,9 @@ impl Subscriptions {
         match self.version {
             Version::One => self.lines.extend_from_slice(name.as_bytes()),
             // Modified UTF-7 has nothing that would have to be escaped.
-            Version::Two => self.lines.extend(name.as_bytes().iter().map(|&o| if o == b'.' { b'\t' } else { o })),
+            Version::Two => {
+                self.lines.extend(name.as_bytes().iter().map(|&o| if o == b'.' { b'\t' } else { o }))
+            }
         }
         self.lines.push(b'\n');
     }
@@ -148,14 +151,13 @@ impl File<'_> {
             return Ok(list);
         }
         let Some(list) = self.read_courier()? else { return Ok(Subscriptions::parse(b"")) };
-        let lock = Dotlock::take(&self.directory.join(NAME), self.lock_timeout);
-        match lock {
+        // Without the lock it is taken over the next time.
+        if let Ok(_held) = Dotlock::take(&self.directory.join(NAME), self.lock_timeout) {
             // Somebody may have written one just now.
-            Ok(_held) => match self.read_own()? {
-                Some(own) => return Ok(own),
-                None => drop(self.write(&list)),
-            },
-            Err(_) => {}
+            if let Some(own) = self.read_own()? {
+                return Ok(own);
+            }
+            let _ = self.write(&list);
         }
         Ok(list)
     }
@@ -190,6 +192,7 @@ impl File<'_> {
     fn read_courier(&self) -> Result<Option<Subscriptions>, StorageError> {
         let Some(octets) = self.octets(COURIER)? else { return Ok(None) };
         let mut list = Subscriptions::parse(b"");
+        let mut seen = BTreeSet::new();
         for line in octets.split(|&octet| octet == b'\n') {
             let Some((first, rest)) = line.split_at_checked(5) else { continue };
             if !first.eq_ignore_ascii_case(b"INBOX") {
@@ -202,8 +205,9 @@ impl File<'_> {
                 }
                 Some(_) => None,
             };
-            if let Some(name) = name.filter(|name| !list.contains(name, self.namespace)) {
+            if let Some(name) = name.filter(|name| !seen.contains(name)) {
                 list.add(&name);
+                seen.insert(name);
             }
         }
         Ok(Some(list))

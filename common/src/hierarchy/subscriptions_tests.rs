@@ -77,7 +77,10 @@ fn who_holds_the_lock_is_waited_for() {
 #[test]
 fn courier_s_list_is_taken_over_once() {
     let (dir, namespace) = (TempDir::new(), plain());
-    dir.write(COURIER, "INBOX\nINBOX.Sent\ninbox.a.b\n#shared.x\nINBOX.Sent\nINBOX..\nINBOXES\n\nINBOX.M\u{fc}ll");
+    dir.write(
+        COURIER,
+        "INBOX\nINBOX.Sent\ninbox.a.b\n#shared.x\nINBOX.Sent\nINBOX..\nINBOXES\n\nINBOX.M\u{fc}ll",
+    );
     let list = file(&dir, &namespace).read().unwrap();
     assert_eq!(names(&list), ["INBOX", "Sent", "a.b", "M&APw-ll"]);
     assert_eq!(dir.read(NAME), "V\t2\n\nINBOX\nSent\na\tb\nM&APw-ll\n");

@@ -37,7 +37,7 @@ pub(crate) mod testing;
 mod tmp;
 pub mod uidlist;
 pub mod uidlist_file;
-mod uidvalidity;
+pub mod uidvalidity;
 
 pub use build::Options;
 pub use courier::DefaultUniqueId;
@@ -111,7 +111,7 @@ impl Maildir {
 
     /// As Dovecot lays it out: beside each other below CONTROL= and INDEX= are directories named like the mailboxes',
     /// also one for INBOX.
-    fn at(location: &Location, path: PathBuf, directory: &OsStr) -> Maildir {
+    pub(crate) fn at(location: &Location, path: PathBuf, directory: &OsStr) -> Maildir {
         let below = |base: &Option<PathBuf>| match base {
             Some(base) => base.join(directory),
             None => path.clone(),
@@ -173,7 +173,8 @@ pub fn create_one(path: &Path, mode: u32) -> Result<(), StorageError> {
     }
     let made = fs::metadata(path).map_err(StorageError::at("stat", path))?;
     if made.permissions().mode() & 0o2777 != mode {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(StorageError::at("chmod", path))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(StorageError::at("chmod", path))?;
     }
     Ok(())
 }
