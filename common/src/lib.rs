@@ -7,6 +7,7 @@ pub mod exit;
 pub mod io;
 pub mod log;
 pub mod maildir;
+pub mod mime;
 pub mod peer;
 pub mod process;
 pub mod proxy;
