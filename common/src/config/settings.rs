@@ -5,6 +5,7 @@
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{Facility, Mechanism, Set, Ssl, TlsVersion, Workaround};
+use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
 use super::value::{
     List, MailLocation, MasterPassdb, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes,
     seconds, text,
@@ -132,4 +133,8 @@ settings! {
     imapd imap_id_send: Text = text("name *"), "what ID answers: fields and values, * is our own value; empty: nothing";
     imapd imap_id_log: Text = text(""), "fields of the client's ID for the log; *: all";
     imapd mail_max_keyword_length: u32 = 50, "octets of the longest keyword a message can get";
+    imapd namespace_prefix: NamespacePrefix = NamespacePrefix::NONE, "what names of mailboxes begin with: nothing, or INBOX.";
+    imapd namespace_separator: HierarchySeparator = HierarchySeparator::Dot, "between the levels of a mailbox's name: . or /";
+    imapd special_use: SpecialUseNames = SpecialUseNames::NONE, "mailboxes for drafts, sent and so on that have no usual name";
+    imapd imap_emptytrash: EmptyTrash = EmptyTrash::NEVER, "remove what has been in these mailboxes for so many days";
 }

@@ -33,11 +33,11 @@ mod sizes;
 mod snapshot;
 mod temp_index;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tmp;
 pub mod uidlist;
 pub mod uidlist_file;
-mod uidvalidity;
+pub mod uidvalidity;
 
 pub use build::Options;
 pub use courier::DefaultUniqueId;
@@ -111,7 +111,7 @@ impl Maildir {
 
     /// As Dovecot lays it out: beside each other below CONTROL= and INDEX= are directories named like the mailboxes',
     /// also one for INBOX.
-    fn at(location: &Location, path: PathBuf, directory: &OsStr) -> Maildir {
+    pub(crate) fn at(location: &Location, path: PathBuf, directory: &OsStr) -> Maildir {
         let below = |base: &Option<PathBuf>| match base {
             Some(base) => base.join(directory),
             None => path.clone(),
