@@ -186,7 +186,8 @@ impl Snapshot {
 
     /// UID and octets of message `i`: what a listing of sizes needs, without touching the names.
     pub fn uid_and_octets(&self, i: u32) -> Result<(u32, Option<u64>), StorageError> {
-        let row = self.index.row(i).map_err(|error| self.damaged(error))?;
+        let row = self.index.at_place(i).and_then(|row| self.index.row(row));
+        let row = row.map_err(|error| self.damaged(error))?;
         Ok((row.uid, known(row.octets)))
     }
 
@@ -212,7 +213,8 @@ impl Snapshot {
         space: &mut Vec<u8>,
         use_it: impl FnOnce(&Source<'_>) -> T,
     ) -> Result<T, StorageError> {
-        let row = self.index.row(i).map_err(|error| self.damaged(error))?;
+        let row = self.index.at_place(i).and_then(|row| self.index.row(row));
+        let row = row.map_err(|error| self.damaged(error))?;
         let message = self.index.parts(&row, space).map_err(|error| self.damaged(error))?;
         Ok(use_it(&message))
     }
@@ -267,7 +269,7 @@ fn build_into(
         temp.settle(old);
         return Outcome::Unchanged;
     }
-    match temp.publish(path, |file| index::write(file, built.header(), || built.messages())) {
+    match temp.publish(path, |file| write_built(file, &built)) {
         Ok(()) => Outcome::Written,
         Err(_) => Outcome::Failed,
     }
@@ -279,18 +281,31 @@ fn says_the_same(old: &Index, built: &Built) -> bool {
     let same_header = old.header.uid_validity == header.uid_validity
         && old.header.next_uid == header.next_uid
         && (old.header.new, old.header.cur, old.header.uidlist) == (header.new, header.cur, header.uidlist)
+        && old.header.highest_modseq == header.highest_modseq
         && old.header.count as usize == built.len();
-    let mut space = Vec::new();
+    let (mut space, mut i) = (Vec::new(), 0);
+    // The first difference ends it, as an error does.
     same_header
-        && (0u32..).zip(built.messages()).all(|(i, new)| {
-            let Ok(row) = old.row(i) else { return false };
-            old.parts(&row, &mut space).is_ok_and(|old| old == new)
-        })
+        && built
+            .messages(&mut |new| {
+                let row = old.row(i)?;
+                i += 1;
+                let mut before = old.parts(&row, &mut space)?;
+                // Whose recent messages these were matters to nobody else.
+                before.flags &= !index::RECENT;
+                let same = before == *new;
+                if same { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
+            })
+            .is_ok()
+}
+
+pub(super) fn write_built(out: impl io::Write, built: &Built) -> io::Result<()> {
+    index::write(out, built.header(), &built.extras, |visit| built.messages(visit))
 }
 
 fn in_memory(built: &Built, path: &Path) -> Result<Index, StorageError> {
     let mut bytes = Vec::new();
-    index::write(&mut bytes, built.header(), || built.messages()).map_err(StorageError::at("write", path))?;
+    write_built(&mut bytes, built).map_err(StorageError::at("write", path))?;
     bytes.shrink_to_fit();
     Index::in_memory(bytes)
         .ok_or_else(|| StorageError::with_kind(ErrorKind::Corrupt, "write", path, "the mailbox is too large"))

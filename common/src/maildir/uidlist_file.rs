@@ -38,6 +38,23 @@ impl Stamp {
         Stamp { ino: meta.ino(), mtime, size: if meta.is_dir() { 0 } else { meta.size() } }
     }
 
+    /// For the index: 24 bytes.
+    pub(super) fn encode(self) -> [u8; 24] {
+        let mut out = [0; 24];
+        let numbers = [self.ino, self.mtime as u64, self.size];
+        out.chunks_exact_mut(8).zip(numbers).for_each(|(to, number)| to.copy_from_slice(&number.to_le_bytes()));
+        out
+    }
+
+    /// The reverse of [`Stamp::encode`].
+    pub(super) fn decode(bytes: [u8; 24]) -> Stamp {
+        let mut numbers = bytes.chunks_exact(8).map(|number| {
+            u64::from_le_bytes(number.try_into().unwrap_or_default())
+        });
+        let mut next = || numbers.next().unwrap_or_default();
+        Stamp { ino: next(), mtime: next() as i64, size: next() }
+    }
+
     /// The stamp of what `path` names now; the default if nothing is there.
     pub fn at(path: &Path) -> Result<Stamp, StorageError> {
         match fs::metadata(path) {
