@@ -13,3 +13,5 @@ pub mod proxy;
 pub mod secret;
 pub mod sys;
 pub mod tls;
+
+pub use maildir::mailbox;

@@ -145,7 +145,8 @@ pub(super) fn build(
     };
     let listing = Listing::read(maildir.path())?;
     let on_disk = uidlist_file::read(maildir.control())?;
-    let mut work = Work { maildir, options, listing, on_disk, taken, record_of: Vec::new(), alive: Vec::new() };
+    let mut work =
+        Work { maildir, options, listing, on_disk, taken, record_of: Vec::new(), alive: Vec::new() };
     work.continue_after(old);
     work.join();
     for attempt in 0..RESCANS {
@@ -492,7 +493,11 @@ impl Built {
                 if row.uid > uid {
                     break;
                 }
-                if row.uid == uid { before = Some(row) } else { vanished(row.uid) }
+                if row.uid == uid {
+                    before = Some(row)
+                } else {
+                    vanished(row.uid)
+                }
                 i += 1;
             }
             let flags = Flags::of_name(self.listing.name(shown.place));

@@ -432,7 +432,8 @@ impl Row {
     fn decode(bytes: &[u8]) -> Row {
         let mut fields = Decoder(bytes);
         let (uid, parts_start) = (fields.u32(), fields.u32());
-        let (octets, modseq, date, keywords) = (fields.u64(), fields.u64(), fields.u64() as i64, fields.u32());
+        let (octets, modseq, date, keywords) =
+            (fields.u64(), fields.u64(), fields.u64() as i64, fields.u32());
         let (name_length, unique_id_length) = (fields.u16(), fields.u16());
         let (guid_length, flags, [bits]) = (fields.u16(), fields.u16(), fields.take());
         Row {

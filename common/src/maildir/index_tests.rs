@@ -23,7 +23,8 @@ fn bytes(count: u32) -> Vec<u8> {
     let header = Header { uid_validity: 9, next_uid: count + 1, ..Header::default() };
     let vanished = (0..count / 10).map(|uid| Vanished { uid, modseq: 7 }).collect();
     let extras = Extras { order: (0..count).rev().collect(), vanished };
-    write(&mut out, header, &extras, |visit| sources(&names).try_for_each(|message| visit(&message))).unwrap();
+    write(&mut out, header, &extras, |visit| sources(&names).try_for_each(|message| visit(&message)))
+        .unwrap();
     out
 }
 

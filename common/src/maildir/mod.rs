@@ -10,6 +10,7 @@
 //! courier    first take-over       build, sizes   all of it together
 //! index, blocks   the result, compact   snapshot what a session sees; recount its octets, later
 //! child, temp_index   making the index where its memory does not stay   restore  UIDs from the index
+//! mailbox    what an IMAP session sees, and how sessions tell each other
 //! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
@@ -24,6 +25,7 @@ mod header_md5;
 mod index;
 mod location;
 mod lock;
+pub mod mailbox;
 mod message;
 pub mod name;
 mod octets;

@@ -5,6 +5,8 @@ use super::build::{Locked, Options, RESCANS};
 use super::child::{self, Outcome};
 use super::error::StorageError;
 use super::index::{self, Index, Row};
+use super::mailbox::lock::IndexLock;
+use super::mailbox::refresh::Loaded;
 use super::name;
 use super::octets::Counter;
 use super::scan::Listing;
@@ -13,6 +15,7 @@ use super::temp_index::TempIndex;
 use super::uidlist_file::{self, Stamp};
 use crate::sys::fs as sys;
 use std::io;
+use std::time::Duration;
 
 /// A message that could not be counted. No file is that large.
 const GONE: u64 = u64::MAX - 1;
@@ -27,7 +30,10 @@ impl Snapshot {
         if self.index.header.unknown == 0 {
             return Ok(());
         }
-        let temp = self.index.file().and_then(|_| TempIndex::begin(maildir.index()));
+        let lock = self.index.file().and_then(|_| IndexLock::take(maildir.index(), Duration::ZERO).ok());
+        // What an IMAP session has logged would be lost with the index that it belongs to.
+        let logged = Loaded::read(maildir).is_none_or(|loaded| !loaded.log.is_empty());
+        let temp = lock.as_ref().filter(|_| !logged).and_then(|_| TempIndex::begin(maildir.index()));
         if let Some(temp) = temp {
             let outcome = child::run(|| match self.count_into(&temp, maildir, options) {
                 Ok(()) => Outcome::Written,

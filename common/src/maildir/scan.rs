@@ -203,6 +203,12 @@ pub fn holds_at_least(maildir: &Path, count: u32) -> bool {
     found >= count as usize
 }
 
+/// Whether there is a message in `new`.
+pub fn has_new(maildir: &Path) -> bool {
+    let entries = fs::read_dir(maildir.join("new"));
+    entries.into_iter().flatten().flatten().any(|entry| !entry.file_name().as_bytes().starts_with(b"."))
+}
+
 /// Moves the messages in `new` to `cur`: somebody has been told of them now. What cannot be moved stays. Returns the
 /// bases of those that this call has moved; another session may move others at the same time.
 pub fn take_new(maildir: &Path) -> HashSet<Vec<u8>> {

@@ -12,12 +12,14 @@
 //! - a session within two seconds of the change that the index shows: the one after it looks at the directories again and
 //!   then only changes the index's time (the name of an empty temporary file comes and goes with that).
 //!
-//! Mailboxes with fewer than [`Options::index_from`] messages have no index, and only their uidlist is written.
+//! Mailboxes with fewer than [`Options::index_from`] messages get no index here, and only their uidlist is written.
 
 use super::build::{self, Built, Options, RACY_NANOSECONDS};
 use super::child::{self, Outcome};
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Index, Source};
+use super::mailbox::lock::IndexLock;
+use super::mailbox::refresh::Loaded;
 use super::temp_index::TempIndex;
 use super::uidlist_file::{self, Stamp};
 use super::{Maildir, scan};
@@ -27,6 +29,9 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How long to wait for IMAP sessions.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The index's name in the index directory.
 pub const INDEX_NAME: &str = "tinmail-index";
@@ -106,9 +111,16 @@ impl Snapshot {
         mut old: Option<Index>,
     ) -> Result<Snapshot, StorageError> {
         let mut options = *options;
-        let large = scan::holds_at_least(maildir.path(), options.index_from);
+        let large = old.is_some() || scan::holds_at_least(maildir.path(), options.index_from);
+        // An IMAP session may be changing it. Who cannot have the lock does without the file.
+        let lock = if large { IndexLock::take(maildir.index(), LOCK_PATIENCE).ok() } else { None };
+        if let Some(loaded) = lock.as_ref().and_then(|_| Loaded::read(maildir)) {
+            if !loaded.log.is_empty() {
+                old = loaded.merged().ok().flatten();
+            }
+        }
         // Before the directories are read, so that its time stamp tells when that began.
-        let temp = if large { TempIndex::begin(maildir.index()) } else { None };
+        let temp = if lock.is_some() { TempIndex::begin(maildir.index()) } else { None };
         if let Some(temp) = temp {
             let outcome = child::run(|| build_into(&temp, maildir, &options, old.as_ref(), &path));
             let index = match outcome {
@@ -130,9 +142,6 @@ impl Snapshot {
             }
         }
         let built = build::build(maildir, &options, old.as_ref())?;
-        if !large && old.is_some() && built.incomplete.is_none() {
-            let _ = fs::remove_file(&path);
-        }
         let index = in_memory(&built, &path)?;
         let incomplete = built.incomplete.as_ref().map(|error| error.duplicate());
         drop(built);
@@ -234,7 +243,7 @@ fn known(octets: u64) -> Option<u64> {
     (octets != index::UNKNOWN).then_some(octets)
 }
 
-fn open_index(path: &Path) -> Option<Index> {
+pub(super) fn open_index(path: &Path) -> Option<Index> {
     let open = |write| OpenOptions::new().read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(path);
     Index::open(open(true).or_else(|_| open(false)).ok()?)
 }
