@@ -4,6 +4,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod hierarchy;
 pub mod io;
 pub mod log;
 pub mod maildir;
