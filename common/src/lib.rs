@@ -15,3 +15,5 @@ pub mod proxy;
 pub mod secret;
 pub mod sys;
 pub mod tls;
+
+pub use maildir::mailbox;

@@ -10,6 +10,7 @@
 //! courier    first take-over       build, sizes   all of it together
 //! index, blocks   the result, compact   snapshot what a session sees; recount its octets, later
 //! child, temp_index   making the index where its memory does not stay   restore  UIDs from the index
+//! mailbox    what an IMAP session sees, and how sessions tell each other
 //! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
@@ -19,10 +20,12 @@ mod child;
 mod courier;
 pub mod dotlock;
 mod error;
+mod flags;
 mod header_md5;
 mod index;
 mod location;
 mod lock;
+pub mod mailbox;
 mod message;
 pub mod name;
 mod octets;
@@ -42,6 +45,7 @@ pub mod uidvalidity;
 pub use build::Options;
 pub use courier::DefaultUniqueId;
 pub use error::{ErrorKind, StorageError};
+pub use flags::{Flags, KEYWORDS};
 pub use header_md5::header_md5;
 pub use index::Source as MessageRef;
 pub use location::{Location, LocationError, User};
