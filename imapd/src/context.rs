@@ -4,8 +4,9 @@ use crate::grammar::{FlagList, MailboxName, SequenceSet};
 use crate::mailbox::{Mailbox, MsnSet, OpenOptions};
 use crate::reply::{Failure, Reply};
 use common::config::Config;
+use common::hierarchy::{Hierarchy, NameError};
 use common::io::Conn;
-use common::maildir::{ErrorKind, Location, Maildir, StorageError};
+use common::maildir::{ErrorKind, Maildir};
 use common::process::session::SessionLog;
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ pub struct Context<'a> {
     pub config: &'a Config,
     /// The log.
     pub log: &'a SessionLog,
-    /// Where their mail is.
-    pub location: Location,
+    /// The user's mailboxes.
+    pub hierarchy: Hierarchy,
     /// What the client has switched on (RFC 5161, RFC 7162 section 3.1).
     pub enabled: Enabled,
     /// The selected mailbox.
@@ -47,13 +48,15 @@ pub struct Selected {
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Context<'_> {
-    /// The mailbox of a name. Error: `NotFound`.
+    /// The mailbox of a name. Error: `NotFound`; a name that no mailbox can have is refused.
     pub fn maildir(&self, name: &MailboxName) -> Result<Maildir, Failure> {
-        if name.is_inbox() {
-            return Ok(Maildir::open_location(&self.location)?);
+        match self.hierarchy.name(name.as_bytes()) {
+            Ok(name) => Ok(self.hierarchy.open(&name)?),
+            Err(NameError::Invalid(why)) => Err(Reply::no(why).with_code("CANNOT").into()),
+            Err(NameError::Outside) => {
+                Err(Reply::no("There is no such mailbox.").with_code("NONEXISTENT").into())
+            }
         }
-        Err(StorageError::with_kind(ErrorKind::NotFound, "open", &self.location.root, "no such mailbox")
-            .into())
     }
 
     /// [`Context::maildir`] for what APPEND, COPY and MOVE put messages into: that it could be created is said

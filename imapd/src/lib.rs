@@ -10,13 +10,14 @@ pub mod digest;
 pub mod grammar;
 mod id;
 mod login;
-pub mod mailbox;
 pub mod not_authenticated;
 pub mod printed;
 pub mod reply;
 mod session;
 pub mod sync;
 mod words;
+
+pub use common::mailbox;
 
 use common::cli;
 use common::process::Program;

@@ -12,6 +12,7 @@ use crate::not_authenticated::{last_words, refusal};
 use crate::reply::{self, Condition, Failure, Reply};
 use crate::{capability, words};
 use common::config::Config;
+use common::hierarchy::Hierarchy;
 use common::io::Ending;
 use common::io::gather::Text;
 use common::maildir::{Location, User};
@@ -64,7 +65,7 @@ fn converse(session: &mut Session, login: Login, location: Location) -> Ending {
         conn: &mut session.conn,
         config: &session.config,
         log: &session.log,
-        location,
+        hierarchy: Hierarchy::new(location, &session.config),
         enabled: Enabled::default(),
         selected: None,
     };

@@ -65,7 +65,7 @@ fn watch(context: &Context<'_>) -> Option<Watch> {
     let watch = Watch::new().ok()?;
     for path in selected.mailbox.watch_paths() {
         // One that is not there, as an index on a read-only disk, says nothing anyway.
-        match watch.add(path) {
+        match watch.add(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return None,
             _ => {}
         }

@@ -24,13 +24,19 @@ pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, con
     sync::keywords(&mut out, &selected);
     let mailbox = &selected.mailbox;
     print::text(&mut out, format_args!("* {} EXISTS\r\n* {} RECENT\r\n", mailbox.len(), mailbox.recent()));
-    if let Some(msn) = mailbox.first_unseen() {
+    if let Some(msn) = mailbox.first_unseen()? {
         print::text(&mut out, format_args!("* OK [UNSEEN {msn}] First unseen message.\r\n"));
     }
     let (validity, next, modseq) = (mailbox.uid_validity(), mailbox.next_uid(), mailbox.highest_modseq());
     print::text(&mut out, format_args!("* OK [UIDVALIDITY {validity}] UIDs are valid.\r\n"));
     print::text(&mut out, format_args!("* OK [UIDNEXT {next}] Next UID.\r\n"));
-    print::text(&mut out, format_args!("* OK [HIGHESTMODSEQ {modseq}] Highest.\r\n"));
+    match mailbox.keeps_modseq() {
+        true => print::text(&mut out, format_args!("* OK [HIGHESTMODSEQ {modseq}] Highest.\r\n")),
+        // RFC 7162 section 3.1.2.2.
+        false => {
+            out.extend_from_slice(b"* OK [NOMODSEQ] Modification sequences do not outlive the session.\r\n")
+        }
+    }
     context.conn.push(&out)?;
     context.selected = Some(selected);
     Ok(match read_only {

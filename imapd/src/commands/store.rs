@@ -2,9 +2,8 @@
 
 use crate::context::Context;
 use crate::grammar::{StoreArguments, StoreHow, print};
-use crate::mailbox::{FlagChange, How, MsnSet};
-use crate::reply::{Completion, Failure, Reply};
-use std::ops::ControlFlow;
+use crate::mailbox::{FlagChange, How};
+use crate::reply::{Completion, Reply};
 
 /// STORE and UID STORE. The new flags are said by the sync before the completion.
 pub fn store(context: &mut Context<'_>, uid: bool, arguments: &StoreArguments) -> Completion {
@@ -30,9 +29,6 @@ pub fn store(context: &mut Context<'_>, uid: bool, arguments: &StoreArguments) -
     };
     let mailbox = &mut context.selected_for_change()?.mailbox;
     let stored = mailbox.store_flags(&which, &change, arguments.unchanged_since)?;
-    if arguments.silent && context.enabled.condstore {
-        say_modification_sequences(context, uid, &which, stored.modseq)?;
-    }
     if stored.too_many_keywords {
         return Ok(Reply::no("The mailbox has no room for another keyword.").with_code("LIMIT"));
     }
@@ -49,38 +45,4 @@ pub fn store(context: &mut Context<'_>, uid: bool, arguments: &StoreArguments) -
     print::ranges(&mut code, print::runs(numbers));
     let code = String::from_utf8_lossy(&code).into_owned();
     Ok(Reply::ok("Some messages have changed meanwhile.").with_code(code))
-}
-
-/// RFC 7162 section 3.1.3: a silent change of flags is still a change of modification sequences.
-fn say_modification_sequences(
-    context: &mut Context<'_>,
-    uid: bool,
-    which: &MsnSet,
-    modseq: u64,
-) -> Result<(), Failure> {
-    let Some(selected) = &context.selected else { return Ok(()) };
-    let conn = &mut *context.conn;
-    for range in which {
-        let mut failed = None;
-        selected.mailbox.for_each(range.clone(), |msn, info| {
-            if info.modseq != modseq {
-                return ControlFlow::Continue(());
-            }
-            let pushed = match uid {
-                true => conn.push_fmt(format_args!("* {msn} FETCH (UID {} MODSEQ ({modseq}))\r\n", info.uid)),
-                false => conn.push_fmt(format_args!("* {msn} FETCH (MODSEQ ({modseq}))\r\n")),
-            };
-            match pushed {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(ending) => {
-                    failed = Some(ending);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        if let Some(ending) = failed {
-            return Err(ending.into());
-        }
-    }
-    Ok(())
 }
