@@ -10,6 +10,7 @@ pub mod digest;
 pub mod grammar;
 mod id;
 mod login;
+mod names;
 pub mod not_authenticated;
 pub mod printed;
 pub mod reply;
