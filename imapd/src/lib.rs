@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod digest;
+pub mod fetch;
 pub mod grammar;
 pub mod mailbox;
 pub mod printed;
