@@ -4,6 +4,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod hierarchy;
 pub mod io;
 pub mod log;
 pub mod maildir;
@@ -14,3 +15,5 @@ pub mod proxy;
 pub mod secret;
 pub mod sys;
 pub mod tls;
+
+pub use maildir::mailbox;
