@@ -7,6 +7,7 @@ mod capability;
 pub mod commands;
 pub mod context;
 pub mod digest;
+pub mod fetch;
 pub mod grammar;
 mod id;
 mod login;
