@@ -42,6 +42,8 @@ pub struct Selected {
     pub name: MailboxName,
     /// By EXAMINE: nothing may be changed, `\Seen` neither.
     pub read_only: bool,
+    /// The number of recent messages that the client knows.
+    pub recent: u32,
 }
 
 /// How long the locks of other sessions and programs are waited for.
