@@ -77,6 +77,15 @@ impl Context<'_> {
         OpenOptions { read_only, fsync: !self.config.fsync_disable, lock_timeout: LOCK_TIMEOUT }
     }
 
+    /// `imap_emptytrash`. What fails is nothing for the client.
+    pub fn empty_trash(&self) {
+        match self.hierarchy.empty_trash(self.config.imap_emptytrash.rules()) {
+            Ok(0) => {}
+            Ok(removed) => self.log.info(&format!("imap_emptytrash: {removed} messages removed")),
+            Err(error) => self.log.error(&error.to_string()),
+        }
+    }
+
     /// The client has shown that it knows modification sequences (RFC 7162 section 3.1).
     pub fn enable_condstore(&mut self) {
         self.enabled.condstore = true;
