@@ -1,1 +1,5 @@
 //! IMAP (RFC 3501 and what grew on it), served on standard input and output.
+
+pub mod casemap;
+pub mod charset;
+pub mod search;
