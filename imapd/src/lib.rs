@@ -2,4 +2,10 @@
 
 pub mod casemap;
 pub mod charset;
+pub mod context;
+pub mod digest;
+pub mod grammar;
+pub mod mailbox;
+pub mod printed;
+pub mod reply;
 pub mod search;

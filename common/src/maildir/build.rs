@@ -279,7 +279,7 @@ impl Work<'_> {
         let recorded = list.len();
         if UID_LIMIT - list.next_uid <= u32::try_from(new.len()).unwrap_or(UID_LIMIT) {
             // The UIDs are used up: the same messages under a new UIDVALIDITY.
-            let fresh = uidvalidity::next(control, list.uid_validity, self.options.fsync)
+            let fresh = uidvalidity::next(self.maildir.shared(), list.uid_validity, self.options.fsync)
                 .map_err(StorageError::at("create", control))?;
             list.renumber(fresh);
         }
@@ -328,13 +328,13 @@ impl Work<'_> {
 
     /// The uidlist of a mailbox that has none: what the index knows of a lost one, Courier's, or an empty one.
     fn first_list(&self, old: Option<&Index>) -> Result<UidList, StorageError> {
-        let control = self.maildir.control();
+        let (control, shared) = (self.maildir.control(), self.maildir.shared());
         let guid = uidvalidity::new_guid(control);
         if let Some(list) = old.and_then(|old| restore::uidlist(old, &self.listing, guid.clone())) {
             return Ok(list);
         }
         let fresh =
-            || uidvalidity::next(control, 0, self.options.fsync).map_err(StorageError::at("create", control));
+            || uidvalidity::next(shared, 0, self.options.fsync).map_err(StorageError::at("create", shared));
         let taken = courier::take_over(
             self.maildir.path(),
             &self.listing.by_base(),

@@ -22,9 +22,9 @@ pub struct Location {
     pub inbox: PathBuf,
     /// The root below which other mailboxes are.
     pub root: PathBuf,
-    /// Where `dovecot-uidlist` is, if not in the INBOX.
+    /// Where the mailboxes' control files are, if not in the mailboxes: each one's in a directory named like its own.
     pub control: Option<PathBuf>,
-    /// Where the index is, if not in the INBOX.
+    /// Where the indexes are, if not in the mailboxes.
     pub index: Option<PathBuf>,
 }
 

@@ -51,9 +51,10 @@ pub use octets::count as count_octets;
 pub use snapshot::{INDEX_NAME, Message, Snapshot};
 pub use tmp::clean as clean_tmp;
 
-use std::fs::DirBuilder;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -63,6 +64,8 @@ pub struct Maildir {
     path: PathBuf,
     control: PathBuf,
     index: PathBuf,
+    /// The directory of `dovecot-uidvalidity`, which all of a user's mailboxes share.
+    shared: PathBuf,
     /// Where renamed messages are, once one was missing from its place.
     moved: Arc<Mutex<Option<message::Moved>>>,
 }
@@ -72,22 +75,55 @@ impl Maildir {
     /// created is an error only if they are not there.
     pub fn open(path: impl Into<PathBuf>) -> Result<Maildir, StorageError> {
         let path = path.into();
-        let maildir = Maildir { control: path.clone(), index: path.clone(), path, moved: Arc::default() };
+        let maildir = Maildir {
+            control: path.clone(),
+            index: path.clone(),
+            shared: path.clone(),
+            path,
+            moved: Arc::default(),
+        };
         maildir.create_directories()?;
         Ok(maildir)
     }
 
     /// The INBOX of a location, with its control and index directories.
     pub fn open_location(location: &Location) -> Result<Maildir, StorageError> {
-        let or_inbox = |path: &Option<PathBuf>| path.clone().unwrap_or_else(|| location.inbox.clone());
-        let maildir = Maildir {
-            path: location.inbox.clone(),
-            control: or_inbox(&location.control),
-            index: or_inbox(&location.index),
-            moved: Arc::default(),
-        };
+        let maildir = Maildir::at(location, location.inbox.clone(), OsStr::new(".INBOX"));
         maildir.create_directories()?;
         Ok(maildir)
+    }
+
+    /// Another mailbox than INBOX, by the name of its directory below the location's root. A directory that is missing
+    /// is not made: whoever has a mailbox open that somebody else deletes must not bring it back. Error: `NotFound`.
+    pub fn open_below(location: &Location, directory: &OsStr) -> Result<Maildir, StorageError> {
+        let maildir = Maildir::at(location, location.root.join(directory), directory);
+        for name in ["cur", "new", "tmp"] {
+            let path = maildir.path.join(name);
+            match fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() => {}
+                _ => create_one(&path, mode_of(&maildir.path)?)?,
+            }
+        }
+        create(&maildir.control)?;
+        let _ = create(&maildir.index);
+        Ok(maildir)
+    }
+
+    /// As Dovecot lays it out: beside each other below CONTROL= and INDEX= are directories named like the mailboxes',
+    /// also one for INBOX.
+    fn at(location: &Location, path: PathBuf, directory: &OsStr) -> Maildir {
+        let below = |base: &Option<PathBuf>| match base {
+            Some(base) => base.join(directory),
+            None => path.clone(),
+        };
+        let shared = location.control.as_ref().unwrap_or(&location.root).clone();
+        Maildir {
+            control: below(&location.control),
+            index: below(&location.index),
+            shared,
+            path,
+            moved: Arc::default(),
+        }
     }
 
     /// The directory that holds `cur`, `new` and `tmp`.
@@ -105,15 +141,41 @@ impl Maildir {
         &self.index
     }
 
+    /// The directory of `dovecot-uidvalidity`: where the user's mailboxes draw their UIDVALIDITY from.
+    pub fn shared(&self) -> &Path {
+        &self.shared
+    }
+
     fn create_directories(&self) -> Result<(), StorageError> {
         for name in ["cur", "new", "tmp"] {
             create(&self.path.join(name))?;
         }
         create(&self.control)?;
+        create(&self.shared)?;
         // Without an index the mailbox is served from memory.
         let _ = create(&self.index);
         Ok(())
     }
+}
+
+/// The mode that directories made below this one get: its own, as Dovecot does it.
+pub fn mode_of(directory: &Path) -> Result<u32, StorageError> {
+    let meta = fs::metadata(directory).map_err(StorageError::at("stat", directory))?;
+    Ok(meta.permissions().mode() & 0o2777 | 0o700)
+}
+
+/// Creates one directory with this mode whatever the umask is. That it is there already is no error.
+pub fn create_one(path: &Path, mode: u32) -> Result<(), StorageError> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(StorageError::new("mkdir", path, error)),
+    }
+    let made = fs::metadata(path).map_err(StorageError::at("stat", path))?;
+    if made.permissions().mode() & 0o2777 != mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(StorageError::at("chmod", path))?;
+    }
+    Ok(())
 }
 
 /// Creates a directory and those above it, if it is missing.
