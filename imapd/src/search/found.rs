@@ -43,8 +43,21 @@ impl Found {
 
     /// The highest number.
     pub fn last(&self) -> Option<u32> {
-        let at = self.words.iter().rposition(|word| *word != 0)?;
-        Some(at as u32 * 64 + 63 - self.words.get(at)?.leading_zeros())
+        self.at_or_before(u32::MAX)
+    }
+
+    /// The highest number that is not above `msn`.
+    pub fn at_or_before(&self, msn: u32) -> Option<u32> {
+        let at = msn as usize / 64;
+        if let Some(word) = self.words.get(at) {
+            let word = word << (63 - msn % 64) >> (63 - msn % 64);
+            if word != 0 {
+                return Some(at as u32 * 64 + 63 - word.leading_zeros());
+            }
+        }
+        let before = self.words.get(..at.min(self.words.len())).unwrap_or_default();
+        let at = before.iter().rposition(|word| *word != 0)?;
+        Some(at as u32 * 64 + 63 - before.get(at)?.leading_zeros())
     }
 
     /// The lowest number that is not below `msn`.
@@ -103,6 +116,10 @@ mod tests {
             prop_assert_eq!(found.iter().collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!((found.first(), found.last()), (model.first().copied(), model.last().copied()));
             prop_assert_eq!((found.count() as usize, found.is_empty()), (model.len(), model.is_empty()));
+            for msn in 0..300 {
+                prop_assert_eq!(found.at_or_before(msn), model.range(..=msn).next_back().copied());
+                prop_assert_eq!(found.at_or_after(msn), model.range(msn..).next().copied());
+            }
             let ranges: Vec<_> = found.ranges().collect();
             prop_assert!(ranges.windows(2).all(|pair| pair[0].end() + 1 < *pair[1].start()));
             prop_assert_eq!(ranges.into_iter().flatten().collect::<BTreeSet<u32>>(), model);
