@@ -5,6 +5,7 @@
 //! that pipelined commands are answered in one write (RFC 2449 6.6) and no answer leaves in pieces.
 
 pub mod dot;
+pub mod gather;
 
 use crate::sys::fd::{self, Interest, Pages};
 use crate::tls;

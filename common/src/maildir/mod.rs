@@ -173,7 +173,8 @@ pub fn create_one(path: &Path, mode: u32) -> Result<(), StorageError> {
     }
     let made = fs::metadata(path).map_err(StorageError::at("stat", path))?;
     if made.permissions().mode() & 0o2777 != mode {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(StorageError::at("chmod", path))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(StorageError::at("chmod", path))?;
     }
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! What FETCH asks for (RFC 3501 section 6.4.5, RFC 7162 section 3.1.4).
 
 use super::SequenceSet;
+use super::cursor::{Cursor, Parsed, bad};
+
+/// Different things in one FETCH at most.
+const ITEMS_MAX: usize = 1000;
 
 /// The arguments of FETCH.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,4 +92,166 @@ pub enum SectionText {
     Text,
     /// `MIME`; only with part numbers.
     Mime,
+}
+
+impl FetchArguments {
+    pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<FetchArguments> {
+        let messages = SequenceSet::parse(cursor)?;
+        cursor.space()?;
+        let mut items = Vec::new();
+        if cursor.peek() == Some(b'(') {
+            cursor.open()?;
+            loop {
+                let item = FetchItem::parse(cursor)?;
+                add(&mut items, item)?;
+                if cursor.closes()? {
+                    break;
+                }
+            }
+        } else if let Some(spelt_out) = spelt_out(cursor) {
+            items.extend_from_slice(spelt_out);
+        } else {
+            items.push(FetchItem::parse(cursor)?);
+        }
+        let mut changed_since = None;
+        if !cursor.is_at_end() {
+            cursor.space()?;
+            cursor.open()?;
+            if !cursor.eat_word(b"CHANGEDSINCE") {
+                return bad("Unknown modifier.");
+            }
+            cursor.space()?;
+            changed_since = Some(cursor.number()?);
+            if !cursor.closes()? {
+                return bad("Unknown modifier.");
+            }
+        }
+        Ok(FetchArguments { messages, items, changed_since })
+    }
+}
+
+/// A macro.
+fn spelt_out(cursor: &mut Cursor<'_>) -> Option<&'static [FetchItem]> {
+    use FetchItem::{Body, Envelope, Flags, InternalDate, Size};
+    if cursor.eat_word(b"ALL") {
+        Some(&[Flags, InternalDate, Size, Envelope])
+    } else if cursor.eat_word(b"FAST") {
+        Some(&[Flags, InternalDate, Size])
+    } else if cursor.eat_word(b"FULL") {
+        Some(&[Flags, InternalDate, Size, Envelope, Body])
+    } else {
+        None
+    }
+}
+
+/// What is asked for twice is answered once.
+fn add(items: &mut Vec<FetchItem>, item: FetchItem) -> Parsed<()> {
+    if items.contains(&item) {
+        return Ok(());
+    }
+    if items.len() >= ITEMS_MAX {
+        return bad("FETCH asks for too much at once.");
+    }
+    items.push(item);
+    Ok(())
+}
+
+impl FetchItem {
+    fn parse(cursor: &mut Cursor<'_>) -> Parsed<FetchItem> {
+        let whole = |text| {
+            let section = Section { part: Vec::new(), text };
+            FetchItem::BodySection(BodySection { peek: true, section, partial: None })
+        };
+        let word = cursor.word();
+        Ok(match word.as_bytes() {
+            b"ENVELOPE" => FetchItem::Envelope,
+            b"FLAGS" => FetchItem::Flags,
+            b"INTERNALDATE" => FetchItem::InternalDate,
+            b"RFC822.SIZE" => FetchItem::Size,
+            b"RFC822" => FetchItem::Rfc822,
+            b"RFC822.HEADER" => FetchItem::Rfc822Header,
+            b"RFC822.TEXT" => FetchItem::Rfc822Text,
+            // IMAP2bis; Outlook still says it.
+            b"RFC822.PEEK" => whole(SectionText::Whole),
+            b"RFC822.TEXT.PEEK" => whole(SectionText::Text),
+            b"BODYSTRUCTURE" => FetchItem::BodyStructure,
+            b"UID" => FetchItem::Uid,
+            b"MODSEQ" => FetchItem::ModSeq,
+            b"BODY" | b"BODY.PEEK" if cursor.eat(b'[') => {
+                let section = Section::parse(cursor)?;
+                let partial = if cursor.eat(b'<') { Some(Partial::parse(cursor)?) } else { None };
+                FetchItem::BodySection(BodySection { peek: word.is(b"BODY.PEEK"), section, partial })
+            }
+            b"BODY" => FetchItem::Body,
+            b"" => return bad("A fetch item is missing."),
+            _ => return bad("Unknown fetch item."),
+        })
+    }
+}
+
+impl Partial {
+    fn parse(cursor: &mut Cursor<'_>) -> Parsed<Partial> {
+        let origin = cursor.number()?;
+        if !cursor.eat(b'.') {
+            return bad("A partial is <origin.octets>.");
+        }
+        let octets = cursor.number()?;
+        match octets {
+            0 => bad("0 is no number here."),
+            _ if !cursor.eat(b'>') => bad("A partial is <origin.octets>."),
+            _ => Ok(Partial { origin, octets }),
+        }
+    }
+}
+
+impl Section {
+    /// What stands behind the bracket, and the bracket that closes it.
+    fn parse(cursor: &mut Cursor<'_>) -> Parsed<Section> {
+        let mut part = Vec::new();
+        while cursor.peek().is_some_and(|c| c.is_ascii_digit()) {
+            if part.len() >= PART_DEPTH_MAX {
+                return bad("A section has too many part numbers.");
+            }
+            part.push(cursor.positive()?);
+            if cursor.peek() == Some(b']') {
+                cursor.eat(b']');
+                return Ok(Section { part, text: SectionText::Whole });
+            }
+            if !cursor.eat(b'.') {
+                return bad("The section is none.");
+            }
+        }
+        let text = match cursor.word().as_bytes() {
+            // Behind part numbers there was a dot.
+            b"" if part.is_empty() => SectionText::Whole,
+            b"HEADER" => SectionText::Header,
+            b"TEXT" => SectionText::Text,
+            b"MIME" if !part.is_empty() => SectionText::Mime,
+            b"HEADER.FIELDS" => SectionText::HeaderFields { not: false, names: names(cursor)? },
+            b"HEADER.FIELDS.NOT" => SectionText::HeaderFields { not: true, names: names(cursor)? },
+            _ => return bad("The section is none."),
+        };
+        match cursor.eat(b']') {
+            true => Ok(Section { part, text }),
+            false => bad("The section is none."),
+        }
+    }
+}
+
+/// Names of header fields at most in one section.
+const NAMES_MAX: usize = 1000;
+
+fn names(cursor: &mut Cursor<'_>) -> Parsed<Vec<Box<[u8]>>> {
+    let mut names = Vec::new();
+    cursor.space()?;
+    cursor.open()?;
+    loop {
+        if names.len() >= NAMES_MAX {
+            return bad("A section has too many names.");
+        }
+        names.push(cursor.astring()?.into());
+        if cursor.closes()? {
+            return Ok(names);
+        }
+    }
 }

@@ -1,5 +1,10 @@
 //! What LIST and STATUS ask for (RFC 3501, RFC 5258, RFC 5819, RFC 6154).
 
+use super::cursor::{Cursor, Parsed, bad, is_list_char};
+
+/// Patterns in one LIST at most.
+const PATTERNS_MAX: usize = 100;
+
 /// The arguments of LIST.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListArguments {
@@ -144,5 +149,106 @@ impl StatusItems {
     /// Those that are in it, in the order of [`StatusItem::ALL`].
     pub fn iter(self) -> impl Iterator<Item = StatusItem> {
         StatusItem::ALL.into_iter().map(|(item, _)| item).filter(move |item| self.contains(*item))
+    }
+}
+
+impl StatusItems {
+    /// `"(" item *(SP item) ")"`
+    pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<StatusItems> {
+        let mut items = StatusItems::default();
+        cursor.open()?;
+        loop {
+            let word = cursor.word();
+            match StatusItem::ALL.iter().find(|(_, name)| word.is(name.as_bytes())) {
+                Some((item, _)) => items.insert(*item),
+                None => return bad("Unknown status item."),
+            }
+            if cursor.closes()? {
+                return Ok(items);
+            }
+        }
+    }
+}
+
+impl ListArguments {
+    pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<ListArguments> {
+        let mut list = ListArguments::default();
+        if cursor.peek() == Some(b'(') {
+            list.extended = true;
+            list.selection = ListSelection::parse(cursor)?;
+            cursor.space()?;
+        }
+        list.reference = cursor.string_or(is_list_char)?;
+        cursor.space()?;
+        if cursor.peek() == Some(b'(') {
+            list.extended = true;
+            cursor.open()?;
+            loop {
+                if list.patterns.len() >= PATTERNS_MAX {
+                    return bad("Too many patterns.");
+                }
+                list.patterns.push(cursor.string_or(is_list_char)?);
+                if cursor.closes()? {
+                    break;
+                }
+            }
+        } else {
+            list.patterns.push(cursor.string_or(is_list_char)?);
+        }
+        if !cursor.is_at_end() {
+            list.extended = true;
+            cursor.space()?;
+            if !cursor.eat_word(b"RETURN") {
+                return bad("Too many arguments.");
+            }
+            cursor.space()?;
+            list.returns = ListReturn::parse(cursor)?;
+        }
+        Ok(list)
+    }
+}
+
+impl ListSelection {
+    fn parse(cursor: &mut Cursor<'_>) -> Parsed<ListSelection> {
+        let mut selection = ListSelection::default();
+        cursor.open()?;
+        let mut closed = cursor.eat(b')');
+        while !closed {
+            match cursor.word().as_bytes() {
+                b"SUBSCRIBED" => selection.subscribed = true,
+                b"REMOTE" => selection.remote = true,
+                b"RECURSIVEMATCH" => selection.recursive_match = true,
+                b"SPECIAL-USE" => selection.special_use = true,
+                _ => return bad("Unknown selection option."),
+            }
+            closed = cursor.closes()?;
+        }
+        // RFC 5258 section 3.1: it needs a base option, which REMOTE is not.
+        if selection.recursive_match && !(selection.subscribed || selection.special_use) {
+            return bad("RECURSIVEMATCH needs another selection option.");
+        }
+        Ok(selection)
+    }
+}
+
+impl ListReturn {
+    fn parse(cursor: &mut Cursor<'_>) -> Parsed<ListReturn> {
+        let mut returns = ListReturn::default();
+        cursor.open()?;
+        let mut closed = cursor.eat(b')');
+        while !closed {
+            match cursor.word().as_bytes() {
+                b"SUBSCRIBED" => returns.subscribed = true,
+                b"CHILDREN" => returns.children = true,
+                b"SPECIAL-USE" => returns.special_use = true,
+                b"STATUS" => {
+                    cursor.space()?;
+                    returns.status = StatusItems::parse(cursor)?;
+                }
+                _ => return bad("Unknown return option."),
+            }
+            closed = cursor.closes()?;
+        }
+        Ok(returns)
     }
 }

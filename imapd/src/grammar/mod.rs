@@ -3,17 +3,23 @@
 //! The octets are a stranger's, before the login and after it. What comes out of here is bounded: a command and its
 //! literals have one budget of octets, nesting and counts have limits of their own. Nothing here knows a mailbox.
 
+mod command;
+mod cursor;
 mod date;
 mod fetch;
 mod flags;
 mod list;
+pub mod print;
+pub mod receive;
 mod search;
 mod sequence;
 mod store;
 
-pub use date::Date;
+pub use command::{BadCommand, LiteralHeader};
+pub use cursor::{SyntaxError, is_astring_char, is_atom_char};
+pub use date::{Date, MONTHS};
 pub use fetch::{BodySection, FetchArguments, FetchItem, PART_DEPTH_MAX, Partial, Section, SectionText};
-pub use flags::{FlagList, bits};
+pub use flags::{FlagList, SYSTEM_FLAGS, bits};
 pub use list::{ListArguments, ListReturn, ListSelection, SpecialUse, StatusItem, StatusItems};
 pub use search::{
     DEPTH_MAX, KEYS_MAX, SearchArguments, SearchKey, SearchReturn, SortArguments, SortCriterion, SortKey,
@@ -70,8 +76,8 @@ pub enum Command {
     Noop,
     /// RFC 3501 6.1.3.
     Logout,
-    /// RFC 2971: the client's fields; `None` is NIL.
-    Id(Vec<(Vec<u8>, Option<Vec<u8>>)>),
+    /// RFC 2971: what the client says of itself.
+    Id(Vec<IdField>),
     /// RFC 3501 6.2.1.
     StartTls,
     /// RFC 3501 6.2.2, with the initial response of RFC 4959 as it was sent (base64, or `=`).
@@ -139,6 +145,9 @@ pub enum Command {
     #[allow(missing_docs)]
     Copy { uid: bool, messages: SequenceSet, mailbox: MailboxName, and_remove: bool },
 }
+
+/// A field of ID and its value; `None` is NIL.
+pub type IdField = (Vec<u8>, Option<Vec<u8>>);
 
 /// What stands before a message of APPEND.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What SEARCH, SORT and THREAD look for (RFC 3501 section 6.4.4, RFC 4731, RFC 5032, RFC 5256, RFC 5957, RFC 7162).
 
-use super::{Date, SequenceSet};
+use super::cursor::{Cursor, Parsed, bad, is_astring_char};
+use super::{Date, SequenceSet, bits};
 
 /// Levels of nested keys at most (DESIGN.md section 8).
 pub const DEPTH_MAX: usize = 100;
@@ -157,4 +158,283 @@ pub enum ThreadAlgorithm {
     References,
     /// `REFS`: references alone, threads by their latest message.
     Refs,
+}
+
+impl SearchArguments {
+    pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<SearchArguments> {
+        let mut returns = None;
+        if cursor.eat_word(b"RETURN") {
+            cursor.space()?;
+            returns = Some(SearchReturn::parse(cursor)?);
+            cursor.space()?;
+        }
+        let mut charset = None;
+        if cursor.eat_word(b"CHARSET") {
+            cursor.space()?;
+            charset = Some(cursor.astring()?);
+            cursor.space()?;
+        }
+        Ok(SearchArguments { returns, charset, key: SearchKey::parse(cursor)? })
+    }
+}
+
+impl SearchReturn {
+    fn parse(cursor: &mut Cursor<'_>) -> Parsed<SearchReturn> {
+        let mut returns = SearchReturn::default();
+        cursor.open()?;
+        if cursor.eat(b')') {
+            return Ok(SearchReturn { all: true, ..returns });
+        }
+        loop {
+            match cursor.word().as_bytes() {
+                b"MIN" => returns.min = true,
+                b"MAX" => returns.max = true,
+                b"ALL" => returns.all = true,
+                b"COUNT" => returns.count = true,
+                _ => return bad("Unknown result option."),
+            }
+            if cursor.closes()? {
+                return Ok(returns);
+            }
+        }
+    }
+}
+
+impl SortArguments {
+    pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<SortArguments> {
+        let mut criteria: Vec<SortCriterion> = Vec::new();
+        cursor.open()?;
+        loop {
+            let reverse = cursor.eat_word(b"REVERSE");
+            if reverse {
+                cursor.space()?;
+            }
+            let key = match cursor.word().as_bytes() {
+                b"ARRIVAL" => SortKey::Arrival,
+                b"CC" => SortKey::Cc,
+                b"DATE" => SortKey::Date,
+                b"FROM" => SortKey::From,
+                b"SIZE" => SortKey::Size,
+                b"SUBJECT" => SortKey::Subject,
+                b"TO" => SortKey::To,
+                b"DISPLAYFROM" => SortKey::DisplayFrom,
+                b"DISPLAYTO" => SortKey::DisplayTo,
+                _ => return bad("Unknown sort criterion."),
+            };
+            if !criteria.iter().any(|known| known.key == key) {
+                criteria.push(SortCriterion { reverse, key });
+            }
+            if cursor.closes()? {
+                break;
+            }
+        }
+        cursor.space()?;
+        let charset = cursor.astring()?;
+        cursor.space()?;
+        Ok(SortArguments { criteria, charset, key: SearchKey::parse(cursor)? })
+    }
+}
+
+impl ThreadArguments {
+    pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<ThreadArguments> {
+        let algorithm = match cursor.word().as_bytes() {
+            b"ORDEREDSUBJECT" => ThreadAlgorithm::OrderedSubject,
+            b"REFERENCES" => ThreadAlgorithm::References,
+            b"REFS" => ThreadAlgorithm::Refs,
+            _ => return bad("Unknown thread algorithm."),
+        };
+        cursor.space()?;
+        let charset = cursor.astring()?;
+        cursor.space()?;
+        Ok(ThreadArguments { algorithm, charset, key: SearchKey::parse(cursor)? })
+    }
+}
+
+/// A key whose end has not been read yet.
+enum Open {
+    /// The keys of the command, or with `(` those in parentheses.
+    And(Vec<SearchKey>),
+    Or,
+    OrWith(SearchKey),
+    Not,
+}
+
+impl SearchKey {
+    /// All keys to the end of the command, which are one by AND. What nests is kept on a stack of our own.
+    pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<SearchKey> {
+        let mut open = vec![Open::And(Vec::new())];
+        let mut keys = 0usize;
+        loop {
+            keys += 1;
+            if keys > KEYS_MAX {
+                return bad("Too many search keys.");
+            }
+            // The command itself is no level.
+            if open.len() > DEPTH_MAX + 1 {
+                return bad("Search keys are nested too deep.");
+            }
+            if cursor.eat(b'(') {
+                cursor.blanks();
+                open.push(Open::And(Vec::new()));
+                continue;
+            }
+            if cursor.eat_word(b"NOT") {
+                cursor.space()?;
+                open.push(Open::Not);
+                continue;
+            }
+            if cursor.eat_word(b"OR") {
+                cursor.space()?;
+                open.push(Open::Or);
+                continue;
+            }
+            let mut done = simple(cursor)?;
+            // What this key completes, and what that completes.
+            loop {
+                match open.pop() {
+                    Some(Open::Not) => done = SearchKey::Not(Box::new(done)),
+                    Some(Open::OrWith(first)) => done = SearchKey::Or(Box::new((first, done))),
+                    Some(Open::Or) => {
+                        cursor.space()?;
+                        open.push(Open::OrWith(done));
+                        break;
+                    }
+                    Some(Open::And(mut all)) => {
+                        all.push(done);
+                        let inner = !open.is_empty();
+                        if inner && cursor.closes()? {
+                            done = one(all);
+                            continue;
+                        }
+                        if !inner {
+                            if cursor.is_at_end() {
+                                return Ok(one(all));
+                            }
+                            cursor.space()?;
+                        }
+                        open.push(Open::And(all));
+                        break;
+                    }
+                    None => return bad("A parenthesis too many."),
+                }
+            }
+        }
+    }
+}
+
+/// One key of several.
+fn one(mut all: Vec<SearchKey>) -> SearchKey {
+    match (all.pop(), all.is_empty()) {
+        (Some(only), true) => only,
+        (Some(last), false) => {
+            all.push(last);
+            SearchKey::And(all)
+        }
+        (None, _) => SearchKey::All,
+    }
+}
+
+/// A key that holds no other.
+fn simple(cursor: &mut Cursor<'_>) -> Parsed<SearchKey> {
+    if cursor.peek().is_some_and(|c| c.is_ascii_digit() || c == b'*') {
+        return Ok(SearchKey::Messages(SequenceSet::parse(cursor)?));
+    }
+    let flag = |bit, set| Ok(SearchKey::Flag { bit, set });
+    let word = cursor.word();
+    match word.as_bytes() {
+        b"" if cursor.is_at_end() => return bad("A search key is missing."),
+        b"ALL" => return Ok(SearchKey::All),
+        b"ANSWERED" => return flag(bits::ANSWERED, true),
+        b"UNANSWERED" => return flag(bits::ANSWERED, false),
+        b"DELETED" => return flag(bits::DELETED, true),
+        b"UNDELETED" => return flag(bits::DELETED, false),
+        b"DRAFT" => return flag(bits::DRAFT, true),
+        b"UNDRAFT" => return flag(bits::DRAFT, false),
+        b"FLAGGED" => return flag(bits::FLAGGED, true),
+        b"UNFLAGGED" => return flag(bits::FLAGGED, false),
+        b"SEEN" => return flag(bits::SEEN, true),
+        b"UNSEEN" => return flag(bits::SEEN, false),
+        b"RECENT" => return flag(bits::RECENT, true),
+        b"OLD" => return flag(bits::RECENT, false),
+        b"NEW" => {
+            let (recent, unseen) = (flag(bits::RECENT, true)?, flag(bits::SEEN, false)?);
+            return Ok(SearchKey::And(vec![recent, unseen]));
+        }
+        _ => {}
+    }
+    if !HAS_ARGUMENT.contains(&word.as_bytes()) {
+        return bad("Unknown search key.");
+    }
+    cursor.space()?;
+    Ok(match word.as_bytes() {
+        b"KEYWORD" => SearchKey::Keyword { name: keyword(cursor)?, set: true },
+        b"UNKEYWORD" => SearchKey::Keyword { name: keyword(cursor)?, set: false },
+        b"UID" => SearchKey::Uids(SequenceSet::parse(cursor)?),
+        b"FROM" => SearchKey::From(cursor.astring()?),
+        b"TO" => SearchKey::To(cursor.astring()?),
+        b"CC" => SearchKey::Cc(cursor.astring()?),
+        b"BCC" => SearchKey::Bcc(cursor.astring()?),
+        b"SUBJECT" => SearchKey::Subject(cursor.astring()?),
+        b"BODY" => SearchKey::Body(cursor.astring()?),
+        b"TEXT" => SearchKey::Text(cursor.astring()?),
+        b"HEADER" => {
+            let name = cursor.astring()?;
+            cursor.space()?;
+            SearchKey::Header { name, text: cursor.astring()? }
+        }
+        b"LARGER" => SearchKey::Larger(cursor.number()?),
+        b"SMALLER" => SearchKey::Smaller(cursor.number()?),
+        b"BEFORE" => SearchKey::Before(Date::parse(cursor)?),
+        b"ON" => SearchKey::On(Date::parse(cursor)?),
+        b"SINCE" => SearchKey::Since(Date::parse(cursor)?),
+        b"SENTBEFORE" => SearchKey::SentBefore(Date::parse(cursor)?),
+        b"SENTON" => SearchKey::SentOn(Date::parse(cursor)?),
+        b"SENTSINCE" => SearchKey::SentSince(Date::parse(cursor)?),
+        b"OLDER" => SearchKey::Older(cursor.positive()?),
+        b"YOUNGER" => SearchKey::Younger(cursor.positive()?),
+        _ => {
+            // RFC 7162 section 3.1.5: the entry and whose it is say nothing that we keep apart.
+            if cursor.peek() == Some(b'"') {
+                cursor.string()?;
+                cursor.space()?;
+                if !matches!(cursor.word().as_bytes(), b"PRIV" | b"SHARED" | b"ALL") {
+                    return bad("Unknown type of a metadata item.");
+                }
+                cursor.space()?;
+            }
+            SearchKey::ModSeq(cursor.number()?)
+        }
+    })
+}
+
+const HAS_ARGUMENT: [&[u8]; 22] = [
+    b"KEYWORD",
+    b"UNKEYWORD",
+    b"UID",
+    b"FROM",
+    b"TO",
+    b"CC",
+    b"BCC",
+    b"SUBJECT",
+    b"BODY",
+    b"TEXT",
+    b"HEADER",
+    b"LARGER",
+    b"SMALLER",
+    b"BEFORE",
+    b"ON",
+    b"SINCE",
+    b"SENTBEFORE",
+    b"SENTON",
+    b"SENTSINCE",
+    b"OLDER",
+    b"YOUNGER",
+    b"MODSEQ",
+];
+
+fn keyword(cursor: &mut Cursor<'_>) -> Parsed<Box<str>> {
+    match std::str::from_utf8(cursor.run(is_astring_char)) {
+        Ok(name) if !name.is_empty() => Ok(name.into()),
+        _ => bad("A keyword is missing."),
+    }
 }

@@ -1,5 +1,6 @@
 //! Sequence sets (RFC 3501 `sequence-set`): message sequence numbers or UIDs, as the client wrote them.
 
+use super::cursor::{Cursor, Parsed, bad};
 use std::ops::RangeInclusive;
 
 /// The number that `*` is kept as: the largest in the mailbox.
@@ -27,6 +28,21 @@ impl SequenceSet {
     /// As it was written.
     pub fn ranges(&self) -> &[SequenceRange] {
         &self.0
+    }
+
+    pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<SequenceSet> {
+        let mut set = SequenceSet::default();
+        loop {
+            let first = number(cursor)?;
+            let last = if cursor.eat(b':') { number(cursor)? } else { first };
+            set.push(SequenceRange { first, last });
+            if !cursor.eat(b',') {
+                return match cursor.peek() {
+                    None | Some(b' ' | b')') => Ok(set),
+                    _ => bad("The set of messages is none."),
+                };
+            }
+        }
     }
 
     /// Adds what comes next in the text. `n` right behind `m:n-1`, and `m` again, cost nothing.
@@ -71,6 +87,11 @@ impl SequenceSet {
         }
         ranges
     }
+}
+
+/// `seq-number`
+fn number(cursor: &mut Cursor<'_>) -> Parsed<u32> {
+    if cursor.eat(b'*') { Ok(LARGEST) } else { cursor.positive() }
 }
 
 #[cfg(test)]
