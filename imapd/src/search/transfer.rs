@@ -126,13 +126,13 @@ impl QuotedPrintable {
                         from.get(1..).unwrap_or_default()
                     }
                 },
-                [_, one] => {
+                [_, one] if one.is_ascii_hexdigit() || *one == b'\r' => {
                     (self.pending, self.pending_len) = ([b'=', *one], 2);
-                    if !one.is_ascii_hexdigit() && *one != b'\r' {
-                        out.extend_from_slice(&self.pending);
-                        self.pending_len = 0;
-                    }
                     return;
+                }
+                [_, _] => {
+                    out.push(b'=');
+                    from.get(1..).unwrap_or_default()
                 }
                 _ => {
                     (self.pending, self.pending_len) = ([b'=', 0], 1);
