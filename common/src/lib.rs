@@ -4,12 +4,16 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod hierarchy;
 pub mod io;
 pub mod log;
 pub mod maildir;
+pub mod mime;
 pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod secret;
 pub mod sys;
 pub mod tls;
+
+pub use maildir::mailbox;

@@ -5,6 +5,7 @@
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{Facility, Mechanism, Set, Ssl, TlsVersion, Workaround};
+use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
 use super::value::{
     List, MailLocation, MasterPassdb, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes,
     seconds, text,
@@ -122,4 +123,9 @@ settings! {
     pop3d pop3_client_workarounds: Set<Workaround> = Set::<Workaround>::of(&[]), "mend replies for old clients";
     pop3d pop3_enable_last: bool = false, "offer the LAST command of RFC 1460";
     pop3d pop3_login_delay: Duration = seconds(0), "time between two logins that CAPA announces; 0: none";
+
+    imapd namespace_prefix: NamespacePrefix = NamespacePrefix::NONE, "what names of mailboxes begin with: nothing, or INBOX.";
+    imapd namespace_separator: HierarchySeparator = HierarchySeparator::Dot, "between the levels of a mailbox's name: . or /";
+    imapd special_use: SpecialUseNames = SpecialUseNames::NONE, "mailboxes for drafts, sent and so on that have no usual name";
+    imapd imap_emptytrash: EmptyTrash = EmptyTrash::NEVER, "remove what has been in these mailboxes for so many days";
 }

@@ -15,14 +15,17 @@
 use super::courier::{self, DefaultUniqueId};
 use super::dotlock::Dotlock;
 use super::error::{ErrorKind, StorageError};
-use super::index::{self, Index, Source};
-use super::scan::Listing;
+use super::flags::Flags;
+use super::index::{self, Extras, Index, Source, Vanished};
+use super::scan::{self, Listing};
 use super::sizes::Sizes;
 use super::uidlist::{UID_LIMIT, UidList};
 use super::uidlist_file::{self, OnDisk, Stamp};
 use super::{Maildir, name, restore, uidvalidity};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,6 +36,8 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) const RESCANS: u32 = 3;
 /// Rewrite the uidlist when less than this part of its lines is still alive. Dovecot's value.
 const ALIVE_PERCENT: usize = 75;
+/// That many vanished UIDs are remembered.
+const VANISHED_MAX: usize = 8192;
 /// That many messages are counted at once, even if nobody asked for octets yet.
 const COUNTED_EARLY: usize = 32;
 /// Time stamps this close together may belong to different changes.
@@ -52,6 +57,8 @@ pub struct Options<'a> {
     pub held_lock: Option<&'a Dotlock>,
     /// From this many messages on the snapshot is a file.
     pub index_from: u32,
+    /// Messages in `new` are moved to `cur`, and are this session's recent ones. `None`: they stay.
+    pub recent_of: Option<u64>,
     /// For taking over Courier's unique-ids: what they would be without an override.
     pub default_unique_id: Option<&'a DefaultUniqueId<'a>>,
 }
@@ -64,6 +71,7 @@ impl Default for Options<'_> {
             lock_timeout: Duration::from_secs(30),
             held_lock: None,
             index_from: 128,
+            recent_of: None,
             default_unique_id: None,
         }
     }
@@ -111,6 +119,14 @@ pub(super) struct Built {
     shown: Vec<Shown>,
     octets: Vec<u64>,
     vanished: Vec<u32>,
+    /// For each message of `shown` when its flags last changed, and its date if known.
+    history: Vec<(u64, i64)>,
+    highest_modseq: u64,
+    vanished_since: u64,
+    /// POP3's order and the UIDs that vanished.
+    pub extras: Extras,
+    taken: HashSet<Vec<u8>>,
+    recent_of: u64,
     /// UID, unique-id of the one message shown when none has a recorded UID.
     stopgap: Option<(u32, Vec<u8>)>,
     /// Why messages without a UID are hidden, if they are.
@@ -123,9 +139,14 @@ pub(super) fn build(
     options: &Options<'_>,
     old: Option<&Index>,
 ) -> Result<Built, StorageError> {
+    let taken = match options.recent_of {
+        Some(_) => scan::take_new(maildir.path()),
+        None => HashSet::new(),
+    };
     let listing = Listing::read(maildir.path())?;
     let on_disk = uidlist_file::read(maildir.control())?;
-    let mut work = Work { maildir, options, listing, on_disk, record_of: Vec::new(), alive: Vec::new() };
+    let mut work =
+        Work { maildir, options, listing, on_disk, taken, record_of: Vec::new(), alive: Vec::new() };
     work.continue_after(old);
     work.join();
     for attempt in 0..RESCANS {
@@ -157,6 +178,8 @@ pub(super) struct Work<'a> {
     options: &'a Options<'a>,
     pub listing: Listing,
     pub on_disk: OnDisk,
+    /// Bases of the messages that were moved from `new` just now.
+    taken: HashSet<Vec<u8>>,
     /// For each place of the listing its record, or NONE.
     pub record_of: Vec<u32>,
     /// For each record whether a file belongs to it.
@@ -385,7 +408,12 @@ impl Work<'_> {
             }
         }
         // Records ascend by UID.
-        shown.sort_unstable_by_key(|&(order, shown)| (order, shown.record));
+        shown.sort_unstable_by_key(|&(_, shown)| shown.record);
+        let mut order = Vec::new();
+        if !shown.is_sorted_by_key(|&(order, _)| order) {
+            order = (0u32..).take(shown.len()).collect();
+            order.sort_by_key(|&row| shown.get(row as usize).map_or(0, |&(order, _)| order));
+        }
         let mut shown: Vec<Shown> = shown.into_iter().map(|(_, shown)| shown).collect();
         let mut stopgap = None;
         if shown.is_empty() && !self.record_of.is_empty() && incomplete.is_some() {
@@ -396,16 +424,24 @@ impl Work<'_> {
                 shown.push(Shown { place, record: NONE });
             }
         }
-        Ok(Built {
+        let mut built = Built {
             listing: self.listing,
             uidlist_stamp: self.on_disk.stamp,
             list,
             shown,
             octets: sizes.octets,
             vanished: sizes.vanished,
+            history: Vec::new(),
+            highest_modseq: 1,
+            vanished_since: 1,
+            extras: Extras { order, vanished: Vec::new() },
+            taken: self.taken,
+            recent_of: self.options.recent_of.unwrap_or(0),
             stopgap,
             incomplete,
-        })
+        };
+        built.continue_history(old).map_err(StorageError::at("read", self.maildir.index()))?;
+        Ok(built)
     }
 
     /// A unique-id for a message that cannot be recorded: no other message and no other time has it.
@@ -434,32 +470,105 @@ impl Built {
         self.shown.len()
     }
 
+    /// Compares with the state before: what is as it was keeps its modification sequence, everything else gets the next
+    /// one (RFC 7162 section 3.1), and what is no more is noted.
+    fn continue_history(&mut self, old: Option<&Index>) -> io::Result<()> {
+        let old = old.filter(|old| old.header.uid_validity == self.list.uid_validity);
+        let Some(old) = old else {
+            self.history = vec![(1, index::UNKNOWN_DATE); self.shown.len()];
+            return Ok(());
+        };
+        let next = old.header.highest_modseq.saturating_add(1);
+        self.extras.vanished = old.extras()?.vanished;
+        self.vanished_since = old.header.vanished_since;
+        self.highest_modseq = old.header.highest_modseq;
+        let mut history = Vec::with_capacity(self.shown.len());
+        let mut vanished = |uid| self.extras.vanished.push(Vanished { uid, modseq: next });
+        let mut i = 0;
+        for &shown in &self.shown {
+            let uid = self.stopgap.as_ref().map_or(self.list.uid(shown.record as usize), |&(uid, _)| uid);
+            let mut before = None;
+            while i < old.header.count {
+                let row = old.row(i)?;
+                if row.uid > uid {
+                    break;
+                }
+                if row.uid == uid {
+                    before = Some(row)
+                } else {
+                    vanished(row.uid)
+                }
+                i += 1;
+            }
+            let flags = Flags::of_name(self.listing.name(shown.place));
+            history.push(match before {
+                Some(row) if row.mail_flags == flags => (row.modseq, row.date),
+                Some(row) => (next, row.date),
+                None => (next, index::UNKNOWN_DATE),
+            });
+        }
+        while i < old.header.count {
+            vanished(old.row(i)?.uid);
+            i += 1;
+        }
+        let changed = history.iter().any(|&(modseq, _)| modseq == next)
+            || self.extras.vanished.last().is_some_and(|last| last.modseq == next);
+        if changed {
+            self.highest_modseq = next;
+        }
+        self.history = history;
+        forget_vanished(&mut self.extras.vanished, &mut self.vanished_since);
+        Ok(())
+    }
+
     /// What an index of this mailbox begins with.
     pub fn header(&self) -> index::Header {
         let mut header = index::Header::default();
         (header.uid_validity, header.next_uid) = (self.list.uid_validity, self.list.next_uid);
         (header.new, header.cur, header.uidlist) = (self.listing.new, self.listing.cur, self.uidlist_stamp);
+        (header.highest_modseq, header.vanished_since) = (self.highest_modseq, self.vanished_since);
+        header.recent_of = self.recent_of;
         header
     }
 
-    /// The messages in POP3 order.
-    pub fn messages(&self) -> impl Iterator<Item = Source<'_>> {
-        self.shown.iter().map(|&shown| {
-            let (file_name, record) = (self.listing.name(shown.place), shown.record as usize);
-            let in_new = self.listing.entry(shown.place).is_some_and(|entry| entry.in_new);
-            let vanished = self.vanished.binary_search(&shown.place).is_ok();
-            // An empty P means the base name.
-            let unique_id = self.list.field(record, b'P');
-            let unique_id = unique_id.map(|id| if id.is_empty() { name::base(file_name) } else { id });
-            Source {
-                uid: self.stopgap.as_ref().map_or(self.list.uid(record), |&(uid, _)| uid),
-                octets: self.octets.get(shown.place as usize).copied().unwrap_or(index::UNKNOWN),
-                flags: if in_new { index::IN_NEW } else { 0 } | if vanished { index::VANISHED } else { 0 },
-                name: file_name,
-                unique_id: self.stopgap.as_ref().map_or(unique_id, |(_, id)| Some(id)),
-                guid: self.list.field(record, b'G').filter(|guid| !guid.is_empty()),
-            }
-        })
+    /// Gives the messages to `visit`, by UID.
+    pub fn messages(&self, visit: index::Visit<'_>) -> io::Result<()> {
+        for (i, &shown) in self.shown.iter().enumerate() {
+            visit(&self.source(i, shown))?;
+        }
+        Ok(())
+    }
+
+    fn source(&self, i: usize, shown: Shown) -> Source<'_> {
+        let (file_name, record) = (self.listing.name(shown.place), shown.record as usize);
+        let in_new = self.listing.entry(shown.place).is_some_and(|entry| entry.in_new);
+        let vanished = self.vanished.binary_search(&shown.place).is_ok();
+        let recent = !self.taken.is_empty() && self.taken.contains(name::base(file_name));
+        // An empty P means the base name.
+        let unique_id = self.list.field(record, b'P');
+        let unique_id = unique_id.map(|id| if id.is_empty() { name::base(file_name) } else { id });
+        let (modseq, date) = self.history.get(i).copied().unwrap_or((1, index::UNKNOWN_DATE));
+        Source {
+            uid: self.stopgap.as_ref().map_or(self.list.uid(record), |&(uid, _)| uid),
+            octets: self.octets.get(shown.place as usize).copied().unwrap_or(index::UNKNOWN),
+            modseq,
+            date,
+            flags: if in_new { index::IN_NEW } else { 0 }
+                | if vanished { index::VANISHED } else { 0 }
+                | if recent { index::RECENT } else { 0 },
+            name: file_name,
+            unique_id: self.stopgap.as_ref().map_or(unique_id, |(_, id)| Some(id)),
+            guid: self.list.field(record, b'G').filter(|guid| !guid.is_empty()),
+        }
+    }
+}
+
+/// Keeps the list of vanished UIDs within its limit, and remembers up to when it is no longer whole.
+pub(crate) fn forget_vanished(vanished: &mut Vec<Vanished>, since: &mut u64) {
+    let surplus = vanished.len().saturating_sub(VANISHED_MAX);
+    if let Some(last) = surplus.checked_sub(1).and_then(|last| vanished.get(last)) {
+        *since = (*since).max(last.modseq);
+        vanished.drain(..surplus);
     }
 }
 

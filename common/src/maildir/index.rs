@@ -1,15 +1,17 @@
 //! `tinmail-index`: a mailbox as one binary file that a session reads through a small window.
 //!
-//! It only repeats what the directories, the file names and `dovecot-uidlist` say, so it may be deleted at any time.
-//! A session opens it and keeps the descriptor: a later replacement by rename leaves its view as it was. It is read
-//! with pread, not mapped: mapped pages would count as the session's own memory.
+//! It only repeats what the directories, the file names and `dovecot-uidlist` say, so it may be deleted at any time;
+//! modification sequences and the list of vanished UIDs begin anew then. A session opens it and keeps the descriptor: a
+//! later replacement by rename leaves its view as it was. It is read with pread, not mapped: mapped pages would count as
+//! the session's own memory.
 //!
 //! Layout: blocks of 4,096 bytes, each 4,092 bytes of content and a checksum over them, the block's number and the
-//! file's nonce. The content is a header, then one row of fixed size for each message in POP3 order, then the
-//! variable parts (file name, unique-id, GUID). Truncated, mixed, older or foreign files do not pass; they are
-//! rebuilt. Messages in memory, for small mailboxes, have the same layout.
+//! file's nonce. The content is a header; one row of fixed size for each message, by UID; where POP3 has another order
+//! its places; the UIDs that vanished; then the variable parts (file name, unique-id, GUID). Truncated, mixed, older or
+//! foreign files do not pass; they are rebuilt. Messages in memory, for small mailboxes, have the same layout.
 
 use super::blocks::{self, BLOCK, Blocks, CONTENT, Store, Window};
+use super::flags::Flags;
 use super::uidlist_file::Stamp;
 use std::cell::RefCell;
 use std::fs::File;
@@ -17,6 +19,8 @@ use std::io::{self, Write};
 
 /// A message whose octets nobody counted yet.
 pub const UNKNOWN: u64 = u64::MAX;
+/// A message whose file's time nobody looked at yet.
+pub const UNKNOWN_DATE: i64 = i64::MIN;
 /// The file is in `new`.
 pub const IN_NEW: u16 = 1;
 /// The file was gone when its octets were to be counted.
@@ -25,10 +29,18 @@ pub const VANISHED: u16 = 2;
 pub const HAS_UNIQUE_ID: u16 = 4;
 /// The message has a GUID that is not its base name.
 pub const HAS_GUID: u16 = 8;
+/// Taken from `new` when this index was made, by the session that is named in the header.
+pub const RECENT: u16 = 16;
+/// The flags that a message brings along.
+const OWN: u16 = IN_NEW | VANISHED | RECENT;
 
-const MAGIC: &[u8; 8] = b"tinmail1";
-const HEADER: u64 = 160;
-const ROW: u64 = 24;
+const MAGIC: &[u8; 8] = b"tinmail2";
+const HEADER: u64 = 256;
+const ROW: u64 = 48;
+/// A vanished UID and when it vanished.
+const GONE: u64 = 12;
+/// A place in POP3's order.
+const PLACE: u64 = 4;
 
 /// What the index says about the mailbox as a whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,12 +55,32 @@ pub struct Header {
     pub unknown: u32,
     /// Sum of the octets that are known.
     pub total_octets: u64,
-    /// `new`, `cur` and the uidlist when they were read.
+    /// Messages with `\Seen`.
+    pub seen: u32,
+    /// Messages with `\Deleted`.
+    pub deleted: u32,
+    /// The first row without `\Seen`; `count` if there is none.
+    pub first_unseen: u32,
+    /// Messages in `new`.
+    pub in_new: u32,
+    /// No change has a greater modification sequence (RFC 7162).
+    pub highest_modseq: u64,
+    /// UIDs that vanished up to this modification sequence may have been forgotten.
+    pub vanished_since: u64,
+    /// The session whose messages marked [`RECENT`] are.
+    pub recent_of: u64,
+    /// `new`, `cur`, the uidlist and the keywords when they were read.
     pub new: Stamp,
     /// See `new`.
     pub cur: Stamp,
     /// See `new`.
     pub uidlist: Stamp,
+    /// See `new`.
+    pub keywords: Stamp,
+    /// How many vanished UIDs are listed.
+    pub vanished: u32,
+    /// 1 if POP3's order is another than that of the UIDs.
+    ordered: u32,
     parts_length: u64,
     nonce: u64,
 }
@@ -60,6 +92,12 @@ pub struct Row {
     pub uid: u32,
     /// Octets or [`UNKNOWN`].
     pub octets: u64,
+    /// Modification sequence of the last change of its flags.
+    pub modseq: u64,
+    /// INTERNALDATE, seconds since 1970, or [`UNKNOWN_DATE`].
+    pub date: i64,
+    /// What the file name says.
+    pub mail_flags: Flags,
     /// [`IN_NEW`] and so on.
     pub flags: u16,
     parts_start: u32,
@@ -69,13 +107,17 @@ pub struct Row {
 }
 
 /// One message's data on its way into or out of an index.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source<'a> {
     /// UID.
     pub uid: u32,
     /// Octets or [`UNKNOWN`].
     pub octets: u64,
-    /// [`IN_NEW`] and [`VANISHED`].
+    /// See [`Row::modseq`].
+    pub modseq: u64,
+    /// See [`Row::date`].
+    pub date: i64,
+    /// [`IN_NEW`], [`VANISHED`] and [`RECENT`].
     pub flags: u16,
     /// File name with flags.
     pub name: &'a [u8],
@@ -84,6 +126,33 @@ pub struct Source<'a> {
     /// GUID where it is not the base name.
     pub guid: Option<&'a [u8]>,
 }
+
+impl Default for Source<'_> {
+    fn default() -> Self {
+        Source {
+            uid: 0,
+            octets: UNKNOWN,
+            modseq: 0,
+            date: UNKNOWN_DATE,
+            flags: 0,
+            name: &[],
+            unique_id: None,
+            guid: None,
+        }
+    }
+}
+
+/// A message that is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Vanished {
+    /// Its UID.
+    pub uid: u32,
+    /// When that was noticed.
+    pub modseq: u64,
+}
+
+/// Goes through messages in the order of their UIDs, giving each to the visitor.
+pub type Visit<'v> = &'v mut dyn FnMut(&Source<'_>) -> io::Result<()>;
 
 /// An open index.
 #[derive(Debug)]
@@ -130,12 +199,28 @@ impl Index {
     /// Bytes of the whole index.
     pub fn length(&self) -> usize {
         // The header may be damaged.
-        let fixed = HEADER + u64::from(self.header.count) * ROW;
-        let blocks = fixed.saturating_add(self.header.parts_length).div_ceil(CONTENT as u64);
+        let blocks = self.parts_begin().saturating_add(self.header.parts_length).div_ceil(CONTENT as u64);
         usize::try_from(blocks.saturating_mul(BLOCK as u64)).unwrap_or(usize::MAX)
     }
 
-    /// The fixed part of message `i`, counted from 0.
+    /// Tells this index from any other.
+    pub fn nonce(&self) -> u64 {
+        self.header.nonce
+    }
+
+    fn order(&self) -> u64 {
+        HEADER + u64::from(self.header.count) * ROW
+    }
+
+    fn vanished_list(&self) -> u64 {
+        self.order() + if self.header.ordered == 1 { u64::from(self.header.count) * PLACE } else { 0 }
+    }
+
+    fn parts_begin(&self) -> u64 {
+        self.vanished_list() + u64::from(self.header.vanished) * GONE
+    }
+
+    /// The fixed part of message `i`, counted from 0 by UID.
     pub fn row(&self, i: u32) -> io::Result<Row> {
         if i >= self.header.count {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -145,11 +230,42 @@ impl Index {
         Ok(Row::decode(&bytes))
     }
 
+    /// Which row is message `i`, counted from 0 in POP3's order.
+    pub fn at_place(&self, i: u32) -> io::Result<u32> {
+        if self.header.ordered != 1 || i >= self.header.count {
+            return Ok(i);
+        }
+        let mut bytes = [0u8; PLACE as usize];
+        self.read_at(&self.parts, self.order() + u64::from(i) * PLACE, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// The first row whose UID is `uid` or greater; the count if there is none.
+    pub fn at_or_after(&self, uid: u32) -> io::Result<u32> {
+        let (mut low, mut high) = (0, self.header.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.row(middle)?.uid < uid { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    /// The `i`th of the vanished UIDs, in the order in which they vanished.
+    pub fn vanished(&self, i: u32) -> io::Result<Vanished> {
+        if i >= self.header.vanished {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let mut bytes = [0u8; GONE as usize];
+        self.read_at(&self.parts, self.vanished_list() + u64::from(i) * GONE, &mut bytes)?;
+        let mut fields = Decoder(&bytes);
+        Ok(Vanished { uid: fields.u32(), modseq: fields.u64() })
+    }
+
     /// The variable parts of a message into `out`, which is emptied first.
     pub fn parts<'b>(&self, row: &Row, out: &'b mut Vec<u8>) -> io::Result<Source<'b>> {
         let (name, unique_id, guid) =
             (usize::from(row.name_length), usize::from(row.unique_id_length), usize::from(row.guid_length));
-        let start = HEADER + u64::from(self.header.count) * ROW + u64::from(row.parts_start);
+        let start = self.parts_begin() + u64::from(row.parts_start);
         out.clear();
         out.resize(name + unique_id + guid, 0);
         self.read_at(&self.parts, start, out)?;
@@ -158,42 +274,52 @@ impl Index {
         Ok(Source {
             uid: row.uid,
             octets: row.octets,
-            flags: row.flags & (IN_NEW | VANISHED),
+            modseq: row.modseq,
+            date: row.date,
+            flags: row.flags & OWN,
             name,
             unique_id: (row.flags & HAS_UNIQUE_ID != 0).then_some(unique_id),
             guid: (row.flags & HAS_GUID != 0).then_some(guid),
         })
     }
 
-    /// Writes this index once more, with other octets and flags: `change` is given each row in turn, twice. `uidlist` is
-    /// the uidlist's new state. It takes no memory to speak of.
+    /// Gives all messages to `visit`, by UID.
+    pub fn for_each(&self, visit: Visit<'_>) -> io::Result<()> {
+        let mut space = Vec::new();
+        for i in 0..self.header.count {
+            let row = self.row(i)?;
+            visit(&self.parts(&row, &mut space)?)?;
+        }
+        Ok(())
+    }
+
+    /// All that an index of the same messages repeats beside them: POP3's order and the vanished UIDs.
+    pub fn extras(&self) -> io::Result<Extras> {
+        let order = match self.header.ordered {
+            1 => (0..self.header.count).map(|i| self.at_place(i)).collect::<io::Result<_>>()?,
+            _ => Vec::new(),
+        };
+        let vanished = (0..self.header.vanished).map(|i| self.vanished(i)).collect::<io::Result<_>>()?;
+        Ok(Extras { order, vanished })
+    }
+
+    /// Writes this index once more, with other octets and flags: `change` is given each row in turn. `uidlist` is the
+    /// uidlist's new state.
     pub fn write_changed(
         &self,
         out: impl Write,
         uidlist: Stamp,
         change: impl Fn(u32, Row) -> Row,
     ) -> io::Result<()> {
-        let mut header =
-            Header { nonce: blocks::nonce(), uidlist, unknown: 0, total_octets: 0, ..self.header };
-        for i in 0..header.count {
-            header.add_octets(change(i, self.row(i)?).octets);
-        }
-        let mut out = Blocks::new(out, header.nonce);
-        out.push(&header.encode())?;
-        for i in 0..header.count {
-            out.push(&change(i, self.row(i)?).encode())?;
-        }
-        let mut position = HEADER + u64::from(header.count) * ROW;
-        let end = position.saturating_add(header.parts_length);
-        let mut piece = [0u8; 1024];
-        while position < end {
-            let length = piece.len().min(usize::try_from(end - position).unwrap_or(usize::MAX));
-            let (piece, _) = piece.split_at_mut(length);
-            self.read_at(&self.parts, position, piece)?;
-            out.push(piece)?;
-            position += length as u64;
-        }
-        out.finish()
+        let header = Header { uidlist, ..self.header };
+        write(out, header, &self.extras()?, |visit| {
+            let mut space = Vec::new();
+            for i in 0..self.header.count {
+                let row = change(i, self.row(i)?);
+                visit(&self.parts(&row, &mut space)?)?;
+            }
+            Ok(())
+        })
     }
 
     fn read_at(&self, window: &RefCell<Window>, mut position: u64, mut out: &mut [u8]) -> io::Result<()> {
@@ -210,33 +336,53 @@ impl Index {
     }
 }
 
-/// Writes an index: `messages` is gone through twice. `header.count`, `unknown`, `total_octets` are filled in here.
-pub fn write<'a, I>(out: impl Write, header: Header, messages: impl Fn() -> I) -> io::Result<()>
-where
-    I: Iterator<Item = Source<'a>>,
-{
-    let mut header = Header { nonce: blocks::nonce(), ..header };
-    (header.count, header.unknown, header.total_octets, header.parts_length) = (0, 0, 0, 0);
-    for message in messages() {
-        header.count += 1;
-        header.add_octets(message.octets);
+/// What an index has beside its messages.
+#[derive(Debug, Clone, Default)]
+pub struct Extras {
+    /// The rows in POP3's order; empty if that is the order of the UIDs.
+    pub order: Vec<u32>,
+    /// In the order in which they vanished.
+    pub vanished: Vec<Vanished>,
+}
+
+/// Writes an index: `messages` is gone through three times, by UID. What the header counts is filled in here.
+pub fn write(
+    out: impl Write,
+    header: Header,
+    extras: &Extras,
+    messages: impl Fn(Visit<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut header = Header { nonce: blocks::nonce(), ..header }.emptied();
+    header.ordered = u32::from(!extras.order.is_empty());
+    header.vanished = u32::try_from(extras.vanished.len()).unwrap_or(0);
+    messages(&mut |message| {
+        header.add(&message.row(0));
         header.parts_length = header.parts_length.saturating_add(message.parts_length());
-    }
+        Ok(())
+    })?;
     if u32::try_from(header.parts_length).is_err() {
         return Err(io::Error::from(io::ErrorKind::FileTooLarge));
     }
     let mut out = Blocks::new(out, header.nonce);
     out.push(&header.encode())?;
-    let mut parts_start = 0;
-    for message in messages() {
+    let mut parts_start = 0u32;
+    messages(&mut |message| {
         out.push(&message.row(parts_start).encode())?;
-        parts_start += message.parts_length() as u32;
+        parts_start = parts_start.wrapping_add(message.parts_length() as u32);
+        Ok(())
+    })?;
+    for place in &extras.order {
+        out.push(&place.to_le_bytes())?;
     }
-    for message in messages() {
+    for gone in &extras.vanished {
+        out.push(&gone.uid.to_le_bytes())?;
+        out.push(&gone.modseq.to_le_bytes())?;
+    }
+    messages(&mut |message| {
         out.push(message.name)?;
         out.push(message.unique_id.unwrap_or_default())?;
-        out.push(message.guid.unwrap_or_default())?;
-    }
+        out.push(message.guid.unwrap_or_default())
+    })?;
     out.finish()
 }
 
@@ -247,14 +393,17 @@ impl Source<'_> {
     }
 
     /// Parts longer than a u16 cannot come from a file name or a uidlist that was accepted; they would be cut.
-    fn row(&self, parts_start: u32) -> Row {
+    pub(super) fn row(&self, parts_start: u32) -> Row {
         let length = |part: &[u8]| u16::try_from(part.len()).unwrap_or(u16::MAX);
-        let mut flags = self.flags & (IN_NEW | VANISHED);
+        let mut flags = self.flags & OWN;
         flags |= if self.unique_id.is_some() { HAS_UNIQUE_ID } else { 0 };
         flags |= if self.guid.is_some() { HAS_GUID } else { 0 };
         Row {
             uid: self.uid,
             octets: self.octets,
+            modseq: self.modseq,
+            date: self.date,
+            mail_flags: Flags::of_name(self.name),
             flags,
             parts_start,
             name_length: length(self.name),
@@ -272,66 +421,132 @@ impl Row {
 
     fn encode(&self) -> [u8; ROW as usize] {
         let mut out = Fields::<{ ROW as usize }>::default();
-        out.put(&self.uid.to_le_bytes()).put(&self.parts_start.to_le_bytes()).put(&self.octets.to_le_bytes());
+        out.put(&self.uid.to_le_bytes()).put(&self.parts_start.to_le_bytes());
+        out.put(&self.octets.to_le_bytes()).put(&self.modseq.to_le_bytes()).put(&self.date.to_le_bytes());
+        out.put(&self.mail_flags.keywords.to_le_bytes());
         out.put(&self.name_length.to_le_bytes()).put(&self.unique_id_length.to_le_bytes());
-        out.put(&self.guid_length.to_le_bytes()).put(&self.flags.to_le_bytes());
+        out.put(&self.guid_length.to_le_bytes()).put(&self.flags.to_le_bytes()).put(&[self.mail_flags.bits]);
         out.bytes
     }
 
     fn decode(bytes: &[u8]) -> Row {
         let mut fields = Decoder(bytes);
+        let (uid, parts_start) = (fields.u32(), fields.u32());
+        let (octets, modseq, date, keywords) =
+            (fields.u64(), fields.u64(), fields.u64() as i64, fields.u32());
+        let (name_length, unique_id_length) = (fields.u16(), fields.u16());
+        let (guid_length, flags, [bits]) = (fields.u16(), fields.u16(), fields.take());
         Row {
-            uid: fields.u32(),
-            parts_start: fields.u32(),
-            octets: fields.u64(),
-            name_length: fields.u16(),
-            unique_id_length: fields.u16(),
-            guid_length: fields.u16(),
-            flags: fields.u16(),
+            uid,
+            octets,
+            modseq,
+            date,
+            mail_flags: Flags { bits, keywords },
+            flags,
+            parts_start,
+            name_length,
+            unique_id_length,
+            guid_length,
         }
     }
 }
 
 impl Header {
-    fn add_octets(&mut self, octets: u64) {
-        if octets == UNKNOWN {
+    /// The same without any message.
+    fn emptied(self) -> Header {
+        Header {
+            count: 0,
+            unknown: 0,
+            total_octets: 0,
+            seen: 0,
+            deleted: 0,
+            first_unseen: u32::MAX,
+            in_new: 0,
+            parts_length: 0,
+            ..self
+        }
+    }
+
+    fn add(&mut self, row: &Row) {
+        if row.octets == UNKNOWN {
             self.unknown += 1;
         } else {
-            self.total_octets = self.total_octets.saturating_add(octets);
+            self.total_octets = self.total_octets.saturating_add(row.octets);
         }
+        if row.mail_flags.bits & Flags::SEEN != 0 {
+            self.seen += 1;
+        } else {
+            self.first_unseen = self.first_unseen.min(self.count);
+        }
+        self.deleted += u32::from(row.mail_flags.bits & Flags::DELETED != 0);
+        self.in_new += u32::from(row.flags & IN_NEW != 0);
+        self.highest_modseq = self.highest_modseq.max(row.modseq);
+        self.count += 1;
     }
 
     fn encode(&self) -> [u8; HEADER as usize] {
         let mut out = Fields::<{ HEADER as usize }>::default();
         out.put(MAGIC);
-        for number in [self.count, self.uid_validity, self.next_uid, self.unknown] {
+        for number in [
+            self.count,
+            self.uid_validity,
+            self.next_uid,
+            self.unknown,
+            self.seen,
+            self.deleted,
+            self.first_unseen,
+            self.in_new,
+            self.vanished,
+            self.ordered,
+        ] {
             out.put(&number.to_le_bytes());
         }
-        for number in [self.total_octets, self.parts_length, self.nonce] {
+        for number in [
+            self.total_octets,
+            self.parts_length,
+            self.nonce,
+            self.highest_modseq,
+            self.vanished_since,
+            self.recent_of,
+        ] {
             out.put(&number.to_le_bytes());
         }
-        for stamp in [self.new, self.cur, self.uidlist] {
-            out.put(&stamp.ino.to_le_bytes()).put(&stamp.mtime.to_le_bytes()).put(&stamp.size.to_le_bytes());
+        for stamp in [self.new, self.cur, self.uidlist, self.keywords] {
+            out.put(&stamp.encode());
         }
         out.bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Header> {
         let mut fields = Decoder(bytes.strip_prefix(MAGIC)?);
-        let (count, uid_validity, next_uid, unknown) =
-            (fields.u32(), fields.u32(), fields.u32(), fields.u32());
-        let (total_octets, parts_length, nonce) = (fields.u64(), fields.u64(), fields.u64());
-        let mut stamp = || Stamp { ino: fields.u64(), mtime: fields.u64() as i64, size: fields.u64() };
-        let (new, cur, uidlist) = (stamp(), stamp(), stamp());
+        let mut number = || fields.u32();
+        let (count, uid_validity, next_uid, unknown) = (number(), number(), number(), number());
+        let (seen, deleted, first_unseen, in_new) = (number(), number(), number(), number());
+        let (vanished, ordered) = (number(), number());
+        let mut number = || fields.u64();
+        let (total_octets, parts_length, nonce) = (number(), number(), number());
+        let (highest_modseq, vanished_since, recent_of) = (number(), number(), number());
+        let mut stamp = || Stamp::decode(fields.take());
+        let (new, cur, uidlist, keywords) = (stamp(), stamp(), stamp(), stamp());
         Some(Header {
             count,
             uid_validity,
             next_uid,
             unknown,
             total_octets,
+            seen,
+            deleted,
+            first_unseen,
+            in_new,
+            highest_modseq,
+            vanished_since,
+            recent_of,
             new,
             cur,
             uidlist,
+            keywords,
+            vanished,
+            ordered,
             parts_length,
             nonce,
         })
@@ -359,24 +574,24 @@ impl<const N: usize> Fields<N> {
     }
 }
 
-struct Decoder<'a>(&'a [u8]);
+pub(super) struct Decoder<'a>(pub &'a [u8]);
 
 impl Decoder<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
+    pub fn take<const N: usize>(&mut self) -> [u8; N] {
         let Some((first, rest)) = self.0.split_first_chunk::<N>() else { return [0; N] };
         self.0 = rest;
         *first
     }
 
-    fn u16(&mut self) -> u16 {
+    pub fn u16(&mut self) -> u16 {
         u16::from_le_bytes(self.take())
     }
 
-    fn u32(&mut self) -> u32 {
+    pub fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.take())
     }
 
-    fn u64(&mut self) -> u64 {
+    pub fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.take())
     }
 }

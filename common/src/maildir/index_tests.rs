@@ -13,13 +13,18 @@ fn sources(names: &[String]) -> impl Iterator<Item = Source<'_>> {
         name: name.as_bytes(),
         unique_id: (uid % 5 == 0).then_some(&b"unique"[..]),
         guid: (uid % 7 == 0).then_some(&b""[..]),
+        modseq: u64::from(uid) + 100,
+        date: i64::from(uid) - 3,
     })
 }
 
 fn bytes(count: u32) -> Vec<u8> {
     let (mut out, names) = (Vec::new(), names(count));
     let header = Header { uid_validity: 9, next_uid: count + 1, ..Header::default() };
-    write(&mut out, header, || sources(&names)).unwrap();
+    let vanished = (0..count / 10).map(|uid| Vanished { uid, modseq: 7 }).collect();
+    let extras = Extras { order: (0..count).rev().collect(), vanished };
+    write(&mut out, header, &extras, |visit| sources(&names).try_for_each(|message| visit(&message)))
+        .unwrap();
     out
 }
 
@@ -39,8 +44,16 @@ fn what_is_written_is_read() {
                 (want.uid, want.octets, want.flags, want.name)
             );
             assert_eq!((got.unique_id, got.guid), (want.unique_id, want.guid));
+            assert_eq!((got.modseq, got.date), (want.modseq, want.date));
+            assert_eq!(row.mail_flags, Flags::of_name(want.name));
+            assert_eq!(index.at_place(i as u32).unwrap(), count - 1 - i as u32);
+            assert_eq!(index.at_or_after(want.uid).unwrap(), i as u32);
         }
         assert!(index.row(count).is_err());
+        assert_eq!(index.at_or_after(u32::MAX).unwrap(), count);
+        let vanished: Vec<_> = (0..index.header.vanished).map(|i| index.vanished(i).unwrap().uid).collect();
+        assert_eq!(vanished, (0..count / 10).collect::<Vec<_>>());
+        assert_eq!((index.header.seen, index.header.first_unseen >= count), (count, true));
     }
 }
 

@@ -2,6 +2,7 @@
 //! (flags, `new` to `cur`); then it is found by its base name.
 
 use super::error::{ErrorKind, StorageError};
+use super::flags::Flags;
 use super::scan::Listing;
 use super::snapshot::Message;
 use super::{Maildir, name, scan};
@@ -10,8 +11,8 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -103,6 +104,36 @@ impl Maildir {
                 sys::rename_without_overwriting(&self.path_of(place), &self.path_of(&new))?;
             }
             Ok(new)
+        })
+    }
+
+    /// Gives the message other flags, made of those it has, and moves it to `cur`. No other file is ever overwritten.
+    /// Returns what it has now.
+    ///
+    /// Errors: as for [`Maildir::mark_seen`].
+    pub fn set_flags(
+        &self,
+        message: &Message,
+        change: impl Fn(Flags) -> Flags,
+    ) -> Result<Flags, StorageError> {
+        self.at_its_place(message, "rename", |place| {
+            let flags = change(Flags::of_name(&place.name));
+            let new = FileName { in_new: false, name: flags.in_name(&place.name) };
+            if new != *place {
+                sys::rename_without_overwriting(&self.path_of(place), &self.path_of(&new))?;
+            }
+            Ok(flags)
+        })
+    }
+
+    /// Makes a second link to the message's file at `to`, where the file system and the file allow it, and returns the
+    /// file's time. `None`: it has to be copied.
+    pub(super) fn link_message(&self, message: &Message, to: &Path) -> Result<Option<i64>, StorageError> {
+        self.at_its_place(message, "link", |place| match fs::hard_link(self.path_of(place), to) {
+            Ok(()) => Ok(Some(fs::metadata(to)?.mtime())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            // Another file system, or one without links, or too many of them.
+            Err(_) => Ok(None),
         })
     }
 

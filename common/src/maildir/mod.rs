@@ -10,6 +10,7 @@
 //! courier    first take-over       build, sizes   all of it together
 //! index, blocks   the result, compact   snapshot what a session sees; recount its octets, later
 //! child, temp_index   making the index where its memory does not stay   restore  UIDs from the index
+//! mailbox    what an IMAP session sees, and how sessions tell each other
 //! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
@@ -19,10 +20,12 @@ mod child;
 mod courier;
 pub mod dotlock;
 mod error;
+mod flags;
 mod header_md5;
 mod index;
 mod location;
 mod lock;
+pub mod mailbox;
 mod message;
 pub mod name;
 mod octets;
@@ -33,15 +36,16 @@ mod sizes;
 mod snapshot;
 mod temp_index;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tmp;
 pub mod uidlist;
 pub mod uidlist_file;
-mod uidvalidity;
+pub mod uidvalidity;
 
 pub use build::Options;
 pub use courier::DefaultUniqueId;
 pub use error::{ErrorKind, StorageError};
+pub use flags::{Flags, KEYWORDS};
 pub use header_md5::header_md5;
 pub use index::Source as MessageRef;
 pub use location::{Location, LocationError, User};
@@ -111,7 +115,7 @@ impl Maildir {
 
     /// As Dovecot lays it out: beside each other below CONTROL= and INDEX= are directories named like the mailboxes',
     /// also one for INBOX.
-    fn at(location: &Location, path: PathBuf, directory: &OsStr) -> Maildir {
+    pub(crate) fn at(location: &Location, path: PathBuf, directory: &OsStr) -> Maildir {
         let below = |base: &Option<PathBuf>| match base {
             Some(base) => base.join(directory),
             None => path.clone(),

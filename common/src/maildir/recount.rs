@@ -5,6 +5,9 @@ use super::build::{Locked, Options, RESCANS};
 use super::child::{self, Outcome};
 use super::error::StorageError;
 use super::index::{self, Index, Row};
+use super::mailbox::lock::IndexLock;
+use super::mailbox::refresh::Loaded;
+use super::name;
 use super::octets::Counter;
 use super::scan::Listing;
 use super::snapshot::Snapshot;
@@ -12,6 +15,7 @@ use super::temp_index::TempIndex;
 use super::uidlist_file::{self, Stamp};
 use crate::sys::fs as sys;
 use std::io;
+use std::time::Duration;
 
 /// A message that could not be counted. No file is that large.
 const GONE: u64 = u64::MAX - 1;
@@ -26,7 +30,10 @@ impl Snapshot {
         if self.index.header.unknown == 0 {
             return Ok(());
         }
-        let temp = self.index.file().and_then(|_| TempIndex::begin(maildir.index()));
+        let lock = self.index.file().and_then(|_| IndexLock::take(maildir.index(), Duration::ZERO).ok());
+        // What an IMAP session has logged would be lost with the index that it belongs to.
+        let logged = Loaded::read(maildir).is_none_or(|loaded| !loaded.log.is_empty());
+        let temp = lock.as_ref().filter(|_| !logged).and_then(|_| TempIndex::begin(maildir.index()));
         if let Some(temp) = temp {
             let outcome = child::run(|| match self.count_into(&temp, maildir, options) {
                 Ok(()) => Outcome::Written,
@@ -70,23 +77,29 @@ impl Snapshot {
         temp.publish_instead(old, &self.path, write).map_err(StorageError::at("write", &self.path))
     }
 
-    /// For each message its octets, if they had to be counted, or [`GONE`]; else [`index::UNKNOWN`].
+    /// For each row its octets, if they had to be counted, or [`GONE`]; else [`index::UNKNOWN`].
     fn count(&self, maildir: &Maildir) -> Result<Vec<u64>, StorageError> {
         let failed = |error| StorageError::new("read", maildir.path(), error);
         let mut counter = Counter::new(maildir.path())?;
         let mut counted = vec![index::UNKNOWN; self.len() as usize];
         let (mut missing, mut failure) = (Vec::new(), None);
-        self.for_each(0, |i, message| {
+        let mut row = 0;
+        let visited = self.index.for_each(&mut |message| {
+            let i = row;
+            row += 1;
             let Some(slot) = counted.get_mut(i as usize).filter(|_| message.octets == index::UNKNOWN) else {
-                return true;
+                return Ok(());
             };
             match counter.count(message.flags & index::IN_NEW != 0, message.name) {
                 Ok(size) => *slot = size.unwrap_or(GONE),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(i),
                 Err(error) => failure = Some(error),
             }
-            failure.is_none()
-        })?;
+            if failure.is_none() { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
+        });
+        if failure.is_none() {
+            visited.map_err(|error| self.damaged(error))?;
+        }
         // Files that moved. All of them are looked for at once, however many there are.
         for _ in 1..RESCANS {
             if missing.is_empty() || failure.is_some() {
@@ -94,10 +107,12 @@ impl Snapshot {
             }
             let listing = Listing::read(maildir.path())?;
             let by_base = listing.by_base();
-            let mut still = Vec::new();
+            let (mut still, mut space) = (Vec::new(), Vec::new());
             for i in missing {
                 let Some(slot) = counted.get_mut(i as usize) else { continue };
-                let place = by_base.get(self.get(i)?.base()).copied();
+                let message = self.index.row(i).and_then(|row| self.index.parts(&row, &mut space));
+                let message = message.map_err(|error| self.damaged(error))?;
+                let place = by_base.get(name::base(message.name)).copied();
                 let Some((place, entry)) = place.and_then(|place| Some((place, listing.entry(place)?)))
                 else {
                     *slot = GONE;

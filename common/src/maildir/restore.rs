@@ -39,30 +39,29 @@ pub(super) fn lost_end(list: &mut UidList, index: &Index) {
 /// are those of the listing.
 pub(super) fn uidlist(index: &Index, listing: &Listing, guid: Vec<u8>) -> Option<UidList> {
     let header = &index.header;
-    let mut by_uid: Vec<(u32, u32)> = Vec::with_capacity(header.count as usize);
-    for i in 0..header.count {
-        by_uid.push((index.row(i).ok()?.uid, i));
+    let mut place_of = vec![0u32; header.count as usize];
+    let order = index.extras().ok()?.order;
+    for (place, &row) in (0u32..).zip(&order) {
+        *place_of.get_mut(row as usize)? = place;
     }
-    let in_order = by_uid.windows(2).all(|pair| pair.first() < pair.last());
-    by_uid.sort_unstable();
     let by_base = listing.by_base();
     let mut is_this = header.new.ino == listing.new.ino && header.cur.ino == listing.cur.ino;
     let mut list = UidList::new(header.uid_validity, guid);
     let mut space = Vec::new();
-    for (uid, i) in by_uid {
+    for (i, place) in (0..header.count).zip(place_of) {
         let row = index.row(i).ok()?;
         let message = index.parts(&row, &mut space).ok()?;
         is_this |= by_base.contains_key(name::base(message.name));
         let counted = message.octets != index::UNKNOWN && message.flags & index::VANISHED == 0;
         let octets =
             Some(message.octets).filter(|_| counted && name::size_hint(message.name, b'W').is_none());
-        if !list.add_with_uid(message.name, uid, octets) {
+        if !list.add_with_uid(message.name, message.uid, octets) {
             return None;
         }
         let record = list.len() - 1;
-        let order = format!("{}", u64::from(i) + 1);
-        let order = (!in_order).then_some(order.as_bytes());
-        for (key, value) in [(b'O', order), (b'P', message.unique_id), (b'G', message.guid)] {
+        let place = format!("{}", u64::from(place) + 1);
+        let place = (!order.is_empty()).then_some(place.as_bytes());
+        for (key, value) in [(b'O', place), (b'P', message.unique_id), (b'G', message.guid)] {
             if let Some(value) = value {
                 list.set_field(record, key, value);
             }

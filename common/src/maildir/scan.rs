@@ -9,7 +9,7 @@ use super::error::StorageError;
 use super::name;
 use super::uidlist_file::Stamp;
 use crate::sys::fs as sys;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -201,6 +201,31 @@ pub fn holds_at_least(maildir: &Path, count: u32) -> bool {
     let visible = |entry: &fs::DirEntry| !entry.file_name().as_bytes().starts_with(b".");
     let found = names("new").chain(names("cur")).filter(visible).take(count as usize).count();
     found >= count as usize
+}
+
+/// Whether there is a message in `new`.
+pub fn has_new(maildir: &Path) -> bool {
+    let entries = fs::read_dir(maildir.join("new"));
+    entries.into_iter().flatten().flatten().any(|entry| !entry.file_name().as_bytes().starts_with(b"."))
+}
+
+/// Moves the messages in `new` to `cur`: somebody has been told of them now. What cannot be moved stays. Returns the
+/// bases of those that this call has moved; another session may move others at the same time.
+pub fn take_new(maildir: &Path) -> HashSet<Vec<u8>> {
+    let (new, cur) = (maildir.join("new"), maildir.join("cur"));
+    let mut taken = HashSet::new();
+    for entry in fs::read_dir(&new).into_iter().flatten().flatten() {
+        let file_name = entry.file_name();
+        let bytes = file_name.as_bytes();
+        if bytes.starts_with(b".") || entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let target = cur.join(OsStr::from_bytes(&name::with_flags(bytes, b"", b"")));
+        if sys::rename_without_overwriting(&entry.path(), &target).is_ok() {
+            taken.insert(name::base(bytes).to_vec());
+        }
+    }
+    taken
 }
 
 /// Finds the file that has this base now: `cur` first, then `new`, then `cur` again in case it moved between the two.

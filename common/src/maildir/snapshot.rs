@@ -12,12 +12,14 @@
 //! - a session within two seconds of the change that the index shows: the one after it looks at the directories again and
 //!   then only changes the index's time (the name of an empty temporary file comes and goes with that).
 //!
-//! Mailboxes with fewer than [`Options::index_from`] messages have no index, and only their uidlist is written.
+//! Mailboxes with fewer than [`Options::index_from`] messages get no index here, and only their uidlist is written.
 
 use super::build::{self, Built, Options, RACY_NANOSECONDS};
 use super::child::{self, Outcome};
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Index, Source};
+use super::mailbox::lock::IndexLock;
+use super::mailbox::refresh::Loaded;
 use super::temp_index::TempIndex;
 use super::uidlist_file::{self, Stamp};
 use super::{Maildir, scan};
@@ -27,6 +29,9 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How long to wait for IMAP sessions.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The index's name in the index directory.
 pub const INDEX_NAME: &str = "tinmail-index";
@@ -106,9 +111,16 @@ impl Snapshot {
         mut old: Option<Index>,
     ) -> Result<Snapshot, StorageError> {
         let mut options = *options;
-        let large = scan::holds_at_least(maildir.path(), options.index_from);
+        let large = old.is_some() || scan::holds_at_least(maildir.path(), options.index_from);
+        // An IMAP session may be changing it. Who cannot have the lock does without the file.
+        let lock = if large { IndexLock::take(maildir.index(), LOCK_PATIENCE).ok() } else { None };
+        if let Some(loaded) = lock.as_ref().and_then(|_| Loaded::read(maildir)) {
+            if !loaded.log.is_empty() {
+                old = loaded.merged().ok().flatten();
+            }
+        }
         // Before the directories are read, so that its time stamp tells when that began.
-        let temp = if large { TempIndex::begin(maildir.index()) } else { None };
+        let temp = if lock.is_some() { TempIndex::begin(maildir.index()) } else { None };
         if let Some(temp) = temp {
             let outcome = child::run(|| build_into(&temp, maildir, &options, old.as_ref(), &path));
             let index = match outcome {
@@ -130,9 +142,6 @@ impl Snapshot {
             }
         }
         let built = build::build(maildir, &options, old.as_ref())?;
-        if !large && old.is_some() && built.incomplete.is_none() {
-            let _ = fs::remove_file(&path);
-        }
         let index = in_memory(&built, &path)?;
         let incomplete = built.incomplete.as_ref().map(|error| error.duplicate());
         drop(built);
@@ -186,7 +195,8 @@ impl Snapshot {
 
     /// UID and octets of message `i`: what a listing of sizes needs, without touching the names.
     pub fn uid_and_octets(&self, i: u32) -> Result<(u32, Option<u64>), StorageError> {
-        let row = self.index.row(i).map_err(|error| self.damaged(error))?;
+        let row = self.index.at_place(i).and_then(|row| self.index.row(row));
+        let row = row.map_err(|error| self.damaged(error))?;
         Ok((row.uid, known(row.octets)))
     }
 
@@ -212,7 +222,8 @@ impl Snapshot {
         space: &mut Vec<u8>,
         use_it: impl FnOnce(&Source<'_>) -> T,
     ) -> Result<T, StorageError> {
-        let row = self.index.row(i).map_err(|error| self.damaged(error))?;
+        let row = self.index.at_place(i).and_then(|row| self.index.row(row));
+        let row = row.map_err(|error| self.damaged(error))?;
         let message = self.index.parts(&row, space).map_err(|error| self.damaged(error))?;
         Ok(use_it(&message))
     }
@@ -232,7 +243,7 @@ fn known(octets: u64) -> Option<u64> {
     (octets != index::UNKNOWN).then_some(octets)
 }
 
-fn open_index(path: &Path) -> Option<Index> {
+pub(super) fn open_index(path: &Path) -> Option<Index> {
     let open = |write| OpenOptions::new().read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(path);
     Index::open(open(true).or_else(|_| open(false)).ok()?)
 }
@@ -267,7 +278,7 @@ fn build_into(
         temp.settle(old);
         return Outcome::Unchanged;
     }
-    match temp.publish(path, |file| index::write(file, built.header(), || built.messages())) {
+    match temp.publish(path, |file| write_built(file, &built)) {
         Ok(()) => Outcome::Written,
         Err(_) => Outcome::Failed,
     }
@@ -279,18 +290,31 @@ fn says_the_same(old: &Index, built: &Built) -> bool {
     let same_header = old.header.uid_validity == header.uid_validity
         && old.header.next_uid == header.next_uid
         && (old.header.new, old.header.cur, old.header.uidlist) == (header.new, header.cur, header.uidlist)
+        && old.header.highest_modseq == header.highest_modseq
         && old.header.count as usize == built.len();
-    let mut space = Vec::new();
+    let (mut space, mut i) = (Vec::new(), 0);
+    // The first difference ends it, as an error does.
     same_header
-        && (0u32..).zip(built.messages()).all(|(i, new)| {
-            let Ok(row) = old.row(i) else { return false };
-            old.parts(&row, &mut space).is_ok_and(|old| old == new)
-        })
+        && built
+            .messages(&mut |new| {
+                let row = old.row(i)?;
+                i += 1;
+                let mut before = old.parts(&row, &mut space)?;
+                // Whose recent messages these were matters to nobody else.
+                before.flags &= !index::RECENT;
+                let same = before == *new;
+                if same { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
+            })
+            .is_ok()
+}
+
+pub(super) fn write_built(out: impl io::Write, built: &Built) -> io::Result<()> {
+    index::write(out, built.header(), &built.extras, |visit| built.messages(visit))
 }
 
 fn in_memory(built: &Built, path: &Path) -> Result<Index, StorageError> {
     let mut bytes = Vec::new();
-    index::write(&mut bytes, built.header(), || built.messages()).map_err(StorageError::at("write", path))?;
+    write_built(&mut bytes, built).map_err(StorageError::at("write", path))?;
     bytes.shrink_to_fit();
     Index::in_memory(bytes)
         .ok_or_else(|| StorageError::with_kind(ErrorKind::Corrupt, "write", path, "the mailbox is too large"))

@@ -53,6 +53,23 @@ impl TempIndex {
         fs::rename(&self.path, path)
     }
 
+    /// When it was begun, by the file system's clock: nanoseconds since 1970.
+    pub fn began(&self) -> i64 {
+        self.began
+    }
+
+    /// Writes an index that says what was known at another time, and puts it in its place.
+    pub fn publish_made(
+        &self,
+        path: &Path,
+        made: i64,
+        write: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        write(&self.file)?;
+        set_time(&self.file, made)?;
+        fs::rename(&self.path, path)
+    }
+
     /// Writes an index that says the same as `old` in more detail, and puts it in old's place: unless another session
     /// has replaced or removed that. It is then only ours.
     pub fn publish_instead(

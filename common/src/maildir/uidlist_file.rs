@@ -38,6 +38,24 @@ impl Stamp {
         Stamp { ino: meta.ino(), mtime, size: if meta.is_dir() { 0 } else { meta.size() } }
     }
 
+    /// For the index: 24 bytes.
+    pub(super) fn encode(self) -> [u8; 24] {
+        let mut out = [0; 24];
+        let numbers = [self.ino, self.mtime as u64, self.size];
+        out.chunks_exact_mut(8)
+            .zip(numbers)
+            .for_each(|(to, number)| to.copy_from_slice(&number.to_le_bytes()));
+        out
+    }
+
+    /// The reverse of [`Stamp::encode`].
+    pub(super) fn decode(bytes: [u8; 24]) -> Stamp {
+        let mut numbers =
+            bytes.chunks_exact(8).map(|number| u64::from_le_bytes(number.try_into().unwrap_or_default()));
+        let mut next = || numbers.next().unwrap_or_default();
+        Stamp { ino: next(), mtime: next() as i64, size: next() }
+    }
+
     /// The stamp of what `path` names now; the default if nothing is there.
     pub fn at(path: &Path) -> Result<Stamp, StorageError> {
         match fs::metadata(path) {
@@ -148,6 +166,20 @@ pub fn append(
     lock: &Dotlock,
     fsync: bool,
 ) -> Result<Stamp, StorageError> {
+    let mut lines = Vec::new();
+    let printed = list.print_records(first, &mut lines);
+    printed.map_err(StorageError::at("append", control))?;
+    append_lines(control, &lines, current, lock, fsync)
+}
+
+/// The same with lines that the caller made: `UID :BASE`, each with its line end.
+pub fn append_lines(
+    control: &Path,
+    lines: &[u8],
+    current: Stamp,
+    lock: &Dotlock,
+    fsync: bool,
+) -> Result<Stamp, StorageError> {
     let path = control.join(NAME);
     let attempt = || -> io::Result<Stamp> {
         let mut file = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path)?;
@@ -155,10 +187,8 @@ pub fn append(
         if Stamp::of(&meta) != current || !lock.is_held() {
             return Err(io::Error::other("the file changed although it is locked"));
         }
-        let mut lines = Vec::new();
-        list.print_records(first, &mut lines)?;
         file.seek(SeekFrom::End(0))?;
-        let written = file.write_all(&lines).and_then(|()| if fsync { file.sync_data() } else { Ok(()) });
+        let written = file.write_all(lines).and_then(|()| if fsync { file.sync_data() } else { Ok(()) });
         if let Err(error) = written {
             let _ = file.set_len(meta.size());
             return Err(error);

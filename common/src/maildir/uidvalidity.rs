@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const NAME: &str = "dovecot-uidvalidity";
 const ATTEMPTS: u32 = 10;
 /// A clock that says less was never set: 2025-01-01. UIDVALIDITY must not come from it alone.
-const CLOCK_FLOOR: u32 = 1_735_689_600;
+pub const CLOCK_FLOOR: u32 = 1_735_689_600;
 
 /// Draws the next UIDVALIDITY from the files in `root`, making them if there are none. `at_least` is a lower bound
 /// (a UIDVALIDITY known to have been used). Fails when nothing can be written: a value that is not recorded is
@@ -45,6 +45,14 @@ pub fn next(root: &Path, at_least: u32, fsync: bool) -> io::Result<u32> {
         }
     }
     Err(io::Error::other("dovecot-uidvalidity keeps changing"))
+}
+
+/// Makes sure that values up to `used`, which came from somewhere else, are not drawn.
+pub fn remember(root: &Path, used: u32, fsync: bool) -> io::Result<()> {
+    match recorded(root)? {
+        Some(last) if last >= used => Ok(()),
+        _ => next(root, used.saturating_sub(1), fsync).map(drop),
+    }
 }
 
 /// The greatest value that has a marker file. Older markers beside it are leftovers of a race and are removed.

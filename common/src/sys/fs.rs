@@ -17,6 +17,12 @@ pub fn try_flock(file: &impl AsFd) -> io::Result<bool> {
     held_or_busy(cerr(result))
 }
 
+/// Gives a flock(2) back before the descriptor is closed.
+pub fn unlock(file: &impl AsFd) -> io::Result<()> {
+    // SAFETY: flock only looks at the descriptor, which is borrowed and therefore open.
+    cerr(unsafe { libc::flock(file.as_fd().as_raw_fd(), libc::LOCK_UN) }).map(drop)
+}
+
 /// Takes an exclusive record lock (fcntl, owned by the open file) on the whole file without waiting; this kind of
 /// lock also works between hosts on NFS. The file must be open for writing. `Ok(false)`: somebody else has it.
 pub fn try_record_lock(file: &impl AsFd) -> io::Result<bool> {

@@ -1,0 +1,96 @@
+//! Message flags: as letters in a file name, as bits in memory.
+//!
+//! File names come from anybody: unknown letters are nobody's flags here, and stay where they are.
+
+use super::name;
+
+/// The flags of one message (RFC 3501 section 2.3.2). `\Recent` is not one of them: it belongs to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Flags {
+    /// [`Flags::SEEN`] and so on.
+    pub bits: u8,
+    /// Bit i: keyword i of the mailbox, the letter `a` + i in the file name.
+    pub keywords: u32,
+}
+
+/// Keywords that have a letter.
+pub const KEYWORDS: usize = 26;
+
+const LETTERS: [(u8, u8); 6] = [
+    (b'D', Flags::DRAFT),
+    (b'F', Flags::FLAGGED),
+    (b'P', Flags::PASSED),
+    (b'R', Flags::ANSWERED),
+    (b'S', Flags::SEEN),
+    (b'T', Flags::DELETED),
+];
+
+impl Flags {
+    /// `\Seen`.
+    pub const SEEN: u8 = 1;
+    /// `\Answered`.
+    pub const ANSWERED: u8 = 2;
+    /// `\Flagged`.
+    pub const FLAGGED: u8 = 4;
+    /// `\Deleted`.
+    pub const DELETED: u8 = 8;
+    /// `\Draft`.
+    pub const DRAFT: u8 = 16;
+    /// Maildir's `P`, passed on. No IMAP flag; it is kept.
+    pub const PASSED: u8 = 32;
+    /// Those that IMAP knows.
+    pub const ALL: u8 = 31;
+
+    /// What the name of a file says.
+    pub fn of_name(file_name: &[u8]) -> Flags {
+        name::flags(file_name).iter().fold(Flags::default(), |flags, letter| match letter {
+            b'a'..=b'z' => Flags { keywords: flags.keywords | 1 << (letter - b'a'), ..flags },
+            _ => {
+                let bit = LETTERS.iter().find(|(known, _)| known == letter).map_or(0, |(_, bit)| *bit);
+                Flags { bits: flags.bits | bit, ..flags }
+            }
+        })
+    }
+
+    /// The name of the same file with these flags. Letters that mean nothing here stay; a name that already has these flags
+    /// and an info part comes back byte for byte.
+    pub fn in_name(self, file_name: &[u8]) -> Vec<u8> {
+        let (mut add, mut remove) = (Vec::with_capacity(KEYWORDS), Vec::with_capacity(KEYWORDS));
+        for (letter, bit) in LETTERS {
+            if self.bits & bit != 0 { add.push(letter) } else { remove.push(letter) }
+        }
+        for (letter, bit) in (b'a'..=b'z').zip(0u32..) {
+            if self.keywords & 1 << bit != 0 { add.push(letter) } else { remove.push(letter) }
+        }
+        name::with_flags(file_name, &add, &remove)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn letters_become_bits_and_back() {
+        let flags = Flags::of_name(b"1.a:2,FSTbz");
+        assert_eq!(flags.bits, Flags::FLAGGED | Flags::SEEN | Flags::DELETED);
+        assert_eq!(flags.keywords, 1 << 1 | 1 << 25);
+        assert_eq!(flags.in_name(b"1.a:2,FSTbz"), b"1.a:2,FSTbz");
+        assert_eq!(flags.in_name(b"1.a"), b"1.a:2,FSTbz");
+        assert_eq!(Flags::default().in_name(b"1.a:2,DFPRSTaXz,ext"), b"1.a:2,X,ext");
+        assert_eq!(Flags::default().in_name(b"1.a"), b"1.a:2,");
+    }
+
+    proptest! {
+        #[test]
+        fn any_flags_survive_any_name(
+            name in proptest::collection::vec(1u8.., 1..40), bits in 0u8..64, keywords in 0u32..1 << 26,
+        ) {
+            let flags = Flags { bits, keywords };
+            let renamed = flags.in_name(&name);
+            prop_assert_eq!(Flags::of_name(&renamed), flags);
+            prop_assert_eq!(name::base(&renamed), name::base(&name));
+        }
+    }
+}

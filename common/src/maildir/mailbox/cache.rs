@@ -1,0 +1,306 @@
+//! `tinmail-cache`: what was made of messages once, for the sessions to come.
+//!
+//! The content is the caller's affair. Two files: in `tinmail-cache` the pieces one after the other, each with its UID and
+//! a checksum; in `tinmail-cache.map` where the piece of each UID begins, at the place that the UID gives. Either may be
+//! deleted, cut or of another time: a piece that is not what it should be is not there.
+
+use super::super::blocks::checksum;
+use super::super::index::Decoder;
+use crate::sys::fs as sys;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "tinmail-cache";
+const MAP_NAME: &str = "tinmail-cache.map";
+const MAGIC: &[u8; 8] = b"tincach1";
+/// Magic, UIDVALIDITY, first UID.
+const HEAD: u64 = 16;
+const PIECE_HEAD: usize = 12;
+/// UIDs further from the first one are not kept: the map has eight octets for each.
+const SPAN: u32 = 4 << 20;
+/// A larger piece is not kept.
+const PIECE_MAX: usize = 256 * 1024;
+/// Read at once: neighbours are asked for one after the other.
+const WINDOW: usize = 32 * 1024;
+/// Written at once.
+const WRITE_MAX: usize = 64 * 1024;
+/// The file does not grow beyond this.
+const FILE_MAX: u64 = 4 << 30;
+
+/// The cache of one mailbox.
+#[derive(Debug)]
+pub(super) struct Cache {
+    path: PathBuf,
+    uid_validity: u32,
+    first_uid: u32,
+    files: Option<Files>,
+    window: Window,
+    map_window: Window,
+    /// Pieces that are not written yet, and where in it each begins.
+    unwritten: Vec<u8>,
+    places: Vec<(u32, usize)>,
+}
+
+#[derive(Debug)]
+struct Files {
+    pieces: File,
+    map: File,
+    first_uid: u32,
+    writable: bool,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// `length` octets at `start` of the file, if it has them.
+    fn get(&mut self, file: &File, start: u64, length: usize) -> Option<&[u8]> {
+        let inside = start >= self.start && start + length as u64 <= self.start + self.bytes.len() as u64;
+        if !inside {
+            let size = length.max(WINDOW);
+            self.bytes.resize(size, 0);
+            let mut done = 0;
+            while let Some(rest) = self.bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+                match file.read_at(rest, start + done as u64) {
+                    Ok(0) => break,
+                    Ok(read) => done += read,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            self.bytes.truncate(done);
+            self.start = start;
+        }
+        let at = usize::try_from(start - self.start).ok()?;
+        self.bytes.get(at..at + length)
+    }
+
+    fn forget(&mut self) {
+        self.bytes = Vec::new();
+    }
+}
+
+impl Cache {
+    /// The cache in this directory, for UIDs from `first_uid` on. Nothing is created before something is kept.
+    pub fn open(directory: &Path, uid_validity: u32, first_uid: u32) -> Cache {
+        let mut cache = Cache {
+            path: directory.to_owned(),
+            uid_validity,
+            first_uid,
+            files: None,
+            window: Window::default(),
+            map_window: Window::default(),
+            unwritten: Vec::new(),
+            places: Vec::new(),
+        };
+        cache.files = cache.open_files(false);
+        cache
+    }
+
+    fn open_files(&self, create: bool) -> Option<Files> {
+        let open = |name: &str, write: bool| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(write).create(write && create).truncate(false).mode(0o600);
+            options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(self.path.join(name))
+        };
+        let both = |write| Some((open(NAME, write).ok()?, open(MAP_NAME, write).ok()?));
+        let (pieces, map, writable) = match both(true) {
+            Some((pieces, map)) => (pieces, map, true),
+            None => both(false).map(|(pieces, map)| (pieces, map, false))?,
+        };
+        let mut files = Files { pieces, map, first_uid: self.first_uid, writable };
+        let is_ours = |head: [u8; HEAD as usize]| {
+            let mut fields = Decoder(head.strip_prefix(MAGIC)?);
+            (fields.u32() == self.uid_validity).then(|| fields.u32())
+        };
+        match read_head(&files.pieces).and_then(is_ours) {
+            Some(first_uid) if read_head(&files.map).and_then(is_ours) == Some(first_uid) => {
+                files.first_uid = first_uid;
+                Some(files)
+            }
+            _ if create && writable => {
+                let _ = sys::try_flock(&files.pieces).ok().filter(|held| *held)?;
+                let mut head = MAGIC.to_vec();
+                head.extend_from_slice(&self.uid_validity.to_le_bytes());
+                head.extend_from_slice(&self.first_uid.to_le_bytes());
+                for file in [&files.map, &files.pieces] {
+                    file.set_len(0).and_then(|()| file.write_all_at(&head, 0)).ok()?;
+                }
+                // The lock goes with the descriptor that took it: a fresh one has none.
+                drop(files);
+                self.open_files(false)
+            }
+            _ => None,
+        }
+    }
+
+    /// What was kept for this UID.
+    pub fn get(&mut self, uid: u32) -> Option<&[u8]> {
+        if let Some(&(_, start)) = self.places.iter().rev().find(|(other, _)| *other == uid) {
+            return piece_in(self.unwritten.get(start..)?, uid, self.uid_validity);
+        }
+        let files = self.files.as_ref()?;
+        let place = map_place(uid, files.first_uid)?;
+        let start = u64::from_le_bytes(self.map_window.get(&files.map, place, 8)?.try_into().ok()?);
+        if start < HEAD {
+            return None;
+        }
+        let mut head = Decoder(self.window.get(&files.pieces, start, PIECE_HEAD)?);
+        let (_, length) = (head.u32(), head.u32() as usize);
+        if length > PIECE_MAX {
+            return None;
+        }
+        piece_in(self.window.get(&files.pieces, start, PIECE_HEAD + length)?, uid, self.uid_validity)
+    }
+
+    /// Keeps a piece; it is written sooner or later.
+    pub fn put(&mut self, uid: u32, piece: &[u8]) {
+        if piece.len() > PIECE_MAX {
+            return;
+        }
+        self.places.push((uid, self.unwritten.len()));
+        self.unwritten.extend_from_slice(&uid.to_le_bytes());
+        self.unwritten.extend_from_slice(&(piece.len() as u32).to_le_bytes());
+        self.unwritten.extend_from_slice(&seal(piece, uid, self.uid_validity).to_le_bytes());
+        self.unwritten.extend_from_slice(piece);
+        if self.unwritten.len() >= WRITE_MAX {
+            self.flush();
+        }
+    }
+
+    /// Writes what is not written yet. If that cannot be done it is forgotten.
+    pub fn flush(&mut self) {
+        if !self.places.is_empty() {
+            if self.files.is_none() {
+                self.files = self.open_files(true);
+            }
+            let _ = self.write();
+            self.places = Vec::new();
+            self.unwritten = Vec::new();
+        }
+        self.window.forget();
+        self.map_window.forget();
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let Some(files) = self.files.as_ref().filter(|files| files.writable) else { return Ok(()) };
+        // Whoever comes second at the same moment does without.
+        if !sys::try_flock(&files.pieces)? {
+            return Ok(());
+        }
+        let end = files.pieces.metadata()?.size().max(HEAD);
+        let written = if end < FILE_MAX { self.write_at(files, end) } else { Ok(()) };
+        sys::unlock(&files.pieces)?;
+        written
+    }
+
+    fn write_at(&self, files: &Files, end: u64) -> io::Result<()> {
+        if let Err(error) = files.pieces.write_all_at(&self.unwritten, end) {
+            let _ = files.pieces.set_len(end);
+            return Err(error);
+        }
+        // Runs of UIDs one after the other are written at once.
+        let mut run: Vec<u8> = Vec::new();
+        let (mut begin, mut next) = (0, 0);
+        for &(uid, start) in &self.places {
+            let Some(place) = map_place(uid, files.first_uid) else { continue };
+            if place != next || run.is_empty() {
+                files.map.write_all_at(&run, begin)?;
+                run.clear();
+                begin = place;
+            }
+            run.extend_from_slice(&(end + start as u64).to_le_bytes());
+            next = place + 8;
+        }
+        files.map.write_all_at(&run, begin)
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+fn map_place(uid: u32, first_uid: u32) -> Option<u64> {
+    let distance = uid.checked_sub(first_uid).filter(|&distance| distance < SPAN)?;
+    Some(HEAD + u64::from(distance) * 8)
+}
+
+fn read_head(file: &File) -> Option<[u8; HEAD as usize]> {
+    let mut head = [0; HEAD as usize];
+    file.read_exact_at(&mut head, 0).ok()?;
+    Some(head)
+}
+
+fn seal(piece: &[u8], uid: u32, uid_validity: u32) -> u32 {
+    checksum(piece, u64::from(uid) << 32 | u64::from(uid_validity))
+}
+
+/// The piece at the beginning of `bytes`, if it is whole and belongs to the UID.
+fn piece_in(bytes: &[u8], uid: u32, uid_validity: u32) -> Option<&[u8]> {
+    let mut head = Decoder(bytes.get(..PIECE_HEAD)?);
+    let (theirs, length, sum) = (head.u32(), head.u32() as usize, head.u32());
+    let piece = bytes.get(PIECE_HEAD..PIECE_HEAD.checked_add(length)?)?;
+    (theirs == uid && seal(piece, uid, uid_validity) == sum).then_some(piece)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::TempDir;
+    use super::*;
+
+    fn piece(uid: u32) -> Vec<u8> {
+        vec![uid as u8; uid as usize % 700]
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again() {
+        let dir = TempDir::new();
+        let mut cache = Cache::open(dir.path(), 5, 10);
+        assert_eq!(cache.get(10), None);
+        assert!(dir.list("").is_empty());
+        (10..3000).filter(|uid| uid % 3 != 0).for_each(|uid| cache.put(uid, &piece(uid)));
+        assert_eq!(cache.get(2999).unwrap(), piece(2999));
+        drop(cache);
+        let mut cache = Cache::open(dir.path(), 5, 99);
+        for uid in 0..3100 {
+            let want = ((10..3000).contains(&uid) && uid % 3 != 0).then(|| piece(uid));
+            assert_eq!(cache.get(uid).map(<[u8]>::to_vec), want, "{uid}");
+        }
+        cache.put(11, b"newer");
+        cache.flush();
+        assert_eq!(cache.get(11), Some(&b"newer"[..]));
+        assert_eq!(Cache::open(dir.path(), 6, 10).get(11), None);
+    }
+
+    #[test]
+    fn damage_is_nothing_kept() {
+        let dir = TempDir::new();
+        let mut cache = Cache::open(dir.path(), 5, 1);
+        (1..50).for_each(|uid| cache.put(uid, &piece(uid)));
+        drop(cache);
+        for name in [NAME, MAP_NAME] {
+            let whole = std::fs::read(dir.path().join(name)).unwrap();
+            for at in 0..whole.len() {
+                let mut broken = whole.clone();
+                broken[at] ^= 0x40;
+                std::fs::write(dir.path().join(name), &broken).unwrap();
+                let mut cache = Cache::open(dir.path(), 5, 1);
+                for uid in 1..50 {
+                    let found = cache.get(uid).map(<[u8]>::to_vec);
+                    assert!(found.is_none() || found == Some(piece(uid)), "{name} {at} {uid}");
+                }
+            }
+            std::fs::write(dir.path().join(name), &whole[..whole.len() / 2]).unwrap();
+            let mut cache = Cache::open(dir.path(), 5, 1);
+            (1..50).for_each(|uid| assert!(cache.get(uid).is_none_or(|found| found == piece(uid))));
+            std::fs::write(dir.path().join(name), &whole).unwrap();
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! STORE and EXPUNGE: renaming and removing files, and saying so in the log.
+
+use super::super::error::{ErrorKind, StorageError};
+use super::super::flags::Flags;
+use super::super::index;
+use super::super::uidlist_file::{self, Stamp};
+use super::log::{Entry, Stamps};
+use super::{Mailbox, MsnSet};
+
+/// So many changes are gathered before they are said.
+const BATCH: usize = 1024;
+
+/// What to do with flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// FLAGS
+    Replace,
+    /// +FLAGS
+    Add,
+    /// -FLAGS
+    Remove,
+}
+
+/// A change of flags.
+#[derive(Debug, Clone, Copy)]
+pub struct FlagChange<'a> {
+    /// What to do with them.
+    pub how: How,
+    /// System flags.
+    pub bits: u8,
+    /// Keywords.
+    pub keywords: &'a [&'a str],
+    /// The client does not ask for the outcome.
+    pub silent: bool,
+}
+
+/// What a change of flags came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Message sequence numbers, ascending, of those that had been changed after `unchanged_since` and were left.
+    pub modified: Vec<u32>,
+    /// Some keywords could not be kept: all letters are taken.
+    pub too_many_keywords: bool,
+}
+
+impl Mailbox {
+    /// Changes flags. What changed is told by the next [`Mailbox::sync`]: as flags, or where it is `silent` as a
+    /// modification sequence. Messages changed since `unchanged_since` are left as they are (RFC 7162 section 3.1.3).
+    pub fn store_flags(
+        &mut self,
+        which: &MsnSet,
+        change: &FlagChange<'_>,
+        unchanged_since: Option<u64>,
+    ) -> Result<Stored, StorageError> {
+        let mut stored = Stored::default();
+        let lock = self.lock()?;
+        self.refresh_locked(lock.as_ref())?;
+        let mut keyword_bits = 0;
+        if change.how == How::Remove {
+            // What the mailbox does not have need not be taken away.
+            for keyword in change.keywords {
+                keyword_bits |= self.keywords.bit(keyword).unwrap_or(0);
+            }
+        } else if !change.keywords.is_empty() {
+            let known = self.keywords.names.len();
+            let (control, timeout) = (self.maildir.control().to_owned(), self.options.lock_timeout);
+            let (bits, enough) = self.keywords.bits_for(change.keywords, &control, timeout)?;
+            (keyword_bits, stored.too_many_keywords) = (bits, !enough);
+            self.untold.keywords |= self.keywords.names.len() != known;
+        }
+        let wanted = Flags { bits: change.bits & Flags::ALL, keywords: keyword_bits };
+        let mut batch = Batch::begin(self);
+        for msn in which.iter().cloned().flatten() {
+            if msn == 0 || msn > self.len() {
+                continue;
+            }
+            let row = self.view.row_of(msn);
+            let data = self.view.row(row).map_err(|error| self.damaged(error))?;
+            // Gone, but the client does not know yet: RFC 2180 section 4.2 lets it be passed over.
+            if self.view.dead.contains(row) {
+                continue;
+            }
+            if unchanged_since.is_some_and(|since| data.modseq.max(1) > since) {
+                stored.modified.push(msn);
+                continue;
+            }
+            if change.silent {
+                self.untold.modseqs.insert(row)
+            } else {
+                self.untold.flags.insert(row)
+            }
+            let flags = changed(data.mail_flags, wanted, change.how);
+            if flags == data.mail_flags {
+                continue;
+            }
+            let (uid, modseq) = (data.uid, batch.modseq);
+            let message = self.message(row, &data)?;
+            match self.maildir.set_flags(&message, |before| changed(before, wanted, change.how)) {
+                Ok(flags) => batch.entries.push(Entry::Flags { uid, modseq, flags, place: 0 }),
+                Err(error) if error.kind == ErrorKind::NotFound => {
+                    batch.entries.push(Entry::Expunged { uid, modseq });
+                }
+                Err(error) => {
+                    batch.end(self)?;
+                    return Err(error);
+                }
+            }
+            batch.flush_if_full(self, change.silent)?;
+        }
+        batch.silent = change.silent;
+        batch.end(self)?;
+        Ok(stored)
+    }
+
+    /// Removes those of the messages that have `\Deleted`. The next [`Mailbox::sync`] that may say EXPUNGE does so.
+    pub fn expunge(&mut self, which: &MsnSet) -> Result<(), StorageError> {
+        let lock = self.lock()?;
+        self.refresh_locked(lock.as_ref())?;
+        self.remove(which, true)
+    }
+
+    /// Removes messages, under the lock.
+    pub(super) fn remove(&mut self, which: &MsnSet, only_deleted: bool) -> Result<(), StorageError> {
+        let mut batch = Batch::begin(self);
+        for msn in which.iter().cloned().flatten() {
+            if msn == 0 || msn > self.len() {
+                continue;
+            }
+            let row = self.view.row_of(msn);
+            let data = self.view.row(row).map_err(|error| self.damaged(error))?;
+            let deleted = data.mail_flags.bits & Flags::DELETED != 0;
+            if self.view.dead.contains(row) || (only_deleted && !deleted) {
+                continue;
+            }
+            let message = self.message(row, &data)?;
+            if let Err(error) = self.maildir.remove(&message) {
+                batch.end(self)?;
+                return Err(error);
+            }
+            batch.entries.push(Entry::Expunged { uid: data.uid, modseq: batch.modseq });
+            batch.flush_if_full(self, true)?;
+        }
+        batch.end(self)
+    }
+
+    /// What the directories are after this session changed them, if nobody else did before: then the log keeps
+    /// describing them. They are young, so somebody will look at them once more.
+    pub(super) fn stamps_now(&self) -> Result<Stamps, StorageError> {
+        let (path, control) = (self.maildir.path(), self.maildir.control());
+        let (new, cur) = (Stamp::at(&path.join("new"))?, Stamp::at(&path.join("cur"))?);
+        Ok(Stamps {
+            new,
+            cur,
+            uidlist: Stamp::at(&control.join(uidlist_file::NAME))?,
+            keywords: self.keywords.stamp,
+            made: new.mtime.max(cur.mtime),
+            next_uid: self.view.next_uid,
+        })
+    }
+}
+
+fn changed(before: Flags, wanted: Flags, how: How) -> Flags {
+    let kept = before.bits & !Flags::ALL;
+    match how {
+        How::Replace => Flags { bits: kept | wanted.bits, ..wanted },
+        How::Add => Flags { bits: before.bits | wanted.bits, keywords: before.keywords | wanted.keywords },
+        How::Remove => {
+            Flags { bits: before.bits & !wanted.bits, keywords: before.keywords & !wanted.keywords }
+        }
+    }
+}
+
+/// Changes on their way into the log.
+pub(super) struct Batch {
+    pub entries: Vec<Entry>,
+    /// That of all of them (RFC 7162 section 3.1: one command may give one to all its messages).
+    pub modseq: u64,
+    silent: bool,
+    any: bool,
+}
+
+impl Batch {
+    pub fn begin(mailbox: &Mailbox) -> Batch {
+        let modseq = mailbox.view.highest_modseq.saturating_add(1);
+        Batch { entries: Vec::new(), modseq, silent: true, any: false }
+    }
+
+    pub fn flush_if_full(&mut self, mailbox: &mut Mailbox, silent: bool) -> Result<(), StorageError> {
+        self.silent = silent;
+        if self.entries.len() < BATCH { Ok(()) } else { self.flush(mailbox) }
+    }
+
+    fn flush(&mut self, mailbox: &mut Mailbox) -> Result<(), StorageError> {
+        self.any |= !self.entries.is_empty();
+        // What cannot be said the others find out from the directories.
+        if mailbox.in_file && mailbox.log.append(&self.entries).is_err() {
+            mailbox.in_file = false;
+        }
+        for entry in self.entries.drain(..) {
+            let silent = self.silent;
+            let told = std::mem::take(&mut mailbox.untold.flags);
+            mailbox.take(entry, true)?;
+            let by_this = std::mem::replace(&mut mailbox.untold.flags, told);
+            if !silent {
+                by_this.as_slice().iter().for_each(|&row| mailbox.untold.flags.insert(row));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says the rest, and what the directories are now.
+    pub fn end(mut self, mailbox: &mut Mailbox) -> Result<(), StorageError> {
+        if self.entries.is_empty() && !self.any {
+            return Ok(());
+        }
+        let stamps = mailbox.stamps_now()?;
+        self.entries.push(Entry::Stamps(stamps));
+        self.flush(mailbox)
+    }
+}
+
+/// Whether the message was in `new` when that was written.
+pub(super) fn place_of(in_new: bool) -> u16 {
+    if in_new { index::IN_NEW } else { 0 }
+}

@@ -1,0 +1,399 @@
+//! APPEND, COPY and MOVE: messages that this session puts into a mailbox.
+//!
+//! They are complete in `tmp` first. Then, under the locks, all of them get their UIDs and their places, and only then is
+//! the client told: a crash before leaves files in `tmp`, a crash in between leaves messages that some session gives UIDs
+//! to. With `fsync` the files, their directory and the uidlist are on the disk before that.
+
+use super::super::dotlock::Dotlock;
+use super::super::error::{ErrorKind, StorageError};
+use super::super::flags::Flags;
+use super::super::index;
+use super::super::uidlist::UID_LIMIT;
+use super::super::uidlist_file::{self, Stamp};
+use super::super::{Maildir, name};
+use super::change::{Batch, place_of};
+use super::log::Entry;
+use super::{Mailbox, MsnSet, OpenOptions};
+use crate::sys::fs as sys;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Octets of a message that are gathered before they are written.
+const BUFFER: usize = 64 * 1024;
+/// How often a uidlist that changes under our eyes is looked at again.
+const ATTEMPTS: u32 = 3;
+
+/// Messages on their way into a mailbox. Dropped before [`Append::finish`], they leave nothing behind.
+#[derive(Debug)]
+pub struct Append {
+    mailbox: Mailbox,
+    ready: Vec<Ready>,
+    current: Option<Current>,
+}
+
+/// A complete file in `tmp`.
+#[derive(Debug)]
+struct Ready {
+    temp: PathBuf,
+    /// Base name in the mailbox.
+    base: Vec<u8>,
+    flags: Flags,
+    octets: u64,
+    date: i64,
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.temp);
+    }
+}
+
+/// The message that is being written.
+#[derive(Debug)]
+struct Current {
+    ready: Ready,
+    file: File,
+    buffer: Vec<u8>,
+    /// Octets on disk, that is without the CRs of line ends.
+    size: u64,
+    date: Option<i64>,
+    cr: bool,
+}
+
+/// Where the messages are now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// UIDVALIDITY of the mailbox.
+    pub uid_validity: u32,
+    /// First and last UID of each run, in the order of the messages.
+    pub uids: Vec<(u32, u32)>,
+}
+
+/// What was copied where (RFC 4315).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// UIDVALIDITY of the mailbox that the copies are in.
+    pub uid_validity: u32,
+    /// UIDs of the messages that were copied, in order.
+    pub source: Vec<u32>,
+    /// First and last UID of each run of copies, in the same order.
+    pub destination: Vec<(u32, u32)>,
+}
+
+impl Append {
+    /// Nothing is written yet.
+    ///
+    /// Errors: the mailbox cannot be opened.
+    pub fn begin(maildir: &Maildir, options: &OpenOptions) -> Result<Append, StorageError> {
+        let options = OpenOptions { read_only: true, ..*options };
+        Ok(Append { mailbox: Mailbox::load(maildir, &options)?, ready: Vec::new(), current: None })
+    }
+
+    /// Begins the next message. `internal_date` is in seconds since 1970; without it the message is of now. `false`:
+    /// not all keywords could be kept.
+    pub fn message(
+        &mut self,
+        bits: u8,
+        keywords: &[&str],
+        internal_date: Option<i64>,
+    ) -> Result<bool, StorageError> {
+        self.complete()?;
+        let control = self.mailbox.maildir.control().to_owned();
+        let timeout = self.mailbox.options.lock_timeout;
+        let (letters, enough) = self.mailbox.keywords.bits_for(keywords, &control, timeout)?;
+        let flags = Flags { bits: bits & Flags::ALL, keywords: letters };
+        let (ready, file) = begin_file(&self.mailbox.maildir, flags)?;
+        let buffer = Vec::with_capacity(BUFFER);
+        self.current = Some(Current { ready, file, buffer, size: 0, date: internal_date, cr: false });
+        Ok(enough)
+    }
+
+    /// Adds octets to the message. On disk a line ends in LF alone, as Dovecot and local programs have it.
+    pub fn write(&mut self, octets: &[u8]) -> Result<(), StorageError> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.write(octets).map_err(StorageError::at("write", &current.ready.temp))
+    }
+
+    fn complete(&mut self) -> Result<(), StorageError> {
+        let Some(current) = self.current.take() else { return Ok(()) };
+        let temp = current.ready.temp.clone();
+        let ready = current.complete(self.mailbox.options.fsync).map_err(StorageError::at("write", &temp))?;
+        self.ready.push(ready);
+        Ok(())
+    }
+
+    /// Puts all the messages into the mailbox, or none.
+    pub fn finish(mut self) -> Result<Appended, StorageError> {
+        self.complete()?;
+        let uids = self.mailbox.take_in(&mut self.ready)?;
+        Ok(Appended { uid_validity: self.mailbox.uid_validity(), uids })
+    }
+}
+
+fn begin_file(maildir: &Maildir, flags: Flags) -> Result<(Ready, File), StorageError> {
+    let base = name::generate();
+    let temp = maildir.path().join("tmp").join(OsStr::from_bytes(&base));
+    let mut open = fs::OpenOptions::new();
+    let file = open.write(true).create_new(true).mode(0o600).open(&temp);
+    let file = file.map_err(StorageError::at("create", &temp))?;
+    Ok((Ready { temp, base, flags, octets: 0, date: 0 }, file))
+}
+
+impl Current {
+    fn write(&mut self, mut octets: &[u8]) -> io::Result<()> {
+        while !octets.is_empty() {
+            // A CR waits until it is known whether an LF follows it.
+            if std::mem::take(&mut self.cr) && octets.first() != Some(&b'\n') {
+                self.push(b"\r")?;
+            }
+            let (piece, rest) = match memchr::memchr(b'\r', octets) {
+                Some(at) => {
+                    self.cr = true;
+                    (octets.get(..at), octets.get(at + 1..))
+                }
+                None => (Some(octets), None),
+            };
+            let piece = piece.unwrap_or_default();
+            // Every LF counts for two octets, every other octet for one; a CR that vanished is part of its LF.
+            self.ready.octets += piece.len() as u64 + memchr::memchr_iter(b'\n', piece).count() as u64;
+            self.push(piece)?;
+            octets = rest.unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, octets: &[u8]) -> io::Result<()> {
+        if octets == b"\r" {
+            self.ready.octets += 1;
+        }
+        self.size += octets.len() as u64;
+        if self.buffer.len() + octets.len() > BUFFER {
+            self.file.write_all(&self.buffer)?;
+            self.buffer.clear();
+        }
+        if octets.len() >= BUFFER {
+            self.file.write_all(octets)
+        } else {
+            self.buffer.extend_from_slice(octets);
+            Ok(())
+        }
+    }
+
+    fn complete(mut self, fsync: bool) -> io::Result<Ready> {
+        if std::mem::take(&mut self.cr) {
+            self.push(b"\r")?;
+        }
+        self.file.write_all(&self.buffer)?;
+        complete_file(&self.file, &mut self.ready, self.size, self.date, fsync)?;
+        Ok(self.ready)
+    }
+}
+
+/// Gives the file its time, waits for the disk, and puts the sizes into the name-to-be.
+fn complete_file(
+    file: &File,
+    ready: &mut Ready,
+    size: u64,
+    date: Option<i64>,
+    fsync: bool,
+) -> io::Result<()> {
+    if let Some(date) = date {
+        let since = Duration::from_secs(date.unsigned_abs());
+        let time = if date < 0 { UNIX_EPOCH.checked_sub(since) } else { UNIX_EPOCH.checked_add(since) };
+        file.set_modified(time.unwrap_or_else(SystemTime::now))?;
+    }
+    if fsync {
+        file.sync_all()?;
+    }
+    ready.date = file.metadata()?.mtime();
+    ready.base.extend_from_slice(format!(",S={size},W={}", ready.octets).as_bytes());
+    Ok(())
+}
+
+impl Mailbox {
+    /// Copies messages into another mailbox, or into this one: all or none. With `and_remove` they are moved (RFC 6851):
+    /// the next [`Mailbox::sync`] says EXPUNGE for them. Messages that are gone already are passed over.
+    pub fn copy_to(
+        &mut self,
+        which: &MsnSet,
+        to: &Maildir,
+        and_remove: bool,
+    ) -> Result<Copied, StorageError> {
+        let mut append = Append::begin(to, &self.options)?;
+        let (mut source, mut msns) = (Vec::new(), MsnSet::new());
+        for msn in which.iter().cloned().flatten() {
+            if msn == 0 || msn > self.len() {
+                continue;
+            }
+            let row = self.view.row_of(msn);
+            let data = self.view.row(row).map_err(|error| self.damaged(error))?;
+            let mut message = self.message(row, &data)?;
+            message.octets = Some(data.octets).filter(|&octets| octets != index::UNKNOWN);
+            let keywords = self.names_of(data.mail_flags.keywords);
+            let keywords: Vec<&str> = keywords.iter().map(|keyword| &**keyword).collect();
+            let path = append.mailbox.maildir.control().to_owned();
+            let timeout = append.mailbox.options.lock_timeout;
+            let (letters, _) = append.mailbox.keywords.bits_for(&keywords, &path, timeout)?;
+            let flags = Flags { bits: data.mail_flags.bits, keywords: letters };
+            match self.copy_file(&message, &append.mailbox.maildir, flags) {
+                Ok(ready) => append.ready.push(ready),
+                // RFC 2180 section 4.4.
+                Err(error) if error.kind == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            }
+            source.push(data.uid);
+            match msns.last_mut() {
+                Some(last) if last.end().checked_add(1) == Some(msn) => *last = *last.start()..=msn,
+                _ => msns.push(msn..=msn),
+            }
+        }
+        let Appended { uid_validity, uids } = append.finish()?;
+        if and_remove {
+            let lock = self.lock()?;
+            self.refresh_locked(lock.as_ref())?;
+            self.remove(&msns, false)?;
+        }
+        Ok(Copied { uid_validity, source, destination: uids })
+    }
+
+    fn names_of(&self, bits: u32) -> Vec<Box<str>> {
+        let named =
+            (0u32..).zip(&self.keywords.names).filter(|(bit, name)| bits & 1 << bit != 0 && !name.is_empty());
+        named.map(|(_, name)| name.clone()).collect()
+    }
+
+    /// A second link to the file, or a copy of it, in the other mailbox's `tmp`.
+    fn copy_file(&self, message: &super::Message, to: &Maildir, flags: Flags) -> Result<Ready, StorageError> {
+        let mut base = name::generate();
+        let temp = to.path().join("tmp").join(OsStr::from_bytes(&base));
+        if let Some(date) = self.maildir.link_message(message, &temp)? {
+            for (key, size) in [(b'S', name::size_hint(&message.name, b'S')), (b'W', message.octets)] {
+                if let Some(size) = size {
+                    base.extend_from_slice(format!(",{}={size}", char::from(key)).as_bytes());
+                }
+            }
+            return Ok(Ready { temp, base, flags, octets: message.octets.unwrap_or(index::UNKNOWN), date });
+        }
+        let (mut from, _) = self.maildir.open_message(message)?;
+        let date = from.metadata().map_err(StorageError::at("stat", self.maildir.path()))?.mtime();
+        let (ready, file) = begin_file(to, flags)?;
+        let temp = ready.temp.clone();
+        let buffer = Vec::with_capacity(BUFFER);
+        let mut current = Current { ready, file, buffer, size: 0, date: Some(date), cr: false };
+        let copied = (|| -> io::Result<Ready> {
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                let length = from.read(&mut buffer)?;
+                if length == 0 {
+                    break current.complete(self.options.fsync);
+                }
+                current.write(buffer.get(..length).unwrap_or_default())?;
+            }
+        })();
+        copied.map_err(StorageError::at("copy", &temp))
+    }
+
+    /// Puts complete files into the mailbox: all or none.
+    fn take_in(&mut self, ready: &mut Vec<Ready>) -> Result<Vec<(u32, u32)>, StorageError> {
+        let lock = self.lock()?;
+        for _ in 0..ATTEMPTS {
+            self.refresh_locked(lock.as_ref())?;
+            let control = self.maildir.control().to_owned();
+            let dotlock = uidlist_file::lock(&control, self.options.lock_timeout)?;
+            // Another program may have given UIDs since.
+            let current = Stamp::at(&control.join(uidlist_file::NAME))?;
+            if current != self.stamps.uidlist || current == Stamp::default() {
+                self.stamps = Default::default();
+                continue;
+            }
+            return self.take_in_locked(ready, &dotlock, current);
+        }
+        let path = self.maildir.control().join(uidlist_file::NAME);
+        Err(StorageError::with_kind(ErrorKind::Temp, "append", path, "the file keeps changing"))
+    }
+
+    fn take_in_locked(
+        &mut self,
+        ready: &mut Vec<Ready>,
+        dotlock: &Dotlock,
+        uidlist: Stamp,
+    ) -> Result<Vec<(u32, u32)>, StorageError> {
+        let first = self.next_uid();
+        let last = u32::try_from(ready.len()).ok().and_then(|count| first.checked_add(count));
+        if last.is_none_or(|last| last == UID_LIMIT) {
+            let path = self.maildir.control().join(uidlist_file::NAME);
+            return Err(StorageError::with_kind(ErrorKind::Temp, "append", path, "no UIDs are left"));
+        }
+        let mut placed: Vec<PathBuf> = Vec::with_capacity(ready.len());
+        let put = self.put_in_place(ready, &mut placed).and_then(|entries| {
+            let mut lines = Vec::new();
+            for (uid, message) in (first..).zip(ready.iter()) {
+                let _ = write!(lines, "{uid} :");
+                lines.extend_from_slice(&message.base);
+                lines.push(b'\n');
+            }
+            let (control, fsync) = (self.maildir.control(), self.options.fsync);
+            uidlist_file::append_lines(control, &lines, uidlist, dotlock, fsync)?;
+            Ok(entries)
+        });
+        let entries = match put {
+            Ok(entries) => entries,
+            Err(error) => {
+                placed.iter().for_each(|path| drop(fs::remove_file(path)));
+                return Err(error);
+            }
+        };
+        // They have moved; nothing is to be removed from tmp.
+        ready.drain(..).for_each(std::mem::forget);
+        let mut batch = Batch::begin(self);
+        let modseq = batch.modseq;
+        for (uid, mut entry) in (first..).zip(entries) {
+            if let Entry::Added { uid: its, modseq: when, .. } = &mut entry {
+                (*its, *when) = (uid, modseq);
+            }
+            batch.entries.push(entry);
+            batch.flush_if_full(self, true)?;
+        }
+        batch.end(self)?;
+        let last = self.next_uid().saturating_sub(1);
+        Ok(if last >= first { vec![(first, last)] } else { Vec::new() })
+    }
+
+    /// Renames the files from `tmp` to where they belong. Without flags that is `new`, as after a delivery.
+    fn put_in_place(&self, ready: &[Ready], placed: &mut Vec<PathBuf>) -> Result<Vec<Entry>, StorageError> {
+        let (mut entries, mut used) = (Vec::with_capacity(ready.len()), [false; 2]);
+        for message in ready {
+            let in_new = message.flags == Flags::default();
+            let name = if in_new { message.base.clone() } else { message.flags.in_name(&message.base) };
+            let directory = self.maildir.path().join(if in_new { "new" } else { "cur" });
+            let path = directory.join(OsStr::from_bytes(&name));
+            sys::rename_without_overwriting(&message.temp, &path)
+                .map_err(StorageError::at("rename", &path))?;
+            placed.push(path);
+            used[usize::from(in_new)] = true;
+            entries.push(Entry::Added {
+                uid: 0,
+                modseq: 0,
+                octets: message.octets,
+                date: message.date,
+                place: place_of(in_new),
+                name: name.into(),
+            });
+        }
+        if self.options.fsync {
+            for (directory, _) in ["cur", "new"].iter().zip(used).filter(|(_, used)| *used) {
+                sync(&self.maildir.path().join(directory))?;
+            }
+        }
+        Ok(entries)
+    }
+}
+
+fn sync(path: &Path) -> Result<(), StorageError> {
+    sys::sync_directory(path).map_err(StorageError::at("fsync", path))
+}

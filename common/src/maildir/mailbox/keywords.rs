@@ -1,0 +1,182 @@
+//! `dovecot-keywords`: which letter of the file names is which keyword, shared with Dovecot.
+//!
+//! Lines `NUMBER NAME`, number 0 is the letter `a`. It is replaced by rename, under the uidlist's lock. The file is the
+//! user's own and may be damaged: lines that make no sense are passed over, and come back never.
+
+use super::super::dotlock::Dotlock;
+use super::super::error::StorageError;
+use super::super::flags::KEYWORDS;
+use super::super::name;
+use super::super::uidlist_file::Stamp;
+use crate::sys::fs as sys;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// The file's name in the control directory.
+pub(super) const NAME: &str = "dovecot-keywords";
+const TEMP_NAME: &str = "dovecot-keywords.tmp";
+
+/// The keywords of a mailbox.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Keywords {
+    /// By letter; empty where the letter has no name.
+    pub names: Vec<Box<str>>,
+    pub stamp: Stamp,
+}
+
+impl Keywords {
+    /// Reads the file.
+    pub fn read(control: &Path) -> Result<Keywords, StorageError> {
+        let path = control.join(NAME);
+        let stamp = Stamp::at(&path)?;
+        if stamp == Stamp::default() {
+            return Ok(Keywords::default());
+        }
+        let text = match sys::read_control(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Keywords::default()),
+            text => text.map_err(StorageError::at("read", &path))?,
+        };
+        Ok(Keywords { names: parse(&text), stamp })
+    }
+
+    /// The bit of a keyword. Keywords are compared without regard to case (RFC 3501 section 9, "atom" of flag-keyword).
+    pub fn bit(&self, keyword: &str) -> Option<u32> {
+        let at = self.names.iter().position(|name| name.eq_ignore_ascii_case(keyword))?;
+        Some(1 << at)
+    }
+
+    /// The bits of all these keywords; those without a letter get one, as long as there are letters. `false` beside
+    /// it: there were not enough.
+    pub fn bits_for(
+        &mut self,
+        keywords: &[&str],
+        control: &Path,
+        timeout: Duration,
+    ) -> Result<(u32, bool), StorageError> {
+        let mut bits = 0;
+        let mut missing = Vec::new();
+        for keyword in keywords {
+            match self.bit(keyword) {
+                Some(bit) => bits |= bit,
+                None => missing.push(*keyword),
+            }
+        }
+        if missing.is_empty() {
+            return Ok((bits, true));
+        }
+        let lock = super::super::uidlist_file::lock(control, timeout)?;
+        *self = Keywords::read(control)?;
+        let (mut enough, mut added) = (true, false);
+        for keyword in missing {
+            if let Some(bit) = self.bit(keyword) {
+                bits |= bit;
+                continue;
+            }
+            let free = self.names.iter().position(|name| name.is_empty()).unwrap_or(self.names.len());
+            if free >= KEYWORDS {
+                enough = false;
+                continue;
+            }
+            if free == self.names.len() {
+                self.names.push(Box::default());
+            }
+            if let Some(slot) = self.names.get_mut(free) {
+                *slot = keyword.into();
+            }
+            bits |= 1 << free;
+            added = true;
+        }
+        if added {
+            self.write(control, &lock)?;
+        }
+        Ok((bits, enough))
+    }
+
+    fn write(&mut self, control: &Path, lock: &Dotlock) -> Result<(), StorageError> {
+        let (path, temp) = (control.join(NAME), control.join(TEMP_NAME));
+        let mut text = Vec::new();
+        for (number, name) in self.names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let _ = writeln!(text, "{number} {name}");
+        }
+        let mut open = OpenOptions::new();
+        open.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let written = open.open(&temp).and_then(|mut file| {
+            file.write_all(&text)?;
+            file.sync_data()?;
+            if !lock.is_held() {
+                return Err(io::Error::other("the lock was taken over by somebody else"));
+            }
+            fs::rename(&temp, &path)
+        });
+        written.map_err(|error| {
+            let _ = fs::remove_file(&temp);
+            StorageError::new("write", &path, error)
+        })?;
+        self.stamp = Stamp::at(&path)?;
+        Ok(())
+    }
+}
+
+fn parse(text: &[u8]) -> Vec<Box<str>> {
+    let mut names: Vec<Box<str>> = Vec::new();
+    for line in text.split(|&octet| octet == b'\n') {
+        let Some(blank) = line.iter().position(|&octet| octet == b' ') else { continue };
+        let (number, keyword) = line.split_at(blank);
+        let number = name::decimal32(number).and_then(|number| usize::try_from(number).ok());
+        let keyword = keyword.get(1..).and_then(|keyword| std::str::from_utf8(keyword).ok());
+        let (Some(number), Some(keyword)) = (number.filter(|&number| number < KEYWORDS), keyword) else {
+            continue;
+        };
+        if !is_keyword(keyword) || names.iter().any(|name| name.eq_ignore_ascii_case(keyword)) {
+            continue;
+        }
+        if names.len() <= number {
+            names.resize(number + 1, Box::default());
+        }
+        if let Some(slot) = names.get_mut(number) {
+            *slot = keyword.into();
+        }
+    }
+    names
+}
+
+/// Whether this can be said as a flag-keyword: an atom of RFC 3501 section 9, or at least harmless.
+fn is_keyword(keyword: &str) -> bool {
+    let harmless =
+        |c: char| !c.is_control() && !matches!(c, ' ' | '(' | ')' | '{' | '"' | '\\' | '%' | '*' | ']');
+    !keyword.is_empty() && keyword.len() <= 255 && keyword.chars().all(harmless)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::TempDir;
+    use super::*;
+
+    #[test]
+    fn dovecots_file_is_read_and_kept() {
+        let dir = TempDir::new();
+        dir.write(NAME, "0 $Forwarded\n2 Work\nx y\n26 TooHigh\n3 a(b\n4 work\n");
+        let mut keywords = Keywords::read(dir.path()).unwrap();
+        assert_eq!(keywords.names, ["$Forwarded".into(), "".into(), Box::<str>::from("Work")]);
+        assert_eq!(keywords.bit("WORK"), Some(4));
+        let bits = keywords.bits_for(&["$forwarded", "New", "Other"], dir.path(), Duration::ZERO).unwrap();
+        assert_eq!(bits, (1 | 2 | 8, true));
+        assert_eq!(dir.read(NAME), "0 $Forwarded\n1 New\n2 Work\n3 Other\n");
+        assert_eq!(dir.list(""), [NAME]);
+        assert_eq!(Keywords::read(dir.path()).unwrap().stamp, keywords.stamp);
+    }
+
+    #[test]
+    fn there_are_only_so_many_letters() {
+        let dir = TempDir::new();
+        let mut keywords = Keywords::default();
+        let names: Vec<String> = (0..30).map(|i| format!("k{i}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (bits, enough) = keywords.bits_for(&names, dir.path(), Duration::ZERO).unwrap();
+        assert_eq!((bits, enough), ((1 << 26) - 1, false));
+        assert_eq!(keywords.bits_for(&["k3"], dir.path(), Duration::ZERO).unwrap(), (8, true));
+    }
+}

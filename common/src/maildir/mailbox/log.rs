@@ -1,0 +1,338 @@
+//! `tinmail-index.log`: what changed since the index was written, in order.
+//!
+//! Sessions follow it by reading on from where they were; it is also how they learn of each other's changes. It is
+//! appended to under the [lock](super::lock) only, in frames with a checksum: one that a crash cut short is not read, and
+//! the next writer cuts it off. Its head names the index that it belongs to; with any other it means nothing.
+
+use super::super::blocks::checksum;
+use super::super::flags::Flags;
+use super::super::index::Decoder;
+use super::super::uidlist_file::Stamp;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The file's name in the index directory.
+pub const NAME: &str = "tinmail-index.log";
+const TEMP_NAME: &str = "tinmail-index.log.tmp";
+const MAGIC: &[u8; 8] = b"tinmlog1";
+const HEAD: u64 = 16;
+const FRAME_HEAD: usize = 8;
+/// Entries are gathered up to about so many bytes.
+const FRAME_MAX: usize = 32 * 1024;
+
+/// What the directories and control files were, and when somebody looked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in super::super) struct Stamps {
+    pub new: Stamp,
+    pub cur: Stamp,
+    pub uidlist: Stamp,
+    pub keywords: Stamp,
+    /// By the file system's clock, nanoseconds since 1970.
+    pub made: i64,
+    pub next_uid: u32,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) enum Entry {
+    /// The message has these flags now.
+    Flags { uid: u32, modseq: u64, flags: Flags, place: u16 },
+    /// A new message; its UID is greater than all others.
+    Added { uid: u32, modseq: u64, octets: u64, date: i64, place: u16, name: Box<[u8]> },
+    /// The message is no more.
+    Expunged { uid: u32, modseq: u64 },
+    /// Somebody found out.
+    Known { uid: u32, octets: u64, date: i64 },
+    /// The state that the index and the log up to here describe.
+    Stamps(Stamps),
+}
+
+impl Entry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Entry::Flags { uid, modseq, flags, place } => {
+                out.push(b'F');
+                out.extend_from_slice(&uid.to_le_bytes());
+                out.extend_from_slice(&modseq.to_le_bytes());
+                out.extend_from_slice(&flags.keywords.to_le_bytes());
+                out.push(flags.bits);
+                out.extend_from_slice(&place.to_le_bytes());
+            }
+            Entry::Added { uid, modseq, octets, date, place, name } => {
+                out.push(b'A');
+                out.extend_from_slice(&uid.to_le_bytes());
+                for number in [*modseq, *octets, *date as u64] {
+                    out.extend_from_slice(&number.to_le_bytes());
+                }
+                out.extend_from_slice(&place.to_le_bytes());
+                let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
+                out.extend_from_slice(&length.to_le_bytes());
+                out.extend_from_slice(name.get(..usize::from(length)).unwrap_or_default());
+            }
+            Entry::Expunged { uid, modseq } => {
+                out.push(b'X');
+                out.extend_from_slice(&uid.to_le_bytes());
+                out.extend_from_slice(&modseq.to_le_bytes());
+            }
+            Entry::Known { uid, octets, date } => {
+                out.push(b'K');
+                out.extend_from_slice(&uid.to_le_bytes());
+                out.extend_from_slice(&octets.to_le_bytes());
+                out.extend_from_slice(&date.to_le_bytes());
+            }
+            Entry::Stamps(stamps) => {
+                out.push(b'S');
+                for stamp in [stamps.new, stamps.cur, stamps.uidlist, stamps.keywords] {
+                    out.extend_from_slice(&stamp.encode());
+                }
+                out.extend_from_slice(&stamps.made.to_le_bytes());
+                out.extend_from_slice(&stamps.next_uid.to_le_bytes());
+            }
+        }
+    }
+
+    /// The first entry of a frame that passed its checksum.
+    fn decode(fields: &mut Decoder<'_>) -> Option<Entry> {
+        let [tag] = fields.take();
+        Some(match tag {
+            b'F' => {
+                let (uid, modseq, keywords) = (fields.u32(), fields.u64(), fields.u32());
+                let ([bits], place) = (fields.take(), fields.u16());
+                Entry::Flags { uid, modseq, flags: Flags { bits, keywords }, place }
+            }
+            b'A' => {
+                let (uid, modseq, octets) = (fields.u32(), fields.u64(), fields.u64());
+                let (date, place, length) = (fields.u64() as i64, fields.u16(), fields.u16());
+                let (name, rest) = fields.0.split_at_checked(usize::from(length))?;
+                fields.0 = rest;
+                Entry::Added { uid, modseq, octets, date, place, name: name.into() }
+            }
+            b'X' => Entry::Expunged { uid: fields.u32(), modseq: fields.u64() },
+            b'K' => Entry::Known { uid: fields.u32(), octets: fields.u64(), date: fields.u64() as i64 },
+            b'S' => {
+                let mut stamp = || Stamp::decode(fields.take());
+                let (new, cur, uidlist, keywords) = (stamp(), stamp(), stamp(), stamp());
+                let (made, next_uid) = (fields.u64() as i64, fields.u32());
+                Entry::Stamps(Stamps { new, cur, uidlist, keywords, made, next_uid })
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The log of one index, read up to some place.
+#[derive(Debug)]
+pub(in super::super) struct Log {
+    path: PathBuf,
+    /// The index's.
+    nonce: u64,
+    file: Option<File>,
+    /// Everything before it has been read.
+    offset: u64,
+}
+
+impl Log {
+    /// The log of the index with this nonce, from its beginning. It need not be there yet.
+    pub fn of(directory: &Path, nonce: u64) -> Log {
+        let mut log = Log { path: directory.join(NAME), nonce, file: None, offset: HEAD };
+        log.find();
+        log
+    }
+
+    fn find(&mut self) {
+        let mut open = OpenOptions::new();
+        open.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = open.clone().write(true).open(&self.path).or_else(|_| open.open(&self.path));
+        self.file = file.ok().filter(|file| self.is_of_this_index(file));
+    }
+
+    fn is_of_this_index(&self, file: &File) -> bool {
+        let mut head = [0; HEAD as usize];
+        file.metadata().is_ok_and(|meta| meta.is_file())
+            && file.read_exact_at(&mut head, 0).is_ok()
+            && head == self.head()
+    }
+
+    fn head(&self) -> [u8; HEAD as usize] {
+        let mut head = [0; HEAD as usize];
+        head.iter_mut().zip(MAGIC.iter().chain(&self.nonce.to_le_bytes())).for_each(|(to, from)| *to = *from);
+        head
+    }
+
+    /// How far it has been read.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether nothing was ever appended, as far as has been read.
+    pub fn is_empty(&self) -> bool {
+        self.offset == HEAD
+    }
+
+    /// Gives `visit` everything up to `end` that has not been read yet.
+    pub fn read(&mut self, end: u64, visit: &mut dyn FnMut(Entry)) -> io::Result<()> {
+        if self.file.is_none() {
+            self.find();
+        }
+        let Some(file) = &self.file else { return Ok(()) };
+        let length = file.metadata()?.size().min(end);
+        while self.offset < length {
+            let Some(frame) = read_frame(file, self.offset, length, self.nonce)? else { break };
+            self.offset += (FRAME_HEAD + frame.len()) as u64;
+            let mut fields = Decoder(&frame);
+            while !fields.0.is_empty() {
+                let Some(entry) = Entry::decode(&mut fields) else { break };
+                visit(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same by somebody who knows how far the log has been read.
+    pub fn append_after(&mut self, offset: u64, entries: &[Entry]) -> io::Result<()> {
+        self.offset = offset;
+        self.append(entries)
+    }
+
+    /// Appends entries, under the lock, after everything has been read. With an error nothing was appended.
+    pub fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if self.file.is_none() {
+            self.create()?;
+        }
+        let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        let begin = self.offset;
+        // What a crash left behind the last whole frame would hide what comes now.
+        if file.metadata()?.size() > begin {
+            file.set_len(begin)?;
+        }
+        let mut frame = vec![0; FRAME_HEAD];
+        let mut offset = begin;
+        for (i, entry) in entries.iter().enumerate() {
+            entry.encode(&mut frame);
+            if frame.len() >= FRAME_MAX || i + 1 == entries.len() {
+                let (head, payload) = frame.split_at_mut(FRAME_HEAD);
+                let length = payload.len() as u32;
+                let sum = checksum(payload, self.nonce.wrapping_add(offset));
+                let numbers = length.to_le_bytes().into_iter().chain(sum.to_le_bytes());
+                head.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
+                if let Err(error) = file.write_all_at(&frame, offset) {
+                    let _ = file.set_len(begin);
+                    return Err(error);
+                }
+                offset += frame.len() as u64;
+                frame.truncate(FRAME_HEAD);
+            }
+        }
+        self.offset = offset;
+        Ok(())
+    }
+
+    /// A log in place of one that belongs to an index that is no more.
+    fn create(&mut self) -> io::Result<()> {
+        let temp = self.path.with_file_name(TEMP_NAME);
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = open.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&temp)?;
+        file.write_all_at(&self.head(), 0)?;
+        fs::rename(&temp, &self.path)?;
+        self.file = Some(file);
+        self.offset = HEAD;
+        Ok(())
+    }
+}
+
+fn read_frame(file: &File, offset: u64, length: u64, nonce: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut head = [0; FRAME_HEAD];
+    if offset + FRAME_HEAD as u64 > length {
+        return Ok(None);
+    }
+    file.read_exact_at(&mut head, offset)?;
+    let mut fields = Decoder(&head);
+    let (size, sum) = (fields.u32(), fields.u32());
+    // Names may make the last entry of a frame longer.
+    if size as usize > FRAME_MAX + 128 * 1024 || offset + FRAME_HEAD as u64 + u64::from(size) > length {
+        return Ok(None);
+    }
+    let mut payload = vec![0; size as usize];
+    file.read_exact_at(&mut payload, offset + FRAME_HEAD as u64)?;
+    Ok((size > 0 && checksum(&payload, nonce.wrapping_add(offset)) == sum).then_some(payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::TempDir;
+    use super::*;
+
+    fn some_entries(count: u32) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = (1..=count)
+            .map(|uid| match uid % 4 {
+                0 => Entry::Expunged { uid, modseq: 9 },
+                1 => Entry::Flags { uid, modseq: 7, flags: Flags { bits: 3, keywords: 5 }, place: 1 },
+                2 => {
+                    let name = format!("{uid}.name").into_bytes().into();
+                    Entry::Added { uid, modseq: 8, octets: 77, date: -5, place: 0, name }
+                }
+                _ => Entry::Known { uid, octets: 5, date: 6 },
+            })
+            .collect();
+        entries.push(Entry::Stamps(Stamps { made: 5, next_uid: count, ..Stamps::default() }));
+        entries
+    }
+
+    fn read_all(log: &mut Log) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        log.read(u64::MAX, &mut |entry| entries.push(entry)).unwrap();
+        entries
+    }
+
+    #[test]
+    fn a_follower_reads_what_was_appended() {
+        let dir = TempDir::new();
+        let (mut writer, mut reader) = (Log::of(dir.path(), 5), Log::of(dir.path(), 5));
+        assert_eq!(read_all(&mut reader), []);
+        writer.append(&some_entries(5000)).unwrap();
+        assert_eq!(read_all(&mut reader), some_entries(5000));
+        writer.append(&some_entries(1)).unwrap();
+        assert_eq!(read_all(&mut reader), some_entries(1));
+        assert_eq!(read_all(&mut reader), []);
+        assert_eq!(read_all(&mut Log::of(dir.path(), 5)).len(), 5003);
+        assert_eq!(read_all(&mut Log::of(dir.path(), 6)), []);
+    }
+
+    #[test]
+    fn what_a_crash_cut_short_is_overwritten() {
+        let dir = TempDir::new();
+        let mut writer = Log::of(dir.path(), 5);
+        writer.append(&some_entries(3)).unwrap();
+        let path = dir.path().join(NAME);
+        let whole = fs::read(&path).unwrap();
+        for cut in HEAD as usize..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let mut late = Log::of(dir.path(), 5);
+            assert_eq!(read_all(&mut late), []);
+            late.append(&some_entries(2)).unwrap();
+            assert_eq!(read_all(&mut Log::of(dir.path(), 5)), some_entries(2));
+        }
+        for at in (HEAD as usize)..whole.len() {
+            let mut broken = whole.clone();
+            broken[at] ^= 4;
+            fs::write(&path, &broken).unwrap();
+            assert_eq!(read_all(&mut Log::of(dir.path(), 5)), [], "octet {at}");
+        }
+    }
+
+    #[test]
+    fn the_log_of_another_index_is_replaced() {
+        let dir = TempDir::new();
+        Log::of(dir.path(), 5).append(&some_entries(3)).unwrap();
+        let mut old = Log::of(dir.path(), 5);
+        Log::of(dir.path(), 6).append(&some_entries(1)).unwrap();
+        assert_eq!(read_all(&mut old), some_entries(3));
+        assert_eq!(read_all(&mut Log::of(dir.path(), 6)), some_entries(1));
+    }
+}

@@ -1,0 +1,376 @@
+//! One open mailbox as an IMAP session sees it.
+//!
+//! Messages are addressed by message sequence number. What other sessions and programs do appears only through
+//! [`Mailbox::sync`], which says what the client has to be told; between two calls every number keeps its meaning.
+//!
+//! ```text
+//! view      what the client has been told      log, lock   how sessions tell each other
+//! refresh   noticing what others did           change      STORE, EXPUNGE
+//! deliver   APPEND, COPY, MOVE                 keywords    dovecot-keywords
+//! cache     what was parsed once               status      a mailbox that is not selected
+//! ```
+//!
+//! What this reads is the user's own and may be damaged; names of files are anybody's. Where nothing can be written the
+//! mailbox is served from memory, and modification sequences last as long as the session.
+
+mod cache;
+mod change;
+mod deliver;
+mod keywords;
+pub(super) mod lock;
+pub(super) mod log;
+pub(super) mod refresh;
+mod status;
+#[cfg(test)]
+mod tests;
+pub(super) mod view;
+
+pub use change::{FlagChange, How, Stored};
+pub use deliver::{Append, Appended, Copied};
+pub use status::{Status, status};
+
+pub use super::flags::{Flags, KEYWORDS};
+
+use super::error::{ErrorKind, StorageError};
+use super::index::{self, Row};
+use super::octets;
+use super::{Maildir, Message};
+use cache::Cache;
+use keywords::Keywords;
+use log::{Log, Stamps};
+use std::fs::File;
+use std::io;
+use std::ops::{ControlFlow, RangeInclusive};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+use view::{Ascending, View};
+
+/// Message sequence numbers: ascending ranges that do not overlap, within 1..=len.
+pub type MsnSet = Vec<RangeInclusive<u32>>;
+
+/// How to open a mailbox.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenOptions {
+    /// Nothing is changed: messages stay in `new`, flags stay as they are (EXAMINE).
+    pub read_only: bool,
+    /// Wait for the disk before saying that something is stored.
+    pub fsync: bool,
+    /// How long to wait for another program's lock.
+    pub lock_timeout: Duration,
+}
+
+/// What is known of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Info {
+    /// UID.
+    pub uid: u32,
+    /// Flags without `\Recent`.
+    pub flags: Flags,
+    /// `\Recent`.
+    pub recent: bool,
+    /// When the flags last changed (RFC 7162).
+    pub modseq: u64,
+    /// RFC822.SIZE, if known.
+    pub octets: Option<u64>,
+    /// INTERNALDATE in seconds since 1970, if known.
+    pub internal_date: Option<i64>,
+}
+
+/// What the client has to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// There are so many messages now.
+    Exists(u32),
+    /// So many of them are recent.
+    Recent(u32),
+    /// The message with this number, at this moment, is no more.
+    Expunge(u32),
+    /// The message with this number has other flags, or its flags were asked for.
+    Flags(u32),
+    /// The message with this number has another modification sequence; its flags were changed silently.
+    Modseq(u32),
+    /// There are more keywords.
+    Keywords,
+}
+
+/// What is still to be told, by row.
+#[derive(Debug, Default)]
+struct Untold {
+    flags: Ascending,
+    modseqs: Ascending,
+    keywords: bool,
+    recent: bool,
+}
+
+/// The mailbox.
+#[derive(Debug)]
+pub struct Mailbox {
+    maildir: Maildir,
+    options: OpenOptions,
+    view: View,
+    /// The state after the index was replaced, followed beside the view until the client has been told everything.
+    fresh: Option<View>,
+    log: Log,
+    stamps: Stamps,
+    /// There is an index file; else the view is all there is.
+    in_file: bool,
+    keywords: Keywords,
+    untold: Untold,
+    /// UIDs of the recent messages, ascending.
+    recent: Ascending,
+    /// By which this session knows the messages that it has moved from `new`.
+    token: u64,
+    cache: Option<Cache>,
+}
+
+impl Mailbox {
+    /// Opens it. New messages get their UIDs; unless it is read-only they move to `cur` and are recent here.
+    ///
+    /// Errors: the directories cannot be read; `InUse`.
+    pub fn open(maildir: &Maildir, options: &OpenOptions) -> Result<Mailbox, StorageError> {
+        let mut mailbox = Mailbox::load(maildir, options)?;
+        mailbox.refresh_first()?;
+        Ok(mailbox)
+    }
+
+    /// The directories.
+    pub fn maildir(&self) -> &Maildir {
+        &self.maildir
+    }
+
+    /// UIDVALIDITY.
+    pub fn uid_validity(&self) -> u32 {
+        self.view.index.header.uid_validity
+    }
+
+    /// The next message will get this UID or a greater one.
+    pub fn next_uid(&self) -> u32 {
+        self.view.next_uid
+    }
+
+    /// HIGHESTMODSEQ (RFC 7162).
+    pub fn highest_modseq(&self) -> u64 {
+        self.view.highest_modseq.max(1)
+    }
+
+    /// Messages.
+    pub fn len(&self) -> u32 {
+        self.view.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Messages with `\Recent`.
+    pub fn recent(&self) -> u32 {
+        if self.options.read_only {
+            return self.count_in_new();
+        }
+        let lives =
+            |&&uid: &&u32| matches!(self.view.find(uid), Ok(Some(row)) if self.view.msn_of(row).is_some());
+        self.recent.as_slice().iter().filter(lives).count() as u32
+    }
+
+    fn count_in_new(&self) -> u32 {
+        if self.view.index.header.in_new == 0 && self.view.weight() == 0 {
+            return 0;
+        }
+        let mut count = 0;
+        let _ = self.for_each(1..=self.len(), |_, info| {
+            count += u32::from(info.recent);
+            ControlFlow::Continue(())
+        });
+        count
+    }
+
+    /// The first message without `\Seen`.
+    pub fn first_unseen(&self) -> Result<Option<u32>, StorageError> {
+        let from = self.view.index.header.first_unseen;
+        // Rows before it had \Seen when the index was written; unless flags changed since, they still have.
+        let from = if self.view.weight() == 0 { self.view.msn_of(from) } else { Some(1) };
+        let mut found = None;
+        if let Some(from) = from {
+            self.for_each(from..=self.len(), |msn, info| {
+                if info.flags.bits & Flags::SEEN != 0 {
+                    return ControlFlow::Continue(());
+                }
+                found = Some(msn);
+                ControlFlow::Break(())
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// Whether flags stay as they are.
+    pub fn is_read_only(&self) -> bool {
+        self.options.read_only
+    }
+
+    /// Whether modification sequences outlive the session (RFC 7162: else NOMODSEQ).
+    pub fn keeps_modseq(&self) -> bool {
+        self.in_file
+    }
+
+    /// The keywords by letter, empty where a letter has none; at most 26.
+    pub fn keywords(&self) -> &[Box<str>] {
+        &self.keywords.names
+    }
+
+    /// The bit of a keyword, if the mailbox has it.
+    pub fn keyword_bit(&self, keyword: &str) -> Option<u32> {
+        self.keywords.bit(keyword)
+    }
+
+    /// Where inotify has to look.
+    pub fn watch_paths(&self) -> [PathBuf; 3] {
+        let path = self.maildir.path();
+        [path.join("new"), path.join("cur"), self.maildir.index().join(log::NAME)]
+    }
+
+    /// The UID of a message.
+    pub fn uid(&self, msn: u32) -> Result<u32, StorageError> {
+        Ok(self.row(msn)?.1.uid)
+    }
+
+    /// The lowest message sequence number whose UID is `uid` or greater; one more than there are, if none is.
+    pub fn msn_at_or_after(&self, uid: u32) -> Result<u32, StorageError> {
+        let mut row = self.view.at_or_after(uid).map_err(|error| self.damaged(error))?;
+        while row < self.view.announced {
+            if let Some(msn) = self.view.msn_of(row) {
+                return Ok(msn);
+            }
+            row += 1;
+        }
+        Ok(self.len() + 1)
+    }
+
+    /// What is known of a message.
+    pub fn info(&self, msn: u32) -> Result<Info, StorageError> {
+        let (_, row) = self.row(msn)?;
+        Ok(self.info_of(&row))
+    }
+
+    fn info_of(&self, row: &Row) -> Info {
+        let in_new = row.flags & index::IN_NEW != 0;
+        Info {
+            uid: row.uid,
+            flags: Flags { bits: row.mail_flags.bits & Flags::ALL, ..row.mail_flags },
+            recent: if self.options.read_only { in_new } else { self.recent.contains(row.uid) },
+            modseq: row.modseq.max(1),
+            octets: Some(row.octets).filter(|&octets| octets != index::UNKNOWN),
+            internal_date: Some(row.date).filter(|&date| date != index::UNKNOWN_DATE),
+        }
+    }
+
+    /// Goes through messages in order, as fast as it can be done.
+    pub fn for_each(
+        &self,
+        msns: RangeInclusive<u32>,
+        mut visit: impl FnMut(u32, &Info) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let (first, last) = ((*msns.start()).max(1), (*msns.end()).min(self.len()));
+        if first > last {
+            return Ok(());
+        }
+        let (mut msn, mut row) = (first, self.view.row_of(first));
+        while msn <= last {
+            if !self.view.is_gone(row) {
+                let data = self.view.row(row).map_err(|error| self.damaged(error))?;
+                if visit(msn, &self.info_of(&data)).is_break() {
+                    break;
+                }
+                msn += 1;
+            }
+            row += 1;
+        }
+        Ok(())
+    }
+
+    /// RFC822.SIZE; counted if nobody knows it.
+    ///
+    /// Errors: `NotFound` if the message is gone.
+    pub fn octets(&mut self, msn: u32) -> Result<u64, StorageError> {
+        if let Some(octets) = self.info(msn)?.octets {
+            return Ok(octets);
+        }
+        let file = self.open_message(msn)?;
+        octets::count(&file, &mut [0; 16 * 1024]).map_err(StorageError::at("read", self.maildir.path()))
+    }
+
+    /// INTERNALDATE: the file's time, seconds since 1970.
+    pub fn internal_date(&mut self, msn: u32) -> Result<i64, StorageError> {
+        if let Some(date) = self.info(msn)?.internal_date {
+            return Ok(date);
+        }
+        let file = self.open_message(msn)?;
+        let meta = file.metadata().map_err(StorageError::at("stat", self.maildir.path()))?;
+        Ok(meta.mtime())
+    }
+
+    /// The message as it is on disk, its lines ending in LF or CRLF.
+    ///
+    /// Errors: `NotFound` if it is gone.
+    pub fn open_message(&mut self, msn: u32) -> Result<File, StorageError> {
+        let (row, data) = self.row(msn)?;
+        let message = self.message(row, &data)?;
+        Ok(self.maildir.open_message(&message)?.0)
+    }
+
+    fn message(&self, row: u32, data: &Row) -> Result<Message, StorageError> {
+        let mut name = Vec::new();
+        self.view.name(row, data, &mut name).map_err(|error| self.damaged(error))?;
+        Ok(Message {
+            uid: data.uid,
+            octets: None,
+            vanished: false,
+            in_new: data.flags & index::IN_NEW != 0,
+            name,
+            unique_id: None,
+            guid: None,
+        })
+    }
+
+    /// What was kept of a message by [`Mailbox::cache`].
+    pub fn cached(&mut self, msn: u32) -> Option<&[u8]> {
+        let uid = self.uid(msn).ok()?;
+        self.cache_file()?.get(uid)
+    }
+
+    /// Keeps something about a message for later sessions, if that can be done.
+    pub fn cache(&mut self, msn: u32, digest: &[u8]) {
+        let Ok(uid) = self.uid(msn) else { return };
+        if let Some(cache) = self.cache_file() {
+            cache.put(uid, digest);
+        }
+    }
+
+    fn cache_file(&mut self) -> Option<&mut Cache> {
+        if !self.in_file {
+            return None;
+        }
+        let (uid_validity, first) = (self.uid_validity(), self.view.row(0).map_or(1, |row| row.uid));
+        let directory = self.maildir.index();
+        Some(self.cache.get_or_insert_with(|| Cache::open(directory, uid_validity, first)))
+    }
+
+    fn row(&self, msn: u32) -> Result<(u32, Row), StorageError> {
+        if msn == 0 || msn > self.len() {
+            let path = self.maildir.path();
+            return Err(StorageError::with_kind(ErrorKind::NotFound, "read", path, "no such message"));
+        }
+        let row = self.view.row_of(msn);
+        Ok((row, self.view.row(row).map_err(|error| self.damaged(error))?))
+    }
+
+    /// An index that cannot be read is taken away, so that the next session makes a new one.
+    fn damaged(&self, error: io::Error) -> StorageError {
+        let path = self.maildir.index().join(super::INDEX_NAME);
+        if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+            let _ = std::fs::remove_file(&path);
+        }
+        StorageError::new("read", path, error)
+    }
+}

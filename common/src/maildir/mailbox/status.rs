@@ -1,0 +1,77 @@
+//! STATUS: a mailbox that is not selected.
+
+use super::super::flags::Flags;
+use super::super::{Maildir, StorageError};
+use super::{Mailbox, OpenOptions};
+use std::ops::ControlFlow;
+
+/// What STATUS can be asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Status {
+    /// MESSAGES
+    pub messages: u32,
+    /// RECENT
+    pub recent: u32,
+    /// UIDNEXT
+    pub next_uid: u32,
+    /// UIDVALIDITY
+    pub uid_validity: u32,
+    /// UNSEEN
+    pub unseen: u32,
+    /// DELETED (RFC 9051)
+    pub deleted: u32,
+    /// HIGHESTMODSEQ (RFC 7162)
+    pub highest_modseq: u64,
+    /// SIZE (RFC 8438): octets of all messages; only if it was asked for.
+    pub size: Option<u64>,
+}
+
+/// Looks at a mailbox without changing anything in it.
+pub fn status(maildir: &Maildir, options: &OpenOptions, with_size: bool) -> Result<Status, StorageError> {
+    let mut mailbox = Mailbox::open(maildir, &OpenOptions { read_only: true, ..*options })?;
+    mailbox.status(with_size)
+}
+
+impl Mailbox {
+    /// The same for one that is open.
+    pub fn status(&mut self, with_size: bool) -> Result<Status, StorageError> {
+        let header = self.view.index.header;
+        let mut status = Status {
+            messages: self.len(),
+            recent: self.recent(),
+            next_uid: self.next_uid(),
+            uid_validity: self.uid_validity(),
+            highest_modseq: self.highest_modseq(),
+            ..Status::default()
+        };
+        // An index that nothing was added to has counted already.
+        let counted = self.view.weight() == 0 && self.len() == header.count;
+        if counted {
+            (status.unseen, status.deleted) = (header.count - header.seen.min(header.count), header.deleted);
+        }
+        if counted && (!with_size || header.unknown == 0) {
+            status.size = with_size.then_some(header.total_octets);
+            return Ok(status);
+        }
+        let (mut unknown, mut size) = (Vec::new(), 0u64);
+        (status.unseen, status.deleted) = (0, 0);
+        self.for_each(1..=self.len(), |msn, info| {
+            status.unseen += u32::from(info.flags.bits & Flags::SEEN == 0);
+            status.deleted += u32::from(info.flags.bits & Flags::DELETED != 0);
+            match info.octets {
+                Some(octets) => size = size.saturating_add(octets),
+                None if with_size => unknown.push(msn),
+                None => {}
+            }
+            ControlFlow::Continue(())
+        })?;
+        if with_size {
+            // One that is gone meanwhile has no size.
+            for msn in unknown {
+                size = size.saturating_add(self.octets(msn).unwrap_or(0));
+            }
+            status.size = Some(size);
+        }
+        Ok(status)
+    }
+}

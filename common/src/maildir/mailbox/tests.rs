@@ -1,0 +1,352 @@
+use super::super::testing::TempDir;
+use super::*;
+use std::collections::BTreeMap;
+use std::fs;
+
+const OPTIONS: OpenOptions =
+    OpenOptions { read_only: false, fsync: false, lock_timeout: Duration::from_millis(500) };
+const EXAMINE: OpenOptions = OpenOptions { read_only: true, ..OPTIONS };
+
+fn maildir(dir: &TempDir) -> Maildir {
+    Maildir::open(dir.path()).unwrap()
+}
+
+fn with_messages(count: u32) -> (TempDir, Maildir) {
+    let dir = TempDir::maildir();
+    (1..=count).for_each(|i| dir.write(&format!("cur/{i}.m:2,"), "Subject: x\n\ntext\n"));
+    let maildir = maildir(&dir);
+    (dir, maildir)
+}
+
+fn events(mailbox: &mut Mailbox, may_expunge: bool) -> Vec<Event> {
+    let mut events = Vec::new();
+    mailbox.sync(may_expunge, &mut |event| events.push(event)).unwrap();
+    events
+}
+
+fn set(mailbox: &mut Mailbox, msns: MsnSet, how: How, bits: u8, keywords: &[&str]) -> Stored {
+    mailbox.store_flags(&msns, &FlagChange { how, bits, keywords, silent: false }, None).unwrap()
+}
+
+/// The directory is as old as a settled one.
+fn settle(dir: &TempDir) {
+    for name in ["new", "cur"] {
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(100);
+        fs::File::open(dir.path().join(name)).unwrap().set_modified(long_ago).unwrap();
+    }
+}
+
+#[test]
+fn an_empty_mailbox() {
+    let (_dir, maildir) = with_messages(0);
+    let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!((mailbox.len(), mailbox.next_uid(), mailbox.recent()), (0, 1, 0));
+    assert!(mailbox.uid_validity() > 0 && mailbox.first_unseen().unwrap().is_none());
+    assert_eq!(events(&mut mailbox, true), []);
+    assert!(mailbox.info(1).is_err() && mailbox.info(0).is_err());
+}
+
+#[test]
+fn new_mail_moves_to_cur_and_is_recent_for_one_session() {
+    let dir = TempDir::maildir();
+    dir.write("new/1.a", "x\n");
+    dir.write("cur/0.a:2,S", "x\n");
+    let maildir = maildir(&dir);
+    let looking = Mailbox::open(&maildir, &EXAMINE).unwrap();
+    assert_eq!((looking.len(), looking.recent(), dir.list("new").len()), (2, 1, 1));
+    let mut first = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!((first.len(), first.recent(), first.first_unseen().unwrap()), (2, 1, Some(2)));
+    assert_eq!(dir.list("cur"), ["0.a:2,S", "1.a:2,"]);
+    assert!(first.info(2).unwrap().recent && !first.info(1).unwrap().recent);
+    let second = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!((second.len(), second.recent()), (2, 0));
+    dir.write("new/2.a", "x\n");
+    settle(&dir);
+    assert_eq!(events(&mut first, false), [Event::Exists(3), Event::Recent(2)]);
+    assert_eq!(first.info(3).unwrap().uid, 3);
+    assert_eq!(dir.list("new"), Vec::<String>::new());
+}
+
+#[test]
+fn flags_are_seen_by_others_once_and_in_order() {
+    let (dir, maildir) = with_messages(5);
+    let mut a = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let mut b = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let before = a.highest_modseq();
+    set(&mut a, vec![2..=3], How::Add, Flags::SEEN | Flags::FLAGGED, &["$Label"]);
+    assert_eq!(events(&mut a, false), [Event::Keywords, Event::Flags(2), Event::Flags(3)]);
+    assert_eq!(events(&mut a, false), []);
+    assert_eq!(events(&mut b, false), [Event::Keywords, Event::Flags(2), Event::Flags(3)]);
+    assert_eq!(events(&mut b, false), []);
+    assert_eq!(b.info(2).unwrap(), a.info(2).unwrap());
+    assert_eq!((b.info(2).unwrap().modseq, b.highest_modseq()), (before + 1, before + 1));
+    assert_eq!(b.keywords(), [Box::<str>::from("$Label")]);
+    assert!(dir.list("cur").contains(&"2.m:2,FSa".to_owned()));
+    // Somebody else's rename.
+    fs::rename(dir.path().join("cur/2.m:2,FSa"), dir.path().join("cur/2.m:2,R")).unwrap();
+    settle(&dir);
+    assert_eq!(events(&mut b, false), [Event::Flags(2)]);
+    assert_eq!(b.info(2).unwrap().flags, Flags { bits: Flags::ANSWERED, keywords: 0 });
+    assert_eq!(events(&mut a, false), [Event::Flags(2)]);
+    assert!(b.info(2).unwrap().modseq > before + 1);
+}
+
+#[test]
+fn silent_changes_tell_only_the_modification_sequence() {
+    let (_dir, maildir) = with_messages(2);
+    let mut a = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let change = FlagChange { how: How::Replace, bits: Flags::SEEN, keywords: &[], silent: true };
+    a.store_flags(&vec![1..=2], &change, None).unwrap();
+    assert_eq!(events(&mut a, false), [Event::Modseq(1), Event::Modseq(2)]);
+    let since = a.highest_modseq();
+    set(&mut a, vec![2..=2], How::Add, Flags::FLAGGED, &[]);
+    let stored = a.store_flags(&vec![1..=2], &change, Some(since)).unwrap();
+    assert_eq!(stored.modified, [2]);
+    assert_eq!(a.info(2).unwrap().flags.bits, Flags::SEEN | Flags::FLAGGED);
+}
+
+#[test]
+fn expunged_messages_keep_their_numbers_until_it_is_said() {
+    let (dir, maildir) = with_messages(5);
+    let mut a = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let mut b = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    set(&mut a, vec![2..=2, 4..=4], How::Add, Flags::DELETED, &[]);
+    a.expunge(&vec![1..=4]).unwrap();
+    assert_eq!(events(&mut b, false), [Event::Flags(2), Event::Flags(4)]);
+    assert_eq!((b.len(), b.uid(5).unwrap()), (5, 5));
+    assert_eq!(b.open_message(2).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(events(&mut b, true), [Event::Expunge(4), Event::Expunge(2)]);
+    assert_eq!((b.len(), b.uid(2).unwrap(), b.uid(3).unwrap()), (3, 3, 5));
+    assert_eq!(b.msn_at_or_after(4).unwrap(), 3);
+    assert_eq!(b.msn_at_or_after(6).unwrap(), 4);
+    assert_eq!(events(&mut a, true), [Event::Expunge(4), Event::Expunge(2)]);
+    assert_eq!(dir.list("cur").len(), 3);
+    let c = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!((c.len(), c.uid(3).unwrap(), c.next_uid()), (3, 5, 6));
+}
+
+#[test]
+fn appended_messages() {
+    let (dir, maildir) = with_messages(1);
+    let mut b = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let mut append = Append::begin(&maildir, &OPTIONS).unwrap();
+    append.message(0, &[], Some(1000)).unwrap();
+    for octet in b"Subject: one\r\n\r\nlone \r stays\r\n" {
+        append.write(&[*octet]).unwrap();
+    }
+    append.message(Flags::SEEN, &["k"], None).unwrap();
+    append.write(b"two\r\n\n").unwrap();
+    let appended = append.finish().unwrap();
+    assert_eq!(appended, Appended { uid_validity: b.uid_validity(), uids: vec![(2, 3)] });
+    assert_eq!(events(&mut b, false)[0], Event::Exists(3));
+    assert_eq!((b.octets(2).unwrap(), b.octets(3).unwrap()), (30, 7));
+    assert_eq!(b.internal_date(2).unwrap(), 1000);
+    assert_eq!(b.info(3).unwrap().flags, Flags { bits: Flags::SEEN, keywords: 1 });
+    let mut text = String::new();
+    io::Read::read_to_string(&mut b.open_message(2).unwrap(), &mut text).unwrap();
+    assert_eq!(text, "Subject: one\n\nlone \r stays\n");
+    assert!(dir.list("tmp").is_empty());
+    let sized = dir.list("cur").into_iter().any(|name| name.contains(",S=5,W=7:2,Sa"));
+    assert!(sized, "{:?}", dir.list("cur"));
+    // One that is not finished was never there.
+    let mut append = Append::begin(&maildir, &OPTIONS).unwrap();
+    append.message(0, &[], None).unwrap();
+    append.write(b"x").unwrap();
+    drop(append);
+    assert!(dir.list("tmp").is_empty());
+    let status = status(&maildir, &OPTIONS, true).unwrap();
+    assert_eq!((status.messages, status.unseen, status.next_uid), (3, 2, 4));
+    assert_eq!(status.size, Some(30 + 7 + 20));
+}
+
+#[test]
+fn copies_and_moves() {
+    let (_from, maildir_a) = with_messages(3);
+    let (to, maildir_b) = with_messages(1);
+    let mut a = Mailbox::open(&maildir_a, &OPTIONS).unwrap();
+    set(&mut a, vec![2..=2], How::Add, Flags::SEEN, &["Work"]);
+    events(&mut a, true);
+    let copied = a.copy_to(&vec![1..=2], &maildir_b, false).unwrap();
+    assert_eq!((copied.source, copied.destination), (vec![1, 2], vec![(2, 3)]));
+    let moved = a.copy_to(&vec![3..=3], &maildir_b, true).unwrap();
+    assert_eq!((moved.source, moved.destination), (vec![3], vec![(4, 4)]));
+    assert_eq!(events(&mut a, true), [Event::Expunge(3)]);
+    let b = Mailbox::open(&maildir_b, &OPTIONS).unwrap();
+    assert_eq!((b.len(), b.keywords().len()), (4, 1));
+    assert_eq!(b.info(3).unwrap().flags, Flags { bits: Flags::SEEN, keywords: 1 });
+    assert!(to.list("tmp").is_empty());
+    // Into itself.
+    let copied = a.copy_to(&vec![1..=1], &maildir_a, false).unwrap();
+    assert_eq!(copied.destination, [(4, 4)]);
+    assert_eq!(events(&mut a, true)[0], Event::Exists(3));
+}
+
+#[test]
+fn modification_sequences_survive_every_rebuild_but_not_the_index() {
+    let (dir, maildir) = with_messages(200);
+    let mut a = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    for i in 0..40 {
+        set(&mut a, vec![1..=100], if i % 2 == 0 { How::Add } else { How::Remove }, Flags::SEEN, &[]);
+        events(&mut a, true);
+    }
+    let (highest, seventh) = (a.highest_modseq(), a.info(7).unwrap().modseq);
+    assert!(highest > 30);
+    for i in 0..150 {
+        fs::rename(
+            dir.path().join(format!("cur/{}.m:2,", i + 1)),
+            dir.path().join(format!("cur/{}.m:2,F", i + 1)),
+        )
+        .unwrap();
+    }
+    settle(&dir);
+    drop(a);
+    let b = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!((b.highest_modseq(), b.info(7).unwrap().modseq), (highest + 1, highest + 1));
+    assert_eq!(b.info(180).unwrap().modseq, 1);
+    assert!(seventh <= highest);
+    // POP3 rebuilds it too.
+    fs::remove_file(dir.path().join("cur/200.m:2,")).unwrap();
+    settle(&dir);
+    super::super::Snapshot::open(&maildir, &super::super::Options::default()).unwrap();
+    let c = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!((c.len(), c.info(7).unwrap().modseq), (199, highest + 1));
+    assert!(c.highest_modseq() > highest + 1);
+}
+
+#[test]
+fn a_removed_mailbox_and_one_in_its_place_are_noticed() {
+    let (dir, maildir) = with_messages(2);
+    let mut a = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let mut b = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    for name in ["dovecot-uidlist", super::super::INDEX_NAME, log::NAME, "dovecot-uidvalidity"] {
+        let _ = fs::remove_file(dir.path().join(name));
+    }
+    settle(&dir);
+    // The directories are the same: so are the UIDs, from what this session knows.
+    let again = a.sync(true, &mut |_| {});
+    assert!(again.is_ok() || again.unwrap_err().kind == ErrorKind::NotFound);
+    fs::remove_dir_all(dir.path().join("cur")).unwrap();
+    assert_eq!(b.sync(true, &mut |_| {}).unwrap_err().kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn without_a_place_for_the_index_the_session_works_all_the_same() {
+    let (dir, maildir) = with_messages(3);
+    // What is a directory cannot be a lock.
+    fs::create_dir(dir.path().join("tinmail-index.lock")).unwrap();
+    let mut a = match Mailbox::open(&maildir, &OPTIONS) {
+        Ok(mailbox) => mailbox,
+        Err(error) => panic!("{error}"),
+    };
+    set(&mut a, vec![1..=1], How::Add, Flags::DELETED, &[]);
+    assert_eq!(events(&mut a, true), [Event::Flags(1)]);
+    a.expunge(&vec![1..=3]).unwrap();
+    assert_eq!(events(&mut a, true), [Event::Expunge(1)]);
+    dir.write("new/9.x", "x\n");
+    settle(&dir);
+    assert_eq!(events(&mut a, true), [Event::Exists(3), Event::Recent(1)]);
+}
+
+/// Several sessions and another program do things at random; each session must see what is there, told in steps that
+/// make sense.
+#[test]
+fn many_sessions_against_a_model() {
+    let seed = std::env::var("TINMAIL_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(super::super::blocks::nonce);
+    println!("TINMAIL_SEED={seed}");
+    let mut state = seed | 1;
+    let mut random = move |below: u32| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        ((state >> 11) % u64::from(below)) as u32
+    };
+    for _ in 0..6 {
+        let (dir, maildir) = with_messages(20);
+        let mut sessions: Vec<Mailbox> = (0..3).map(|_| Mailbox::open(&maildir, &OPTIONS).unwrap()).collect();
+        // What each client knows: UIDs in order, with flags.
+        let mut clients: Vec<Vec<(u32, Flags)>> = sessions.iter().map(everything).collect();
+        for step in 0..150 {
+            let who = random(3) as usize;
+            let session = &mut sessions[who];
+            let count = session.len();
+            let some = if count == 0 {
+                vec![]
+            } else {
+                let m = 1 + random(count);
+                vec![m..=(m + random(3)).min(count)]
+            };
+            match random(9) {
+                0 => drop(set(session, some, How::Add, 1 << random(5), &["k1", "k2"][..random(3) as usize])),
+                1 => drop(set(session, some, How::Remove, 1 << random(5), &["k1"])),
+                2 => drop(set(session, some, How::Replace, 1 << random(5), &[])),
+                3 => session.expunge(&some).unwrap(),
+                4 => {
+                    let mut append = Append::begin(&maildir, &OPTIONS).unwrap();
+                    append.message(random(32) as u8, &[], None).unwrap();
+                    append.write(b"x\r\n").unwrap();
+                    append.finish().unwrap();
+                }
+                5 => drop(session.copy_to(&some, &maildir, random(2) == 0).unwrap()),
+                6 => dir.write(&format!("new/{step}.d{}", random(1000)), "x\n"),
+                7 => {
+                    if let Some(name) = dir.list("cur").first() {
+                        let renamed = Flags { bits: random(32) as u8, keywords: 0 }.in_name(name.as_bytes());
+                        let renamed = String::from_utf8(renamed).unwrap();
+                        fs::rename(dir.path().join("cur").join(name), dir.path().join("cur").join(renamed))
+                            .unwrap();
+                        settle(&dir);
+                    }
+                }
+                _ => {}
+            }
+            if random(30) == 0 {
+                sessions[who] = Mailbox::open(&maildir, &OPTIONS).unwrap();
+                clients[who] = everything(&sessions[who]);
+            }
+            tell(&mut sessions[who], &mut clients[who], random(2) == 0);
+        }
+        settle(&dir);
+        for (session, client) in sessions.iter_mut().zip(&mut clients) {
+            tell(session, client, true);
+        }
+        let on_disk = everything(&Mailbox::open(&maildir, &OPTIONS).unwrap());
+        let names = dir.list("cur").len() + dir.list("new").len();
+        assert_eq!(on_disk.len(), names, "seed {seed}");
+        for client in &clients {
+            assert_eq!(*client, on_disk, "seed {seed}");
+        }
+        let by_uid: BTreeMap<u32, Flags> = on_disk.into_iter().collect();
+        assert_eq!(by_uid.len(), names, "seed {seed}");
+    }
+}
+
+fn everything(mailbox: &Mailbox) -> Vec<(u32, Flags)> {
+    (1..=mailbox.len()).map(|msn| mailbox.info(msn).unwrap()).map(|info| (info.uid, info.flags)).collect()
+}
+
+/// Does with the client's list what the events say, as a client would.
+fn tell(mailbox: &mut Mailbox, client: &mut Vec<(u32, Flags)>, may_expunge: bool) {
+    let mut list = events(mailbox, may_expunge);
+    list.retain(|event| {
+        if let Event::Expunge(msn) = event {
+            client.remove(*msn as usize - 1);
+            return false;
+        }
+        true
+    });
+    for event in list {
+        match event {
+            Event::Exists(count) => {
+                assert!(count as usize >= client.len());
+                for msn in client.len() as u32 + 1..=count {
+                    let info = mailbox.info(msn).unwrap();
+                    client.push((info.uid, info.flags));
+                }
+            }
+            Event::Flags(msn) => client[msn as usize - 1].1 = mailbox.info(msn).unwrap().flags,
+            _ => {}
+        }
+    }
+    assert_eq!(*client, everything(mailbox));
+}

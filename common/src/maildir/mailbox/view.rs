@@ -1,0 +1,346 @@
+//! What a session's client has been told of a mailbox, and what it has not been told yet.
+//!
+//! The index at the time of SELECT, and little lists of what changed since. *Rows* number the messages of the index and
+//! those that came later, by UID; a message keeps its row while the view lives. Message sequence numbers leave out the
+//! rows whose EXPUNGE the client has been told.
+
+use super::super::build::forget_vanished;
+use super::super::flags::Flags;
+use super::super::index::{self, Extras, Index, Row, Source, Vanished};
+use super::log::{Entry, Stamps};
+use std::io;
+
+/// A message that came after the index.
+#[derive(Debug, Clone)]
+struct Added {
+    row: Row,
+    name: Box<[u8]>,
+}
+
+/// What is different from the index.
+#[derive(Debug, Clone, Copy)]
+struct Changed {
+    row: u32,
+    flags: Flags,
+    /// [`index::IN_NEW`] and [`index::RECENT`].
+    place: u16,
+    modseq: u64,
+}
+
+/// Numbers in ascending order, each once.
+#[derive(Debug, Default, Clone)]
+pub(in super::super) struct Ascending(Vec<u32>);
+
+impl Ascending {
+    pub fn insert(&mut self, number: u32) {
+        match self.0.last() {
+            Some(&last) if last >= number => {
+                if let Err(at) = self.0.binary_search(&number) {
+                    self.0.insert(at, number);
+                }
+            }
+            _ => self.0.push(number),
+        }
+    }
+
+    pub fn contains(&self, number: u32) -> bool {
+        self.0.binary_search(&number).is_ok()
+    }
+
+    /// How many are below `number`.
+    pub fn below(&self, number: u32) -> u32 {
+        self.0.partition_point(|&other| other < number) as u32
+    }
+
+    pub fn as_slice(&self) -> &[u32] {
+        &self.0
+    }
+
+    pub fn take(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.0)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes over numbers that ascend.
+    fn unite(&mut self, others: &[u32]) {
+        let mut united = Vec::with_capacity(self.0.len() + others.len());
+        let (mut mine, mut theirs) = (self.0.iter().copied().peekable(), others.iter().copied().peekable());
+        loop {
+            let next = match (mine.peek(), theirs.peek()) {
+                (Some(&a), Some(&b)) if a <= b => mine.next(),
+                (_, Some(_)) => theirs.next(),
+                (_, None) => mine.next(),
+            };
+            let Some(next) = next else { break };
+            if united.last() != Some(&next) {
+                united.push(next);
+            }
+        }
+        self.0 = united;
+    }
+}
+
+/// What an entry of the log did to the view.
+pub(in super::super) enum Effect {
+    /// Nothing that a client would be told.
+    None,
+    /// The flags of this row are others now.
+    Flags(u32),
+    /// A message is gone.
+    Expunged,
+    /// There is a new last row.
+    Added,
+}
+
+#[derive(Debug)]
+pub(in super::super) struct View {
+    pub index: Index,
+    added: Vec<Added>,
+    changed: Vec<Changed>,
+    /// Rows whose EXPUNGE the client has been told, or which it never was told of.
+    gone: Ascending,
+    /// Rows whose messages are gone, but not for the client yet.
+    pub dead: Ascending,
+    /// Rows below this have been announced by EXISTS.
+    pub announced: u32,
+    /// What was expunged since the index was written.
+    vanished: Vec<Vanished>,
+    /// No change here has a greater one.
+    pub highest_modseq: u64,
+    /// Greater than every UID in the mailbox.
+    pub next_uid: u32,
+}
+
+impl View {
+    /// Everything in the index, announced.
+    pub fn new(index: Index) -> View {
+        View {
+            announced: index.header.count,
+            highest_modseq: index.header.highest_modseq,
+            next_uid: index.header.next_uid,
+            index,
+            added: Vec::new(),
+            changed: Vec::new(),
+            gone: Ascending::default(),
+            dead: Ascending::default(),
+            vanished: Vec::new(),
+        }
+    }
+
+    /// Rows in all.
+    pub fn rows(&self) -> u32 {
+        self.index.header.count.saturating_add(self.added.len() as u32)
+    }
+
+    /// Messages, as the client has been told.
+    pub fn len(&self) -> u32 {
+        self.announced - self.gone.below(self.announced)
+    }
+
+    /// Entries that are not in the index: their number tells when a new one is worth it.
+    pub fn weight(&self) -> usize {
+        self.added.len() * 4 + self.changed.len() + self.gone.0.len()
+    }
+
+    /// Rows that are gone for the client too.
+    pub fn is_gone(&self, row: u32) -> bool {
+        self.gone.contains(row)
+    }
+
+    /// The row of a message sequence number, which must be within 1..=len.
+    pub fn row_of(&self, msn: u32) -> u32 {
+        let wanted = msn.saturating_sub(1);
+        // The number of gone rows before the wanted one: gone[k] - k is how many rows are left before gone[k].
+        let (mut low, mut high) = (0usize, self.gone.0.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let left = self.gone.0.get(middle).map_or(u32::MAX, |&row| row - middle as u32);
+            if left <= wanted { low = middle + 1 } else { high = middle }
+        }
+        wanted.saturating_add(low as u32)
+    }
+
+    /// The message sequence number of a row, if the client knows of it.
+    pub fn msn_of(&self, row: u32) -> Option<u32> {
+        (row < self.announced && !self.gone.contains(row)).then(|| row - self.gone.below(row) + 1)
+    }
+
+    /// What is known of the message in a row.
+    pub fn row(&self, row: u32) -> io::Result<Row> {
+        let mut data = match row.checked_sub(self.index.header.count) {
+            None => self.index.row(row)?,
+            Some(later) => self.added.get(later as usize).ok_or(io::ErrorKind::InvalidInput)?.row,
+        };
+        if let Ok(at) = self.changed.binary_search_by_key(&row, |changed| changed.row) {
+            if let Some(changed) = self.changed.get(at) {
+                data.mail_flags = changed.flags;
+                data.modseq = changed.modseq;
+                data.flags = data.flags & !(index::IN_NEW | index::RECENT) | changed.place;
+            }
+        }
+        Ok(data)
+    }
+
+    /// The file name of the message in a row, as far as is known.
+    pub fn name(&self, row: u32, data: &Row, space: &mut Vec<u8>) -> io::Result<()> {
+        match row.checked_sub(self.index.header.count) {
+            None => {
+                let length = self.index.parts(data, space)?.name.len();
+                space.truncate(length);
+            }
+            Some(later) => {
+                let added = self.added.get(later as usize).ok_or(io::ErrorKind::InvalidInput)?;
+                space.clear();
+                space.extend_from_slice(&added.name);
+            }
+        }
+        let as_known = data.flags & index::IN_NEW != 0 || Flags::of_name(space) == data.mail_flags;
+        if !as_known || (data.flags & index::IN_NEW == 0 && !space.contains(&b':')) {
+            *space = data.mail_flags.in_name(space);
+        }
+        Ok(())
+    }
+
+    /// The first row whose UID is `uid` or greater; the number of rows if there is none.
+    pub fn at_or_after(&self, uid: u32) -> io::Result<u32> {
+        let count = self.index.header.count;
+        let row = self.index.at_or_after(uid)?;
+        if row < count {
+            return Ok(row);
+        }
+        Ok(count + self.added.partition_point(|added| added.row.uid < uid) as u32)
+    }
+
+    /// The row with this UID.
+    pub fn find(&self, uid: u32) -> io::Result<Option<u32>> {
+        let row = self.at_or_after(uid)?;
+        Ok(if row < self.rows() && self.row(row)?.uid == uid { Some(row) } else { None })
+    }
+
+    /// Takes an entry of the log into account.
+    pub fn apply(&mut self, entry: Entry) -> io::Result<Effect> {
+        match entry {
+            Entry::Flags { uid, modseq, flags, place } => {
+                self.highest_modseq = self.highest_modseq.max(modseq);
+                let Some(row) = self.find(uid)?.filter(|&row| !self.gone.contains(row)) else {
+                    return Ok(Effect::None);
+                };
+                let before = self.row(row)?;
+                let place = place & (index::IN_NEW | index::RECENT);
+                self.change(Changed { row, flags, place, modseq });
+                Ok(if before.mail_flags == flags { Effect::None } else { Effect::Flags(row) })
+            }
+            Entry::Added { uid, modseq, octets, date, place, name } => {
+                self.highest_modseq = self.highest_modseq.max(modseq);
+                self.next_uid = self.next_uid.max(uid.saturating_add(1));
+                let last = self.rows().checked_sub(1).map(|last| self.row(last)).transpose()?;
+                if last.is_some_and(|last| last.uid >= uid) {
+                    return Ok(Effect::None);
+                }
+                let source =
+                    Source { uid, octets, modseq, date, flags: place, name: &name, ..Source::default() };
+                self.added.push(Added { row: source.row(0), name });
+                Ok(Effect::Added)
+            }
+            Entry::Expunged { uid, modseq } => {
+                self.highest_modseq = self.highest_modseq.max(modseq);
+                let row = self.find(uid)?.filter(|&row| !self.gone.contains(row) && !self.dead.contains(row));
+                Ok(row.map_or(Effect::None, |row| {
+                    self.vanished.push(Vanished { uid, modseq });
+                    self.dead.insert(row);
+                    Effect::Expunged
+                }))
+            }
+            Entry::Known { .. } => Ok(Effect::None),
+            Entry::Stamps(stamps) => {
+                self.next_uid = self.next_uid.max(stamps.next_uid);
+                Ok(Effect::None)
+            }
+        }
+    }
+
+    fn change(&mut self, change: Changed) {
+        match self.changed.last() {
+            Some(last) if last.row >= change.row => {
+                match self.changed.binary_search_by_key(&change.row, |changed| changed.row) {
+                    Ok(at) => self.changed.get_mut(at).into_iter().for_each(|changed| *changed = change),
+                    Err(at) => self.changed.insert(at, change),
+                }
+            }
+            _ => self.changed.push(change),
+        }
+    }
+
+    /// The dead are gone for the client too from now on. Returns the message sequence numbers to say, in the order in
+    /// which to say them.
+    pub fn bury(&mut self) -> Vec<u32> {
+        let dead = self.dead.take();
+        let known: Vec<u32> = dead.iter().rev().filter_map(|&row| self.msn_of(row)).collect();
+        self.gone.unite(&dead);
+        known
+    }
+
+    /// Announces all rows. Those that are dead already never were.
+    pub fn announce(&mut self) -> bool {
+        let before = self.len();
+        let unheard: Vec<u32> =
+            self.dead.as_slice().iter().copied().filter(|&row| row >= self.announced).collect();
+        self.gone.unite(&unheard);
+        self.dead.0.retain(|row| !unheard.contains(row));
+        self.announced = self.rows();
+        self.len() != before
+    }
+
+    /// Gives all living messages to `visit`, by UID, as they are now.
+    pub fn messages(&self, visit: index::Visit<'_>) -> io::Result<()> {
+        let (mut space, mut parts) = (Vec::new(), Vec::new());
+        for row in 0..self.rows() {
+            if self.gone.contains(row) || self.dead.contains(row) {
+                continue;
+            }
+            let data = self.row(row)?;
+            self.name(row, &data, &mut space)?;
+            let mut source = Source::default();
+            if row < self.index.header.count {
+                source = self.index.parts(&data, &mut parts)?;
+            }
+            let flags = data.flags & !index::RECENT;
+            let (uid, octets, modseq, date) = (data.uid, data.octets, data.modseq, data.date);
+            visit(&Source { uid, octets, modseq, date, flags, name: &space, ..source })?;
+        }
+        Ok(())
+    }
+
+    /// Writes an index of the living messages as they are now.
+    pub fn write(&self, out: impl io::Write, stamps: &Stamps) -> io::Result<()> {
+        let mut extras = self.index.extras()?;
+        let mut since = self.index.header.vanished_since;
+        extras.vanished.extend_from_slice(&self.vanished);
+        forget_vanished(&mut extras.vanished, &mut since);
+        self.renumber(&mut extras);
+        let mut header = self.index.header;
+        header.next_uid = self.next_uid;
+        header.highest_modseq = self.highest_modseq;
+        header.vanished_since = since;
+        header.recent_of = 0;
+        (header.new, header.cur) = (stamps.new, stamps.cur);
+        (header.uidlist, header.keywords) = (stamps.uidlist, stamps.keywords);
+        index::write(out, header, &extras, |visit| self.messages(visit))
+    }
+
+    /// POP3's order without those that are no more; what came later comes last.
+    fn renumber(&self, extras: &mut Extras) {
+        if extras.order.is_empty() {
+            return;
+        }
+        let lives = |&row: &u32| !self.gone.contains(row) && !self.dead.contains(row);
+        extras.order.extend(self.index.header.count..self.rows());
+        extras.order.retain(lives);
+        for row in &mut extras.order {
+            *row -= self.gone.below(*row) + self.dead.below(*row);
+        }
+    }
+}
