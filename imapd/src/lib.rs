@@ -5,6 +5,7 @@ pub mod casemap;
 pub mod charset;
 pub mod context;
 pub mod digest;
+pub mod fetch;
 pub mod grammar;
 pub mod mailbox;
 pub mod number;

@@ -187,7 +187,8 @@ impl Parser<'_> {
         let mut scrap = Vec::new();
         self.cursor.skip_cfws(&mut scrap);
         let words = &mut self.words;
-        (words.local.clear(), words.domain.clear());
+        words.local.clear();
+        words.domain.clear();
         if self.cursor.peek() == Some(b'@') {
             let rest = self.cursor.rest();
             let end = rest.iter().position(|octet| matches!(octet, b':' | b'>')).unwrap_or(rest.len());
