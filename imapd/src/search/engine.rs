@@ -10,8 +10,8 @@ use super::program::{Leaf, Program, Source, Verdict, is_in};
 use super::words;
 use crate::casemap;
 use crate::digest::{Digest, EnvelopeField};
-use crate::mailbox::Info;
 use crate::printed;
+use common::mailbox::Info;
 use common::maildir::StorageError;
 use std::io;
 use std::ops::ControlFlow;
@@ -176,6 +176,7 @@ fn row(leaf: &Leaf, msn: u32, info: &Info) -> Verdict {
     match leaf {
         Leaf::Constant(value) => (*value).into(),
         Leaf::Flag { bit, set } => ((info.flags.bits & bit != 0) == *set).into(),
+        Leaf::Recent(set) => (info.recent == *set).into(),
         Leaf::Keyword { bits, set } => ((info.flags.keywords & bits != 0) == *set).into(),
         Leaf::Messages(ranges) => is_in(ranges, msn).into(),
         Leaf::Uids(ranges) => is_in(ranges, info.uid).into(),

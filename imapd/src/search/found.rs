@@ -21,6 +21,13 @@ impl Found {
         }
     }
 
+    /// Takes a number away.
+    pub fn remove(&mut self, msn: u32) {
+        if let Some(word) = self.words.get_mut(msn as usize / 64) {
+            *word &= !(1 << (msn % 64));
+        }
+    }
+
     /// Whether the number is there.
     pub fn contains(&self, msn: u32) -> bool {
         self.words.get(msn as usize / 64).is_some_and(|word| word >> (msn % 64) & 1 != 0)

@@ -1,7 +1,7 @@
 //! What searching, sorting and threading ask of a mailbox. The selected mailbox answers it, and in tests a list does.
 
 use crate::digest::Digest;
-use crate::mailbox::Info;
+use common::mailbox::Info;
 use common::maildir::StorageError;
 use std::io::Read;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -28,8 +28,6 @@ pub trait Messages {
         msns: RangeInclusive<u32>,
         visit: impl FnMut(u32, &Info) -> ControlFlow<()>,
     ) -> Result<(), StorageError>;
-    /// The lowest message sequence number whose UID is not less than this, or one more than there are.
-    fn msn_at_or_after(&self, uid: u32) -> Result<u32, StorageError>;
     /// RFC822.SIZE.
     fn octets(&mut self, msn: u32) -> Result<Option<u64>, StorageError>;
     /// The internal date, seconds since 1970 UTC.

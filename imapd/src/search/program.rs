@@ -7,7 +7,7 @@ use super::messages::Messages;
 use crate::casemap;
 use crate::charset;
 use crate::digest::EnvelopeField;
-use crate::grammar::{Date, SearchKey, SequenceSet};
+use crate::grammar::{Date, SearchKey, SequenceSet, bits};
 use common::maildir::StorageError;
 use encoding_rs::Encoding;
 use memchr::memmem::Finder;
@@ -65,6 +65,8 @@ pub enum Leaf {
     /// Whether a flag is set or not.
     #[allow(missing_docs)]
     Flag { bit: u8, set: bool },
+    /// Whether the message is recent or not.
+    Recent(bool),
     /// Whether one of these keywords is set or not.
     #[allow(missing_docs)]
     Keyword { bits: u32, set: bool },
@@ -252,6 +254,7 @@ fn leaf(
 ) -> Result<Leaf, CompileError> {
     let needle = |text: &[u8]| needle(text, encoding);
     Ok(match key {
+        SearchKey::Flag { bit: bits::RECENT, set } => Leaf::Recent(*set),
         SearchKey::Flag { bit, set } => Leaf::Flag { bit: *bit, set: *set },
         SearchKey::Keyword { name, set } => {
             let same = |other: &str| !other.is_empty() && other.eq_ignore_ascii_case(name);

@@ -36,7 +36,7 @@ pub struct Threads {
 }
 
 /// What step 5 asks of a message: its base subject, hashed; `None` if it is empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Subject {
     /// The hash.
     pub hash: Option<u64>,
