@@ -49,14 +49,14 @@ pub fn compile(
     })
 }
 
-/// Searches, and shows the untagged response to the command with this tag.
+/// Searches, and shows the untagged response to the command with this tag. Whether it was about modification sequences.
 pub fn answer(
     messages: &mut impl Messages,
     tag: &[u8],
     uid: bool,
     arguments: &SearchArguments,
     show: Show<'_>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let program = compile(&arguments.key, arguments.charset.as_deref(), messages)?;
     let extent = match arguments.returns {
         Some(SearchReturn { min: true, max: false, all: false, count: false }) => Extent::First,
@@ -65,9 +65,10 @@ pub fn answer(
     };
     let found = engine::search(messages, &program, extent)?;
     match &arguments.returns {
-        None => simple(messages, &found, uid, program.has_modseq, show),
-        Some(returns) => extended(messages, &found, tag, uid, returns, program.has_modseq, show),
+        None => simple(messages, &found, uid, program.has_modseq, show)?,
+        Some(returns) => extended(messages, &found, tag, uid, returns, program.has_modseq, show)?,
     }
+    Ok(program.has_modseq)
 }
 
 /// `* SEARCH`, RFC 3501 section 7.2.5.
