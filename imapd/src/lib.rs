@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod grammar;
 mod id;
 mod login;
+mod names;
 pub mod not_authenticated;
 pub mod number;
 pub mod printed;

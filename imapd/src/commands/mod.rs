@@ -2,11 +2,21 @@
 
 mod append;
 mod copy;
+mod create;
+mod delete;
 mod expunge;
 mod idle;
+mod list;
+mod lsub;
+mod namespace;
+mod rename;
 mod search;
 mod select;
+mod status;
 mod store;
+mod subscribe;
+#[cfg(test)]
+mod testing;
 
 use crate::context::Context;
 use crate::grammar::{Command, Tag};
@@ -82,16 +92,16 @@ pub fn obey(context: &mut Context<'_>, text: &mut Text, tag: &Tag, command: Comm
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } | Command::Logout => {
             Ok(Reply::bad(words::WRONG_STATE))
         }
-        Command::Create { .. }
-        | Command::Delete(_)
-        | Command::Rename { .. }
-        | Command::Subscribe(_)
-        | Command::Unsubscribe(_)
-        | Command::List(_)
-        | Command::Lsub { .. }
-        | Command::Namespace
-        | Command::Status { .. }
-        | Command::Fetch { .. } => Ok(Reply::no("Not yet.").with_code("CANNOT")),
+        Command::Create { mailbox, special_use } => create::create(context, &mailbox, &special_use),
+        Command::Delete(mailbox) => delete::delete(context, &mailbox),
+        Command::Rename { from, to } => rename::rename(context, &from, &to),
+        Command::Subscribe(mailbox) => subscribe::subscribe(context, &mailbox),
+        Command::Unsubscribe(mailbox) => subscribe::unsubscribe(context, &mailbox),
+        Command::List(arguments) => list::list(context, &arguments),
+        Command::Lsub { reference, pattern } => lsub::lsub(context, &reference, &pattern),
+        Command::Namespace => namespace::namespace(context),
+        Command::Status { mailbox, items } => status::status(context, &mailbox, items),
+        Command::Fetch { .. } => Ok(Reply::no("Not yet.").with_code("CANNOT")),
     }
 }
 
