@@ -8,6 +8,7 @@ pub mod hierarchy;
 pub mod io;
 pub mod log;
 pub mod maildir;
+pub mod mime;
 pub mod peer;
 pub mod process;
 pub mod proxy;

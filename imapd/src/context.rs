@@ -1,12 +1,14 @@
 //! What the commands of one session share.
 
-use crate::grammar::{MailboxName, SequenceSet};
-use crate::mailbox::{Mailbox, MsnSet};
+use crate::grammar::{FlagList, MailboxName, SequenceSet};
+use crate::mailbox::{Mailbox, MsnSet, OpenOptions};
 use crate::reply::{Failure, Reply};
 use common::config::Config;
+use common::hierarchy::{Hierarchy, NameError};
 use common::io::Conn;
+use common::maildir::{ErrorKind, Maildir};
 use common::process::session::SessionLog;
-use std::path::Path;
+use std::time::Duration;
 
 /// One session's state. Handlers write untagged responses to `conn` and return the tagged completion:
 /// `fn fetch(context: &mut Context<'_>, uid: bool, arguments: FetchArguments) -> Completion`.
@@ -17,12 +19,8 @@ pub struct Context<'a> {
     pub config: &'a Config,
     /// The log.
     pub log: &'a SessionLog,
-    /// Who has logged in.
-    pub user: &'a str,
-    /// Their home directory.
-    pub home: &'a Path,
-    /// Where their mail is, as [`common::maildir::Location`] reads it.
-    pub mail_location: &'a str,
+    /// The user's mailboxes.
+    pub hierarchy: Hierarchy,
     /// What the client has switched on (RFC 5161, RFC 7162 section 3.1).
     pub enabled: Enabled,
     /// The selected mailbox.
@@ -44,9 +42,73 @@ pub struct Selected {
     pub name: MailboxName,
     /// By EXAMINE: nothing may be changed, `\Seen` neither.
     pub read_only: bool,
+    /// The number of recent messages that the client knows.
+    pub recent: u32,
 }
 
+/// How long the locks of other sessions and programs are waited for.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
 impl Context<'_> {
+    /// The mailbox of a name. Error: `NotFound`; a name that no mailbox can have is refused.
+    pub fn maildir(&self, name: &MailboxName) -> Result<Maildir, Failure> {
+        match self.hierarchy.name(name.as_bytes()) {
+            Ok(name) => Ok(self.hierarchy.open(&name)?),
+            Err(NameError::Invalid(why)) => Err(Reply::no(why).with_code("CANNOT").into()),
+            Err(NameError::Outside) => {
+                Err(Reply::no("There is no such mailbox.").with_code("NONEXISTENT").into())
+            }
+        }
+    }
+
+    /// [`Context::maildir`] for what APPEND, COPY and MOVE put messages into: that it could be created is said
+    /// (RFC 3501 section 7.1, TRYCREATE).
+    pub fn target(&self, name: &MailboxName) -> Result<Maildir, Failure> {
+        self.maildir(name).map_err(|failure| match failure {
+            Failure::Storage(error) if error.kind == ErrorKind::NotFound => {
+                Reply::no("There is no such mailbox.").with_code("TRYCREATE").into()
+            }
+            failure => failure,
+        })
+    }
+
+    /// How mailboxes are opened.
+    pub fn open_options(&self, read_only: bool) -> OpenOptions {
+        OpenOptions { read_only, fsync: !self.config.fsync_disable, lock_timeout: LOCK_TIMEOUT }
+    }
+
+    /// `imap_emptytrash`. What fails is nothing for the client.
+    pub fn empty_trash(&self) {
+        match self.hierarchy.empty_trash(self.config.imap_emptytrash.rules()) {
+            Ok(0) => {}
+            Ok(removed) => self.log.info(&format!("imap_emptytrash: {removed} messages removed")),
+            Err(error) => self.log.error(&error.to_string()),
+        }
+    }
+
+    /// The client has shown that it knows modification sequences (RFC 7162 section 3.1).
+    pub fn enable_condstore(&mut self) {
+        self.enabled.condstore = true;
+    }
+
+    /// Refuses keywords that are longer than `mail_max_keyword_length`.
+    pub fn check_keywords(&self, flags: &FlagList) -> Result<(), Failure> {
+        let most = self.config.mail_max_keyword_length as usize;
+        match flags.keywords.iter().any(|keyword| keyword.len() > most) {
+            true => Err(Reply::no("A keyword is too long.").with_code("LIMIT").into()),
+            false => Ok(()),
+        }
+    }
+
+    /// The selected mailbox, to be changed: not if it was opened by EXAMINE or cannot be written.
+    pub fn selected_for_change(&mut self) -> Result<&mut Selected, Failure> {
+        let selected = self.selected()?;
+        match selected.read_only {
+            true => Err(Reply::no("The mailbox was opened read-only.").into()),
+            false => Ok(selected),
+        }
+    }
+
     /// The selected mailbox; the dispatcher lets no command that needs one come here without.
     pub fn selected(&mut self) -> Result<&mut Selected, Failure> {
         self.selected.as_mut().ok_or_else(|| Failure::Refused(Reply::bad("No mailbox is selected.")))

@@ -82,7 +82,7 @@ pub fn encode(parts: &Parts<'_>, out: &mut Vec<u8>) {
     };
     let count = last.len() + usize::from(first.is_some());
     let known =
-        u8::from(parts.sent.is_some()) * HAS_SENT | u8::from(parts.message_id.is_some()) * HAS_MESSAGE_ID;
+        (u8::from(parts.sent.is_some()) * HAS_SENT) | (u8::from(parts.message_id.is_some()) * HAS_MESSAGE_ID);
     let (sent, day) = parts.sent.unwrap_or_default();
     out.reserve(HEAD + 8 * count + parts.envelope.len() + parts.structure.len());
     out.extend_from_slice(&[VERSION, known]);

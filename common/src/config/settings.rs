@@ -73,6 +73,7 @@ settings! {
     all last_valid_uid: u32 = 0, "users with a higher uid cannot log in; 0: no upper bound";
     all mail_uid: Text = text(""), "uid or name for virtual users whose passdb names none";
     all mail_gid: Text = text(""), "gid or name for virtual users whose passdb names none";
+    all message_size_limit: Size = Size::mebi(30), "octets of the largest message accepted; 0: no limit";
     all fsync_disable: bool = false, "trust the machine not to lose power: nothing is flushed to disk";
 
     all auth_mechanisms: Set<Mechanism> = Set::<Mechanism>::of(&[Mechanism::Plain, Mechanism::Login]), "SASL mechanisms on offer";
@@ -124,6 +125,14 @@ settings! {
     pop3d pop3_enable_last: bool = false, "offer the LAST command of RFC 1460";
     pop3d pop3_login_delay: Duration = seconds(0), "time between two logins that CAPA announces; 0: none";
 
+    imapd imap_idle_timeout: Duration = minutes(30), "time between two commands";
+    imapd imap_idle_notify_interval: Duration = minutes(10), "time between two signs of life during IDLE; 0: none";
+    imapd mailbox_idle_check_interval: Duration = seconds(30), "time between two looks at the mailbox where IDLE has no inotify";
+    imapd imap_max_line_length: Size = Size::kibi(64), "octets of one command with its literals, messages not counted";
+    imapd imap_capability: Text = text(""), "what CAPABILITY answers; +NAME adds to what it would; empty: what works";
+    imapd imap_id_send: Text = text("name *"), "what ID answers: fields and values, * is our own value; empty: nothing";
+    imapd imap_id_log: Text = text(""), "fields of the client's ID for the log; *: all";
+    imapd mail_max_keyword_length: u32 = 50, "octets of the longest keyword a message can get";
     imapd namespace_prefix: NamespacePrefix = NamespacePrefix::NONE, "what names of mailboxes begin with: nothing, or INBOX.";
     imapd namespace_separator: HierarchySeparator = HierarchySeparator::Dot, "between the levels of a mailbox's name: . or /";
     imapd special_use: SpecialUseNames = SpecialUseNames::NONE, "mailboxes for drafts, sent and so on that have no usual name";

@@ -147,6 +147,10 @@ impl Value for Duration {
 pub struct Size(pub u64);
 
 impl Size {
+    pub(super) const fn kibi(n: u64) -> Size {
+        Size(n << 10)
+    }
+
     pub(super) const fn mebi(n: u64) -> Size {
         Size(n << 20)
     }

@@ -85,6 +85,17 @@ pub enum Line {
     TooLong,
 }
 
+/// What ended a [wait](Conn::wait).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// The client sent something, or is gone: the next read says which.
+    Input,
+    /// The other descriptor is readable.
+    Other,
+    /// The time is over.
+    Time,
+}
+
 enum Transport {
     Clear { socket: bool },
     Tls(Box<tls::Stream>),
@@ -317,6 +328,25 @@ impl Conn {
 
     /// Waits until the client has sent something, for as long as it may take.
     fn wait_for_input(&mut self) -> Result<(), Ending> {
+        self.wait_for(None, None).map(drop)
+    }
+
+    /// Writes the gathered replies and waits until the client has sent something, `other` is readable or `at_most` is over:
+    /// for a session in clear or behind its front, which has no TLS of its own. How long the client may be silent counts on
+    /// from its last line.
+    pub fn wait(&mut self, other: Option<BorrowedFd<'_>>, at_most: Duration) -> Result<Woken, Ending> {
+        if !self.unread().is_empty() {
+            return Ok(Woken::Input);
+        }
+        self.flush()?;
+        self.wait_for(other, Some(at_most))
+    }
+
+    fn wait_for(
+        &mut self,
+        other: Option<BorrowedFd<'_>>,
+        at_most: Option<Duration>,
+    ) -> Result<Woken, Ending> {
         let begun = Instant::now();
         let since = *self.line_since.get_or_insert(begun);
         let mut quiet = false;
@@ -334,17 +364,28 @@ impl Conn {
                 }
                 wait = wait.min(left);
             }
+            if let Some(at_most) = at_most {
+                let left = at_most.saturating_sub(now - begun);
+                if left.is_zero() && now > begun {
+                    return Ok(Woken::Time);
+                }
+                wait = wait.min(left);
+            }
             if !quiet {
                 wait = wait.min(QUIET_AFTER);
             }
             let watched = self.watched.map_or((fd::STDIN, Interest::None), |fd| (fd, Interest::HangUp));
-            let [ready, lost] =
-                fd::poll([(fd::STDIN, Interest::Read), watched], Some(wait)).map_err(Ending::Failed)?;
+            let other = other.map_or((fd::STDIN, Interest::None), |fd| (fd, Interest::Read));
+            let [ready, lost, stirred] = fd::poll([(fd::STDIN, Interest::Read), watched, other], Some(wait))
+                .map_err(Ending::Failed)?;
             if ready.read {
-                return Ok(());
+                return Ok(Woken::Input);
             }
             if lost.hangup {
                 return Err(Ending::Failed(io::ErrorKind::BrokenPipe.into()));
+            }
+            if stirred.read {
+                return Ok(Woken::Other);
             }
             if !quiet && begun.elapsed() >= QUIET_AFTER {
                 self.go_quiet();

@@ -7,6 +7,7 @@ pub mod child;
 pub mod entry;
 pub mod fd;
 pub mod fs;
+pub mod inotify;
 pub mod process;
 pub mod socket;
 

@@ -14,8 +14,8 @@ pub mod bits {
     pub const DELETED: u8 = crate::mailbox::Flags::DELETED;
     /// `\Draft`
     pub const DRAFT: u8 = crate::mailbox::Flags::DRAFT;
-    /// `\Recent`
-    pub const RECENT: u8 = crate::mailbox::Flags::RECENT;
+    /// `\Recent`: none that the store keeps with a message, it belongs to a session.
+    pub const RECENT: u8 = 1 << 7;
 }
 
 /// Flags that a client gives to messages.

@@ -1,0 +1,62 @@
+//! SELECT, EXAMINE, CLOSE and UNSELECT (RFC 3501 sections 6.3.1, 6.3.2 and 6.4.2, RFC 3691, RFC 7162 section 3.1.2).
+
+use crate::context::{Context, Selected};
+use crate::grammar::{MailboxName, print};
+use crate::mailbox::Mailbox;
+use crate::reply::{Completion, Reply};
+use crate::sync;
+
+/// SELECT and EXAMINE.
+pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, condstore: bool) -> Completion {
+    // RFC 3501 section 6.3.1: the mailbox that was selected no longer is, whether this succeeds or not.
+    if context.selected.take().is_some() {
+        // RFC 7162 section 3.2.11.
+        context.conn.push_line("* OK [CLOSED] The previous mailbox is closed.")?;
+    }
+    if condstore {
+        context.enable_condstore();
+    }
+    let maildir = context.maildir(&name)?;
+    let mailbox = Mailbox::open(&maildir, &context.open_options(read_only))?;
+    let read_only = read_only || mailbox.is_read_only();
+    let selected = Selected { recent: mailbox.recent(), mailbox, name, read_only };
+    let mut out = Vec::with_capacity(512);
+    sync::keywords(&mut out, &selected);
+    let mailbox = &selected.mailbox;
+    print::text(&mut out, format_args!("* {} EXISTS\r\n* {} RECENT\r\n", mailbox.len(), selected.recent));
+    if let Some(msn) = mailbox.first_unseen()? {
+        print::text(&mut out, format_args!("* OK [UNSEEN {msn}] First unseen message.\r\n"));
+    }
+    let (validity, next, modseq) = (mailbox.uid_validity(), mailbox.next_uid(), mailbox.highest_modseq());
+    print::text(&mut out, format_args!("* OK [UIDVALIDITY {validity}] UIDs are valid.\r\n"));
+    print::text(&mut out, format_args!("* OK [UIDNEXT {next}] Next UID.\r\n"));
+    match mailbox.keeps_modseq() {
+        true => print::text(&mut out, format_args!("* OK [HIGHESTMODSEQ {modseq}] Highest.\r\n")),
+        // RFC 7162 section 3.1.2.2.
+        false => {
+            out.extend_from_slice(b"* OK [NOMODSEQ] Modification sequences do not outlive the session.\r\n")
+        }
+    }
+    context.conn.push(&out)?;
+    context.selected = Some(selected);
+    Ok(match read_only {
+        true => Reply::ok("Mailbox opened read-only.").with_code("READ-ONLY"),
+        false => Reply::ok("Mailbox opened.").with_code("READ-WRITE"),
+    })
+}
+
+/// CLOSE: removes messages with `\Deleted` and says nothing of them.
+pub fn close(context: &mut Context<'_>) -> Completion {
+    let Some(mut selected) = context.selected.take() else { return Ok(Reply::ok("Closed.")) };
+    let len = selected.mailbox.len();
+    if !selected.read_only && len > 0 {
+        selected.mailbox.expunge(&vec![1..=len])?;
+    }
+    Ok(Reply::ok("Close completed."))
+}
+
+/// UNSELECT: removes nothing.
+pub fn unselect(context: &mut Context<'_>) -> Reply {
+    context.selected = None;
+    Reply::ok("Unselect completed.")
+}

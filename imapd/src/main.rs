@@ -1,0 +1,4 @@
+//! The IMAP server; see the library.
+#![no_main]
+
+common::entry_point!(|| common::process::main(&imapd::PROGRAM));
