@@ -15,8 +15,9 @@ use common::config::Config;
 use common::hierarchy::Hierarchy;
 use common::io::Ending;
 use common::io::gather::Text;
-use common::maildir::{Location, User};
+use common::maildir::{ErrorKind, Location, User};
 use common::process::session::Session;
+use std::io;
 
 /// The conversation after the login.
 pub fn serve(session: &mut Session) -> Ending {
@@ -71,10 +72,17 @@ fn converse(session: &mut Session, login: Login, location: Location) -> Ending {
     };
     let bad_commands = login.bad_commands;
     let mut conversation = Conversation { context, text: Text::default(), bad_commands };
-    match conversation.begin(login).and_then(|()| conversation.go_on()) {
+    let mut served = conversation.begin(login);
+    if served.is_ok() {
+        served = conversation.context.conn.flush();
+        conversation.context.empty_trash();
+    }
+    let ending = match served.and_then(|()| conversation.go_on()) {
         Ok(()) => Ending::Quit,
         Err(ending) => ending,
-    }
+    };
+    conversation.context.empty_trash();
+    ending
 }
 
 struct Conversation<'a> {
@@ -134,13 +142,18 @@ impl Conversation<'_> {
         let rules = commands::Rules::of(&command);
         let completion = match rules.needs_mailbox && self.context.selected.is_none() {
             true => Ok(Reply::bad("Select a mailbox first.")),
-            false => commands::obey(&mut self.context, &mut self.text, command),
+            false => commands::obey(&mut self.context, &mut self.text, tag, command),
         };
         let completion = self.settle(completion)?;
         // RFC 3501 section 5.2: what has changed is said before the completion, whatever that is.
         let synced = self.context.sync(rules.may_expunge, rules.uid);
         let completion = match synced {
             Ok(()) => completion,
+            Err(Failure::Storage(error)) if error.kind == ErrorKind::NotFound => {
+                self.complete(Some(tag), &completion)?;
+                self.context.conn.push_line(words::MAILBOX_GONE)?;
+                return Err(Ending::Failed(io::Error::other("the selected mailbox was deleted or renamed")));
+            }
             Err(failure) => self.settle(Err(failure))?,
         };
         self.complete(Some(tag), &completion)
@@ -153,7 +166,7 @@ impl Conversation<'_> {
             Err(Failure::Ending(ending)) => Err(ending),
             Err(Failure::Storage(error)) => {
                 // That a mailbox is not there is nothing for an administrator.
-                if error.kind != common::maildir::ErrorKind::NotFound {
+                if error.kind != ErrorKind::NotFound {
                     self.context.log.error(&error.to_string());
                 }
                 Ok(reply::storage(&error))

@@ -2,13 +2,24 @@
 
 mod append;
 mod copy;
+mod create;
+mod delete;
 mod expunge;
 mod idle;
+mod list;
+mod lsub;
+mod namespace;
+mod rename;
+mod search;
 mod select;
+mod status;
 mod store;
+mod subscribe;
+#[cfg(test)]
+mod testing;
 
 use crate::context::Context;
-use crate::grammar::Command;
+use crate::grammar::{Command, Tag};
 use crate::reply::{Completion, Reply};
 use crate::{capability, id, words};
 use common::io::gather::Text;
@@ -43,8 +54,8 @@ impl Rules {
     }
 }
 
-/// Does what a command says. `text` is where commands are received; APPEND needs it for what follows a message.
-pub fn obey(context: &mut Context<'_>, text: &mut Text, command: Command) -> Completion {
+/// Does what the command with this tag says. `text` is where commands are received; APPEND needs it for what follows a message.
+pub fn obey(context: &mut Context<'_>, text: &mut Text, tag: &Tag, command: Command) -> Completion {
     match command {
         Command::Capability => {
             let list = capability::after_login(context.config);
@@ -75,22 +86,22 @@ pub fn obey(context: &mut Context<'_>, text: &mut Text, command: Command) -> Com
         Command::Copy { uid, messages, mailbox, and_remove } => {
             copy::copy(context, uid, &messages, &mailbox, and_remove)
         }
+        Command::Search { uid, arguments } => search::search(context, tag, uid, &arguments),
+        Command::Sort { uid, arguments } => search::sort(context, uid, &arguments),
+        Command::Thread { uid, arguments } => search::thread(context, uid, &arguments),
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } | Command::Logout => {
             Ok(Reply::bad(words::WRONG_STATE))
         }
-        Command::Create { .. }
-        | Command::Delete(_)
-        | Command::Rename { .. }
-        | Command::Subscribe(_)
-        | Command::Unsubscribe(_)
-        | Command::List(_)
-        | Command::Lsub { .. }
-        | Command::Namespace
-        | Command::Status { .. }
-        | Command::Search { .. }
-        | Command::Sort { .. }
-        | Command::Thread { .. }
-        | Command::Fetch { .. } => Ok(Reply::no("Not yet.").with_code("CANNOT")),
+        Command::Create { mailbox, special_use } => create::create(context, &mailbox, &special_use),
+        Command::Delete(mailbox) => delete::delete(context, &mailbox),
+        Command::Rename { from, to } => rename::rename(context, &from, &to),
+        Command::Subscribe(mailbox) => subscribe::subscribe(context, &mailbox),
+        Command::Unsubscribe(mailbox) => subscribe::unsubscribe(context, &mailbox),
+        Command::List(arguments) => list::list(context, &arguments),
+        Command::Lsub { reference, pattern } => lsub::lsub(context, &reference, &pattern),
+        Command::Namespace => namespace::namespace(context),
+        Command::Status { mailbox, items } => status::status(context, &mailbox, items),
+        Command::Fetch { .. } => Ok(Reply::no("Not yet.").with_code("CANNOT")),
     }
 }
 

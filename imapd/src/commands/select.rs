@@ -19,11 +19,11 @@ pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, con
     let maildir = context.maildir(&name)?;
     let mailbox = Mailbox::open(&maildir, &context.open_options(read_only))?;
     let read_only = read_only || mailbox.is_read_only();
-    let selected = Selected { mailbox, name, read_only };
+    let selected = Selected { recent: mailbox.recent(), mailbox, name, read_only };
     let mut out = Vec::with_capacity(512);
     sync::keywords(&mut out, &selected);
     let mailbox = &selected.mailbox;
-    print::text(&mut out, format_args!("* {} EXISTS\r\n* {} RECENT\r\n", mailbox.len(), mailbox.recent()));
+    print::text(&mut out, format_args!("* {} EXISTS\r\n* {} RECENT\r\n", mailbox.len(), selected.recent));
     if let Some(msn) = mailbox.first_unseen()? {
         print::text(&mut out, format_args!("* OK [UNSEEN {msn}] First unseen message.\r\n"));
     }

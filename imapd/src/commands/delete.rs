@@ -1,0 +1,15 @@
+//! DELETE (RFC 3501 section 6.3.4). Other sessions that have the mailbox selected find it gone at their next look.
+
+use crate::context::Context;
+use crate::grammar::MailboxName;
+use crate::names::{existing, refusal};
+use crate::reply::{Completion, Reply};
+
+/// `DELETE mailbox`
+pub fn delete(context: &mut Context<'_>, mailbox: &MailboxName) -> Completion {
+    let hierarchy = &context.hierarchy;
+    let name = existing(hierarchy, mailbox).map_err(refusal)?;
+    hierarchy.delete(&name).map_err(refusal)?;
+    context.close_if_selected(&name, false)?;
+    Ok(Reply::ok("Deleted."))
+}

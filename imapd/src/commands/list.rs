@@ -1,0 +1,194 @@
+//! LIST: RFC 3501 section 6.3.8, CHILDREN (RFC 3348), LIST-EXTENDED (RFC 5258), LIST-STATUS (RFC 5819), SPECIAL-USE
+//! (RFC 6154).
+
+use super::status;
+use crate::context::Context;
+use crate::grammar::{ListArguments, ListReturn, ListSelection, print};
+use crate::names::open_name;
+use crate::reply::{Completion, Failure, Reply};
+use common::hierarchy::{Entry, Hierarchy, HierarchyError, Listing, Pattern};
+use common::maildir::StorageError;
+
+/// `LIST`
+pub fn list(context: &mut Context<'_>, arguments: &ListArguments) -> Completion {
+    let hierarchy = &context.hierarchy;
+    if asks_for_separator(arguments) {
+        let line = separator(hierarchy, &arguments.reference);
+        context.conn.push(&line)?;
+        return Ok(Reply::ok("Listed."));
+    }
+    let answer = Answer::prepare(hierarchy, arguments)?;
+    let mut line = Vec::new();
+    for (at, entry) in answer.listing.iter().enumerate() {
+        let bits = answer.bits(at);
+        if bits & RETURNED == 0 {
+            continue;
+        }
+        line.clear();
+        answer.print(&mut line, &entry, bits);
+        context.conn.push(&line)?;
+        // RFC 5819 section 2: not for what is there only because of what is below it.
+        if !arguments.returns.status.is_empty() && entry.exists && bits & SELECTED != 0 {
+            push_status(context, entry.name, arguments)?;
+        }
+    }
+    Ok(Reply::ok("Listed."))
+}
+
+/// A mailbox that cannot be looked into has no STATUS response; the LIST does not fail (RFC 5819 section 2).
+fn push_status(context: &mut Context<'_>, visible: &[u8], arguments: &ListArguments) -> Result<(), Failure> {
+    let Ok(name) = context.hierarchy.name(visible) else { return Ok(()) };
+    let response = open_name(&context.hierarchy, &name).and_then(|maildir| {
+        status::response(context, &maildir, visible, arguments.returns.status)
+            .map_err(HierarchyError::Storage)
+    });
+    match response {
+        Ok(line) => context.conn.push(&line)?,
+        Err(HierarchyError::Storage(error)) => context.log.error(&error.to_string()),
+        Err(_) => {}
+    }
+    Ok(())
+}
+
+/// RFC 3501 section 6.3.8: an empty pattern asks for the separator and the root of the reference; RFC 5258 section 3: only
+/// in the old syntax.
+fn asks_for_separator(arguments: &ListArguments) -> bool {
+    !arguments.extended && arguments.patterns.iter().all(Vec::is_empty)
+}
+
+fn separator(hierarchy: &Hierarchy, reference: &[u8]) -> Vec<u8> {
+    let separator = hierarchy.namespace().separator;
+    let end = memchr::memchr(separator, reference).map_or(0, |at| at + 1);
+    let mut line = b"* LIST (\\Noselect) ".to_vec();
+    print::string(&mut line, &[separator]);
+    line.push(b' ');
+    print::astring(&mut line, reference.get(..end).unwrap_or_default());
+    line.extend_from_slice(b"\r\n");
+    line
+}
+
+/// It is what the selection options ask for.
+const SELECTED: u8 = 1;
+/// It fits a pattern.
+const MATCHED: u8 = 2;
+/// Something below it is selected.
+const SELECTED_BELOW: u8 = 4;
+/// Something below it is selected and not told.
+const UNTOLD_BELOW: u8 = 8;
+/// It is told.
+const RETURNED: u8 = 16;
+
+/// All that is needed to answer: a listing, and of each entry what is to be said.
+struct Answer {
+    listing: Listing,
+    bits: Vec<u8>,
+    separator: u8,
+    selection: ListSelection,
+    returns: ListReturn,
+    extended: bool,
+}
+
+impl Answer {
+    fn prepare(hierarchy: &Hierarchy, arguments: &ListArguments) -> Result<Answer, StorageError> {
+        let ListArguments { selection, returns, extended, .. } = *arguments;
+        let subscriptions = match selection.subscribed || returns.subscribed {
+            true => Some(hierarchy.subscriptions()?),
+            false => None,
+        };
+        let listing = hierarchy.listing(subscriptions.as_ref())?;
+        let separator = hierarchy.namespace().separator;
+        let mut patterns: Vec<Pattern> = arguments
+            .patterns
+            .iter()
+            .filter(|pattern| !pattern.is_empty())
+            .map(|pattern| Pattern::new(&arguments.reference, pattern, separator))
+            .collect();
+        let mut bits: Vec<u8> = listing
+            .iter()
+            .map(|entry| {
+                let selected = if is_selected(&entry, selection) { SELECTED } else { 0 };
+                let matched = patterns.iter_mut().any(|pattern| pattern.matches(entry.name));
+                selected | if matched { MATCHED } else { 0 }
+            })
+            .collect();
+        // Parents come before their children, so each entry is complete when its turn comes.
+        for at in (0..bits.len()).rev() {
+            let Some(own) = bits.get_mut(at) else { continue };
+            let has = |bits| *own & bits == bits;
+            if has(SELECTED | MATCHED)
+                // RFC 5258 section 3.5: not where everything selected below is told anyway.
+                || selection.recursive_match && has(MATCHED | UNTOLD_BELOW)
+            {
+                *own |= RETURNED;
+            }
+            let own = *own;
+            let Some(parent) = listing.parent(at).and_then(|parent| bits.get_mut(parent)) else { continue };
+            if own & (SELECTED | SELECTED_BELOW) != 0 {
+                *parent |= SELECTED_BELOW;
+            }
+            if own & UNTOLD_BELOW != 0 || own & (SELECTED | RETURNED) == SELECTED {
+                *parent |= UNTOLD_BELOW;
+            }
+        }
+        Ok(Answer { listing, bits, separator, selection, returns, extended })
+    }
+
+    fn bits(&self, at: usize) -> u8 {
+        self.bits.get(at).copied().unwrap_or(0)
+    }
+
+    fn print(&self, line: &mut Vec<u8>, entry: &Entry<'_>, bits: u8) {
+        line.extend_from_slice(b"* LIST (");
+        let begins = line.len();
+        let mut attribute = |name: &str| {
+            if line.len() > begins {
+                line.push(b' ');
+            }
+            line.extend_from_slice(name.as_bytes());
+        };
+        if !entry.exists {
+            // The first implies the second (RFC 5258 section 3), which is the one that old clients know.
+            attribute("\\NonExistent");
+            attribute("\\Noselect");
+        }
+        if self.returns.children || !self.extended {
+            attribute(if entry.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
+        }
+        // RFC 5258 section 3.1: the selection implies the return option.
+        if (self.returns.subscribed || self.selection.subscribed) && entry.subscribed {
+            attribute("\\Subscribed");
+        }
+        if self.returns.special_use || self.selection.special_use || !self.extended {
+            entry.uses.iter().for_each(|special_use| attribute(special_use.attribute()));
+        }
+        line.extend_from_slice(b") ");
+        print::string(line, &[self.separator]);
+        line.push(b' ');
+        print::astring(line, entry.name);
+        if self.selection.recursive_match && bits & SELECTED_BELOW != 0 {
+            let options = match (self.selection.subscribed, self.selection.special_use) {
+                (true, true) => "\"SUBSCRIBED\" \"SPECIAL-USE\"",
+                (true, false) => "\"SUBSCRIBED\"",
+                (false, _) => "\"SPECIAL-USE\"",
+            };
+            print::text(line, format_args!(" (\"CHILDINFO\" ({options}))"));
+        }
+        line.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Without a selection that looks at something else, mailboxes and the levels above them. REMOTE adds nothing: there are
+/// no remote mailboxes.
+fn is_selected(entry: &Entry<'_>, selection: ListSelection) -> bool {
+    let is_there = entry.exists || entry.has_children;
+    match (selection.subscribed, selection.special_use) {
+        (false, false) => is_there,
+        (true, false) => entry.subscribed,
+        (false, true) => !entry.uses.is_empty(),
+        (true, true) => entry.subscribed && !entry.uses.is_empty(),
+    }
+}
+
+#[cfg(test)]
+#[path = "list_tests.rs"]
+mod tests;
