@@ -3,7 +3,10 @@
 //! [`not_authenticated`] runs in the front, before the login; [`session`] afterwards, as the mail user. What a client says
 //! is [`grammar`]; what a command does is one file in [`commands`] or a module of its own.
 
+pub mod base_subject;
 mod capability;
+pub mod casemap;
+pub mod charset;
 pub mod commands;
 pub mod context;
 pub mod digest;
@@ -13,10 +16,14 @@ mod id;
 mod login;
 mod names;
 pub mod not_authenticated;
+pub mod number;
 pub mod printed;
 pub mod reply;
+pub mod search;
 mod session;
+pub mod sort;
 pub mod sync;
+pub mod thread;
 mod words;
 
 pub use common::mailbox;

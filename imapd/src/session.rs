@@ -142,7 +142,7 @@ impl Conversation<'_> {
         let rules = commands::Rules::of(&command);
         let completion = match rules.needs_mailbox && self.context.selected.is_none() {
             true => Ok(Reply::bad("Select a mailbox first.")),
-            false => commands::obey(&mut self.context, &mut self.text, command),
+            false => commands::obey(&mut self.context, &mut self.text, tag, command),
         };
         let completion = self.settle(completion)?;
         // RFC 3501 section 5.2: what has changed is said before the completion, whatever that is.

@@ -10,6 +10,7 @@ mod list;
 mod lsub;
 mod namespace;
 mod rename;
+mod search;
 mod select;
 mod status;
 mod store;
@@ -18,9 +19,9 @@ mod subscribe;
 mod testing;
 
 use crate::context::Context;
-use crate::grammar::Command;
+use crate::grammar::{Command, Tag};
 use crate::reply::{Completion, Reply};
-use crate::{capability, id, words};
+use crate::{capability, fetch, id, words};
 use common::io::gather::Text;
 
 /// What the session has to know of a command.
@@ -53,8 +54,8 @@ impl Rules {
     }
 }
 
-/// Does what a command says. `text` is where commands are received; APPEND needs it for what follows a message.
-pub fn obey(context: &mut Context<'_>, text: &mut Text, command: Command) -> Completion {
+/// Does what the command with this tag says. `text` is where commands are received; APPEND needs it for what follows a message.
+pub fn obey(context: &mut Context<'_>, text: &mut Text, tag: &Tag, command: Command) -> Completion {
     match command {
         Command::Capability => {
             let list = capability::after_login(context.config);
@@ -85,6 +86,10 @@ pub fn obey(context: &mut Context<'_>, text: &mut Text, command: Command) -> Com
         Command::Copy { uid, messages, mailbox, and_remove } => {
             copy::copy(context, uid, &messages, &mailbox, and_remove)
         }
+        Command::Search { uid, arguments } => search::search(context, tag, uid, &arguments),
+        Command::Sort { uid, arguments } => search::sort(context, uid, &arguments),
+        Command::Thread { uid, arguments } => search::thread(context, uid, &arguments),
+        Command::Fetch { uid, arguments } => fetch::fetch(context, uid, &arguments),
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } | Command::Logout => {
             Ok(Reply::bad(words::WRONG_STATE))
         }
@@ -97,9 +102,6 @@ pub fn obey(context: &mut Context<'_>, text: &mut Text, command: Command) -> Com
         Command::Lsub { reference, pattern } => lsub::lsub(context, &reference, &pattern),
         Command::Namespace => namespace::namespace(context),
         Command::Status { mailbox, items } => status::status(context, &mailbox, items),
-        Command::Search { .. } | Command::Sort { .. } | Command::Thread { .. } | Command::Fetch { .. } => {
-            Ok(Reply::no("Not yet.").with_code("CANNOT"))
-        }
     }
 }
 

@@ -1,0 +1,40 @@
+//! What searching, sorting and threading ask of a mailbox. The selected mailbox answers it, and in tests a list does.
+
+use crate::digest::Digest;
+use common::mailbox::Info;
+use common::maildir::StorageError;
+use std::io::Read;
+use std::ops::{ControlFlow, RangeInclusive};
+
+/// An open mailbox. Messages have message sequence numbers from 1 to [`len`](Messages::len). One that has vanished from the
+/// disk meanwhile is `None`.
+pub trait Messages {
+    /// A message's file.
+    type File: Read;
+
+    /// How many messages there are.
+    fn len(&self) -> u32;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The names of the keywords, by their bits; an unused one is empty.
+    fn keywords(&self) -> &[Box<str>];
+    /// What the store's own rows say of a message.
+    fn info(&self, msn: u32) -> Result<Info, StorageError>;
+    /// The same of many, in order.
+    fn for_each(
+        &self,
+        msns: RangeInclusive<u32>,
+        visit: impl FnMut(u32, &Info) -> ControlFlow<()>,
+    ) -> Result<(), StorageError>;
+    /// RFC822.SIZE.
+    fn octets(&mut self, msn: u32) -> Result<Option<u64>, StorageError>;
+    /// The internal date, seconds since 1970 UTC.
+    fn internal_date(&mut self, msn: u32) -> Result<Option<i64>, StorageError>;
+    /// Shows a message's digest, which is made if there is none yet.
+    fn digest<T>(&mut self, msn: u32, show: impl FnOnce(&Digest<'_>) -> T)
+    -> Result<Option<T>, StorageError>;
+    /// A message's octets.
+    fn open(&mut self, msn: u32) -> Result<Option<Self::File>, StorageError>;
+}

@@ -1,0 +1,494 @@
+//! A message's parts as they come from its file: fields of headers and pieces of bodies, in one pass, for SEARCH.
+//!
+//! The file is a stranger's: its header may have no end, its parts may be nested without end or have no end lines. Memory is
+//! the one buffer and at most [`NESTING_MAX`] boundaries. Where a part's type is wrong or missing, the defaults of RFC 2045
+//! section 5.2 hold. Lines end with LF; a CR before it belongs to the end.
+
+use crate::charset;
+use encoding_rs::{Encoding, UTF_8};
+use memchr::memmem;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+/// Multiparts in each other that are told apart (DESIGN.md section 8); what is deeper is passed over.
+pub const NESTING_MAX: usize = 100;
+/// Octets of the longest boundary (RFC 2046 section 5.1.1 says 70), and of a line that can be one.
+const BOUNDARY_MAX: usize = 200;
+const BOUNDARY_LINE_MAX: usize = 1000;
+/// Octets read at first, enough for most messages, and at most held: a longer field comes in pieces.
+const FIRST_READ: usize = 8 * 1024;
+const BUFFER: usize = 64 * 1024;
+
+/// Which header a field is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Header {
+    /// The message's own.
+    Message,
+    /// A part's, or the one of a message in the message.
+    Inner,
+}
+
+/// How a body's octets become text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transfer {
+    /// As they are.
+    Identity,
+    /// `base64`
+    Base64,
+    /// `quoted-printable`
+    QuotedPrintable,
+}
+
+/// A body that is text.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    /// Its charset.
+    pub encoding: &'static Encoding,
+    /// Its transfer encoding.
+    pub transfer: Transfer,
+}
+
+/// Who looks at what is found. Any of them may end it.
+pub trait Visitor {
+    /// A field; `value` is what stands behind the colon, line ends and all but the last one. A field too long for the buffer
+    /// comes in several pieces, and a line that is no field has an empty name.
+    fn field(&mut self, header: Header, name: &[u8], value: &[u8]) -> ControlFlow<()>;
+    /// A header is over.
+    fn header_end(&mut self, header: Header) -> ControlFlow<()>;
+    /// A body begins that is text.
+    fn text_begin(&mut self, text: Text);
+    /// Octets of it.
+    fn text(&mut self, octets: &[u8]) -> ControlFlow<()>;
+    /// It is over.
+    fn text_end(&mut self) -> ControlFlow<()>;
+}
+
+/// A buffer for [`walk`], used again for one message after another.
+#[derive(Default)]
+pub struct Buffer(Vec<u8>);
+
+/// Shows a message to `visitor`. An error is the reader's.
+pub fn walk(reader: &mut impl Read, buffer: &mut Buffer, visitor: &mut impl Visitor) -> io::Result<()> {
+    let mut walk = Walk {
+        visitor,
+        mode: Mode::Header(Header::Message),
+        line_start: true,
+        kind: Kind::default(),
+        long_field: None,
+        boundaries: Vec::new(),
+        delimiter: memmem::Finder::new(b"\n--"),
+    };
+    let (mut start, mut end, mut room) = (0usize, 0usize, FIRST_READ);
+    loop {
+        if start > 0 {
+            buffer.0.copy_within(start..end, 0);
+            (start, end) = (0, end - start);
+        }
+        if buffer.0.len() < room {
+            buffer.0.resize(room, 0);
+        }
+        let count = match reader.read(buffer.0.get_mut(end..room).unwrap_or_default()) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        (room, end) = (BUFFER, end + count);
+        let full = end == BUFFER;
+        let data = buffer.0.get(..end).unwrap_or_default();
+        match walk.data(data, count == 0, full) {
+            ControlFlow::Break(()) => return Ok(()),
+            ControlFlow::Continue(used) => start = used,
+        }
+        if count == 0 {
+            let _ = walk.end();
+            return Ok(());
+        }
+    }
+}
+
+/// Where in the message we are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Header(Header),
+    /// In a body that is text.
+    Text,
+    /// In a body that is none, before the first part or behind the last.
+    Opaque,
+}
+
+/// What the header at hand has said about its body so far.
+struct Kind {
+    body: Body,
+    boundary: Vec<u8>,
+    encoding: &'static Encoding,
+    transfer: Transfer,
+    digest: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Text,
+    Message,
+    Multipart,
+    Opaque,
+}
+
+impl Default for Kind {
+    fn default() -> Kind {
+        Kind {
+            body: Body::Text,
+            boundary: Vec::new(),
+            encoding: UTF_8,
+            transfer: Transfer::Identity,
+            digest: false,
+        }
+    }
+}
+
+struct Walk<'v, V> {
+    visitor: &'v mut V,
+    mode: Mode,
+    /// Whether what comes next is at the start of a line, of a body.
+    line_start: bool,
+    kind: Kind,
+    /// The name of the field whose first piece has been shown already.
+    long_field: Option<Vec<u8>>,
+    /// Of the multiparts around us, outermost first: the boundary, and whether its parts are messages unless they say more.
+    boundaries: Vec<(Vec<u8>, bool)>,
+    delimiter: memmem::Finder<'static>,
+}
+
+/// What a line that begins with two hyphens is.
+enum Delimiter {
+    /// The next part of the multipart at this place begins.
+    Part(usize),
+    /// The multipart at this place is over.
+    Close(usize),
+}
+
+impl<V: Visitor> Walk<'_, V> {
+    /// Uses what it can of `data`. How much that is: the rest comes again, with more behind it.
+    fn data(&mut self, data: &[u8], is_end: bool, is_full: bool) -> ControlFlow<(), usize> {
+        let mut used = 0;
+        loop {
+            let rest = data.get(used..).unwrap_or_default();
+            let before = (used, self.mode);
+            used += match self.mode {
+                // The buffer is full for this step only if it can not be made emptier first.
+                Mode::Header(header) => self.field(header, rest, is_end, is_full && used == 0)?,
+                Mode::Text | Mode::Opaque => self.body(rest, is_end)?,
+            };
+            if (used, self.mode) == before {
+                return ControlFlow::Continue(used);
+            }
+        }
+    }
+
+    fn end(&mut self) -> ControlFlow<()> {
+        match self.mode {
+            Mode::Header(header) => self.visitor.header_end(header),
+            Mode::Text => self.visitor.text_end(),
+            Mode::Opaque => ControlFlow::Continue(()),
+        }
+    }
+
+    /// One field of a header, or its end.
+    fn field(&mut self, header: Header, data: &[u8], is_end: bool, is_full: bool) -> ControlFlow<(), usize> {
+        let mut end = 0;
+        loop {
+            let rest = data.get(end..).unwrap_or_default();
+            let line = memchr::memchr(b'\n', rest).map(|at| at + 1);
+            match line {
+                // A field is over when the next line does not begin with a blank: that octet has to be there.
+                Some(line) => {
+                    if end == 0 {
+                        let text = rest.get(..line).unwrap_or_default();
+                        if let Some(used) = self.header_line(header, text)? {
+                            return ControlFlow::Continue(used);
+                        }
+                    }
+                    end += line;
+                    match data.get(end) {
+                        Some(b' ' | b'\t') => continue,
+                        Some(_) => break,
+                        None if is_end => break,
+                        None if is_full => {}
+                        None => return ControlFlow::Continue(0),
+                    }
+                }
+                None if is_end || is_full => {}
+                None => return ControlFlow::Continue(0),
+            }
+            // What is there has to do. The last octet comes again: if it ends a line, the next one tells whether the field.
+            if is_end {
+                end = data.len();
+                break;
+            }
+            end = data.len().saturating_sub(1);
+            let piece = data.get(..end).unwrap_or_default();
+            match &self.long_field {
+                Some(name) => self.visitor.field(header, name, piece)?,
+                None => {
+                    let (name, value) = split(piece);
+                    self.visitor.field(header, name, value)?;
+                    self.long_field = Some(name.to_vec());
+                }
+            }
+            return ControlFlow::Continue(end);
+        }
+        let field = data.get(..end).unwrap_or_default();
+        let field = field.strip_suffix(b"\n").unwrap_or(field);
+        let field = field.strip_suffix(b"\r").unwrap_or(field);
+        if let Some(name) = self.long_field.take() {
+            self.visitor.field(header, &name, field)?;
+        } else if !field.is_empty() {
+            let (name, value) = split(field);
+            self.kind.learn(name, value);
+            self.visitor.field(header, name, value)?;
+        }
+        ControlFlow::Continue(end)
+    }
+
+    /// Whether the header is over with this line. If so, the octets that were used.
+    fn header_line(&mut self, header: Header, line: &[u8]) -> ControlFlow<(), Option<usize>> {
+        if self.long_field.is_some() {
+            return ControlFlow::Continue(None);
+        }
+        if matches!(line, b"\n" | b"\r\n") {
+            self.visitor.header_end(header)?;
+            self.body_begins();
+            return ControlFlow::Continue(Some(line.len()));
+        }
+        // A part without the empty line behind its header.
+        if let Some(delimiter) = self.delimiter(line) {
+            self.visitor.header_end(header)?;
+            self.part_ends(delimiter);
+            return ControlFlow::Continue(Some(line.len()));
+        }
+        ControlFlow::Continue(None)
+    }
+
+    fn body_begins(&mut self) {
+        let kind = std::mem::take(&mut self.kind);
+        self.line_start = true;
+        self.mode = match kind.body {
+            Body::Text => {
+                self.visitor.text_begin(Text { encoding: kind.encoding, transfer: kind.transfer });
+                Mode::Text
+            }
+            // What is encoded cannot be a message that is read (RFC 2046 section 5.2.1).
+            Body::Message if kind.transfer == Transfer::Identity => Mode::Header(Header::Inner),
+            Body::Multipart if !kind.boundary.is_empty() && self.boundaries.len() < NESTING_MAX => {
+                self.boundaries.push((kind.boundary, kind.digest));
+                Mode::Opaque
+            }
+            _ => Mode::Opaque,
+        };
+    }
+
+    fn part_ends(&mut self, delimiter: Delimiter) {
+        self.line_start = true;
+        self.kind = Kind::default();
+        match delimiter {
+            Delimiter::Part(level) => {
+                self.boundaries.truncate(level + 1);
+                if self.boundaries.last().is_some_and(|(_, digest)| *digest) {
+                    self.kind.body = Body::Message;
+                }
+                self.mode = Mode::Header(Header::Inner);
+            }
+            Delimiter::Close(level) => {
+                self.boundaries.truncate(level);
+                self.mode = Mode::Opaque;
+            }
+        }
+    }
+
+    /// Octets of a body, up to the next delimiter or to the end of what is there.
+    fn body(&mut self, data: &[u8], is_end: bool) -> ControlFlow<(), usize> {
+        if self.boundaries.is_empty() {
+            if self.mode == Mode::Opaque {
+                return ControlFlow::Break(());
+            }
+            self.visitor.text(data)?;
+            return ControlFlow::Continue(data.len());
+        }
+        // A delimiter's line may begin here, but not all of it be there.
+        if self.line_start && !is_end && data.len() < 2 && b"--".starts_with(data) {
+            return ControlFlow::Continue(0);
+        }
+        let mut from = 0;
+        loop {
+            let rest = data.get(from..).unwrap_or_default();
+            let at = match self.line_start && from == 0 && rest.starts_with(b"--") {
+                true => 0,
+                false => match self.delimiter.find(rest) {
+                    Some(found) => from + found + 1,
+                    None => break,
+                },
+            };
+            let line = data.get(at..).unwrap_or_default();
+            let length = match memchr::memchr(b'\n', line) {
+                Some(length) => length + 1,
+                None if is_end || line.len() > BOUNDARY_LINE_MAX => line.len(),
+                None => {
+                    self.show(data, at)?;
+                    self.line_start = true;
+                    return ControlFlow::Continue(at);
+                }
+            };
+            if let Some(delimiter) = self.delimiter(line.get(..length).unwrap_or_default()) {
+                // The line end before it is its own (RFC 2046 section 5.1.1).
+                self.show(data, at.saturating_sub(1))?;
+                if self.mode == Mode::Text {
+                    self.visitor.text_end()?;
+                }
+                self.part_ends(delimiter);
+                return ControlFlow::Continue(at + length);
+            }
+            // The line's end may be the one before a delimiter.
+            from = at + length.saturating_sub(1).max(1);
+            self.line_start = false;
+        }
+        let held = usize::from(!is_end && data.ends_with(b"\n-"));
+        let until = data.len() - held;
+        self.show(data, until)?;
+        if let Some(last) = until.checked_sub(1).and_then(|last| data.get(last)) {
+            self.line_start = *last == b'\n';
+        }
+        ControlFlow::Continue(until)
+    }
+
+    fn show(&mut self, data: &[u8], until: usize) -> ControlFlow<()> {
+        match data.get(..until) {
+            Some(octets) if self.mode == Mode::Text && !octets.is_empty() => self.visitor.text(octets),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// What a line is to the multiparts around, the innermost first.
+    fn delimiter(&self, line: &[u8]) -> Option<Delimiter> {
+        let line = line.strip_prefix(b"--")?.trim_ascii_end();
+        self.boundaries.iter().enumerate().rev().find_map(|(level, (boundary, _))| {
+            match line.strip_prefix(boundary.as_slice())? {
+                b"" => Some(Delimiter::Part(level)),
+                b"--" => Some(Delimiter::Close(level)),
+                _ => None,
+            }
+        })
+    }
+}
+
+/// A field's name and value. A line without a colon is a value without a name.
+fn split(field: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memchr2(b':', b'\n', field) {
+        Some(at) if field.get(at) == Some(&b':') => {
+            let (name, value) = field.split_at_checked(at).unwrap_or((field, &[]));
+            let value = value.get(1..).unwrap_or_default();
+            (name.trim_ascii(), value.strip_prefix(b" ").unwrap_or(value))
+        }
+        _ => (b"", field),
+    }
+}
+
+impl Kind {
+    /// What a field says about the body. Of several Content-Types the last one counts.
+    fn learn(&mut self, name: &[u8], value: &[u8]) {
+        if name.eq_ignore_ascii_case(b"Content-Transfer-Encoding") {
+            let value = value.split(|octet| b" \t\r\n;(".contains(octet)).find(|word| !word.is_empty());
+            self.transfer = match value {
+                Some(value) if value.eq_ignore_ascii_case(b"base64") => Transfer::Base64,
+                Some(value) if value.eq_ignore_ascii_case(b"quoted-printable") => Transfer::QuotedPrintable,
+                _ => Transfer::Identity,
+            };
+        } else if name.eq_ignore_ascii_case(b"Content-Type") {
+            let (kind, mut parameters) = value
+                .split_at_checked(memchr::memchr(b';', value).unwrap_or(value.len()))
+                .unwrap_or((value, &[]));
+            let mut pieces = kind.splitn(2, |&octet| octet == b'/');
+            let main = pieces.next().unwrap_or_default().trim_ascii();
+            let sub = pieces.next().unwrap_or_default().trim_ascii();
+            self.digest = sub.eq_ignore_ascii_case(b"digest");
+            self.body = if main.eq_ignore_ascii_case(b"text") || main.is_empty() {
+                Body::Text
+            } else if main.eq_ignore_ascii_case(b"message") {
+                match sub.eq_ignore_ascii_case(b"rfc822") || sub.eq_ignore_ascii_case(b"global") {
+                    true => Body::Message,
+                    false => Body::Text,
+                }
+            } else if main.eq_ignore_ascii_case(b"multipart") {
+                Body::Multipart
+            } else {
+                Body::Opaque
+            };
+            while let Some((name, value, rest)) = parameter(parameters) {
+                parameters = rest;
+                if name.eq_ignore_ascii_case(b"boundary") {
+                    self.boundary = unquoted(value);
+                    self.boundary.truncate(BOUNDARY_MAX);
+                } else if name.eq_ignore_ascii_case(b"charset") {
+                    self.encoding = charset::encoding(&unquoted(value)).unwrap_or(UTF_8);
+                }
+            }
+        }
+    }
+}
+
+/// The next parameter of a Content-Type: its name, its value as written, and what is behind it. Comments are not looked for:
+/// nobody writes them there.
+fn parameter(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let mut text = text;
+    loop {
+        text = text.trim_ascii_start();
+        match text.strip_prefix(b";") {
+            Some(rest) => text = rest,
+            None => break,
+        }
+    }
+    let end = memchr::memchr2(b'=', b';', text)?;
+    let (name, rest) = text.split_at_checked(end)?;
+    if rest.starts_with(b";") {
+        return Some((name.trim_ascii(), b"", rest));
+    }
+    let value = rest.get(1..)?.trim_ascii_start();
+    let mut end = 0;
+    if value.starts_with(b"\"") {
+        end = 1;
+        while let Some(found) = value.get(end..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+            end += found + 1;
+            match value.get(end - 1) {
+                Some(b'\\') => end += 1,
+                _ => break,
+            }
+        }
+        end = end.min(value.len());
+    }
+    let behind = value.get(end..).unwrap_or_default();
+    end += memchr::memchr(b';', behind).unwrap_or(behind.len());
+    let (value, rest) = value.split_at_checked(end)?;
+    Some((name.trim_ascii(), value.trim_ascii(), rest))
+}
+
+/// A parameter's value without quotes.
+fn unquoted(value: &[u8]) -> Vec<u8> {
+    let Some(inner) = value.strip_prefix(b"\"") else {
+        return value.split(|octet| b" \t\r\n".contains(octet)).next().unwrap_or_default().to_vec();
+    };
+    let mut text = Vec::new();
+    let mut octets = inner.iter();
+    while let Some(&octet) = octets.next() {
+        match octet {
+            b'"' => break,
+            b'\\' => text.extend(octets.next()),
+            b'\r' | b'\n' => {}
+            _ => text.push(octet),
+        }
+    }
+    // Blanks at the end of a boundary are not part of it (RFC 2046 section 5.1.1).
+    text.truncate(text.trim_ascii_end().len());
+    text
+}
+
+#[cfg(test)]
+#[path = "parts_tests.rs"]
+mod tests;
