@@ -4,6 +4,7 @@ Each reads everything and what it got is compared with the Maildir, octet for oc
 what people do with it: searches, marks, files, deletes, stores. test_sync.py has those that synchronise.
 """
 
+import contextlib
 import imaplib
 import mailbox
 import os
@@ -85,7 +86,7 @@ class Curl(Client):
 
     def test_curl_with_each_sasl_mechanism(self):
         for _ in self.each_way():
-            for mechanism in ("PLAIN", "LOGIN", "+LOGIN"):
+            for mechanism in ("PLAIN", "LOGIN"):
                 listing = self.curl("INBOX?ALL", "--login-options", f"AUTH={mechanism}")
                 self.assertEqual(len(listing.split()), 12, mechanism)
             self.assertEqual(len(self.curl("INBOX?ALL", "--sasl-ir", "--login-options", "AUTH=PLAIN").split()), 12)
@@ -96,7 +97,7 @@ class Imaplib(Client):
         context = self.box.authority.context()
         if self.way == "tunnel":
             client = imaplib.IMAP4_stream(self.tunnel())
-            self.addCleanup(client.shutdown)
+            self.addCleanup(self.hang_up, client)
             self.assertEqual(client.state, "AUTH")
             return client
         if self.way == "IMAPS":
@@ -105,9 +106,13 @@ class Imaplib(Client):
             client = imaplib.IMAP4("localhost", self.port, timeout=30)
             if self.way == "STARTTLS":
                 client.starttls(context)
-        self.addCleanup(client.shutdown)
+        self.addCleanup(self.hang_up, client)
         client.login(*self.user)
         return client
+
+    def hang_up(self, client):
+        with contextlib.suppress(OSError):
+            client.shutdown()
 
     def ok(self, answer):
         self.assertEqual(answer[0], "OK", answer)
@@ -139,7 +144,7 @@ class Imaplib(Client):
             self.assertEqual(len(self.folder("Work.Old").files()), 5)
             self.assertEqual(len(self.maildir.files()), count - 2)
             ok(client.store("1", "+FLAGS", r"(\Deleted \Flagged $Label1)"))
-            self.assertEqual(ok(client.expunge()), [b"1"])
+            self.assertEqual(ok(client.expunge())[-1:], [b"1"])
             status = ok(client.status("Work.Old", "(MESSAGES UIDNEXT UNSEEN RECENT UIDVALIDITY)"))
             self.assertIn(b"MESSAGES 5 ", status[0] + b" ")
             when = imaplib.Time2Internaldate(1_600_000_000)
@@ -215,7 +220,8 @@ class Getmail(Client):
             user = [program("setpriv"), "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
         run(*user, program("getmail"), f"--getmaildir={self.work}", f"--rcfile={self.work / 'getmailrc'}",
             env={**os.environ, "HOME": str(self.work)})
-        return [path.read_bytes() for path in sorted((store / "new").iterdir(), key=lambda p: test_clients.Mpop.order(self, p))]
+        stored = sorted((store / "new").iterdir(), key=lambda path: test_clients.Mpop.order(self, path))
+        return [re.sub(rb"(?m)^X-getmail-retrieved-from-mailbox: INBOX\n", b"", path.read_bytes(), count=1) for path in stored]
 
     # It knows no STARTTLS.
     ways = ("clear", "", "IMAPS")
@@ -343,7 +349,7 @@ class Openssl(Client):
             done = run(program("openssl"), "s_client", "-quiet", *starttls, "-CAfile", self.ca, "-verify_hostname",
                        "localhost", "-verify_return_error", "-connect", f"{harness.HOST}:{self.port}", text=False,
                        input="".join(f"{command}\r\n" for command in commands).encode())
-            for octets in self.expected:
+            for octets in (harness.crlf(raw) for _, raw in self.messages):
                 self.assertIn(b" {%d}\r\n%s" % (len(octets), octets), done.stdout)
             self.assertRegex(done.stdout[-200:], rb"\* 1 EXPUNGE\r\n(.*\r\n)*e OK .*\r\n\* BYE .*\r\nf OK .*\r\n$")
             self.assertEqual(len(self.maildir.files()), len(self.expected) - 1)

@@ -21,7 +21,8 @@ from harness import IS_ROOT, Case, program, run
 SEED = int(os.environ.get("E2E_SEED", "3"))
 ROUNDS = int(os.environ.get("E2E_ROUNDS", "0"))
 FLAGS = {"S": r"\Seen", "F": r"\Flagged", "R": r"\Answered", "D": r"\Draft"}
-LETTERS = {name: letter for letter, name in FLAGS.items()}
+# T for both: the model never has it.
+LETTERS = {name: letter for letter, name in FLAGS.items()} | {r"\Deleted": "T"}
 
 
 class Message:
@@ -46,7 +47,7 @@ def identity(raw):
 class Rounds(Case):
     """A server, a store of the client, and the model of both."""
 
-    # Whether a mailbox that was renamed or removed on one side is so on the other.
+    # Whether it can be told of mailboxes that were renamed or removed.
     follows_mailboxes = True
     daily = 8
 
@@ -62,7 +63,7 @@ class Rounds(Case):
         self.model = {"INBOX": []}
         self.count = 0
         self.touched = set()
-        self.story = []
+        self.story, self.output = [], ""
         self.configure()
 
     def note(self, text):
@@ -181,7 +182,7 @@ class Rounds(Case):
             state[mailbox] = messages = []
             for part in ("cur", "new"):
                 for path in (self.directory(mailbox) / part).iterdir():
-                    flags = "".join(sorted(set(path.name.partition(":2,")[2]) & set(FLAGS)))
+                    flags = "".join(sorted(set(path.name.partition(":2,")[2]) & set(LETTERS.values())))
                     messages.append((*identity(path.read_bytes()), flags))
         return state
 
@@ -237,6 +238,7 @@ class Rounds(Case):
         elif self.follows_mailboxes and what in ("rename", "delete") and mailbox != "INBOX" \
                 and len(untouched) == len(self.model[mailbox]) and not self.changed_mailbox:
             self.changed_mailbox = True
+            self.left = ("local" if server else "server", mailbox)
             if what == "delete":
                 call("delete", mailbox)
                 del self.model[mailbox]
@@ -250,7 +252,7 @@ class Rounds(Case):
                 self.note(f"{side} rename {mailbox} {name}")
 
     def round(self, number):
-        self.touched, self.fresh, self.changed_mailbox = set(), set(), False
+        self.touched, self.fresh, self.changed_mailbox, self.left = set(), set(), False, None
         self.note(f"--- round {number}")
         with self.imap() as imap:
             for _ in range(self.random.randrange(3, 12)):
@@ -314,16 +316,29 @@ class Rounds(Case):
                                 stderr=subprocess.STDOUT, env=environment)
 
     def settle(self):
-        """Synchronises, twice where a mailbox was made, renamed or removed: once each way."""
+        """Synchronises twice. A mailbox that is gone on one side is kept on the other while there are messages in it; between
+        the two somebody removes it there."""
         command, environment = self.command()
         for _ in range(2):
             started = time.monotonic()
             done = run(*command, env=environment, check=False)
             self.usual = min(1.0, time.monotonic() - started)
-            self.assertEqual(done.returncode, 0, self.tell(f"{done.stdout}{done.stderr}"))
+            self.output = f"{done.stdout}{done.stderr}"
+            self.assertEqual(done.returncode, 0, self.tell("it failed"))
+            if self.left:
+                self.clear_away(*self.left)
+                self.left = None
+
+    def clear_away(self, side, mailbox):
+        if side == "local":
+            shutil.rmtree(self.directory(mailbox), ignore_errors=True)
+            return
+        with self.imap() as imap:
+            if imap.ok(f'LIST "" "{mailbox}"'):
+                imap.ok(f'DELETE "{mailbox}"')
 
     def tell(self, text):
-        return f"{text}\nseed {SEED}, {self.way}; what was done:\n" + "\n".join(self.story[-40:])
+        return f"{text}\n{self.output[-3000:]}\nseed {SEED}, {self.way}; what was done:\n" + "\n".join(self.story[-40:])
 
     def check(self):
         expected = {name: sorted((which.id, which.text, "".join(sorted(which.flags))) for which in messages)
