@@ -1,5 +1,6 @@
 //! What the commands of one session share.
 
+use crate::fetch::Recall;
 use crate::grammar::{FlagList, MailboxName, SequenceSet};
 use crate::mailbox::{Mailbox, MsnSet, OpenOptions};
 use crate::reply::{Failure, Reply};
@@ -42,6 +43,8 @@ pub struct Selected {
     pub name: MailboxName,
     /// By EXAMINE: nothing may be changed, `\Seen` neither.
     pub read_only: bool,
+    /// What FETCH remembers from one command to the next.
+    pub recall: Recall,
     /// The number of recent messages that the client knows.
     pub recent: u32,
 }
