@@ -6,7 +6,7 @@ use common::io::gather::Text;
 use common::io::{Conn, Limits};
 use imap_codec::CommandCodec;
 use imap_codec::encode::Encoder;
-use imap_codec::imap_types::command::{Command, CommandBody};
+use imap_codec::imap_types::command::Command;
 use imapd::grammar::receive::{Behind, Budget, Received, receive};
 use imapd::grammar::{self, AppendMessage};
 use std::collections::BTreeMap;
@@ -34,28 +34,38 @@ fn received(octets: &[u8]) -> (Received, usize) {
     (received, left)
 }
 
-/// What is not for us: commands of extensions that we do not have, and data items of them.
-fn is_foreign(command: &Command<'_>, encoded: &str) -> bool {
-    let name = command.body.name();
-    let commands = [
-        "COMPRESS",
-        "GETQUOTA",
-        "GETQUOTAROOT",
-        "SETQUOTA",
-        "GETMETADATA",
-        "SETMETADATA",
-        "GETACL",
-        "SETACL",
-        "DELETEACL",
-        "LISTRIGHTS",
-        "MYRIGHTS",
-        "REPLACE",
-        "SUBSCRIBE-X",
-    ];
-    let words =
-        ["BINARY", "QRESYNC", "VANISHED", "UTF8", "DELETED-STORAGE", "SAVE", "MAILBOXID", "ANNOTATION"];
-    commands.iter().any(|command| name.eq_ignore_ascii_case(command))
-        || words.iter().any(|word| encoded.to_ascii_uppercase().contains(word))
+/// Words of extensions that we do not have, and what the RFCs' grammar does not have.
+const FOREIGN: [&str; 18] = [
+    " COMPRESS ",
+    " GETQUOTA",
+    " SETQUOTA ",
+    " GETMETADATA ",
+    " SETMETADATA ",
+    " GETACL ",
+    " SETACL ",
+    " DELETEACL ",
+    " LISTRIGHTS ",
+    " MYRIGHTS ",
+    " REPLACE ",
+    "BINARY",
+    "QRESYNC",
+    "VANISHED",
+    "UTF8",
+    "DELETED-STORAGE",
+    "SAVE",
+    "MAILBOXID",
+];
+
+fn is_foreign(encoded: &str) -> bool {
+    let text = encoded.to_ascii_uppercase();
+    let has = |word: &str| text.contains(word);
+    has(" THREAD ") && !has(" ORDEREDSUBJECT ") && !has(" REFERENCES ")
+        || text.matches("UNCHANGEDSINCE").count() > 1
+        || text.matches(" CHANGEDSINCE").count() + text.matches("(CHANGEDSINCE").count() > 1
+        || has(" ()") && (has(" STATUS ") || has(" FETCH "))
+        || has(" APPEND ") && has("~{")
+        || has(" STORE ") && has(" ()") && has("UNCHANGED") && !has("UNCHANGEDSINCE")
+        || FOREIGN.iter().any(|word| has(word))
 }
 
 #[test]
@@ -63,7 +73,7 @@ fn what_it_can_say_is_understood() {
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     let mut failures = Vec::new();
-    for _ in 0..30_000 {
+    for _ in 0..60_000 {
         let octets: Vec<u8> = std::iter::repeat_with(|| {
             seed ^= seed << 13;
             seed ^= seed >> 7;
@@ -75,7 +85,7 @@ fn what_it_can_say_is_understood() {
         let Ok(command) = Command::arbitrary(&mut Unstructured::new(&octets)) else { continue };
         let encoded = CommandCodec::default().encode(&command).dump();
         let shown = String::from_utf8_lossy(&encoded).into_owned();
-        if encoded.len() > INPUT_OCTETS || is_foreign(&command, &shown) {
+        if encoded.len() > INPUT_OCTETS || is_foreign(&shown) {
             continue;
         }
         *counts.entry(command.body.name().to_owned()).or_default() += 1;
@@ -90,5 +100,4 @@ fn what_it_can_say_is_understood() {
     let shown: Vec<_> = failures.iter().take(30).map(String::as_str).collect();
     assert!(failures.is_empty(), "{} of {counts:?}\n{}", failures.len(), shown.join("\n"));
     assert!(counts.values().sum::<u32>() > 1000 && counts.len() > 20, "{counts:?}");
-    let _ = CommandBody::Noop;
 }
