@@ -20,7 +20,9 @@ fn fault(octets: &[u8]) -> Option<String> {
     };
     while !rest.is_empty() {
         let shown = String::from_utf8_lossy(&rest[..rest.len().min(200)]).into_owned();
-        if UNKNOWN.iter().any(|known| shown.starts_with(known)) {
+        let line = shown.lines().next().unwrap_or_default();
+        // The extended data of LIST (RFC 5258) are unknown to it too.
+        if UNKNOWN.iter().any(|known| line.starts_with(known)) || line.contains(" (\"CHILDINFO\" ") {
             let end = rest.iter().position(|&c| c == b'\n')? + 1;
             rest = &rest[end..];
             continue;
