@@ -25,10 +25,13 @@ pub fn decode(raw: &[u8], out: &mut String, scratch: &mut Vec<u8>) {
                     rest = behind;
                 }
             }
-            // A line end in a field's value is folding: the blank behind it stays.
+            // A fold with the blanks around it is one blank, as in the envelope.
             _ => {
-                push(plain, out);
-                rest = from.get(1..).unwrap_or_default();
+                push(plain.trim_ascii_end(), out);
+                rest = from.trim_ascii_start();
+                if !rest.is_empty() && !out.ends_with(' ') {
+                    out.push(' ');
+                }
             }
         }
     }
@@ -163,7 +166,7 @@ mod tests {
             (&b""[..], ""),
             (b"plain", "plain"),
             (b"a = b =? c", "a = b =? c"),
-            (b"folded\r\n  text\n\tmore", "folded  text\tmore"),
+            (b"folded\r\n  text\n\tmore", "folded text more"),
             // RFC 2047 section 8.
             (b"=?ISO-8859-1?Q?a?=", "a"),
             (b"=?ISO-8859-1?Q?a?= b", "a b"),
