@@ -240,3 +240,7 @@ fn address(digest: &Digest<'_>, key: SortKey, text: &mut String, raw: &mut Vec<u
     }
     text.push_str(&charset::guess(&mailbox));
 }
+
+#[cfg(test)]
+#[path = "sort_tests.rs"]
+mod tests;
