@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 const BEFORE_LOGIN: &str = "IMAP4rev1 SASL-IR LITERAL- ENABLE ID IDLE";
 
 /// What works after the login.
-const AFTER_LOGIN: &str = "IMAP4rev1 LITERAL+ ENABLE ID IDLE UNSELECT UIDPLUS MOVE MULTIAPPEND CONDSTORE";
+const AFTER_LOGIN: &str = "IMAP4rev1 LITERAL+ ENABLE ID IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE MULTIAPPEND \
+     CONDSTORE LIST-EXTENDED LIST-STATUS STATUS=SIZE SPECIAL-USE CREATE-SPECIAL-USE";
 
 /// Before the login: the SASL mechanisms on offer now, blank-separated; whether STARTTLS would be taken, and whether LOGIN.
 pub fn before_login(config: &Config, mechanisms: &str, start_tls: bool, login: bool) -> String {

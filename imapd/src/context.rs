@@ -1,5 +1,6 @@
 //! What the commands of one session share.
 
+use crate::fetch::Recall;
 use crate::grammar::{FlagList, MailboxName, SequenceSet};
 use crate::mailbox::{Mailbox, MsnSet, OpenOptions};
 use crate::reply::{Failure, Reply};
@@ -42,6 +43,10 @@ pub struct Selected {
     pub name: MailboxName,
     /// By EXAMINE: nothing may be changed, `\Seen` neither.
     pub read_only: bool,
+    /// What FETCH remembers from one command to the next.
+    pub recall: Recall,
+    /// The number of recent messages that the client knows.
+    pub recent: u32,
 }
 
 /// How long the locks of other sessions and programs are waited for.
@@ -73,6 +78,15 @@ impl Context<'_> {
     /// How mailboxes are opened.
     pub fn open_options(&self, read_only: bool) -> OpenOptions {
         OpenOptions { read_only, fsync: !self.config.fsync_disable, lock_timeout: LOCK_TIMEOUT }
+    }
+
+    /// `imap_emptytrash`. What fails is nothing for the client.
+    pub fn empty_trash(&self) {
+        match self.hierarchy.empty_trash(self.config.imap_emptytrash.rules()) {
+            Ok(0) => {}
+            Ok(removed) => self.log.info(&format!("imap_emptytrash: {removed} messages removed")),
+            Err(error) => self.log.error(&error.to_string()),
+        }
     }
 
     /// The client has shown that it knows modification sequences (RFC 7162 section 3.1).

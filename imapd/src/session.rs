@@ -15,7 +15,7 @@ use common::config::Config;
 use common::hierarchy::Hierarchy;
 use common::io::Ending;
 use common::io::gather::Text;
-use common::maildir::{Location, User};
+use common::maildir::{ErrorKind, Location, User};
 use common::process::session::Session;
 
 /// The conversation after the login.
@@ -71,10 +71,17 @@ fn converse(session: &mut Session, login: Login, location: Location) -> Ending {
     };
     let bad_commands = login.bad_commands;
     let mut conversation = Conversation { context, text: Text::default(), bad_commands };
-    match conversation.begin(login).and_then(|()| conversation.go_on()) {
+    let mut served = conversation.begin(login);
+    if served.is_ok() {
+        served = conversation.context.conn.flush();
+        conversation.context.empty_trash();
+    }
+    let ending = match served.and_then(|()| conversation.go_on()) {
         Ok(()) => Ending::Quit,
         Err(ending) => ending,
-    }
+    };
+    conversation.context.empty_trash();
+    ending
 }
 
 struct Conversation<'a> {
@@ -141,6 +148,12 @@ impl Conversation<'_> {
         let synced = self.context.sync(rules.may_expunge, rules.uid);
         let completion = match synced {
             Ok(()) => completion,
+            Err(Failure::Storage(error)) if error.kind == ErrorKind::NotFound => {
+                self.complete(Some(tag), &completion)?;
+                self.context.conn.push_line(words::MAILBOX_GONE)?;
+                self.context.log.info("The selected mailbox was deleted or renamed");
+                return Err(Ending::Quit);
+            }
             Err(failure) => self.settle(Err(failure))?,
         };
         self.complete(Some(tag), &completion)
@@ -153,7 +166,7 @@ impl Conversation<'_> {
             Err(Failure::Ending(ending)) => Err(ending),
             Err(Failure::Storage(error)) => {
                 // That a mailbox is not there is nothing for an administrator.
-                if error.kind != common::maildir::ErrorKind::NotFound {
+                if error.kind != ErrorKind::NotFound {
                     self.context.log.error(&error.to_string());
                 }
                 Ok(reply::storage(&error))

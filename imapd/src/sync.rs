@@ -20,7 +20,12 @@ impl Context<'_> {
         for event in events {
             match event {
                 Event::Exists(n) => print::text(&mut out, format_args!("* {n} EXISTS\r\n")),
-                Event::Recent(n) => print::text(&mut out, format_args!("* {n} RECENT\r\n")),
+                // Our own moving of new messages is no news.
+                Event::Recent(n) if n == selected.recent => {}
+                Event::Recent(n) => {
+                    selected.recent = n;
+                    print::text(&mut out, format_args!("* {n} RECENT\r\n"));
+                }
                 Event::Expunge(msn) => print::text(&mut out, format_args!("* {msn} EXPUNGE\r\n")),
                 Event::Keywords => keywords(&mut out, selected),
                 Event::Flags(msn) => {

@@ -13,6 +13,9 @@ pub const TOO_MANY_BAD: &str = "* BYE Too many bad commands, closing.";
 pub const LITERAL_REFUSED: &str = "* BYE Literal too long, closing.";
 /// No configuration, no memory, ...
 pub const OUT_OF_ORDER: &str = "* BYE [UNAVAILABLE] Out of order; try again later.";
+/// Somebody, perhaps this client, deleted or renamed it. There is no other way to say that it is selected no longer
+/// (RFC 2180 section 3.3).
+pub const MAILBOX_GONE: &str = "* BYE The selected mailbox is gone.";
 /// LOGOUT.
 pub const BYE: &str = "* BYE Goodbye.";
 /// Too many refused logins.

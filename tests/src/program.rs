@@ -17,6 +17,15 @@ pub fn pop3d() -> &'static Path {
     })
 }
 
+/// The imapd of this build, or the one that `TINMAIL_IMAPD` names.
+pub fn imapd() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| match std::env::var_os("TINMAIL_IMAPD") {
+        Some(path) => reachable(path.into()),
+        None => reachable(build("imapd", "dev")),
+    })
+}
+
 /// The release pop3d, or the one that `TINMAIL_POP3D_RELEASE` names.
 pub fn pop3d_release() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();

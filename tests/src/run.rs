@@ -4,7 +4,7 @@ use crate::client::{Client, Server};
 use crate::maildirs;
 use crate::place::{Place, ids};
 use crate::proof::{self, Scram};
-use crate::transcript::{Action, Expected, Feed, Line, State, Step, Transcript};
+use crate::transcript::{Action, Expected, Feed, Line, Protocol, State, Step, Transcript};
 use regex_lite::Regex;
 use std::collections::VecDeque;
 use std::fs;
@@ -62,13 +62,16 @@ pub fn run(transcript: &Transcript, feed: Feed, way: Way) -> Result<Heard, Strin
         _ => Server::new(&place).set(&passdb),
     };
     server = server.client_at(&transcript.client);
+    if transcript.protocol == Protocol::Imap {
+        server = server.program(crate::program::imapd());
+    }
     for name in ["cert.pem", "key.pem"] {
         place.write(name, &fs::read(crate::tls::certificates().join(name)).expect("certificate"));
     }
     for setting in &transcript.settings {
         server = server.set(&setting.replace("{place}", &place.path().display().to_string()));
     }
-    let prelude = transcript.state == State::Transaction && way == Way::Login;
+    let prelude = prelude(transcript, way);
     let mut runner =
         Runner { place: &place, server, feed, prelude, conversations: Vec::new(), heard: Vec::new() };
     let result = runner.run(transcript);
@@ -84,10 +87,31 @@ pub fn run(transcript: &Transcript, feed: Feed, way: Way) -> Result<Heard, Strin
     Ok(heard)
 }
 
+/// What the client says before the transcript begins, and patterns of what it hears.
+type Prelude = (&'static str, &'static [&'static str]);
+
+fn prelude(transcript: &Transcript, way: Way) -> Prelude {
+    match (transcript.protocol, transcript.state, way) {
+        (_, State::Authorization, _) | (Protocol::Pop3, _, Way::Direct) => ("", &[]),
+        (Protocol::Pop3, _, Way::Login) => ("USER alice\r\nPASS secret\r\n", &["^\\+OK", "^\\+OK"]),
+        (Protocol::Imap, _, Way::Direct) => ("", &["^\\* PREAUTH \\[CAPABILITY "]),
+        (Protocol::Imap, _, Way::Login) => {
+            ("login LOGIN alice secret\r\n", &["^\\* OK ", "^login OK \\[CAPABILITY .*\\] Logged in\\."])
+        }
+    }
+}
+
 fn check_afterwards(transcript: &Transcript, place: &Place, log: &str) -> Result<(), String> {
     let mut wanted = transcript.listing.clone();
     wanted.sort();
-    let listing = place.listing();
+    let mut listing = place.listing();
+    for pattern in &transcript.listing_patterns {
+        let pattern = regex(pattern)?;
+        match listing.iter().position(|path| !wanted.contains(path) && pattern.is_match(path)) {
+            Some(at) => _ = listing.remove(at),
+            None => return Err(format!("files: {listing:?}, and none like {}", pattern.as_str())),
+        }
+    }
     if listing != wanted {
         return Err(format!("files: {listing:?}, wanted {wanted:?}"));
     }
@@ -123,7 +147,7 @@ struct Runner<'a> {
     place: &'a Place,
     server: Server,
     feed: Feed,
-    prelude: bool,
+    prelude: Prelude,
     conversations: Vec<Conversation>,
     heard: Heard,
 }
@@ -171,13 +195,12 @@ impl Runner<'_> {
                 scram: None,
                 ended: false,
             };
-            if self.prelude {
-                conversation.unsent = b"USER alice\r\nPASS secret\r\n".to_vec();
-                let pattern = Expected::Pattern("^\\+OK".to_owned());
-                conversation.unheard = [(0, pattern.clone()), (0, pattern)].into();
-                if self.feed != Feed::Whole {
-                    let _ = conversation.send(self.feed);
-                }
+            let (said, heard) = self.prelude;
+            conversation.unsent = said.into();
+            let patterns = heard.iter().map(|&pattern| (0, Expected::Pattern(pattern.to_owned())));
+            conversation.unheard = patterns.collect();
+            if self.feed != Feed::Whole {
+                let _ = conversation.send(self.feed);
             }
             self.conversations.push(conversation);
         }
@@ -197,7 +220,7 @@ impl Runner<'_> {
                 }
             }
             Step::SendComputed(text) => {
-                if !text.starts_with("{base64 ") && !text.contains(" {base64 ") || self.feed != Feed::Whole {
+                if needs_replies(text) || self.feed != Feed::Whole {
                     self.settle(at)?;
                 }
                 let conversation = &mut self.conversations[at];
@@ -343,10 +366,21 @@ impl Conversation {
     }
 }
 
+/// Whether something in braces cannot be computed before the server has said something.
+fn needs_replies(text: &str) -> bool {
+    let inner = text.split('{').skip(1);
+    let mut words = inner.map(|inner| inner.split([' ', '}', '+']).next().unwrap_or_default());
+    words.any(|word| word != "base64" && !word.bytes().all(|c| c.is_ascii_digit()))
+}
+
 /// Replaces the words in braces.
 fn compute(text: &str, last: &str, timestamp: &str, scram: &mut Option<Scram>) -> Result<String, String> {
     let Some((before, rest)) = text.split_once('{') else { return Ok(text.to_owned()) };
     let (inside, after) = rest.split_once('}').ok_or("a brace is not closed")?;
+    // A literal of IMAP.
+    if inside.trim_end_matches('+').bytes().all(|c| c.is_ascii_digit()) {
+        return Ok(format!("{before}{{{inside}}}{}", compute(after, last, timestamp, scram)?));
+    }
     let (what, argument) = inside.split_once(' ').unwrap_or((inside, ""));
     let (user, secret) = argument.split_once(' ').unwrap_or((argument, ""));
     let challenge = last.strip_prefix("+ ").unwrap_or_default();

@@ -4,7 +4,8 @@
 //! # comment                      anywhere
 //! rfc: 1939 sec 6                where the behaviour is from
 //! maildir: two-messages          one of `maildirs`, default empty
-//! state: transaction             or authorization (default): whether a login is part of the transcript
+//! state: transaction             or authorization (default): whether a login is part of the transcript; in IMAP's words
+//!                                authenticated and not-authenticated
 //! settings: NAME=VALUE           as -o; any number of lines; {place}/cert.pem and key.pem exist
 //! client: 192.0.2.1              the client's address, default 127.0.0.1
 //! secret: {PLAIN}secret          what the passwd-file has for alice
@@ -25,6 +26,7 @@
 //! C2: S2: eof2 ...               the same on a second connection, which begins here
 //!
 //! files: PATH                    the messages in the end, one line each
+//! files~ PATTERN                 one more message, whose path matches this regular expression
 //! file~ PATH PATTERN             a file of the Maildir matches this regular expression in the end
 //! log~ PATTERN                   so does a line of the log
 //! log!: TEXT                     the log does not have this
@@ -32,16 +34,26 @@
 //! Before it ends, the server must have closed each connection of its own accord or have been sent `eof`, and must have
 //! sent nothing but what stands here. In `C:` and `S:` a word in braces stands for what has to be computed: `{apop SECRET}`,
 //! `{cram-md5 USER SECRET}`, `{base64 TEXT}`, `{scram-sha-1 USER SECRET}`, `{scram-sha-256 USER SECRET}` (the first
-//! message), `{scram-final}`, `{scram-server-final}`.
+//! message), `{scram-final}`, `{scram-server-final}`. A number in braces is a literal's. The transcripts in `imap` are
+//! imapd's.
 
 use std::path::Path;
+
+/// Which server it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// pop3d's.
+    Pop3,
+    /// imapd's.
+    Imap,
+}
 
 /// Whether the transcript begins with the login or behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The greeting comes first.
     Authorization,
-    /// `+OK Logged in.` comes first.
+    /// `+OK Logged in.` comes first; with IMAP what follows the completion of the login, or the greeting of `--preauth`.
     Transaction,
 }
 
@@ -115,6 +127,8 @@ pub struct Line {
 pub struct Transcript {
     /// The file's name.
     pub name: String,
+    /// Whose it is.
+    pub protocol: Protocol,
     /// Name of the Maildir it begins with.
     pub maildir: String,
     /// Further files.
@@ -139,6 +153,8 @@ pub struct Transcript {
     pub never: Vec<String>,
     /// The messages in the end.
     pub listing: Vec<String>,
+    /// Patterns of others.
+    pub listing_patterns: Vec<String>,
     /// Files and what they must match in the end.
     pub texts: Vec<(String, String)>,
     /// What lines of the log must match.
@@ -154,7 +170,11 @@ impl Transcript {
     pub fn read(path: &Path) -> Result<Transcript, String> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Transcript::parse(&name, &text)
+        let mut transcript = Transcript::parse(&name, &text)?;
+        if path.parent().is_some_and(|directory| directory.ends_with("imap")) {
+            transcript.protocol = Protocol::Imap;
+        }
+        Ok(transcript)
     }
 
     /// Reads a text.
@@ -163,6 +183,7 @@ impl Transcript {
     pub fn parse(name: &str, text: &str) -> Result<Transcript, String> {
         let mut this = Transcript {
             name: name.to_owned(),
+            protocol: Protocol::Pop3,
             maildir: "empty".to_owned(),
             files: Vec::new(),
             state: State::Authorization,
@@ -175,6 +196,7 @@ impl Transcript {
             lines: Vec::new(),
             never: Vec::new(),
             listing: Vec::new(),
+            listing_patterns: Vec::new(),
             texts: Vec::new(),
             log: Vec::new(),
             log_never: Vec::new(),
@@ -190,6 +212,10 @@ impl Transcript {
                 "files:" => {
                     has_files = true;
                     this.listing.extend((rest != "none").then(|| rest.to_owned()));
+                }
+                "files~" => {
+                    has_files = true;
+                    this.listing_patterns.push(rest.to_owned());
                 }
                 _ => this.line(number, keyword, rest).ok_or(format!("{name}.txt:{number}: {line}"))?,
             }
@@ -208,8 +234,8 @@ impl Transcript {
             "maildir:" => self.maildir = rest.to_owned(),
             "state:" => {
                 self.state = match rest {
-                    "authorization" => State::Authorization,
-                    "transaction" => State::Transaction,
+                    "authorization" | "not-authenticated" => State::Authorization,
+                    "transaction" | "authenticated" => State::Transaction,
                     _ => return None,
                 }
             }

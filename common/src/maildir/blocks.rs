@@ -46,8 +46,10 @@ impl Window {
     }
 
     fn load(&mut self, store: &Store, block: u64, nonce: u64) -> io::Result<()> {
+        // Who goes on where he was will go on.
+        let wanted = if block == self.first + self.blocks as u64 { WINDOW } else { 1 };
         self.blocks = 0;
-        self.bytes.resize(WINDOW * BLOCK, 0);
+        self.bytes.resize(wanted * BLOCK, 0);
         let start = block * BLOCK as u64;
         let length = match store {
             Store::File(file) => read_up_to(file, &mut self.bytes, start)?,

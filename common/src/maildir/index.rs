@@ -12,8 +12,9 @@
 
 use super::blocks::{self, BLOCK, Blocks, CONTENT, Store, Window};
 use super::flags::Flags;
+use super::name;
 use super::uidlist_file::Stamp;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Write};
 
@@ -34,9 +35,9 @@ pub const RECENT: u16 = 16;
 /// The flags that a message brings along.
 const OWN: u16 = IN_NEW | VANISHED | RECENT;
 
-const MAGIC: &[u8; 8] = b"tinmail2";
+const MAGIC: &[u8; 8] = b"tinmail3";
 const HEADER: u64 = 256;
-const ROW: u64 = 48;
+const ROW: u64 = 56;
 /// A vanished UID and when it vanished.
 const GONE: u64 = 12;
 /// A place in POP3's order.
@@ -100,6 +101,8 @@ pub struct Row {
     pub mail_flags: Flags,
     /// [`IN_NEW`] and so on.
     pub flags: u16,
+    /// [`base_hash`] of the file name.
+    pub base_hash: u64,
     parts_start: u32,
     name_length: u16,
     unique_id_length: u16,
@@ -162,6 +165,8 @@ pub struct Index {
     pub header: Header,
     rows: RefCell<Window>,
     parts: RefCell<Window>,
+    /// A row that was looked for lately, and its UID: the next one is often near.
+    hint: Cell<(u32, u32)>,
 }
 
 impl Index {
@@ -178,8 +183,13 @@ impl Index {
     }
 
     fn from_store(store: Store, length: u64) -> Option<Index> {
-        let mut index =
-            Index { store, header: Header::default(), rows: RefCell::default(), parts: RefCell::default() };
+        let mut index = Index {
+            store,
+            header: Header::default(),
+            rows: RefCell::default(),
+            parts: RefCell::default(),
+            hint: Cell::new((u32::MAX, 0)),
+        };
         let mut bytes = [0u8; HEADER as usize];
         index.read_at(&index.rows, 0, &mut bytes).ok()?;
         index.header = Header::decode(&bytes)?;
@@ -230,6 +240,11 @@ impl Index {
         Ok(Row::decode(&bytes))
     }
 
+    /// Whether POP3 has another order than that of the UIDs.
+    pub fn is_ordered(&self) -> bool {
+        self.header.ordered == 1
+    }
+
     /// Which row is message `i`, counted from 0 in POP3's order.
     pub fn at_place(&self, i: u32) -> io::Result<u32> {
         if self.header.ordered != 1 || i >= self.header.count {
@@ -240,12 +255,36 @@ impl Index {
         Ok(u32::from_le_bytes(bytes))
     }
 
-    /// The first row whose UID is `uid` or greater; the count if there is none.
+    /// The first row whose UID is `uid` or greater; the count if there is none. UIDs are dense as a rule, so the place is
+    /// guessed, and the guess is mostly near.
     pub fn at_or_after(&self, uid: u32) -> io::Result<u32> {
+        // All rows before low have smaller UIDs, all from high on do not.
         let (mut low, mut high) = (0, self.header.count);
+        let (mut low_uid, mut high_uid) = (0u64, u64::from(self.header.next_uid));
+        let (hint, found) = self.hint.get();
+        if found < uid && hint < high {
+            (low, low_uid) = (hint + 1, u64::from(found) + 1);
+        } else if found >= uid && hint < high {
+            (high, high_uid) = (hint, u64::from(found));
+        }
+        let mut guesses = 0;
         while low < high {
-            let middle = low + (high - low) / 2;
-            if self.row(middle)?.uid < uid { low = middle + 1 } else { high = middle }
+            let width = u64::from(high - low);
+            let span = high_uid.saturating_sub(low_uid).max(1);
+            let guess = u64::from(uid).saturating_sub(low_uid).saturating_mul(width) / span;
+            guesses += 1;
+            // Where they are not dense, halving is the better guess.
+            let guess = if guesses > 4 { width / 2 } else { guess.min(width - 1) };
+            let middle = low + guess as u32;
+            let found = self.row(middle)?.uid;
+            self.hint.set((middle, found));
+            if found < uid {
+                (low, low_uid) = (middle + 1, u64::from(found) + 1);
+            } else if found == uid {
+                return Ok(middle);
+            } else {
+                (high, high_uid) = (middle, u64::from(found));
+            }
         }
         Ok(low)
     }
@@ -386,6 +425,18 @@ pub fn write(
     out.finish()
 }
 
+/// A number for the part of a file name that identifies the message.
+pub fn base_hash(file_name: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let base = name::base(file_name);
+    let mixed = base.chunks(8).fold(base.len() as u64 ^ FACTOR, |sum, bytes| {
+        let mut word = [0u8; 8];
+        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        (sum ^ u64::from_le_bytes(word)).wrapping_mul(FACTOR).rotate_left(29)
+    });
+    (mixed ^ (mixed >> 31)).wrapping_mul(FACTOR)
+}
+
 impl Source<'_> {
     fn parts_length(&self) -> u64 {
         let lengths = self.row(0);
@@ -405,6 +456,7 @@ impl Source<'_> {
             date: self.date,
             mail_flags: Flags::of_name(self.name),
             flags,
+            base_hash: base_hash(self.name),
             parts_start,
             name_length: length(self.name),
             unique_id_length: self.unique_id.map_or(0, length),
@@ -426,6 +478,7 @@ impl Row {
         out.put(&self.mail_flags.keywords.to_le_bytes());
         out.put(&self.name_length.to_le_bytes()).put(&self.unique_id_length.to_le_bytes());
         out.put(&self.guid_length.to_le_bytes()).put(&self.flags.to_le_bytes()).put(&[self.mail_flags.bits]);
+        out.put(&[0; 3]).put(&self.base_hash.to_le_bytes());
         out.bytes
     }
 
@@ -435,7 +488,8 @@ impl Row {
         let (octets, modseq, date, keywords) =
             (fields.u64(), fields.u64(), fields.u64() as i64, fields.u32());
         let (name_length, unique_id_length) = (fields.u16(), fields.u16());
-        let (guid_length, flags, [bits]) = (fields.u16(), fields.u16(), fields.take());
+        let (guid_length, flags, [bits, ..]) = (fields.u16(), fields.u16(), fields.take::<4>());
+        let base_hash = fields.u64();
         Row {
             uid,
             octets,
@@ -443,6 +497,7 @@ impl Row {
             date,
             mail_flags: Flags { bits, keywords },
             flags,
+            base_hash,
             parts_start,
             name_length,
             unique_id_length,

@@ -66,26 +66,18 @@ impl Listing {
     }
 
     fn read_directory(&mut self, path: &Path, in_new: bool) -> Result<(), StorageError> {
-        for entry in fs::read_dir(path).map_err(StorageError::at("opendir", path))? {
-            let entry = entry.map_err(StorageError::at("readdir", path))?;
-            let file_name = entry.file_name();
-            let bytes = file_name.as_bytes();
-            let odd = |c: &u8| matches!(c, b'\r' | b'\n');
-            if bytes.starts_with(b".") || name::base(bytes).is_empty() || bytes.iter().any(odd) {
-                continue;
-            }
-            // Without a file type in the directory entry this costs a stat; no file system in use is like that.
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
+        let read = sys::for_each_name(path, &mut |bytes, is_directory| {
+            if !is_message_name(bytes) || is_directory {
+                return;
             }
             let (Ok(start), Ok(length)) = (u32::try_from(self.names.len()), u16::try_from(bytes.len()))
             else {
-                continue;
+                return;
             };
             self.names.extend_from_slice(bytes);
             self.entries.push(Entry { start, length, in_new });
-        }
-        Ok(())
+        });
+        read.map_err(StorageError::at("readdir", path))
     }
 
     /// Leaves one entry for each base.
@@ -201,6 +193,12 @@ pub fn holds_at_least(maildir: &Path, count: u32) -> bool {
     let visible = |entry: &fs::DirEntry| !entry.file_name().as_bytes().starts_with(b".");
     let found = names("new").chain(names("cur")).filter(visible).take(count as usize).count();
     found >= count as usize
+}
+
+/// Whether a file in `new` or `cur` can be a message: not hidden, and such that its name can stand in the uidlist.
+pub fn is_message_name(file_name: &[u8]) -> bool {
+    let odd = |c: &u8| matches!(c, b'\r' | b'\n');
+    !file_name.starts_with(b".") && !name::base(file_name).is_empty() && !file_name.iter().any(odd)
 }
 
 /// Whether there is a message in `new`.

@@ -111,6 +111,15 @@ impl TempIndex {
     }
 }
 
+/// What time it is for the file system that holds the index directory: nanoseconds since 1970.
+pub(super) fn clock(directory: &Path) -> Option<i64> {
+    let mut open = OpenOptions::new();
+    open.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = open.open(directory.join(super::mailbox::lock::NAME)).ok()?;
+    sys::touch(&file).ok()?;
+    Some(Stamp::of(&file.metadata().ok()?).mtime)
+}
+
 fn set_time(file: &File, nanoseconds: i64) -> io::Result<()> {
     let since = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
     file.set_modified(UNIX_EPOCH + since)

@@ -22,6 +22,11 @@ pub struct Counter {
 }
 
 impl Counter {
+    /// At a place behind this octet.
+    pub fn after(previous: u8) -> Counter {
+        Counter { previous, ..Counter::default() }
+    }
+
     /// Counts further octets.
     pub fn advance(&mut self, octets: &[u8]) {
         let Some(&last) = octets.last() else { return };
@@ -59,7 +64,7 @@ impl Counter {
 
     /// Whether the next octet is the first of a line.
     pub fn is_at_line_start(&self) -> bool {
-        self.position.offset == 0 || self.previous == b'\n'
+        self.previous == b'\n' || self.position.offset == 0
     }
 }
 

@@ -102,6 +102,20 @@ impl Tree {
         Scanner::new(self).run(message, buffer)
     }
 
+    /// Reads a message that is in memory.
+    pub fn read_whole(&mut self, message: &[u8]) {
+        self.parts.clear();
+        self.fields.clear();
+        self.text.clear();
+        let mut scanner = Scanner::new(self);
+        let mut rest = message;
+        while !rest.is_empty() {
+            let used = scanner.step(rest, true, true);
+            rest = rest.get(used.max(1)..).unwrap_or_default();
+        }
+        scanner.end();
+    }
+
     /// Gives back memory beyond what an ordinary message needs.
     pub fn shrink(&mut self) {
         self.parts.shrink_to(64);
@@ -204,11 +218,7 @@ impl Scanner<'_> {
         let (mut start, mut end, mut at_end) = (0usize, 0usize, false);
         loop {
             let data = buffer.get(start..end).unwrap_or_default();
-            let used = match self.state {
-                State::Header => self.header(data, at_end, start == 0 && end == buffer.len()),
-                State::Body => self.body(data, at_end),
-                State::BoundaryLine | State::LastBoundaryLine => self.boundary_line(data),
-            };
+            let used = self.step(data, at_end, start == 0 && end == buffer.len());
             start += used.min(data.len());
             if used > 0 {
                 continue;
@@ -226,13 +236,26 @@ impl Scanner<'_> {
                 Err(error) => return Err(error),
             }
         }
+        self.end();
+        Ok(())
+    }
+
+    /// As much of the data as goes at once. Nothing: there has to be more of it. `full`: there cannot be.
+    fn step(&mut self, data: &[u8], at_end: bool, full: bool) -> usize {
+        match self.state {
+            State::Header => self.header(data, at_end, full),
+            State::Body => self.body(data, at_end),
+            State::BoundaryLine | State::LastBoundaryLine => self.boundary_line(data),
+        }
+    }
+
+    fn end(mut self) {
         // A boundary at the very end still begins a part.
         if self.state == State::BoundaryLine {
             self.begin_part_of_multipart();
         }
         let position = self.counter.position;
         self.close(0, position);
-        Ok(())
     }
 
     /// One line of a header. How much of the data that is; nothing if there has to be more of it.

@@ -266,5 +266,8 @@ proptest! {
             tree.parts().iter().map(|part| (part.kind, part.header, part.body, part.end, part.next)).collect()
         };
         prop_assert_eq!(spans(&whole), spans(&pieces));
+        let mut memory = Tree::new();
+        memory.read_whole(message.as_bytes());
+        prop_assert_eq!(spans(&whole), spans(&memory));
     }
 }

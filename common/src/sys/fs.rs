@@ -120,6 +120,43 @@ pub fn open_below(directory: &impl AsFd, name: &[u8], keep_atime: bool) -> io::R
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// Gives the name of everything in a directory but `.` and `..` to `visit`, and whether it is a directory itself, without
+/// memory for each. Where the file system does not tell the type, nothing is a directory.
+pub fn for_each_name(path: &Path, visit: &mut dyn FnMut(&[u8], bool)) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let directory = options.read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
+    let mut buffer = vec![0u8; 32 * 1024];
+    loop {
+        // SAFETY: the kernel writes at most the buffer's length into it.
+        let length = unsafe {
+            libc::syscall(libc::SYS_getdents64, directory.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
+        };
+        let length = match cerr_long(length) {
+            Ok(0) => return Ok(()),
+            Ok(length) => length,
+            Err(error) => return Err(error),
+        };
+        // struct linux_dirent64: inode (8), offset (8), length of this entry (2), type (1), name with a NUL.
+        let mut entries = buffer.get(..length).unwrap_or_default();
+        while let Some(&[low, high]) = entries.get(16..18).and_then(|bytes| bytes.first_chunk::<2>()) {
+            let size = usize::from(u16::from_ne_bytes([low, high]));
+            let Some((entry, rest)) = entries.split_at_checked(size).filter(|_| size > 19) else { break };
+            entries = rest;
+            let name = entry.get(19..).unwrap_or_default();
+            let end = memchr::memchr(0, name).unwrap_or(name.len());
+            let name = name.get(..end).unwrap_or_default();
+            if name != b"." && name != b".." {
+                visit(name, entry.get(18) == Some(&libc::DT_DIR));
+            }
+        }
+    }
+}
+
+fn cerr_long(result: libc::c_long) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
 /// Octets of a control file that are read at most: a list of a few million messages.
 const CONTROL_MAX: u64 = 256 << 20;
 

@@ -1,5 +1,4 @@
-//! DELETE (RFC 3501 section 6.3.4). Sessions that have the mailbox selected, this one too, find it gone at their next
-//! look.
+//! DELETE (RFC 3501 section 6.3.4). Other sessions that have the mailbox selected find it gone at their next look.
 
 use crate::context::Context;
 use crate::grammar::MailboxName;
@@ -11,5 +10,6 @@ pub fn delete(context: &mut Context<'_>, mailbox: &MailboxName) -> Completion {
     let hierarchy = &context.hierarchy;
     let name = existing(hierarchy, mailbox).map_err(refusal)?;
     hierarchy.delete(&name).map_err(refusal)?;
+    context.close_if_selected(&name, false)?;
     Ok(Reply::ok("Deleted."))
 }

@@ -21,7 +21,7 @@ mod testing;
 use crate::context::Context;
 use crate::grammar::{Command, Tag};
 use crate::reply::{Completion, Reply};
-use crate::{capability, id, words};
+use crate::{capability, fetch, id, words};
 use common::io::gather::Text;
 
 /// What the session has to know of a command.
@@ -89,6 +89,7 @@ pub fn obey(context: &mut Context<'_>, text: &mut Text, tag: &Tag, command: Comm
         Command::Search { uid, arguments } => search::search(context, tag, uid, &arguments),
         Command::Sort { uid, arguments } => search::sort(context, uid, &arguments),
         Command::Thread { uid, arguments } => search::thread(context, uid, &arguments),
+        Command::Fetch { uid, arguments } => fetch::fetch(context, uid, &arguments),
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } | Command::Logout => {
             Ok(Reply::bad(words::WRONG_STATE))
         }
@@ -101,7 +102,6 @@ pub fn obey(context: &mut Context<'_>, text: &mut Text, tag: &Tag, command: Comm
         Command::Lsub { reference, pattern } => lsub::lsub(context, &reference, &pattern),
         Command::Namespace => namespace::namespace(context),
         Command::Status { mailbox, items } => status::status(context, &mailbox, items),
-        Command::Fetch { .. } => Ok(Reply::no("Not yet.").with_code("CANNOT")),
     }
 }
 

@@ -11,5 +11,9 @@ pub fn rename(context: &mut Context<'_>, from: &MailboxName, to: &MailboxName) -
     let from = existing(hierarchy, from).map_err(refusal)?;
     let to = hierarchy.name(to.as_bytes()).map_err(|error| refusal(error.into()))?;
     hierarchy.rename(&from, &to).map_err(refusal)?;
+    // INBOX stays, and what has moved is expunged from it.
+    if !from.is_inbox() {
+        context.close_if_selected(&from, true)?;
+    }
     Ok(Reply::ok("Renamed."))
 }

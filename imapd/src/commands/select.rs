@@ -1,6 +1,7 @@
 //! SELECT, EXAMINE, CLOSE and UNSELECT (RFC 3501 sections 6.3.1, 6.3.2 and 6.4.2, RFC 3691, RFC 7162 section 3.1.2).
 
 use crate::context::{Context, Selected};
+use crate::fetch::Recall;
 use crate::grammar::{MailboxName, print};
 use crate::mailbox::Mailbox;
 use crate::reply::{Completion, Reply};
@@ -19,11 +20,11 @@ pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, con
     let maildir = context.maildir(&name)?;
     let mailbox = Mailbox::open(&maildir, &context.open_options(read_only))?;
     let read_only = read_only || mailbox.is_read_only();
-    let selected = Selected { mailbox, name, read_only };
+    let selected = Selected { recent: mailbox.recent(), mailbox, name, read_only, recall: Recall::default() };
     let mut out = Vec::with_capacity(512);
     sync::keywords(&mut out, &selected);
     let mailbox = &selected.mailbox;
-    print::text(&mut out, format_args!("* {} EXISTS\r\n* {} RECENT\r\n", mailbox.len(), mailbox.recent()));
+    print::text(&mut out, format_args!("* {} EXISTS\r\n* {} RECENT\r\n", mailbox.len(), selected.recent));
     if let Some(msn) = mailbox.first_unseen()? {
         print::text(&mut out, format_args!("* OK [UNSEEN {msn}] First unseen message.\r\n"));
     }

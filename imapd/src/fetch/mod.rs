@@ -1,5 +1,175 @@
 //! FETCH (RFC 3501 section 6.4.5, RFC 7162 section 3.1.4).
+//!
+//! One message after the other, in pieces: what is asked of it is found first, so that a message that cannot be read is left out
+//! whole and its neighbours are sent all the same. Once a literal's size has been said, so many octets follow or the connection
+//! ends.
+//!
+//! ```text
+//! plan       what the items mean                    answer     one message's response
+//! source     a message's file through one buffer    section    which octets a section is
+//! wire       text as it is sent                     digester   what is kept of a message
+//! envelope   ENVELOPE                               structure  BODYSTRUCTURE, BODY
+//! ```
 
+mod answer;
 pub mod digester;
 pub mod envelope;
+mod plan;
+mod section;
+mod source;
 pub mod structure;
+mod wire;
+
+pub use answer::Recall;
+
+use crate::context::{Context, Selected};
+use crate::grammar::FetchArguments;
+use crate::mailbox::{FlagChange, Flags, How, Info, Mailbox, MsnSet};
+use crate::reply::{Completion, Failure, Reply};
+use answer::{Answer, Stop};
+use common::io::Ending;
+use common::maildir::{ErrorKind, StorageError};
+use digester::Digester;
+use plan::Plan;
+use source::Source;
+use std::ops::ControlFlow;
+use wire::Sink;
+
+/// Messages whose data are looked up at once.
+const BATCH: u32 = 256;
+/// Messages that get `\Seen` at once, before they are sent: so many may be seen that a broken connection kept from the client.
+const SEEN_BATCH: u32 = 16;
+
+/// FETCH and UID FETCH.
+pub fn fetch(context: &mut Context<'_>, uid: bool, arguments: &FetchArguments) -> Completion {
+    let which = context.messages(&arguments.messages, uid)?;
+    let plan = Plan::new(arguments, uid);
+    if plan.modseq {
+        context.enable_condstore();
+    }
+    let mut scratch = context.conn.borrow_scratch().map_err(Ending::Failed)?;
+    let condstore = context.enabled.condstore;
+    let log = context.log;
+    let fetched = match &mut context.selected {
+        Some(selected) => {
+            let mut error = |error: &dyn std::fmt::Display| log.error(&error.to_string());
+            run(selected, condstore, &plan, &which, context.conn, &mut scratch, &mut error)
+        }
+        None => Ok(Outcome::default()),
+    };
+    context.conn.give_back(scratch);
+    let outcome = fetched?;
+    Ok(if outcome.unreadable {
+        Reply::no("Some messages could not be read; the log says which.").with_code("SERVERBUG")
+    } else if outcome.gone {
+        // RFC 2180 section 4.1.2, RFC 5530.
+        Reply::no("Some of the messages are no longer there.").with_code("EXPUNGEISSUED")
+    } else {
+        Reply::ok("Fetch completed.")
+    })
+}
+
+/// What kept messages out of the responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    gone: bool,
+    unreadable: bool,
+}
+
+fn run(
+    selected: &mut Selected,
+    condstore: bool,
+    plan: &Plan<'_>,
+    which: &MsnSet,
+    sink: &mut impl Sink,
+    scratch: &mut [u8],
+    log: &mut dyn FnMut(&dyn std::fmt::Display),
+) -> Result<Outcome, Failure> {
+    let Selected { mailbox, recall, read_only, .. } = selected;
+    let sets_seen = plan.sets_seen && !*read_only && !mailbox.is_read_only();
+    let batch = if sets_seen { SEEN_BATCH } else { BATCH };
+    let mut answer = Answer::new(plan, condstore, recall);
+    let mut outcome = Outcome::default();
+    let mut infos: Vec<(u32, Info)> = Vec::new();
+    for range in which {
+        let mut first = *range.start();
+        while first <= *range.end() {
+            let last = first.saturating_add(batch - 1).min(*range.end());
+            infos.clear();
+            mailbox.for_each(first..=last, |msn, info| {
+                if plan.changed_since.is_none_or(|since| info.modseq > since) {
+                    infos.push((msn, *info));
+                }
+                ControlFlow::Continue(())
+            })?;
+            let seen = if sets_seen { set_seen(mailbox, &mut infos, log)? } else { Vec::new() };
+            for (msn, info) in &infos {
+                let newly_seen = seen.contains(msn);
+                match answer.send(mailbox, *msn, info, newly_seen, sink, scratch) {
+                    Ok(()) => {}
+                    Err(Stop::Over(ending)) => {
+                        if let Ending::Failed(error) = &ending {
+                            log(error);
+                        }
+                        return Err(ending.into());
+                    }
+                    Err(Stop::Skip(error)) if error.kind == ErrorKind::NotFound => outcome.gone = true,
+                    Err(Stop::Skip(error)) => {
+                        log(&error);
+                        outcome.unreadable = true;
+                    }
+                }
+            }
+            let Some(next) = last.checked_add(1) else { break };
+            first = next;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Gives `\Seen` to those that lack it, and says which these are. That it cannot be set keeps nothing from being read.
+fn set_seen(
+    mailbox: &mut Mailbox,
+    infos: &mut [(u32, Info)],
+    log: &mut dyn FnMut(&dyn std::fmt::Display),
+) -> Result<Vec<u32>, StorageError> {
+    let unseen = infos.iter().filter(|(_, info)| info.flags.bits & Flags::SEEN == 0);
+    let unseen: Vec<u32> = unseen.map(|(msn, _)| *msn).collect();
+    if unseen.is_empty() {
+        return Ok(unseen);
+    }
+    let which: MsnSet = unseen.iter().map(|&msn| msn..=msn).collect();
+    // The responses say it: it need not be told again.
+    let change = FlagChange { how: How::Add, bits: Flags::SEEN, keywords: &[], silent: true };
+    if let Err(error) = mailbox.store_flags(&which, &change, None) {
+        log(&error);
+        return Ok(Vec::new());
+    }
+    for (msn, info) in infos.iter_mut() {
+        *info = mailbox.info(*msn)?;
+    }
+    Ok(unseen)
+}
+
+/// Makes the digest of a message that has none yet, keeps it, and leaves it in the digester. The buffer is to read through, of
+/// at least [`common::mime::tree::BUFFER_MIN`] octets.
+///
+/// Errors: `NotFound` if the message is gone; those of reading it.
+pub fn make_digest(
+    mailbox: &mut Mailbox,
+    msn: u32,
+    digester: &mut Digester,
+    buffer: &mut [u8],
+) -> Result<(), StorageError> {
+    let internal_date = mailbox.internal_date(msn)?;
+    let file = mailbox.open_message(msn)?;
+    let failed = |error, mailbox: &Mailbox| StorageError::new("read", mailbox.maildir().path(), error);
+    let parsed = Source::new(file, buffer).and_then(|mut source| source.parse(&mut digester.tree));
+    parsed.map_err(|error| failed(error, mailbox))?;
+    mailbox.cache(msn, digester.of_tree(internal_date));
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;

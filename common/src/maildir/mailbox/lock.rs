@@ -10,7 +10,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const NAME: &str = "tinmail-index.lock";
+/// The file's name in the index directory.
+pub(in super::super) const NAME: &str = "tinmail-index.lock";
 
 /// The held lock. Dropping it gives it back, and so does the end of the process.
 #[derive(Debug)]

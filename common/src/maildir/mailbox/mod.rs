@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! view      what the client has been told      log, lock   how sessions tell each other
-//! refresh   noticing what others did           change      STORE, EXPUNGE
+//! refresh, quick   noticing what others did    change      STORE, EXPUNGE
 //! deliver   APPEND, COPY, MOVE                 keywords    dovecot-keywords
 //! cache     what was parsed once               status      a mailbox that is not selected
 //! ```
@@ -19,6 +19,7 @@ mod deliver;
 mod keywords;
 pub(super) mod lock;
 pub(super) mod log;
+mod quick;
 pub(super) mod refresh;
 mod status;
 #[cfg(test)]

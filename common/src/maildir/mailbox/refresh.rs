@@ -150,7 +150,12 @@ impl Mailbox {
         if nothing_to_take && !self.view.uid_is_unset() && self.is_current()? {
             return Ok(());
         }
-        if lock.is_some() { self.rescan_into_file() } else { self.rescan_into_memory() }
+        match lock {
+            Some(_) if self.rescan_quickly()? => sys::release_free_memory(),
+            Some(_) => self.rescan_into_file()?,
+            None => self.rescan_into_memory()?,
+        }
+        Ok(())
     }
 
     /// Whether messages lie in `new` that this session will move.
@@ -491,6 +496,7 @@ impl Mailbox {
         drop(temp);
         let _ = self.follow(false);
         self.settle_view();
+        sys::release_free_memory();
     }
 }
 

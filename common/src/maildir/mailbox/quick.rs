@@ -1,0 +1,258 @@
+//! Looking at the directories again, when the uidlist is as it was: names are compared with what is known by a number
+//! made of each, and only what is different costs more than that.
+//!
+//! Whatever is not plain (two files with one base, an order of POP3's own, messages in `new` that have UIDs already and are
+//! not to be moved) is left to the slower way, which reads everything.
+
+use super::super::dotlock::Dotlock;
+use super::super::error::StorageError;
+use super::super::flags::Flags;
+use super::super::index::{self, base_hash};
+use super::super::name;
+use super::super::scan;
+use super::super::uidlist::UID_LIMIT;
+use super::super::uidlist_file::{self, Stamp};
+use super::Mailbox;
+use super::change::place_of;
+use super::log::{Entry, Stamps};
+use crate::sys::fs as sys;
+use std::collections::HashSet;
+use std::io::Write;
+
+/// Marks a free slot.
+const FREE: u32 = u32::MAX;
+/// How often the directories are read again while they change.
+const PASSES: u32 = 3;
+/// More new messages than this at once are for the slower way, which needs no memory for them here.
+const NEW_MAX: usize = 4096;
+
+/// The known messages by the numbers of their base names.
+struct Table {
+    slots: Vec<u32>,
+    hashes: Vec<u64>,
+    /// Flags, and whether in `new`: directories are in no order, and reading rows here and there would take long.
+    known: Vec<(Flags, bool)>,
+    mask: usize,
+}
+
+impl Table {
+    /// `None`: two of them have one number.
+    fn of(hashes: Vec<u64>, known: Vec<(Flags, bool)>) -> Option<Table> {
+        let size = (hashes.len() * 2).next_power_of_two().max(16);
+        let mut table = Table { slots: vec![FREE; size], hashes, known, mask: size - 1 };
+        for row in 0..table.hashes.len() as u32 {
+            let Some(&hash) = table.hashes.get(row as usize) else { break };
+            if hash == 0 {
+                continue;
+            }
+            match table.slot(hash) {
+                (_, Some(_)) => return None,
+                (slot, None) => *table.slots.get_mut(slot)? = row,
+            }
+        }
+        Some(table)
+    }
+
+    fn slot(&self, hash: u64) -> (usize, Option<u32>) {
+        let mut slot = (hash >> 7) as usize & self.mask;
+        loop {
+            match self.slots.get(slot) {
+                Some(&FREE) | None => return (slot, None),
+                Some(&row) if self.hashes.get(row as usize) == Some(&hash) => return (slot, Some(row)),
+                Some(_) => slot = (slot + 1) & self.mask,
+            }
+        }
+    }
+}
+
+/// What a look at the directories found.
+#[derive(Default)]
+struct Found {
+    /// Row, flags and place of messages that are not as they were.
+    changed: Vec<(u32, Flags, u16)>,
+    /// Names of files that are not known, and their place.
+    unknown: Vec<(Box<[u8]>, u16)>,
+    /// By row.
+    seen: Vec<bool>,
+    odd: bool,
+}
+
+impl Mailbox {
+    /// Finds out what changed, under the lock, and says it in the log. `false`: it has to be done the slower way.
+    pub(super) fn rescan_quickly(&mut self) -> Result<bool, StorageError> {
+        let usable = self.in_file
+            && self.fresh.is_none()
+            && !self.view.uid_is_unset()
+            && self.stamps.uidlist != Stamp::default()
+            && !self.view.index.is_ordered();
+        if !usable || self.stamps.uidlist != self.uidlist_stamp()? {
+            return Ok(false);
+        }
+        let Some(began) = super::super::temp_index::clock(self.maildir.index()) else { return Ok(false) };
+        let Some(table) = self.table().map_err(|error| self.damaged(error))? else { return Ok(false) };
+        let taken = match self.options.read_only {
+            true => HashSet::new(),
+            false => scan::take_new(self.maildir.path()),
+        };
+        let mut found = Found { seen: vec![false; self.view.rows() as usize], ..Found::default() };
+        let mut stamps = self.look(&table, &taken, &mut found)?;
+        for _ in 1..PASSES {
+            // A file that is renamed while its directory is read may not have been listed at all.
+            let missing = self.missing(&table, &found).next().is_some();
+            let path = self.maildir.path();
+            let still =
+                (stamps.0, stamps.1) == (Stamp::at(&path.join("new"))?, Stamp::at(&path.join("cur"))?);
+            if !missing || (still && stamps.0.mtime.max(stamps.1.mtime) < began) {
+                break;
+            }
+            found.changed.clear();
+            found.unknown.clear();
+            stamps = self.look(&table, &taken, &mut found)?;
+        }
+        if found.odd || found.unknown.len() > NEW_MAX {
+            return Ok(false);
+        }
+        let modseq = self.view.highest_modseq.saturating_add(1);
+        let mut entries = Vec::new();
+        for row in self.missing(&table, &found) {
+            let uid = self.view.row(row).map_err(|error| self.damaged(error))?.uid;
+            entries.push(Entry::Expunged { uid, modseq });
+        }
+        for &(row, flags, place) in &found.changed {
+            let data = self.view.row(row).map_err(|error| self.damaged(error))?;
+            // That it moved from new to cur is no change of its flags.
+            let modseq = if flags == data.mail_flags { data.modseq } else { modseq };
+            entries.push(Entry::Flags { uid: data.uid, modseq, flags, place });
+        }
+        let Some((uidlist, next_uid)) = self.number(found.unknown, modseq, &mut entries)? else {
+            return Ok(false);
+        };
+        entries.push(Entry::Stamps(Stamps {
+            new: stamps.0,
+            cur: stamps.1,
+            uidlist,
+            keywords: self.keywords.stamp,
+            made: began,
+            next_uid,
+        }));
+        if self.log.append(&entries).is_err() {
+            return Ok(false);
+        }
+        for entry in entries {
+            self.take(entry, true)?;
+        }
+        Ok(true)
+    }
+
+    fn uidlist_stamp(&self) -> Result<Stamp, StorageError> {
+        Stamp::at(&self.maildir.control().join(uidlist_file::NAME))
+    }
+
+    fn table(&self) -> std::io::Result<Option<Table>> {
+        let rows = self.view.rows() as usize;
+        let (mut hashes, mut known) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        for row in 0..self.view.rows() {
+            let lives = !self.view.is_gone(row) && !self.view.dead.contains(row);
+            let data = self.view.row(row)?;
+            // No base has the number 0 to speak of; it stands for nothing.
+            hashes.push(if lives { data.base_hash } else { 0 });
+            known.push((data.mail_flags, data.flags & index::IN_NEW != 0));
+        }
+        Ok(Table::of(hashes, known))
+    }
+
+    fn missing(&self, table: &Table, found: &Found) -> impl Iterator<Item = u32> {
+        let rows = (0u32..).zip(found.seen.iter().zip(&table.hashes));
+        let missing: Vec<u32> =
+            rows.filter(|(_, (seen, hash))| !**seen && **hash != 0).map(|(row, _)| row).collect();
+        missing.into_iter()
+    }
+
+    /// Reads `new`, then `cur`: what moves meanwhile is seen there.
+    fn look(
+        &self,
+        table: &Table,
+        taken: &HashSet<Vec<u8>>,
+        found: &mut Found,
+    ) -> Result<(Stamp, Stamp), StorageError> {
+        let path = self.maildir.path();
+        let stamps = (Stamp::at(&path.join("new"))?, Stamp::at(&path.join("cur"))?);
+        let mut twice = vec![false; table.hashes.len()];
+        for (directory, in_new) in [("new", true), ("cur", false)] {
+            let directory = path.join(directory);
+            let read = sys::for_each_name(&directory, &mut |file_name, is_directory| {
+                if is_directory || !scan::is_message_name(file_name) {
+                    return;
+                }
+                let recent = !taken.is_empty() && taken.contains(name::base(file_name));
+                let place = place_of(in_new) | if recent { index::RECENT } else { 0 };
+                let Some(row) = table.slot(base_hash(file_name)).1 else {
+                    if found.unknown.len() <= NEW_MAX {
+                        found.unknown.push((file_name.into(), place));
+                    }
+                    return;
+                };
+                let flags = Flags::of_name(file_name);
+                // In both directories, or twice in one: it was renamed just now, or there are two of them.
+                if let Some(twice) = twice.get_mut(row as usize) {
+                    found.odd |= std::mem::replace(twice, true);
+                }
+                found.seen.get_mut(row as usize).into_iter().for_each(|seen| *seen = true);
+                let same = table.known.get(row as usize) == Some(&(flags, place == index::IN_NEW));
+                if !same || recent {
+                    found.changed.push((row, flags, place));
+                }
+            });
+            read.map_err(StorageError::at("readdir", &directory))?;
+        }
+        Ok(stamps)
+    }
+
+    /// Gives new messages their UIDs, and records them in the uidlist. Returns its new stamp and the next UID; `None`
+    /// if it cannot be done here.
+    fn number(
+        &self,
+        mut unknown: Vec<(Box<[u8]>, u16)>,
+        modseq: u64,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Option<(Stamp, u32)>, StorageError> {
+        let first = self.view.next_uid;
+        if unknown.is_empty() {
+            return Ok(Some((self.stamps.uidlist, first)));
+        }
+        let count = u32::try_from(unknown.len()).unwrap_or(UID_LIMIT);
+        let bases: HashSet<&[u8]> = unknown.iter().map(|(file_name, _)| name::base(file_name)).collect();
+        if bases.len() != unknown.len() || UID_LIMIT - first <= count {
+            return Ok(None);
+        }
+        drop(bases);
+        let lock = uidlist_file::lock(self.maildir.control(), self.options.lock_timeout)?;
+        if self.uidlist_stamp()? != self.stamps.uidlist {
+            return Ok(None);
+        }
+        let mut order: Vec<usize> = (0..unknown.len()).collect();
+        name::sort_by_delivery(&mut order, &|i| unknown.get(i).map_or(&[][..], |(file_name, _)| file_name));
+        let mut lines = Vec::new();
+        for (uid, i) in (first..).zip(order) {
+            let Some((file_name, place)) = unknown.get_mut(i) else { continue };
+            let file_name = std::mem::take(file_name);
+            let _ = write!(lines, "{uid} :");
+            lines.extend_from_slice(name::base(&file_name));
+            lines.push(b'\n');
+            let octets = name::size_hint(&file_name, b'W').unwrap_or(index::UNKNOWN);
+            let (date, place) = (index::UNKNOWN_DATE, *place);
+            entries.push(Entry::Added { uid, modseq, octets, date, place, name: file_name });
+        }
+        let stamp = self.append_to_uidlist(&lines, &lock)?;
+        Ok(stamp.map(|stamp| (stamp, first + count)))
+    }
+
+    fn append_to_uidlist(&self, lines: &[u8], lock: &Dotlock) -> Result<Option<Stamp>, StorageError> {
+        let (control, fsync) = (self.maildir.control(), self.options.fsync);
+        match uidlist_file::append_lines(control, lines, self.stamps.uidlist, lock, fsync) {
+            Ok(stamp) => Ok(Some(stamp)),
+            // The slower way says what can be said of it.
+            Err(_) => Ok(None),
+        }
+    }
+}

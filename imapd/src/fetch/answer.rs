@@ -1,0 +1,442 @@
+//! One message's FETCH response.
+
+use super::digester::Digester;
+use super::plan::{Item, Plan};
+use super::section::{self, Extent, Found};
+use super::source::Source;
+use super::structure;
+use super::wire::{self, Sink, Wire};
+use crate::digest::Digest;
+use crate::grammar::{SectionText, print};
+use crate::mailbox::{Flags, Info, Mailbox};
+use crate::sync;
+use common::io::Ending;
+use common::maildir::StorageError;
+use common::mime::tree::Tree;
+use std::io;
+
+/// A line of a response that has grown beyond this is not kept for the next one.
+const LINE_USUAL: usize = 64 << 10;
+/// Parts of a message that are remembered between two commands.
+const RECALL_PARTS_MAX: usize = 1000;
+
+/// Why there is no response for a message.
+pub(super) enum Stop {
+    /// It cannot be read, and nothing of the response has been sent.
+    Skip(StorageError),
+    /// The conversation is over.
+    Over(Ending),
+}
+
+impl From<Ending> for Stop {
+    fn from(ending: Ending) -> Stop {
+        Stop::Over(ending)
+    }
+}
+
+impl From<StorageError> for Stop {
+    fn from(error: StorageError) -> Stop {
+        Stop::Skip(error)
+    }
+}
+
+/// What is remembered of the message whose text was fetched in pieces: clients ask for one piece after the other, and each
+/// would otherwise be looked for from the beginning.
+#[derive(Default)]
+pub struct Recall {
+    /// Its UID; 0: nothing is remembered.
+    uid: u32,
+    /// Octets of its file.
+    length: u64,
+    tree: Option<Tree>,
+    place: Option<Place>,
+}
+
+/// Where a piece ended.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Where the section begins in the file.
+    from: u64,
+    /// Octets of it, as they are sent, before this place.
+    octets: u64,
+    offset: u64,
+    state: wire::State,
+}
+
+/// Makes responses for one FETCH.
+pub(super) struct Answer<'a> {
+    plan: &'a Plan<'a>,
+    condstore: bool,
+    recall: &'a mut Recall,
+    digester: Digester,
+    line: Vec<u8>,
+    found: Vec<Found>,
+    /// FLAGS as printed last, and what they were: neighbours mostly have the same.
+    flags: Vec<u8>,
+    flags_of: Option<(Flags, bool)>,
+}
+
+impl<'a> Answer<'a> {
+    pub fn new(plan: &'a Plan<'a>, condstore: bool, recall: &'a mut Recall) -> Answer<'a> {
+        Answer {
+            plan,
+            condstore,
+            recall,
+            digester: Digester::default(),
+            line: Vec::new(),
+            found: Vec::new(),
+            flags: Vec::new(),
+            flags_of: None,
+        }
+    }
+
+    /// Sends the response for a message. `newly_seen`: it has just been given `\Seen`, which has to be said.
+    pub fn send(
+        &mut self,
+        mailbox: &mut Mailbox,
+        msn: u32,
+        info: &Info,
+        newly_seen: bool,
+        sink: &mut impl Sink,
+        scratch: &mut [u8],
+    ) -> Result<(), Stop> {
+        let plan = self.plan;
+        self.line.clear();
+        self.line.extend_from_slice(b"* ");
+        decimal(&mut self.line, u64::from(msn));
+        self.line.extend_from_slice(b" FETCH (");
+        let begun = self.line.len();
+        if plan.flags || newly_seen {
+            self.print_flags(mailbox, info);
+        }
+        let mut known = Known { octets: info.octets, internal_date: info.internal_date };
+        if plan.internal_date && known.internal_date.is_none() {
+            known.internal_date = Some(mailbox.internal_date(msn)?);
+        }
+        let is_cached = plan.digest && self.items_from_cache(mailbox, msn, info, known);
+        let mut source = None;
+        if plan.digest && !is_cached || !plan.sections.is_empty() {
+            let file = mailbox.open_message(msn)?;
+            source = Some(Source::new(file, scratch).map_err(|error| failed(error, mailbox))?);
+        }
+        let mut tree_is_read = false;
+        if let Some(source) = &mut source {
+            if plan.digest && !is_cached {
+                source.parse(&mut self.digester.tree).map_err(|error| failed(error, mailbox))?;
+                tree_is_read = true;
+                let internal_date = match known.internal_date {
+                    Some(date) => date,
+                    None => mailbox.internal_date(msn)?,
+                };
+                mailbox.cache(msn, self.digester.of_tree(internal_date));
+                let digest = Digest::decode(self.digester.last());
+                print_items(&mut self.line, plan, info, known, digest.as_ref(), &self.flags);
+            }
+        }
+        if !plan.digest {
+            if plan.size && known.octets.is_none() {
+                known.octets = Some(mailbox.octets(msn)?);
+            }
+            print_items(&mut self.line, plan, info, known, None, &self.flags);
+        }
+        if newly_seen && !plan.flags {
+            separate(&mut self.line, begun);
+            self.line.extend_from_slice(&self.flags);
+            if self.condstore && !plan.modseq {
+                print::text(&mut self.line, format_args!(" MODSEQ ({})", info.modseq));
+            }
+        }
+        match &mut source {
+            Some(source) if !plan.sections.is_empty() => {
+                let is_foreign = self.find(mailbox, msn, info, source, tree_is_read)?;
+                let sent = self.send_sections(sink, source, begun);
+                if is_foreign && !matches!(sent, Ok(true) | Err(Ending::Disconnected | Ending::NotReading)) {
+                    self.count_anew(mailbox, msn, source);
+                }
+                sent?;
+            }
+            _ => {}
+        }
+        self.line.extend_from_slice(b")\r\n");
+        sink.push(&self.line)?;
+        self.line.shrink_to(LINE_USUAL);
+        self.digester.shrink();
+        Ok(())
+    }
+
+    fn print_flags(&mut self, mailbox: &Mailbox, info: &Info) {
+        if self.flags_of == Some((info.flags, info.recent)) {
+            return;
+        }
+        self.flags.clear();
+        self.flags.extend_from_slice(b"FLAGS ");
+        sync::flags(&mut self.flags, mailbox, info);
+        self.flags_of = Some((info.flags, info.recent));
+    }
+
+    /// Prints the items if the message's digest is there.
+    fn items_from_cache(&mut self, mailbox: &mut Mailbox, msn: u32, info: &Info, known: Known) -> bool {
+        match mailbox.cached(msn).and_then(Digest::decode) {
+            Some(digest) => {
+                print_items(&mut self.line, self.plan, info, known, Some(&digest), &self.flags);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Finds all sections. Whether the message's size is somebody else's word.
+    fn find(
+        &mut self,
+        mailbox: &mut Mailbox,
+        msn: u32,
+        info: &Info,
+        source: &mut Source<'_>,
+        tree_is_read: bool,
+    ) -> Result<bool, Stop> {
+        let is_large = source.octets().map_err(|error| failed(error, mailbox))?.is_none();
+        let is_known = self.recall.uid == info.uid && self.recall.length == source.length();
+        if !is_known {
+            *self.recall = Recall::default();
+        }
+        if self.plan.tree && !tree_is_read {
+            match self.recall.tree.take() {
+                Some(tree) => self.digester.tree = tree,
+                None => source.parse(&mut self.digester.tree).map_err(|error| failed(error, mailbox))?,
+            }
+        }
+        let (mut octets, mut is_foreign) = (0, false);
+        if self.plan.octets {
+            octets = match source.octets().map_err(|error| failed(error, mailbox))? {
+                Some(octets) => octets,
+                None => {
+                    let counted = mailbox.cached(msn).and_then(Digest::decode).map(|digest| digest.octets());
+                    is_foreign = true;
+                    match counted {
+                        Some(octets) => octets,
+                        None => mailbox.octets(msn)?,
+                    }
+                }
+            };
+        }
+        self.found.clear();
+        for piece in &self.plan.sections {
+            let found = section::find(source, &self.digester.tree, octets, &piece.item.section);
+            self.found.push(found.map_err(|error| failed(error, mailbox))?);
+        }
+        if is_large && self.plan.is_partial() {
+            (self.recall.uid, self.recall.length) = (info.uid, source.length());
+        }
+        Ok(is_foreign)
+    }
+
+    /// Sends what is printed so far and the sections. Whether all sections had the octets that their size promised, and no more.
+    fn send_sections(
+        &mut self,
+        sink: &mut impl Sink,
+        source: &mut Source<'_>,
+        begun: usize,
+    ) -> Result<bool, Ending> {
+        let mut is_right = true;
+        let mut is_first = self.line.len() == begun;
+        for (piece, found) in self.plan.sections.iter().zip(&self.found) {
+            if !std::mem::take(&mut is_first) {
+                self.line.push(b' ');
+            }
+            self.line.extend_from_slice(&piece.label);
+            let octets = match found {
+                Found::Nothing => {
+                    self.line.extend_from_slice(b"NIL");
+                    continue;
+                }
+                Found::Text(extent) => extent.octets,
+                Found::Fields { octets, .. } => *octets,
+            };
+            let (skip, count) = section::clamp(&piece.item, octets);
+            self.line.push(b'{');
+            decimal(&mut self.line, count);
+            self.line.extend_from_slice(b"}\r\n");
+            sink.push(&self.line)?;
+            self.line.clear();
+            match (found, &piece.item.section.text) {
+                (Found::Text(extent), _) => {
+                    let place = if self.recall.uid != 0 { Some(&mut self.recall.place) } else { None };
+                    is_right &= send_text(sink, source, *extent, skip, count, place)?;
+                }
+                (Found::Fields { header, .. }, SectionText::HeaderFields { not, names }) => {
+                    let mut wire = Wire::new(skip, count);
+                    source.fields(header.from..header.to, names, *not, &mut |line| {
+                        wire.put(sink, line).map(drop).map_err(Broken::Ending)
+                    })?;
+                    complete(&mut wire, sink)?;
+                }
+                _ => {}
+            }
+        }
+        if self.recall.uid != 0 && self.plan.tree && self.digester.tree.parts().len() <= RECALL_PARTS_MAX {
+            self.recall.tree = Some(std::mem::take(&mut self.digester.tree));
+        }
+        Ok(is_right)
+    }
+
+    /// The size that was said was wrong. It is counted now and kept, so that the message is whole the next time.
+    fn count_anew(&mut self, mailbox: &mut Mailbox, msn: u32, source: &mut Source<'_>) {
+        if source.parse(&mut self.digester.tree).is_ok() {
+            if let Ok(internal_date) = mailbox.internal_date(msn) {
+                mailbox.cache(msn, self.digester.of_tree(internal_date));
+            }
+        }
+    }
+}
+
+/// What the index knows.
+#[derive(Clone, Copy)]
+struct Known {
+    octets: Option<u64>,
+    internal_date: Option<i64>,
+}
+
+fn print_items(
+    line: &mut Vec<u8>,
+    plan: &Plan<'_>,
+    info: &Info,
+    known: Known,
+    digest: Option<&Digest<'_>>,
+    flags: &[u8],
+) {
+    let begun = line.len();
+    for item in &plan.items {
+        separate(line, begun);
+        match item {
+            Item::Uid => {
+                line.extend_from_slice(b"UID ");
+                decimal(line, u64::from(info.uid));
+            }
+            Item::Flags => line.extend_from_slice(flags),
+            Item::InternalDate => {
+                line.extend_from_slice(b"INTERNALDATE ");
+                let date = known.internal_date.or(digest.map(|digest| digest.internal_date()));
+                print::date_time(line, date.unwrap_or_default());
+            }
+            Item::Size => {
+                line.extend_from_slice(b"RFC822.SIZE ");
+                let octets = known.octets.or(digest.map(|digest| digest.octets()));
+                decimal(line, octets.unwrap_or_default());
+            }
+            Item::ModSeq => {
+                line.extend_from_slice(b"MODSEQ (");
+                decimal(line, info.modseq);
+                line.push(b')');
+            }
+            Item::Envelope => {
+                line.extend_from_slice(b"ENVELOPE ");
+                line.extend_from_slice(digest.map_or(b"", |digest| digest.envelope()));
+            }
+            Item::Body => {
+                line.extend_from_slice(b"BODY ");
+                structure::print_body(digest.map_or(b"", |digest| digest.structure()), line);
+            }
+            Item::BodyStructure => {
+                line.extend_from_slice(b"BODYSTRUCTURE ");
+                line.extend_from_slice(digest.map_or(b"", |digest| digest.structure()));
+            }
+        }
+    }
+}
+
+/// A blank, unless what follows is the first.
+fn separate(line: &mut Vec<u8>, begun: usize) {
+    if line.len() > begun {
+        line.push(b' ');
+    }
+}
+
+/// Adds a number. This runs for every message of a mailbox.
+fn decimal(line: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        if let Some(digit) = digits.get_mut(at) {
+            *digit = b'0' + (number % 10) as u8;
+        }
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    line.extend_from_slice(digits.get(at..).unwrap_or_default());
+}
+
+/// What ends the sending of a literal that has been announced.
+enum Broken {
+    Ending(Ending),
+    Read(io::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Broken {
+        Broken::Read(error)
+    }
+}
+
+impl From<Broken> for Ending {
+    fn from(broken: Broken) -> Ending {
+        match broken {
+            Broken::Ending(ending) => ending,
+            Broken::Read(error) => cut_short(&error),
+        }
+    }
+}
+
+/// Less than what was announced must not look like all of it: the connection ends.
+fn cut_short(why: &dyn std::fmt::Display) -> Ending {
+    Ending::Failed(io::Error::other(format!("A message could not be read to its end: {why}")))
+}
+
+/// Sends so many octets of a piece of the file. Whether the piece ends there, if they were to be all of it.
+fn send_text(
+    sink: &mut impl Sink,
+    source: &mut Source<'_>,
+    extent: Extent,
+    skip: u64,
+    count: u64,
+    place: Option<&mut Option<Place>>,
+) -> Result<bool, Ending> {
+    let mut wire = Wire::new(skip, count);
+    let mut offset = extent.from;
+    let known = place.as_ref().and_then(|place| **place);
+    if let Some(known) = known.filter(|known| known.from == extent.from && known.octets <= skip) {
+        wire = Wire::resume(skip - known.octets, count, known.state);
+        offset = known.offset;
+    }
+    while wire.left > 0 && offset < extent.to {
+        let octets = source.at(offset).map_err(|error| cut_short(&error))?;
+        let room = usize::try_from(extent.to - offset).unwrap_or(usize::MAX);
+        let octets = octets.get(..room).unwrap_or(octets);
+        if octets.is_empty() {
+            return Err(cut_short(&"it has become shorter"));
+        }
+        offset += wire.put(sink, octets)? as u64;
+    }
+    complete(&mut wire, sink)?;
+    if let Some(place) = place {
+        *place = Some(Place { from: extent.from, octets: skip + count, offset, state: wire.state() });
+    }
+    Ok(count < extent.octets || offset == extent.to)
+}
+
+/// The last octet may still be owed; more must not be.
+fn complete(wire: &mut Wire, sink: &mut impl Sink) -> Result<(), Ending> {
+    if wire.left > 0 {
+        wire.put(sink, b"")?;
+    }
+    match wire.left {
+        0 => Ok(()),
+        left => Err(cut_short(&format_args!("its size is wrong, {left} octets are missing"))),
+    }
+}
+
+fn failed(error: io::Error, mailbox: &Mailbox) -> StorageError {
+    StorageError::new("read", mailbox.maildir().path(), error)
+}
