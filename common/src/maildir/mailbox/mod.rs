@@ -352,9 +352,12 @@ impl Mailbox {
         if !self.in_file {
             return None;
         }
-        let (uid_validity, first) = (self.uid_validity(), self.view.row(0).map_or(1, |row| row.uid));
-        let directory = self.maildir.index();
-        Some(self.cache.get_or_insert_with(|| Cache::open(directory, uid_validity, first)))
+        let Mailbox { cache, view, maildir, .. } = self;
+        // The first row is asked for once only: it lies in another block than those that are asked for next.
+        Some(cache.get_or_insert_with(|| {
+            let first = view.row(0).map_or(1, |row| row.uid);
+            Cache::open(maildir.index(), view.index.header.uid_validity, first)
+        }))
     }
 
     fn row(&self, msn: u32) -> Result<(u32, Row), StorageError> {
