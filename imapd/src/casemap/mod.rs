@@ -13,15 +13,14 @@ const HANGUL: std::ops::RangeInclusive<u32> = 0xAC00..=0xD7A3;
 
 /// Writes the folded form of `text` to the end of `out`, in UTF-8.
 pub fn fold(text: &str, out: &mut Vec<u8>) {
+    if text.is_ascii() {
+        return fold_ascii(text.as_bytes(), out);
+    }
     let mut rest = text;
     while !rest.is_empty() {
         let ascii = rest.bytes().position(|octet| !octet.is_ascii()).unwrap_or(rest.len());
         let (plain, others) = rest.split_at_checked(ascii).unwrap_or((rest, ""));
-        let from = out.len();
-        out.extend_from_slice(plain.as_bytes());
-        if let Some(added) = out.get_mut(from..) {
-            added.make_ascii_uppercase();
-        }
+        fold_ascii(plain.as_bytes(), out);
         let mut chars = others.chars();
         rest = loop {
             let before = chars.as_str();
@@ -30,6 +29,15 @@ pub fn fold(text: &str, out: &mut Vec<u8>) {
                 _ => break before,
             }
         };
+    }
+}
+
+/// The same for what is known to be ASCII.
+pub fn fold_ascii(ascii: &[u8], out: &mut Vec<u8>) {
+    let from = out.len();
+    out.extend_from_slice(ascii);
+    if let Some(added) = out.get_mut(from..) {
+        added.make_ascii_uppercase();
     }
 }
 

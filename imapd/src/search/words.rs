@@ -4,7 +4,7 @@
 //! work. Adjacent encoded words of one charset are decoded together, because senders split characters between them.
 
 use super::transfer::{Base64, quoted_word};
-use crate::charset;
+use crate::{casemap, charset};
 use encoding_rs::Encoding;
 use memchr::memmem;
 
@@ -36,6 +36,17 @@ pub fn decode(raw: &[u8], out: &mut String, scratch: &mut Vec<u8>) {
         }
     }
     push(rest, out);
+}
+
+/// Appends the folded text of a header's value to `folded`. `text` and `scratch` are lent; `text` is empty before and after.
+pub fn fold(raw: &[u8], folded: &mut Vec<u8>, text: &mut String, scratch: &mut Vec<u8>) {
+    // Most values hold nothing that has to be decoded.
+    if raw.is_ascii() && memchr::memchr3(b'=', b'\n', b'\r', raw).is_none() {
+        return casemap::fold_ascii(raw, folded);
+    }
+    decode(raw, text, scratch);
+    casemap::fold(text, folded);
+    text.clear();
 }
 
 fn push(plain: &[u8], out: &mut String) {

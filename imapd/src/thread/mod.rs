@@ -8,7 +8,6 @@ pub mod print;
 pub mod tree;
 
 use crate::base_subject;
-use crate::casemap;
 use crate::digest::{Digest, EnvelopeField};
 use crate::grammar::{ThreadAlgorithm, ThreadArguments};
 use crate::printed;
@@ -59,11 +58,9 @@ pub struct Subjects {
 impl Subjects {
     /// The message's base subject.
     pub fn base(&mut self, digest: &Digest<'_>) -> base_subject::BaseSubject<'_> {
-        self.text.clear();
         self.folded.clear();
         if let Some(octets) = printed::nstring(digest.envelope_part(EnvelopeField::Subject)) {
-            words::decode(&octets, &mut self.text, &mut self.raw);
-            casemap::fold(&self.text, &mut self.folded);
+            words::fold(&octets, &mut self.folded, &mut self.text, &mut self.raw);
             base_subject::squeeze(&mut self.folded);
         }
         base_subject::base(&self.folded)
