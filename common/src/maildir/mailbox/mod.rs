@@ -352,12 +352,11 @@ impl Mailbox {
         if !self.in_file {
             return None;
         }
-        let Mailbox { cache, view, maildir, .. } = self;
-        // The first row is asked for once only: it lies in another block than those that are asked for next.
-        Some(cache.get_or_insert_with(|| {
-            let first = view.row(0).map_or(1, |row| row.uid);
-            Cache::open(maildir.index(), view.index.header.uid_validity, first)
-        }))
+        if self.cache.is_none() {
+            let first = self.view.row(0).map_or(1, |row| row.uid);
+            self.cache = Some(Cache::open(self.maildir.index(), self.uid_validity(), first));
+        }
+        self.cache.as_mut()
     }
 
     fn row(&self, msn: u32) -> Result<(u32, Row), StorageError> {
