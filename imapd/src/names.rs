@@ -46,7 +46,7 @@ pub fn refusal(error: HierarchyError) -> Failure {
         }
         HierarchyError::Exists => Reply::no("There is such a mailbox already.").with_code("ALREADYEXISTS"),
         HierarchyError::NotFound => Reply::no("There is no such mailbox.").with_code("NONEXISTENT"),
-        HierarchyError::UseTaken => Reply::no("Another mailbox is for that.").with_code("USEATTR"),
+        HierarchyError::UseRefused => Reply::no("No mailbox can be made for that.").with_code("USEATTR"),
         HierarchyError::Storage(error) => return Failure::Storage(error),
     };
     Failure::Refused(reply)

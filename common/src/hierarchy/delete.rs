@@ -4,7 +4,7 @@
 
 use super::gone;
 use super::{Hierarchy, HierarchyError, Name, NameError};
-use crate::maildir::{Maildir, StorageError, uidlist_file, uidvalidity};
+use crate::maildir::{ErrorKind, Maildir, StorageError, uidlist_file, uidvalidity};
 use crate::sys::fs as sys;
 use std::ffi::OsStr;
 use std::fs;
@@ -16,14 +16,15 @@ impl Hierarchy {
         if name.is_inbox() {
             return Err(NameError::Invalid("INBOX cannot be deleted.").into());
         }
-        let lock = self.lock()?;
+        let lock = if_there_is_room(self.lock())?;
         let directory = self.find(name)?.ok_or(HierarchyError::NotFound)?;
         let path = self.root().join(&directory);
-        self.remember_uid_validity(&directory)?;
+        if_there_is_room(self.remember_uid_validity(&directory))?;
         if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) {
             fs::remove_file(&path).map_err(StorageError::at("unlink", &path))?;
             self.sync_root()?;
-            return Ok(self.record_uses(name, &[])?);
+            let _ = self.record_uses(name, &[]);
+            return Ok(());
         }
         let buried = self.bury(self.root(), &directory)?.ok_or(HierarchyError::NotFound)?;
         self.sync_root()?;
@@ -31,7 +32,8 @@ impl Hierarchy {
         for base in self.side_directories() {
             all.extend(self.bury(base, &directory)?);
         }
-        self.record_uses(name, &[])?;
+        // A use of nothing is none.
+        let _ = self.record_uses(name, &[]);
         // Nobody has to wait for the rest. What fails now is left over.
         drop(lock);
         for gone in all {
@@ -47,6 +49,14 @@ impl Hierarchy {
         let Some(used) = first_line_uid_validity(maildir.control()) else { return Ok(()) };
         let shared = maildir.shared();
         uidvalidity::remember(shared, used, self.fsync).map_err(StorageError::at("write", shared))
+    }
+}
+
+/// On a full disk nothing new can be written, but deleting must work: it is what makes room.
+fn if_there_is_room<T>(outcome: Result<T, StorageError>) -> Result<Option<T>, StorageError> {
+    match outcome {
+        Err(error) if error.kind == ErrorKind::Full => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 
@@ -85,6 +95,18 @@ mod tests {
         assert!(matches!(place.delete("inbox"), Err(HierarchyError::Name(_))));
         place.delete("a.b").unwrap();
         assert_eq!(place.listed(), ["INBOX", "c"]);
+    }
+
+    #[test]
+    fn who_has_it_open_does_not_bring_it_back() {
+        let place = Place::new();
+        place.create("a").unwrap();
+        let maildir = place.hierarchy.open(&place.name("a")).unwrap();
+        place.delete("a").unwrap();
+        let error = Maildir::open_below(&place.hierarchy.location, OsStr::new(".a")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+        assert!(!maildir.path().exists());
+        assert_eq!(place.hierarchy.open(&place.name("a")).unwrap_err().kind, ErrorKind::NotFound);
     }
 
     #[test]
@@ -139,7 +161,7 @@ mod tests {
         let lock = place.hierarchy.lock().unwrap();
         for outcome in [place.create("b"), place.delete("a"), place.rename("a", "b")] {
             let Err(HierarchyError::Storage(error)) = outcome else { panic!("{outcome:?}") };
-            assert_eq!(error.kind, crate::maildir::ErrorKind::InUse);
+            assert_eq!(error.kind, ErrorKind::InUse);
         }
         drop(lock);
         place.rename("a", "b").unwrap();

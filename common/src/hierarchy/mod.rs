@@ -30,7 +30,7 @@ mod special_use;
 pub mod subscriptions;
 
 pub use listing::{Entry, Listing};
-pub use name::{Name, NameError, Namespace};
+pub use name::{Name, NameError, Namespace, of_directory};
 pub use pattern::Pattern;
 pub use special_use::{SpecialUse, Uses};
 pub use subscriptions::Subscriptions;
@@ -72,8 +72,8 @@ pub enum HierarchyError {
     Exists,
     /// There is none.
     NotFound,
-    /// Another mailbox has the special use (RFC 6154 section 3).
-    UseTaken,
+    /// Another mailbox has the special use, or none can be made for it (RFC 6154 section 3).
+    UseRefused,
     /// The store failed.
     Storage(StorageError),
 }
@@ -97,7 +97,7 @@ impl fmt::Display for HierarchyError {
             HierarchyError::Name(NameError::Outside) => f.write_str("outside of the namespace"),
             HierarchyError::Exists => f.write_str("the mailbox exists"),
             HierarchyError::NotFound => f.write_str("no such mailbox"),
-            HierarchyError::UseTaken => f.write_str("another mailbox has this use"),
+            HierarchyError::UseRefused => f.write_str("no mailbox can be made for this use"),
             HierarchyError::Storage(error) => error.fmt(f),
         }
     }

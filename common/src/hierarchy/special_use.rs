@@ -135,11 +135,15 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// What CREATE said and what setting and usual names say may be different; only of what CREATE said there is one.
+    /// What CREATE said and what setting and usual names say may be different; only of what CREATE said there is one. A
+    /// mailbox of its own shows neither all messages nor all that are flagged.
     pub(super) fn check_uses(&self, uses: &[SpecialUse]) -> Result<(), HierarchyError> {
+        if uses.contains(&SpecialUse::All) || uses.contains(&SpecialUse::Flagged) {
+            return Err(HierarchyError::UseRefused);
+        }
         for (taken, by) in self.assigned_uses()? {
             if uses.contains(&taken) && self.exists(&by)? {
-                return Err(HierarchyError::UseTaken);
+                return Err(HierarchyError::UseRefused);
             }
         }
         Ok(())
@@ -245,9 +249,11 @@ mod tests {
         assert_eq!(used(&place), ["a.Gesendet\\Archive\\Sent"]);
         let taken = place.hierarchy.create(&place.name("b"), &[SpecialUse::Sent]);
         assert!(
-            matches!(taken, Err(HierarchyError::UseTaken))
+            matches!(taken, Err(HierarchyError::UseRefused))
                 && !place.hierarchy.exists(&place.name("b")).unwrap()
         );
+        let all = place.hierarchy.create(&place.name("b"), &[SpecialUse::All]);
+        assert!(matches!(all, Err(HierarchyError::UseRefused)));
         place.rename("a", "c").unwrap();
         assert_eq!(used(&place), ["c.Gesendet\\Archive\\Sent"]);
         place.delete("c.Gesendet").unwrap();

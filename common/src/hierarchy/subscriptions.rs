@@ -107,8 +107,11 @@ fn read_line(line: &[u8], version: Version, namespace: &Namespace) -> Option<Nam
     if line.eq_ignore_ascii_case(b"INBOX") {
         return Some(Name::inbox());
     }
-    let begins_well = !line.starts_with(b".") && !line.starts_with(b"\t");
-    name::of_stored(&line, separator, namespace).filter(|_| begins_well)
+    // No mailbox has such a name.
+    if line.starts_with(b".") || line.starts_with(b"\t") || line.contains(&b'/') {
+        return None;
+    }
+    name::of_stored(&line, separator, namespace)
 }
 
 /// Undoes Dovecot's escapes. A TAB that was escaped stays a separator: no name of ours has one in a level.

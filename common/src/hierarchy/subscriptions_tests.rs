@@ -30,6 +30,7 @@ fn both_versions() {
         (b"foo.bar\nINBOX\n", &["foo.bar", "INBOX"]),
         (b"foo.bar\n\n.hidden\nR&D\nM\xc3\xbcll\n", &["foo.bar", "R&-D", "M&APw-ll"]),
         (b"V\t3\n\nx\n", &["V&AAk-3", "x"]),
+        (b"a/b\n../x\nok\n", &["ok"]),
     ] {
         assert_eq!(names(&Subscriptions::parse(octets)), want, "{}", octets.escape_ascii());
     }
