@@ -17,7 +17,6 @@ use common::io::Ending;
 use common::io::gather::Text;
 use common::maildir::{ErrorKind, Location, User};
 use common::process::session::Session;
-use std::io;
 
 /// The conversation after the login.
 pub fn serve(session: &mut Session) -> Ending {
@@ -146,13 +145,17 @@ impl Conversation<'_> {
         };
         let completion = self.settle(completion)?;
         // RFC 3501 section 5.2: what has changed is said before the completion, whatever that is.
-        let synced = self.context.sync(rules.may_expunge, rules.uid);
+        let synced = match rules.is_fresh {
+            true => Ok(()),
+            false => self.context.sync(rules.may_expunge, rules.uid),
+        };
         let completion = match synced {
             Ok(()) => completion,
             Err(Failure::Storage(error)) if error.kind == ErrorKind::NotFound => {
                 self.complete(Some(tag), &completion)?;
                 self.context.conn.push_line(words::MAILBOX_GONE)?;
-                return Err(Ending::Failed(io::Error::other("the selected mailbox was deleted or renamed")));
+                self.context.log.info("The selected mailbox was deleted or renamed");
+                return Err(Ending::Quit);
             }
             Err(failure) => self.settle(Err(failure))?,
         };

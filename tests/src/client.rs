@@ -248,6 +248,11 @@ impl Client {
         rest
     }
 
+    /// Everything that has come so far, used or not.
+    pub fn received(&self) -> Vec<u8> {
+        self.received.0.lock().unwrap().octets.clone()
+    }
+
     /// Waits until this many octets have come in all and returns whether they did.
     pub fn wait_for_octets(&self, octets: usize) -> bool {
         let until = Instant::now() + self.patience;

@@ -48,6 +48,13 @@ pub fn run_all(transcript: &Transcript) -> Result<(), String> {
 ///
 /// Errors: what went wrong first.
 pub fn run(transcript: &Transcript, feed: Feed, way: Way) -> Result<Heard, String> {
+    record(transcript, feed, way).map(|(heard, _)| heard)
+}
+
+/// Runs it once. Also returns all octets of each connection.
+///
+/// Errors: what went wrong first.
+pub fn record(transcript: &Transcript, feed: Feed, way: Way) -> Result<(Heard, Vec<Vec<u8>>), String> {
     let place = Place::new();
     maildirs::fill(&place, &transcript.maildir);
     for (path, text) in &transcript.files {
@@ -72,8 +79,15 @@ pub fn run(transcript: &Transcript, feed: Feed, way: Way) -> Result<Heard, Strin
         server = server.set(&setting.replace("{place}", &place.path().display().to_string()));
     }
     let prelude = prelude(transcript, way);
-    let mut runner =
-        Runner { place: &place, server, feed, prelude, conversations: Vec::new(), heard: Vec::new() };
+    let mut runner = Runner {
+        place: &place,
+        server,
+        feed,
+        prelude,
+        conversations: Vec::new(),
+        heard: Vec::new(),
+        said: Vec::new(),
+    };
     let result = runner.run(transcript);
     let log = place.log();
     result.map_err(|why| format!("{why}\n--- log\n{log}"))?;
@@ -84,7 +98,7 @@ pub fn run(transcript: &Transcript, feed: Feed, way: Way) -> Result<Heard, Strin
             return Err(format!("must not appear: {}", line.escape_ascii()));
         }
     }
-    Ok(heard)
+    Ok((heard, runner.said))
 }
 
 /// What the client says before the transcript begins, and patterns of what it hears.
@@ -150,6 +164,8 @@ struct Runner<'a> {
     prelude: Prelude,
     conversations: Vec<Conversation>,
     heard: Heard,
+    /// What the server said on each connection.
+    said: Vec<Vec<u8>>,
 }
 
 struct Conversation {
@@ -289,6 +305,7 @@ impl Runner<'_> {
             Ok(Some(line)) => return Err(format!("in the end the server says: {}", line.escape_ascii())),
             Err(why) => return Err(format!("in the end: {why}")),
         }
+        self.said.push(client.received());
         let status = client.finish();
         if status.code() != Some(exit) {
             return Err(format!("{status}, wanted exit code {exit}"));

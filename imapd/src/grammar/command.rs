@@ -165,13 +165,13 @@ fn id(cursor: &mut Cursor<'_>) -> Parsed<Vec<IdField>> {
         let field = cursor.astring()?;
         cursor.space()?;
         let value = cursor.nstring()?;
-        if pairs.len() >= ID_PAIRS_MAX
-            || field.len() > ID_FIELD_MAX
-            || value.as_ref().is_some_and(|value| value.len() > ID_VALUE_MAX)
+        // Too much is passed over: it is only talk.
+        if pairs.len() < ID_PAIRS_MAX
+            && field.len() <= ID_FIELD_MAX
+            && value.as_ref().is_none_or(|value| value.len() <= ID_VALUE_MAX)
         {
-            return bad("ID says too much.");
+            pairs.push((field, value));
         }
-        pairs.push((field, value));
         if cursor.closes()? {
             return Ok(pairs);
         }

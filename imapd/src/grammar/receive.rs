@@ -181,3 +181,7 @@ impl AppendMessage {
         AppendMessage { octets, waits: false, ..self.clone() }.refuse(conn)
     }
 }
+
+#[cfg(test)]
+#[path = "receive_tests.rs"]
+mod tests;

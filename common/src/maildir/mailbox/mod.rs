@@ -352,9 +352,11 @@ impl Mailbox {
         if !self.in_file {
             return None;
         }
-        let (uid_validity, first) = (self.uid_validity(), self.view.row(0).map_or(1, |row| row.uid));
-        let directory = self.maildir.index();
-        Some(self.cache.get_or_insert_with(|| Cache::open(directory, uid_validity, first)))
+        if self.cache.is_none() {
+            let first = self.view.row(0).map_or(1, |row| row.uid);
+            self.cache = Some(Cache::open(self.maildir.index(), self.uid_validity(), first));
+        }
+        self.cache.as_mut()
     }
 
     fn row(&self, msn: u32) -> Result<(u32, Row), StorageError> {
