@@ -31,7 +31,7 @@ use channel::{Channel, Request};
 use front::{Facts, Front};
 use front_life::Begun;
 use session::Session;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub fn main(program: &'static Program) -> u8 {
     }
     sysproc::return_large_memory();
     // Under a checkpassword program nothing of ours is open, and the reply is all there is to do.
-    if std::env::args_os().nth(1).is_some_and(|first| first == checkpassword::REPLY_ARGUMENT) {
+    if entry::arguments().nth(1).is_some_and(|first| first == checkpassword::REPLY_ARGUMENT) {
         return checkpassword::reply_main().code();
     }
     run(program).code()
@@ -76,10 +76,10 @@ fn run(program: &'static Program) -> Exit {
     if log::guard_stderr().is_err() {
         return Exit::Temporary;
     }
-    if std::env::args_os().nth(1).is_some_and(|first| first == SESSION) {
+    if entry::arguments().nth(1).is_some_and(|first| first == SESSION) {
         return session::main(program);
     }
-    let line = match CommandLine::parse(&program.line, std::env::args_os().skip(1)) {
+    let line = match CommandLine::parse(&program.line, entry::arguments().skip(1).map(OsString::from)) {
         Ok(line) => line,
         Err(error) => return terminal::usage(program, None, &error.to_string()),
     };
