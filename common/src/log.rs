@@ -8,7 +8,7 @@
 mod escape;
 mod login;
 
-pub use escape::{Escaped, FOREIGN_LIMIT, escape};
+pub use escape::{Escaped, FOREIGN_LIMIT, escape, readable};
 pub use login::{Closing, LoginLine, Outcome, Security};
 
 use crate::config::Config;

@@ -8,7 +8,7 @@
 
 use super::{Config, ConfigError, Setting};
 use crate::cli::Program;
-use crate::log::escape;
+use crate::log::readable;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -85,17 +85,17 @@ fn apply_line(config: &mut Config, program: &Program, line: &[u8]) -> Result<(),
 /// `name = value`, blanks around the `=` or not.
 pub(super) fn apply_pair(config: &mut Config, program: &Program, pair: &str) -> Result<(), String> {
     if pair.contains(|c: char| c.is_control() && c != '\t') {
-        return Err(format!("control character in \"{}\"", escape(pair.as_bytes())));
+        return Err(format!("control character in \"{}\"", readable(pair.as_bytes())));
     }
     let Some((name, value)) = pair.split_once('=') else {
-        return Err(format!("want NAME = VALUE, found \"{}\"", escape(pair.as_bytes())));
+        return Err(format!("want NAME = VALUE, found \"{}\"", readable(pair.as_bytes())));
     };
     let (name, value) = (name.trim_ascii(), value.trim_ascii());
     match config.set(name, value) {
         Some(Ok(())) => Ok(()),
         Some(Err(refused)) => Err(format!(
             "{name}: \"{}\" is not accepted, want {}",
-            escape(value.as_bytes()),
+            readable(value.as_bytes()),
             refused.accepted
         )),
         None => Err(unknown(program, name)),
@@ -103,7 +103,7 @@ pub(super) fn apply_pair(config: &mut Config, program: &Program, pair: &str) -> 
 }
 
 fn unknown(program: &Program, name: &str) -> String {
-    let shown = escape(name.as_bytes());
+    let shown = readable(name.as_bytes());
     match nearest(name) {
         Some(known) => format!("unknown setting \"{shown}\", did you mean \"{known}\"?"),
         None => format!("unknown setting \"{shown}\"; {} --help lists all", program.name),
@@ -193,7 +193,10 @@ mod tests {
             ("ssl = \u{1}", "control character in \"ssl = \\x01\""),
             ("login_timeout = soon", "want a time"),
             ("ssl_cert = </etc/cert.pem", "did you mean \"ssl_cert_file\"?"),
-            ("ssl_cert_file = </etc/cert.pem", "want a path that begins with /"),
+            (
+                "ssl_cert_file = </etc/cert.pem",
+                "\"</etc/cert.pem\" is not accepted, want a path that begins with /",
+            ),
             ("frist_valid_uid = 1", "did you mean \"first_valid_uid\"?"),
             ("login-greeting = x", "did you mean \"login_greeting\"?"),
             ("SSL = yes", "did you mean \"ssl\"?"),
