@@ -30,6 +30,7 @@ class Options(Case):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         for option in ("-c", "-o", "--tls", "--preauth", "-n", "--check", "--help", "--version"):
             self.assertRegex(done.stdout, rf"(?m)^  {option}\b")
+        self.assertEqual(self.pop3d("-h").stdout, done.stdout)
         done = self.pop3d("--version")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         version = re.search(r'(?m)^version = "(.*)"', (TREE / "Cargo.toml").read_text())
@@ -72,7 +73,8 @@ class Options(Case):
                 ("auth_failure_delay = -1\n", r"wrong\.conf:1: .*auth_failure_delay"),
                 ("login_memory_limit = 99999999999999999999G\n", r"wrong\.conf:1: "),
                 ("no equals sign\n", r"wrong\.conf:1: "),
-                ("passdb = nonsense\n", r"wrong\.conf:1: .*passdb")]
+                ("passdb = nonsense\n", r"wrong\.conf:1: .*passdb"),
+                ("ssl_cert_file = </etc/cert.pem\n", r"wrong\.conf:1: .*\"</etc/cert\.pem\" is not accepted")]
         for text, pattern in rows:
             with self.subTest(text):
                 path.write_text(text)
