@@ -82,6 +82,13 @@ class Options(Case):
                     done = self.pop3d("-c", path, *arguments)
                     self.assertEqual(done.returncode, 100, done)
                     self.assertRegex(done.stderr + done.stdout, pattern)
+        path.write_text("ssl = perhaps\nlogin_greting = x\nmyhostname = fine\n" + "food = 1\n" * 12)
+        done = self.pop3d("-c", path, "--check")
+        lines = done.stderr.splitlines()
+        self.assertEqual((done.returncode, len(lines)), (100, 11), done)
+        self.assertTrue(all(line.startswith("pop3d: ") for line in lines), lines)
+        self.assertIn("wrong.conf:2: ", lines[1])
+        self.assertTrue(lines[10].endswith("and 4 more wrong lines"), lines[10])
         done = self.pop3d("-c", self.box.dir / "absent.conf", "-n")
         self.assertEqual(done.returncode, 100)
         self.assertIn("absent.conf", done.stderr)
@@ -214,7 +221,7 @@ class NothingButProtocol(Case):
 
     def test_a_broken_configuration(self):
         box = self.new_box()
-        box.conf.write_text(f"log_path = {box.log_path}\n\nlogin_greting = x\n")
+        box.conf.write_text(f"log_path = {box.log_path}\n\nlogin_greting = x\nfood = 1\n")
         for arguments in (["-c", box.conf], ["-c", box.conf, "--tls"]):
             got, code = self.conversation(box, arguments=map(str, arguments))
             self.assertEqual(code, 100)
@@ -224,6 +231,7 @@ class NothingButProtocol(Case):
         if IN_NAMESPACE:
             line = harness.syslog.wait(r"tinmail\.conf:3: .*login_greting.*login_greeting")
             self.assertIn("pop3-login", line)
+            harness.syslog.wait(r"pop3-login: .*tinmail\.conf:4: .*food")
 
     def test_wrong_arguments_in_the_service_file(self):
         box = self.new_box()

@@ -81,7 +81,7 @@ fn run(program: &'static Program) -> Exit {
     }
     let line = match CommandLine::parse(&program.line, std::env::args_os().skip(1)) {
         Ok(line) => line,
-        Err(error) => return terminal::usage(program, None, &error.to_string()),
+        Err(error) => return terminal::usage(program, None, &[error.to_string()]),
     };
     match line.mode {
         Mode::Help => return terminal::print(|out| cli::print_help(&program.line, out)),
@@ -90,13 +90,14 @@ fn run(program: &'static Program) -> Exit {
     }
     let config = match Config::load(&program.line, &line) {
         Ok(config) => config,
-        Err(error) => return terminal::usage(program, Some(line.mode), &error.to_string()),
+        Err(error) => return terminal::usage(program, Some(line.mode), &error.lines().collect::<Vec<_>>()),
     };
     match line.mode {
         Mode::ShowChanged => terminal::print(|out| cli::print_changed(&config, out)),
         Mode::Check => terminal::print_check(&config, &line),
         _ if line.preauth && line.tls => {
-            terminal::usage(program, Some(line.mode), "--preauth and --tls exclude each other")
+            let what = "--preauth and --tls exclude each other".to_owned();
+            terminal::usage(program, Some(line.mode), &[what])
         }
         _ if line.preauth => preauth(program, config),
         _ => serve(program, config, line.tls),
@@ -274,7 +275,8 @@ fn refuse(program: &Program) -> Exit {
 }
 
 /// Before there is a configuration there is only the default log.
-fn log_and_refuse(program: &Program, what: &str) -> Exit {
-    Log::open(&Config::DEFAULT, login_tag(program)).error(format_args!("{what}"));
+fn log_and_refuse(program: &Program, faults: &[String]) -> Exit {
+    let log = Log::open(&Config::DEFAULT, login_tag(program));
+    faults.iter().for_each(|what| log.error(format_args!("{what}")));
     refuse(program)
 }
