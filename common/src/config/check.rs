@@ -3,6 +3,8 @@
 //! It runs for a person, as the user that the server starts as (root, where mail of several users is served); it
 //! changes nothing. What only another module can test, a certificate say, that module hands in as findings.
 
+mod users;
+
 use super::keyword::Ssl;
 use super::value::Passdb;
 use super::{Config, DEFAULT_FILE};
@@ -186,12 +188,16 @@ fn passdbs(config: &Config, found: &mut Vec<Finding>) {
         match passdb {
             Passdb::Shadow => secret("shadow_path", config.shadow_path.as_str(), found),
             Passdb::Passwd => {}
-            Passdb::PasswdFile(path) => secret("passdb", &path.to_string_lossy(), found),
+            Passdb::PasswdFile(path) => {
+                secret("passdb", &path.to_string_lossy(), found);
+                users::passwd_file(config, path, true, found);
+            }
             Passdb::CheckPassword(path) => program("passdb", path, found),
         }
     }
     if let Some(path) = &config.master_passdb.0 {
         secret("master_passdb", &path.to_string_lossy(), found);
+        users::passwd_file(config, path, false, found);
     }
 }
 
@@ -276,10 +282,10 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
 
-    struct Place(PathBuf);
+    pub(super) struct Place(PathBuf);
 
     impl Place {
-        fn new(name: &str) -> Place {
+        pub(super) fn new(name: &str) -> Place {
             let path = std::env::temp_dir().join(format!("tinmail-check-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -292,14 +298,14 @@ mod tests {
             place
         }
 
-        fn file(&self, name: &str, mode: u32, text: &str) -> String {
+        pub(super) fn file(&self, name: &str, mode: u32, text: &str) -> String {
             let path = self.0.join(name);
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             path.to_str().unwrap().to_owned()
         }
 
-        fn check(&self, pairs: &[&str]) -> Vec<String> {
+        pub(super) fn check(&self, pairs: &[&str]) -> Vec<String> {
             let at = |setting: &str, name: &str| format!("{setting}={}", self.0.join(name).display());
             let mut all = vec![
                 at("passwd_path", "passwd"),
