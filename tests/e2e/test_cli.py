@@ -105,6 +105,8 @@ class Options(Case):
                 ({"passdb": "passwd-file:/nonexistent-users"}, r"nonexistent-users"),
                 ({"auth_mechanisms": ""}, r"auth_mechanisms"),
                 ({"first_valid_uid": "600", "last_valid_uid": "599"}, r"last_valid_uid"),
+                # A file system that nobody, not even root, can write to.
+                ({"log_path": "/proc/sys/log"}, r"log_path = /proc/sys/log: /proc/sys: "),
         ):
             with self.subTest(changes):
                 overrides = [word for name, value in changes.items() for word in ("-o", f"{name}={value}")]

@@ -11,6 +11,7 @@ use super::{Config, DEFAULT_FILE};
 use crate::auth::passwd::login_ids;
 use crate::cli::CommandLine;
 use crate::exit::Exit;
+use crate::sys::fs::may_write;
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -65,6 +66,7 @@ pub fn findings(config: &Config, line: &CommandLine) -> Vec<Finding> {
     certificate(config, line, &mut found);
     login_user(config, &mut found);
     base_dir(config, &mut found);
+    log_file(config, &mut found);
     found
 }
 
@@ -276,6 +278,47 @@ fn base_dir(config: &Config, found: &mut Vec<Finding>) {
     }
 }
 
+/// The log is opened, and made if need be, by the user that the server starts as; the session inherits it. A log that
+/// cannot be written is lost in silence: nothing stops the mail.
+fn log_file(config: &Config, found: &mut Vec<Finding>) {
+    let Some(path) = config.log_path.get().filter(|path| *path != Path::new("/dev/stderr")) else { return };
+    let shown = path.display();
+    let mut log_error = |what: String, advice: String| found.push(Finding::error(what, advice));
+    if let Ok(file) = fs::metadata(path) {
+        if file.is_dir() {
+            return log_error(format!("log_path = {shown}: a directory"), "name a file in it".to_owned());
+        }
+        if let Err(error) = may_write(path) {
+            log_error(
+                format!("log_path = {shown}: {error}"),
+                "make it writable, or change log_path".to_owned(),
+            );
+        }
+        return;
+    }
+    let directory = path.parent().unwrap_or(path);
+    match fs::metadata(directory).and_then(|meta| {
+        if meta.is_dir() {
+            may_write(directory).map(|()| meta)
+        } else {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
+    }) {
+        Err(error) => {
+            let advice = format!(
+                "create {} writable for the user the server starts as, or change log_path",
+                directory.display()
+            );
+            log_error(format!("log_path = {shown}: {}: {error}", directory.display()), advice);
+        }
+        Ok(meta) if meta.permissions().mode() & OTHERS_WRITE != 0 => {
+            let what = format!("log_path = {shown}: everybody can create files beside it");
+            found.push(Finding::warning(what, "use a directory that only root can write to"));
+        }
+        Ok(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::PROGRAM;
@@ -335,6 +378,9 @@ mod tests {
     fn a_sound_configuration_has_no_findings() {
         assert_eq!(Place::new("sound").check(&[]), [""; 0]);
         assert_eq!(Place::new("number").check(&["login_user=65534"]), [""; 0]);
+        assert_eq!(Place::new("log").check(&["log_path=DIR/log"]), [""; 0]);
+        assert_eq!(Place::new("log-there").check(&["log_path=DIR/key"]), [""; 0]);
+        assert_eq!(Place::new("log-stderr").check(&["log_path=/dev/stderr"]), [""; 0]);
     }
 
     #[test]
@@ -344,7 +390,7 @@ mod tests {
         place.file("wild", 0o646, "");
         fs::create_dir(place.0.join("loose")).unwrap();
         fs::set_permissions(place.0.join("loose"), fs::Permissions::from_mode(0o777)).unwrap();
-        let rows: [(&[&str], &str); 24] = [
+        let rows: [(&[&str], &str); 28] = [
             (&["last_valid_uid=5"], "error: last_valid_uid is lower"),
             (&["passdb="], "error: passdb is empty"),
             (&["auth_mechanisms="], "error: auth_mechanisms is empty"),
@@ -375,6 +421,10 @@ mod tests {
             (&["login_user=root"], "error: login_user = root: must not be root"),
             (&["base_dir=DIR/loose"], "error: DIR/loose can be changed by others"),
             (&["base_dir=DIR/none/run"], "error: DIR/none/run cannot be created"),
+            (&["log_path=DIR/loose"], "error: log_path = DIR/loose: a directory"),
+            (&["log_path=DIR/none/log"], "error: log_path = DIR/none/log: DIR/none: No such file"),
+            (&["log_path=DIR/open/log"], "error: log_path = DIR/open/log: DIR/open: not a directory"),
+            (&["log_path=DIR/loose/log"], "warning: log_path = DIR/loose/log: everybody can create"),
         ];
         for (pairs, want) in rows {
             let found = place.check(pairs);
