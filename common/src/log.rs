@@ -330,7 +330,7 @@ impl Write for Line {
 }
 
 /// RFC 3339 in UTC, to the second.
-struct Stamp(SystemTime);
+pub(crate) struct Stamp(pub SystemTime);
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -135,6 +135,29 @@ class Options(Case):
         self.assertIn("encrypted", done.stdout + done.stderr)
 
 
+    def test_check_reads_the_certificate(self):
+        directory = self.box.dir / "tls"
+        key, request, extensions = self.box.authority.key, directory / "self.csr", directory / "self.ext"
+        run("openssl", "req", "-new", "-key", key, "-subj", "/CN=localhost", "-out", request)
+
+        def make(name, days, extension=None):
+            path = directory / f"{name}.pem"
+            extensions.write_text(f"{extension}\n")
+            run("openssl", "x509", "-req", "-in", request, "-signkey", key, "-days", str(days), "-out", path,
+                *(["-extfile", extensions] if extension else []))
+            return path
+
+        rows = [(make("good", 30, "basicConstraints = CA:FALSE"), 0, r"the configuration is in order$"),
+                (make("ca", 30, "basicConstraints = CA:TRUE"), 0, r"warning: \S+ca\.pem: the first certificate is a CA's"),
+                (make("short", 5, "basicConstraints = CA:FALSE"), 0, r"warning: \S+short\.pem: expires on 2"),
+                (make("v1", 30), 100, r"error: \S+v1\.pem: a certificate of X\.509 version 1")]
+        for path, code, pattern in rows:
+            with self.subTest(path.name):
+                done = self.pop3d("-c", self.box.conf, "-o", f"ssl_cert_file={path}", "-o", f"ssl_key_file={key}", "--check")
+                self.assertRegex(done.stdout, rf"(?m)^{pattern}", done)
+                self.assertEqual(done.returncode, code, done)
+
+
 class Documentation(Case):
     """Every option and every setting is in --help and in the manual pages, and nothing else is."""
 

@@ -44,8 +44,12 @@ pub(super) fn print_check(config: &Config, line: &CommandLine) -> Exit {
     let mut findings = check::findings(config, line);
     let has_certificate = config.ssl_cert_file.get().is_some_and(std::path::Path::exists);
     if config.ssl != Ssl::No && has_certificate {
-        if let Err(error) = load_identity(config) {
-            findings.push(check::Finding::error(error.to_string(), "mend the file, or set ssl = no"));
+        let cert_file = std::path::Path::new(config.ssl_cert_file.as_str());
+        match load_identity(config) {
+            Ok(identity) => findings.append(&mut identity.findings(cert_file)),
+            Err(error) => {
+                findings.push(check::Finding::error(error.to_string(), "mend the file, or set ssl = no"));
+            }
         }
     }
     if let Err(error) = super::login::authenticator(config, "", &Peer::of(&fd::STDIN)) {

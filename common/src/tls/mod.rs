@@ -4,6 +4,7 @@
 //! implements [`RemoteSigner`] (the guard, through [`key`]). Every error is an alert to the client and an
 //! [`Ending::Tls`] to us.
 
+pub mod certificate;
 pub mod key;
 
 use crate::io::{Ending, failed};
