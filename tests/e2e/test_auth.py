@@ -248,14 +248,21 @@ class System(Case):
         self.box.write_settings(first_valid_uid="0")
         toor = self.box.add_user("toor", uid=0)
         self.refused(toor)
-        self.box.wait_log("toor|uid")
+        self.box.wait_log(r"login refused: user=<toor>, rip=127\.0\.0\.1: root may not log in")
 
     def test_first_and_last_valid_uid(self):
         low, high = self.box.add_user("low", uid=400), self.box.add_user("high", uid=30000)
         self.refused(low)
+        self.box.wait_log(r"login refused: user=<low>, rip=127\.0\.0\.1: uid 400 is below first_valid_uid")
+        # The right password is no attack: not "auth failed".
+        self.box.wait_log(r"\(authorization failed, 1 attempts in \d+ secs\): user=<low>")
         self.accepted(high)
         self.box.write_settings(last_valid_uid=29999)
         self.refused(high)
+        self.box.wait_log(r"login refused: user=<high>, .*: uid 30000 is above last_valid_uid")
+        self.assertNotIn("auth failed", self.box.log())
+        self.refused(high, "wrong")
+        self.box.wait_log(r"auth failed, 1 attempts")
         self.box.write_settings(first_valid_uid=300)
         self.accepted(low)
 
@@ -332,6 +339,20 @@ class Fail2ban(Case):
         found = self.found(self.box.log_path)
         self.assertLessEqual({"127.0.0.41", "127.0.0.42", "127.0.0.44", "127.0.0.46"}, set(found), self.box.log())
         self.assertFalse({"127.0.0.40", "127.0.0.43", "127.0.0.98", "127.0.0.99"} & set(found), self.box.log())
+
+    def test_what_is_wrong_with_the_server_is_no_attack(self):
+        server = self.serve()
+        for passdb in ("checkpassword:/nonexistent/program", f"passwd-file:{self.box.dir}/nonexistent"):
+            with self.subTest(passdb):
+                self.box.clear_log()
+                self.box.write_settings(passdb=passdb)
+                with server.connect() as pop:
+                    pop.ok("USER demo")
+                    pop.err("PASS right or wrong", "[SYS/TEMP]")
+                    pop.quit()
+                self.box.wait_log(r"\(auth service reported temporary failure\): user=<>, method=PLAIN, rip=127\.0\.0\.1")
+                self.assertIn("nonexistent", self.box.log())
+                self.assertEqual(self.found(self.box.log_path), [])
 
     def test_lines_of_syslog(self):
         """The same through syslog, as syslogd would write them to /var/log/mail.log."""

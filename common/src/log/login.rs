@@ -28,6 +28,19 @@ pub enum Closing {
         /// Since the first of them.
         seconds: u64,
     },
+    /// The password was right, but nobody with this user id may log in.
+    NotAuthorized {
+        /// How many times.
+        attempts: u32,
+        /// Since the start of the connection.
+        seconds: u64,
+    },
+    /// The password was right, but the account is switched off.
+    UserDisabled,
+    /// The password was right, but it or the account has expired.
+    PasswordExpired,
+    /// Nobody could tell whether the password was right.
+    TemporaryFailure,
     /// Nothing was tried.
     NoAttempts {
         /// Since the start of the connection.
@@ -126,6 +139,12 @@ impl fmt::Display for Closing {
             Closing::AuthFailed { attempts, seconds } => {
                 write!(f, "(auth failed, {attempts} attempts in {seconds} secs)")
             }
+            Closing::NotAuthorized { attempts, seconds } => {
+                write!(f, "(authorization failed, {attempts} attempts in {seconds} secs)")
+            }
+            Closing::UserDisabled => f.write_str("(user disabled)"),
+            Closing::PasswordExpired => f.write_str("(password expired)"),
+            Closing::TemporaryFailure => f.write_str("(auth service reported temporary failure)"),
             Closing::NoAttempts { seconds } => write!(f, "(no auth attempts in {seconds} secs)"),
             Closing::DisallowedPlaintext => f.write_str("(tried to use disallowed plaintext auth)"),
             Closing::Unfinished { mechanism, seconds } => {
