@@ -26,7 +26,7 @@ impl Snapshot {
         if self.index.header.unknown == 0 {
             return Ok(());
         }
-        let temp = self.index.file().and_then(|_| TempIndex::begin(maildir.index()));
+        let temp = self.index.file().and(maildir.index()).and_then(TempIndex::begin);
         if let Some(temp) = temp {
             let outcome = child::run(|| match self.count_into(&temp, maildir, options) {
                 Ok(()) => Outcome::Written,
@@ -142,7 +142,7 @@ fn record(
     let Some(mut list) = list else { return Ok(header.uidlist) };
     let mut by_uid: Vec<(u32, u32)> = Vec::new();
     for (i, _) in (0u32..).zip(counted).filter(|&(_, &octets)| octets < GONE) {
-        by_uid.push((index.row(i).map_err(StorageError::at("read", maildir.index()))?.uid, i));
+        by_uid.push((index.row(i).map_err(StorageError::at("read", maildir.path()))?.uid, i));
     }
     by_uid.sort_unstable();
     let mut found = false;

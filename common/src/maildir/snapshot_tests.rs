@@ -1,5 +1,6 @@
 use super::super::temp_index::TEMP_NAME;
 use super::super::testing::TempDir;
+use super::super::{Location, User};
 use super::*;
 use std::fs::File;
 use std::time::SystemTime;
@@ -357,6 +358,28 @@ fn sizes_counted_later_are_in_the_index_of_the_next_session() {
     let next = open_with(&dir, &later);
     assert_eq!((next.unknown_octets(), listed(&next)), (0, listed(&snapshot)));
     assert_eq!((ino(&dir, INDEX_NAME), ino(&dir, "dovecot-uidlist")), (index, list));
+    assert_eq!(ino(&dir, TEMP_NAME), 0);
+}
+
+#[test]
+fn an_index_in_memory_leaves_none_on_disk() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    age(&dir);
+    // One from the time before is neither read nor removed.
+    dir.write(INDEX_NAME, "left over");
+    let home = dir.path().to_owned();
+    let setting = format!("maildir:{}:INDEX=MEMORY", home.display());
+    let location = Location::parse(&setting, User { name: "ann", home: &home }).unwrap();
+    let maildir = Maildir::open_location(&location).unwrap();
+    for count_octets in [true, false, true] {
+        let options = Options { count_octets, ..options() };
+        let mut snapshot = Snapshot::open(&maildir, &options).unwrap();
+        assert!(snapshot.index.file().is_none());
+        snapshot.ensure_sizes(&maildir, &options).unwrap();
+        assert_eq!((snapshot.len(), snapshot.unknown_octets(), snapshot.total_octets()), (3, 0, 84));
+    }
+    assert_eq!(dir.read(INDEX_NAME), "left over");
     assert_eq!(ino(&dir, TEMP_NAME), 0);
 }
 
