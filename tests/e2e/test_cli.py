@@ -265,6 +265,20 @@ class NothingButProtocol(Case):
             self.assertEqual(code, 100)
             self.assertRegex(got, rb"^-ERR \[SYS/TEMP\] [^\r\n]*\r\n$")
 
+    def test_standard_output_is_a_file(self):
+        box = self.new_box()
+        output = box.dir / "output"
+        with output.open("w") as out:
+            done = subprocess.run([str(box.binary), *box.arguments()], input="QUIT\r\n", stdout=out, stderr=subprocess.PIPE,
+                                  text=True, timeout=20, check=False)
+        self.assertEqual(done.returncode, 100, done)
+        self.assertEqual(done.stderr, "pop3d: standard output must be a socket, pipe or terminal, not a file\n")
+        self.assertRegex(output.read_bytes(), rb"^-ERR \[SYS/TEMP\] [^\r\n]*\r\n$")
+        # What is printed for a person may go anywhere.
+        with output.open("w") as out:
+            subprocess.run([str(box.binary), "--help"], stdout=out, check=True, timeout=20)
+        self.assertIn("usage: pop3d", output.read_text())
+
     def test_under_xinetd_itself(self):
         server = self.serve()
         self.box.conf.write_text("nonsense = 1\n")

@@ -109,6 +109,11 @@ fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit 
     // This process will have the key and the password hashes: nobody looks into it, and it leaves no core.
     sysproc::not_dumpable();
     take_listen_fds();
+    // The front may not make files grow (RLIMIT_FSIZE): it would be killed at its first word.
+    if fd::is_regular_file(fd::STDOUT) {
+        let what = "standard output must be a socket, pipe or terminal, not a file".to_owned();
+        return terminal::usage(program, Some(Mode::Serve), &[what]);
+    }
     // What a launcher left open is not for us, still less for the front and the session.
     let closed = sysproc::limit(Resource::Core, 0).and_then(|()| fd::close_from(3));
     let log = Log::open(&config, login_tag(program));
