@@ -47,7 +47,7 @@ pub use index::Source as MessageRef;
 pub use location::{IndexPlace, Location, LocationError, User};
 pub use lock::{HEARTBEAT, Method as LockMethod, SessionLock};
 pub use message::{FileName, Removed};
-pub use octets::count as count_octets;
+pub use octets::COUNT_TIME;
 pub use snapshot::{INDEX_NAME, Message, Snapshot};
 pub use tmp::clean as clean_tmp;
 

@@ -362,6 +362,40 @@ fn sizes_counted_later_are_in_the_index_of_the_next_session() {
 }
 
 #[test]
+fn counting_goes_on_where_its_time_was_over() {
+    for index_from in [1, 128] {
+        let dir = TempDir::maildir();
+        three(&dir);
+        age(&dir);
+        let maildir = Maildir::open(dir.path()).unwrap();
+        let later = Options { count_octets: false, count_time: Duration::ZERO, index_from, ..options() };
+        let mut snapshot = open_with(&dir, &later);
+        let error = snapshot.ensure_sizes(&maildir, &later).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Temp);
+        assert!(error.to_string().contains("2 messages are still to be counted"), "{error}");
+        assert_eq!((snapshot.len(), snapshot.unknown_octets()), (3, 2));
+        snapshot.ensure_sizes(&maildir, &options()).unwrap();
+        assert_eq!((snapshot.unknown_octets(), snapshot.total_octets()), (0, 84));
+    }
+}
+
+#[test]
+fn a_message_too_large_to_count_has_no_octets() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    File::create(dir.path().join("cur/9.hole:2,S")).unwrap().set_len(1 << 42).unwrap();
+    age(&dir);
+    let maildir = Maildir::open(dir.path()).unwrap();
+    let brief = Options { count_octets: false, count_time: Duration::from_millis(300), ..options() };
+    let mut snapshot = open_with(&dir, &brief);
+    // Whether the others were counted in what it left of the time is a matter of their order.
+    let _ = snapshot.ensure_sizes(&maildir, &brief);
+    snapshot.ensure_sizes(&maildir, &brief).unwrap();
+    assert_eq!((snapshot.len(), snapshot.unknown_octets(), snapshot.total_octets()), (4, 0, 84));
+    assert!((0..4).any(|i| snapshot.get(i).unwrap().vanished));
+}
+
+#[test]
 fn an_index_in_memory_leaves_none_on_disk() {
     let dir = TempDir::maildir();
     three(&dir);
