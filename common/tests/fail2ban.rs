@@ -32,7 +32,6 @@ fn rows() -> Vec<(Found, Outcome, &'static str, &'static str, Security<'static>)
     let failed = Closing::AuthFailed { attempts: 3, seconds: 12 };
     let none = Closing::NoAttempts { seconds: 60 };
     let not_ready = Closing::NotReady { seconds: 0 };
-    let unfinished = Closing::Unfinished { mechanism: "LOGIN", seconds: 5 };
     let not_authorized = Closing::NotAuthorized { attempts: 1, seconds: 2 };
     let disallowed = Closing::DisallowedPlaintext;
     let (idle, many) = (Some("Inactivity"), Some("Too many invalid commands"));
@@ -57,7 +56,6 @@ fn rows() -> Vec<(Found, Outcome, &'static str, &'static str, Security<'static>)
             "",
             Security::Handshaking(Some("no cipher")),
         ),
-        (Aggressive, Outcome::Aborted(unfinished), "", "LOGIN", Security::Tls),
         // Whoever has the right password does not guess; and what is wrong with the server is not the client's fault.
         (Never, Outcome::Aborted(not_authorized), "joe", "PLAIN", Security::Tls),
         (Never, Outcome::Disconnected(idle, Closing::UserDisabled), "joe", "PLAIN", Security::Tls),
