@@ -341,13 +341,18 @@ fn who_holds_the_lock_can_count_and_record() {
     assert!(!dir.list("").contains(&"dovecot-uidlist.lock".to_owned()));
 }
 
-#[test]
-fn sizes_counted_later_are_in_the_index_of_the_next_session() {
+/// Three old messages, and options that leave their octets for later.
+fn three_uncounted() -> (TempDir, Maildir, Options<'static>) {
     let dir = TempDir::maildir();
     three(&dir);
     age(&dir);
     let maildir = Maildir::open(dir.path()).unwrap();
-    let later = Options { count_octets: false, ..options() };
+    (dir, maildir, Options { count_octets: false, ..options() })
+}
+
+#[test]
+fn sizes_counted_later_are_in_the_index_of_the_next_session() {
+    let (dir, maildir, later) = three_uncounted();
     let mut snapshot = open_with(&dir, &later);
     let before = listed(&snapshot).iter().map(|m| (m.0, m.2.clone())).collect::<Vec<_>>();
     snapshot.ensure_sizes(&maildir, &later).unwrap();
@@ -419,11 +424,7 @@ fn an_index_in_memory_leaves_none_on_disk() {
 
 #[test]
 fn an_index_put_there_meanwhile_stays() {
-    let dir = TempDir::maildir();
-    three(&dir);
-    age(&dir);
-    let maildir = Maildir::open(dir.path()).unwrap();
-    let later = Options { count_octets: false, ..options() };
+    let (dir, maildir, later) = three_uncounted();
     let mut snapshot = open_with(&dir, &later);
     dir.write("new/99.z", "later\n");
     open(&dir);

@@ -62,17 +62,19 @@ impl<'a> Reader<'a> {
 }
 
 impl Why {
+    /// Each of them.
+    pub const ALL: [Why; 7] = [
+        Why::Closed,
+        Why::Left,
+        Why::Late,
+        Why::TooManyBadCommands,
+        Why::InClear,
+        Why::Handshake,
+        Why::NoProxyHeader,
+    ];
+
     fn decode(octets: &[u8]) -> Option<Why> {
-        const ALL: [Why; 7] = [
-            Why::Closed,
-            Why::Left,
-            Why::Late,
-            Why::TooManyBadCommands,
-            Why::InClear,
-            Why::Handshake,
-            Why::NoProxyHeader,
-        ];
-        ALL.into_iter().find(|why| octets == [*why as u8])
+        Why::ALL.into_iter().find(|why| octets == [*why as u8])
     }
 }
 
