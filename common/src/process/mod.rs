@@ -1,4 +1,4 @@
-//! The process model: guard, front, session (DESIGN.md section 5).
+//! The process model: guard, front, session (DESIGN.md).
 //!
 //! [`main`] is the guard: it reads the configuration, forks the [front] behind its [walls], answers
 //! its requests over the [channel], and after a login executes the program afresh as the [session]. The protocols
