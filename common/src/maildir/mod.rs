@@ -44,10 +44,10 @@ pub use courier::DefaultUniqueId;
 pub use error::{ErrorKind, StorageError};
 pub use header_md5::header_md5;
 pub use index::Source as MessageRef;
-pub use location::{Location, LocationError, User};
+pub use location::{IndexPlace, Location, LocationError, User};
 pub use lock::{HEARTBEAT, Method as LockMethod, SessionLock};
 pub use message::{FileName, Removed};
-pub use octets::count as count_octets;
+pub use octets::COUNT_TIME;
 pub use snapshot::{INDEX_NAME, Message, Snapshot};
 pub use tmp::clean as clean_tmp;
 
@@ -62,7 +62,7 @@ use std::sync::{Arc, Mutex};
 pub struct Maildir {
     path: PathBuf,
     control: PathBuf,
-    index: PathBuf,
+    index: Option<PathBuf>,
     /// Where renamed messages are, once one was missing from its place.
     moved: Arc<Mutex<Option<message::Moved>>>,
 }
@@ -72,18 +72,23 @@ impl Maildir {
     /// created is an error only if they are not there.
     pub fn open(path: impl Into<PathBuf>) -> Result<Maildir, StorageError> {
         let path = path.into();
-        let maildir = Maildir { control: path.clone(), index: path.clone(), path, moved: Arc::default() };
+        let maildir =
+            Maildir { control: path.clone(), index: Some(path.clone()), path, moved: Arc::default() };
         maildir.create_directories()?;
         Ok(maildir)
     }
 
     /// The INBOX of a location, with its control and index directories.
     pub fn open_location(location: &Location) -> Result<Maildir, StorageError> {
-        let or_inbox = |path: &Option<PathBuf>| path.clone().unwrap_or_else(|| location.inbox.clone());
+        let index = match &location.index {
+            IndexPlace::Inbox => Some(location.inbox.clone()),
+            IndexPlace::At(path) => Some(path.clone()),
+            IndexPlace::Memory => None,
+        };
         let maildir = Maildir {
             path: location.inbox.clone(),
-            control: or_inbox(&location.control),
-            index: or_inbox(&location.index),
+            control: location.control.clone().unwrap_or_else(|| location.inbox.clone()),
+            index,
             moved: Arc::default(),
         };
         maildir.create_directories()?;
@@ -100,9 +105,9 @@ impl Maildir {
         &self.control
     }
 
-    /// The directory of the index.
-    pub fn index(&self) -> &Path {
-        &self.index
+    /// The directory of the index; `None`: it stays in memory.
+    pub fn index(&self) -> Option<&Path> {
+        self.index.as_deref()
     }
 
     fn create_directories(&self) -> Result<(), StorageError> {
@@ -111,7 +116,7 @@ impl Maildir {
         }
         create(&self.control)?;
         // Without an index the mailbox is served from memory.
-        let _ = create(&self.index);
+        let _ = self.index().map(create);
         Ok(())
     }
 }

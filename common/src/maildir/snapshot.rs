@@ -12,7 +12,8 @@
 //! - a session within two seconds of the change that the index shows: the one after it looks at the directories again and
 //!   then only changes the index's time (the name of an empty temporary file comes and goes with that).
 //!
-//! Mailboxes with fewer than [`Options::index_from`] messages have no index, and only their uidlist is written.
+//! Mailboxes with fewer than [`Options::index_from`] messages have no index, nor has any with `INDEX=MEMORY`: only their
+//! uidlist is written.
 
 use super::build::{self, Built, Options, RACY_NANOSECONDS};
 use super::child::{self, Outcome};
@@ -85,8 +86,9 @@ impl Snapshot {
     /// Errors: the directories or the uidlist cannot be read. That nothing can be written is no error: see
     /// [`Snapshot::incomplete`].
     pub fn open(maildir: &Maildir, options: &Options<'_>) -> Result<Snapshot, StorageError> {
-        let path = maildir.index().join(INDEX_NAME);
-        let old = open_index(&path);
+        // Where the index stays in memory, the path is only for messages.
+        let path = maildir.index().unwrap_or(maildir.path()).join(INDEX_NAME);
+        let old = maildir.index().and_then(|_| open_index(&path));
         match old {
             Some(index) if is_current(&index, maildir)? => {
                 let mut snapshot = Snapshot { index, path, incomplete: None };
@@ -108,7 +110,7 @@ impl Snapshot {
         let mut options = *options;
         let large = scan::holds_at_least(maildir.path(), options.index_from);
         // Before the directories are read, so that its time stamp tells when that began.
-        let temp = if large { TempIndex::begin(maildir.index()) } else { None };
+        let temp = if large { maildir.index().and_then(TempIndex::begin) } else { None };
         if let Some(temp) = temp {
             let outcome = child::run(|| build_into(&temp, maildir, &options, old.as_ref(), &path));
             let index = match outcome {
@@ -221,7 +223,8 @@ impl Snapshot {
         if error.kind() == io::ErrorKind::InvalidInput {
             return StorageError::with_kind(ErrorKind::NotFound, "read", &self.path, "no such message");
         }
-        if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+        let damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+        if damaged && self.index.file().is_some() {
             let _ = fs::remove_file(&self.path);
         }
         StorageError::new("read", &self.path, error)
