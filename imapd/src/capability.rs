@@ -8,7 +8,8 @@ const BEFORE_LOGIN: &str = "IMAP4rev1 SASL-IR LITERAL- ENABLE ID IDLE";
 
 /// What works after the login.
 const AFTER_LOGIN: &str = "IMAP4rev1 LITERAL+ ENABLE ID IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE MULTIAPPEND \
-     CONDSTORE LIST-EXTENDED LIST-STATUS STATUS=SIZE SPECIAL-USE CREATE-SPECIAL-USE";
+     CONDSTORE LIST-EXTENDED LIST-STATUS STATUS=SIZE SPECIAL-USE CREATE-SPECIAL-USE ESEARCH WITHIN SORT SORT=DISPLAY \
+     THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS I18NLEVEL=1";
 
 /// Before the login: the SASL mechanisms on offer now, blank-separated; whether STARTTLS would be taken, and whether LOGIN.
 pub fn before_login(config: &Config, mechanisms: &str, start_tls: bool, login: bool) -> String {

@@ -365,10 +365,9 @@ fn a_name_never_has_the_same_uid_validity_again() {
     let ask = "STATUS a (UIDVALIDITY)";
     let mut last = 0;
     for turn in 0..4 {
-        let (first, second): (&dyn Fn(&[&str]) -> Said, &dyn Fn(&[&str]) -> Said) = match turn % 2 {
-            0 => (&|c| site.ours(c), &|c| site.theirs(c)),
-            _ => (&|c| site.theirs(c), &|c| site.ours(c)),
-        };
+        let ours_first = turn % 2 == 0;
+        let first = |commands: &[&str]| if ours_first { site.ours(commands) } else { site.theirs(commands) };
+        let second = |commands: &[&str]| if ours_first { site.theirs(commands) } else { site.ours(commands) };
         let value = site.uid_validity(first(&["CREATE a", ask]));
         assert!(value > last, "{value} {last}");
         assert_eq!(site.uid_validity(second(&[ask])), value);

@@ -180,7 +180,8 @@ class Documentation(Case):
         headings = [line for line in self.manual.splitlines() if line.startswith(".It Ic ")]
         documented = {name for line in headings for name in re.findall(r"\b([a-z][a-z0-9]*_[a-z0-9_]+|ssl|passdb|myhostname)\b",
                                                                        line.split(" Pq ")[0])}
-        self.assertEqual(documented, set(self.settings))
+        others = set(re.findall(r"(?m)^ +imapd ([a-z0-9_]+):", self.source))
+        self.assertEqual(documented, set(self.settings) | others)
 
     def test_defaults_in_the_manual_page_are_those_of_the_help(self):
         seconds = {"secs": 1, "s": 1, "m": 60, "mins": 60, "min": 60, "h": 3600, "hours": 3600, "hour": 3600, "d": 86400,

