@@ -145,7 +145,10 @@ impl Conversation<'_> {
         };
         let completion = self.settle(completion)?;
         // RFC 3501 section 5.2: what has changed is said before the completion, whatever that is.
-        let synced = self.context.sync(rules.may_expunge, rules.uid);
+        let synced = match rules.is_fresh {
+            true => Ok(()),
+            false => self.context.sync(rules.may_expunge, rules.uid),
+        };
         let completion = match synced {
             Ok(()) => completion,
             Err(Failure::Storage(error)) if error.kind == ErrorKind::NotFound => {

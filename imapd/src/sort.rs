@@ -17,6 +17,7 @@ use crate::search::messages::Messages;
 use crate::search::{self, Show, words};
 use crate::thread::{Subjects, sent};
 use common::maildir::StorageError;
+use std::ops::ControlFlow;
 
 /// Octets of texts held at a time.
 const BUDGET: usize = 6 * 1024 * 1024;
@@ -33,9 +34,18 @@ pub fn answer(
     let program = search::compile(&arguments.key, Some(&arguments.charset), messages)?;
     let found = engine::search(messages, &program, Extent::All)?;
     let order = sort(messages, &found, &arguments.criteria, BUDGET)?;
+    let mut uids = Vec::new();
+    if uid {
+        // Read in the order of the mailbox, which is how they are kept.
+        uids.reserve(messages.len() as usize);
+        messages.for_each(1..=messages.len(), |_, info| {
+            uids.push(info.uid);
+            ControlFlow::Continue(())
+        })?;
+    }
     show(b"* SORT")?;
     for msn in order {
-        let name = if uid { messages.info(msn)?.uid } else { msn };
+        let name = uids.get(msn as usize - 1).copied().unwrap_or(msn);
         show(b" ")?;
         show(number::decimal(name, &mut [0; 10]))?;
     }
@@ -55,49 +65,70 @@ pub fn sort(
     starts.insert(0);
     let mut texts = Texts { budget, ..Texts::default() };
     for criterion in criteria {
-        let mut from = 0;
-        while from < order.len() {
-            let next = (from as u32).checked_add(1).and_then(|place| starts.at_or_after(place));
-            let until = next.map_or(order.len(), |place| place as usize).min(order.len());
-            let group = order.get_mut(from..until).unwrap_or_default();
-            if group.len() > 1 {
-                match is_number(criterion.key) {
-                    true => by_number(messages, *criterion, group, from, &mut starts)?,
-                    false => texts.sort(messages, *criterion, group, from, &mut starts)?,
+        // Keys are read in the order of the mailbox, which is how they are kept.
+        let mut open = Found::new(messages.len());
+        for (from, until) in groups(order.len(), &starts) {
+            order.get(from..until).unwrap_or_default().iter().for_each(|msn| open.insert(*msn));
+        }
+        if open.is_empty() {
+            break;
+        }
+        let before = starts.clone();
+        if is_number(criterion.key) {
+            let mut keys = vec![0u64; messages.len() as usize + 1];
+            for msn in open.iter() {
+                let key = number(messages, criterion.key, msn)?;
+                if let Some(place) = keys.get_mut(msn as usize) {
+                    *place = if criterion.reverse { !key } else { key };
                 }
             }
-            from = until;
+            for (from, until) in groups(order.len(), &before) {
+                by_number(&keys, order.get_mut(from..until).unwrap_or_default(), from, &mut starts);
+            }
+        } else {
+            texts.read(messages, criterion.key, open.iter(), open.count() as usize, 0)?;
+            for (from, until) in groups(order.len(), &before) {
+                let group = order.get_mut(from..until).unwrap_or_default();
+                texts.sort(*criterion, group, from, &mut starts);
+            }
+            texts.sort_longer(messages, *criterion, &mut order, &mut starts)?;
         }
     }
     Ok(order)
+}
+
+/// Where groups of more than one begin and end.
+fn groups(len: usize, starts: &Found) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        while from < len {
+            let next = (from as u32).checked_add(1).and_then(|place| starts.at_or_after(place));
+            let until = next.map_or(len, |place| place as usize).min(len);
+            let group = (from, until);
+            from = until;
+            if group.1 - group.0 > 1 {
+                return Some(group);
+            }
+        }
+        None
+    })
 }
 
 fn is_number(key: SortKey) -> bool {
     matches!(key, SortKey::Arrival | SortKey::Date | SortKey::Size)
 }
 
-/// Sorts a group by a number, and marks where new groups begin.
-fn by_number(
-    messages: &mut impl Messages,
-    criterion: SortCriterion,
-    group: &mut [u32],
-    from: usize,
-    starts: &mut Found,
-) -> Result<(), StorageError> {
-    let mut keys: Vec<(u64, u32)> = Vec::with_capacity(group.len());
-    for &msn in group.iter() {
-        let key = number(messages, criterion.key, msn)?;
-        keys.push((if criterion.reverse { !key } else { key }, msn));
-    }
-    keys.sort_unstable();
+/// Sorts a group by numbers, which are at the places of the messages, and marks where new groups begin.
+fn by_number(keys: &[u64], group: &mut [u32], from: usize, starts: &mut Found) {
+    let key = |msn: u32| keys.get(msn as usize).copied().unwrap_or_default();
+    group.sort_unstable_by_key(|msn| (key(*msn), *msn));
     let mut before = None;
-    for (place, (slot, (key, msn))) in group.iter_mut().zip(keys).enumerate() {
-        *slot = msn;
+    for (place, msn) in group.iter().enumerate() {
+        let key = key(*msn);
         if before.replace(key) != Some(key) {
             starts.insert((from + place) as u32);
         }
     }
-    Ok(())
 }
 
 fn number(messages: &mut impl Messages, key: SortKey, msn: u32) -> Result<u64, StorageError> {
@@ -116,21 +147,26 @@ fn number(messages: &mut impl Messages, key: SortKey, msn: u32) -> Result<u64, S
     })
 }
 
-/// A message's text: its first octets to compare quickly, and where the others are.
-#[derive(Clone, Copy)]
+/// A message's text: its first octets to compare quickly, and where all of them are.
+#[derive(Clone, Copy, Default)]
 struct Entry {
     first: u64,
     start: u32,
     end: u32,
-    msn: u32,
 }
 
-/// Memory for texts, used again for each group.
+/// Memory for texts, used again for each criterion.
 #[derive(Default)]
 struct Texts {
     budget: usize,
+    /// Octets that are held of a text, and which ones: those behind so many.
+    piece: usize,
+    skip: usize,
     octets: Vec<u8>,
+    /// At the places of the messages.
     entries: Vec<Entry>,
+    /// Ranges of the order that are equal as far as was read, and how far that is.
+    longer: Vec<(usize, usize, usize)>,
     subjects: Subjects,
     text: String,
     raw: Vec<u8>,
@@ -138,57 +174,67 @@ struct Texts {
 }
 
 impl Texts {
-    /// Sorts a group by a text, and marks where new groups begin.
-    fn sort(
+    fn entry(&self, msn: u32) -> Entry {
+        self.entries.get(msn as usize).copied().unwrap_or_default()
+    }
+
+    fn text(&self, entry: Entry) -> &[u8] {
+        self.octets.get(entry.start as usize..entry.end as usize).unwrap_or_default()
+    }
+
+    /// Sorts a group by the texts that were read, and marks where new groups begin.
+    fn sort(&mut self, criterion: SortCriterion, group: &mut [u32], from: usize, starts: &mut Found) {
+        group.sort_unstable_by(|a, b| {
+            let (left, right) = (self.entry(*a), self.entry(*b));
+            let order = left.first.cmp(&right.first).then_with(|| self.text(left).cmp(self.text(right)));
+            let order = if criterion.reverse { order.reverse() } else { order };
+            order.then(a.cmp(b))
+        });
+        let mut longer = std::mem::take(&mut self.longer);
+        let mut place = from;
+        for equal in group.chunk_by(|a, b| self.text(self.entry(*a)) == self.text(self.entry(*b))) {
+            starts.insert(place as u32);
+            let until = place + equal.len();
+            let is_cut = equal.first().is_some_and(|msn| self.text(self.entry(*msn)).len() == self.piece);
+            let read = self.skip + self.piece;
+            if equal.len() > 1 && is_cut && read < TEXT_MAX {
+                longer.push((place, until, read));
+            }
+            place = until;
+        }
+        self.longer = longer;
+    }
+
+    /// Goes on with those that are equal in all octets that were read of them, and longer.
+    fn sort_longer(
         &mut self,
         messages: &mut impl Messages,
         criterion: SortCriterion,
-        group: &mut [u32],
-        from: usize,
+        order: &mut [u32],
         starts: &mut Found,
     ) -> Result<(), StorageError> {
-        // Ranges of the group that are equal in so many octets.
-        let mut work = vec![(0, group.len(), 0)];
-        while let Some((begin, end, skip)) = work.pop() {
-            let part = group.get_mut(begin..end).unwrap_or_default();
-            let piece = (self.budget / part.len().max(1)).clamp(16, TEXT_MAX);
-            self.read(messages, criterion.key, part, skip, piece)?;
-            let octets = &self.octets;
-            let text =
-                |entry: &Entry| octets.get(entry.start as usize..entry.end as usize).unwrap_or_default();
-            self.entries.sort_unstable_by(|a, b| {
-                let order = a.first.cmp(&b.first).then_with(|| text(a).cmp(text(b)));
-                let order = if criterion.reverse { order.reverse() } else { order };
-                order.then(a.msn.cmp(&b.msn))
-            });
-            let mut place = begin;
-            for equal in self.entries.chunk_by(|a, b| text(a) == text(b)) {
-                starts.insert((from + place) as u32);
-                let is_cut = equal.first().is_some_and(|entry| text(entry).len() == piece);
-                if equal.len() > 1 && is_cut && skip + piece < TEXT_MAX {
-                    work.push((place, place + equal.len(), skip + piece));
-                }
-                place += equal.len();
-            }
-            for (slot, entry) in part.iter_mut().zip(&self.entries) {
-                *slot = entry.msn;
-            }
+        while let Some((from, until, skip)) = self.longer.pop() {
+            let group = order.get_mut(from..until).unwrap_or_default();
+            self.read(messages, criterion.key, group.iter().copied(), group.len(), skip)?;
+            self.sort(criterion, group, from, starts);
         }
         Ok(())
     }
 
-    /// Reads a piece of the text of each message.
+    /// Reads a piece of the text of each of so many messages.
     fn read(
         &mut self,
         messages: &mut impl Messages,
         key: SortKey,
-        msns: &[u32],
+        msns: impl Iterator<Item = u32>,
+        count: usize,
         skip: usize,
-        piece: usize,
     ) -> Result<(), StorageError> {
+        self.piece = (self.budget / count.max(1)).clamp(16, TEXT_MAX);
+        self.skip = skip;
         self.octets.clear();
-        self.entries.clear();
-        for &msn in msns {
+        self.entries.resize(messages.len() as usize + 1, Entry::default());
+        for msn in msns {
             let start = self.octets.len();
             messages.digest(msn, |digest| {
                 let text = match key {
@@ -201,15 +247,19 @@ impl Texts {
                     }
                 };
                 let text = text.get(skip..).unwrap_or_default();
-                self.octets.extend_from_slice(text.get(..piece).unwrap_or(text));
+                self.octets.extend_from_slice(text.get(..self.piece).unwrap_or(text));
             })?;
             let text = self.octets.get(start..).unwrap_or_default();
             let mut first = [0; 8];
-            for (to, from) in first.iter_mut().zip(text) {
-                *to = *from;
+            first.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+            let entry = Entry {
+                first: u64::from_be_bytes(first),
+                start: start as u32,
+                end: self.octets.len() as u32,
+            };
+            if let Some(place) = self.entries.get_mut(msn as usize) {
+                *place = entry;
             }
-            let (start, end) = (start as u32, self.octets.len() as u32);
-            self.entries.push(Entry { first: u64::from_be_bytes(first), start, end, msn });
         }
         Ok(())
     }
@@ -240,3 +290,7 @@ fn address(digest: &Digest<'_>, key: SortKey, text: &mut String, raw: &mut Vec<u
     }
     text.push_str(&charset::guess(&mailbox));
 }
+
+#[cfg(test)]
+#[path = "sort_tests.rs"]
+mod tests;

@@ -91,10 +91,16 @@ fn read_up_to(file: &File, out: &mut [u8], start: u64) -> io::Result<usize> {
 pub(super) fn checksum(content: &[u8], seed: u64) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut sum = seed ^ FACTOR;
-    for bytes in content.chunks(8) {
-        let mut word = [0u8; 8];
-        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    let mut add = |word: [u8; 8]| {
         sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(FACTOR).rotate_left(29);
+    };
+    let words = content.chunks_exact(8);
+    let rest = words.remainder();
+    words.filter_map(|word| word.first_chunk().copied()).for_each(&mut add);
+    if !rest.is_empty() {
+        let mut word = [0; 8];
+        word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        add(word);
     }
     (sum ^ (sum >> 32)) as u32
 }

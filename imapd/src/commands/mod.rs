@@ -34,6 +34,8 @@ pub struct Rules {
     pub may_expunge: bool,
     /// FETCH responses that are sent with it have UIDs (RFC 3501 section 6.4.8).
     pub uid: bool,
+    /// It has just said all there is to say of the mailbox.
+    pub is_fresh: bool,
 }
 
 impl Rules {
@@ -50,7 +52,9 @@ impl Rules {
             Command::Check | Command::Close | Command::Unselect => (true, true, false),
             _ => (false, true, false),
         };
-        Rules { needs_mailbox, may_expunge, uid }
+        // A SELECT of an unchanged mailbox need not look at it twice.
+        let is_fresh = matches!(command, Command::Select { .. });
+        Rules { needs_mailbox, may_expunge, uid, is_fresh }
     }
 }
 

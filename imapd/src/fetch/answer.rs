@@ -52,6 +52,14 @@ pub struct Recall {
     place: Option<Place>,
 }
 
+impl Recall {
+    /// Whether it is about this message.
+    #[cfg(test)]
+    pub(super) fn is_of(&self, uid: u32) -> bool {
+        self.uid == uid
+    }
+}
+
 /// Where a piece ended.
 #[derive(Clone, Copy)]
 struct Place {

@@ -187,7 +187,12 @@ impl<'a> Cursor<'a> {
     }
 
     fn quoted(&mut self) -> Parsed<Vec<u8>> {
-        let mut string = Vec::new();
+        // As much as it needs from the beginning: a string that moves would leave a part of a password behind.
+        let mut end = 0usize;
+        while let Some(c) = self.text.get(end).filter(|c| **c != b'"') {
+            end += if *c == b'\\' { 2 } else { 1 };
+        }
+        let mut string = Vec::with_capacity(end.min(self.text.len()));
         loop {
             string.extend_from_slice(self.run(|c| !matches!(c, b'"' | b'\\' | b'\r' | b'\n')));
             match self.text.split_first() {

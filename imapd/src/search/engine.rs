@@ -8,7 +8,6 @@ use super::matcher;
 use super::messages::Messages;
 use super::program::{Leaf, Program, Source, Verdict, is_in};
 use super::words;
-use crate::casemap;
 use crate::digest::{Digest, EnvelopeField};
 use crate::printed;
 use common::mailbox::Info;
@@ -36,7 +35,14 @@ pub fn search(
     let len = messages.len();
     let (mut found, mut open) = (Found::new(len), Found::new(len));
     let mut state = State::new(program);
-    if len > 0 {
+    if len > 0 && !state.asks_rows {
+        state.begin();
+        match state.decide() {
+            Verdict::Yes => (1..=len).for_each(|msn| found.insert(msn)),
+            Verdict::No => {}
+            Verdict::Unknown => (1..=len).for_each(|msn| open.insert(msn)),
+        }
+    } else if len > 0 {
         messages.for_each(1..=len, |msn, info| {
             match state.rows(msn, info) {
                 Verdict::Yes => found.insert(msn),
@@ -89,8 +95,21 @@ impl<'p> State<'p> {
             stack: Vec::new(),
             texts: Texts::default(),
             scratch: matcher::Scratch::default(),
-            asks_rows: program.asks(Source::Row),
+            asks_rows: program.leaves.iter().any(|leaf| match leaf {
+                Leaf::Constant(_) => false,
+                leaf => leaf.source() == Source::Row,
+            }),
             asks_digest: program.asks(Source::Digest),
+        }
+    }
+
+    /// Nothing is known of a message but what is always so.
+    fn begin(&mut self) {
+        for (leaf, verdict) in self.program.leaves.iter().zip(self.leaves.iter_mut()) {
+            *verdict = match leaf {
+                Leaf::Constant(value) => (*value).into(),
+                _ => Verdict::Unknown,
+            };
         }
     }
 
@@ -100,9 +119,6 @@ impl<'p> State<'p> {
 
     /// Asks what the store's row knows.
     fn rows(&mut self, msn: u32, info: &Info) -> Verdict {
-        if !self.asks_rows {
-            return Verdict::Unknown;
-        }
         for (leaf, verdict) in self.program.leaves.iter().zip(self.leaves.iter_mut()) {
             *verdict = row(leaf, msn, info);
         }
@@ -111,7 +127,7 @@ impl<'p> State<'p> {
 
     /// Asks everything, as far as it is needed.
     fn message(&mut self, messages: &mut impl Messages, msn: u32) -> Result<Verdict, StorageError> {
-        self.leaves.fill(Verdict::Unknown);
+        self.begin();
         if self.asks_rows {
             let info = messages.info(msn)?;
             let mut verdict = self.rows(msn, &info);
@@ -216,7 +232,6 @@ fn in_digest(leaf: &Leaf, digest: &Digest<'_>, texts: &mut Texts) -> Option<bool
 impl Texts {
     /// The folded text of a field: addresses as `name <local-part@domain>`, with commas between.
     fn read(&mut self, field: EnvelopeField, printed: &[u8]) {
-        self.text.clear();
         self.folded.clear();
         match field {
             EnvelopeField::Date
@@ -229,7 +244,6 @@ impl Texts {
                 }
             }
         }
-        casemap::fold(&self.text, &mut self.folded);
     }
 
     fn address(&mut self, address: &printed::Address<'_>) {
@@ -237,27 +251,24 @@ impl Texts {
             // The name of a group, or its end.
             if address.mailbox != b"NIL" {
                 self.push(address.mailbox);
-                self.text.push_str(": ");
+                self.folded.extend_from_slice(b": ");
             }
             return;
         }
-        if !self.text.is_empty() && !self.text.ends_with(": ") {
-            self.text.push_str(", ");
+        if !self.folded.is_empty() && !self.folded.ends_with(b": ") {
+            self.folded.extend_from_slice(b", ");
         }
         self.push(address.name);
-        if address.name != b"NIL" {
-            self.text.push(' ');
-        }
-        self.text.push('<');
+        self.folded.extend_from_slice(if address.name == b"NIL" { b"<" } else { b" <" });
         self.push(address.mailbox);
-        self.text.push('@');
+        self.folded.push(b'@');
         self.push(address.host);
-        self.text.push('>');
+        self.folded.push(b'>');
     }
 
     fn push(&mut self, printed: &[u8]) {
         if let Some(octets) = printed::nstring(printed) {
-            words::decode(&octets, &mut self.text, &mut self.raw);
+            words::fold(&octets, &mut self.folded, &mut self.text, &mut self.raw);
         }
     }
 }

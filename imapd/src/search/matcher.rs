@@ -154,12 +154,7 @@ impl BodyText {
             let first = piece.get(..1).unwrap_or_default();
             self.is_between |= self.decoder.latin1_byte_compatible_up_to(first).is_some();
             if self.is_between {
-                let from = window.len();
-                window.extend_from_slice(piece);
-                if let Some(added) = window.get_mut(from..) {
-                    added.make_ascii_uppercase();
-                }
-                return;
+                return casemap::fold_ascii(piece, window);
             }
         }
         let Some(room) = self.decoder.max_utf8_buffer_length(piece.len()) else { return };
@@ -182,21 +177,21 @@ impl Visitor for Matcher<'_> {
             return ControlFlow::Continue(());
         }
         let Scratch { text, raw, window, .. } = &mut *self.scratch;
-        text.clear();
-        words::decode(value, text, raw);
-        if memchr::memchr(b'*', value).is_some()
-            && (name.eq_ignore_ascii_case(b"Content-Type")
-                || name.eq_ignore_ascii_case(b"Content-Disposition"))
-        {
-            words::decode_parameters(value, text);
-        }
         window.clear();
         casemap::fold(&charset::guess(name), window);
         if !name.is_empty() {
             window.extend_from_slice(b": ");
         }
         let value_at = window.len();
-        casemap::fold(text, window);
+        text.clear();
+        words::fold(value, window, text, raw);
+        if memchr::memchr(b'*', value).is_some()
+            && (name.eq_ignore_ascii_case(b"Content-Type")
+                || name.eq_ignore_ascii_case(b"Content-Disposition"))
+        {
+            words::decode_parameters(value, text);
+            casemap::fold(text, window);
+        }
         self.look(|leaf, scratch| match leaf {
             Leaf::Header(_, needle) => {
                 is_asked(leaf) && needle.is_in(scratch.window.get(value_at..).unwrap_or_default())

@@ -216,3 +216,8 @@ pub fn names(messages: &impl Messages, found: &Found, uid: bool) -> Result<Vec<u
     })?;
     Ok(names)
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

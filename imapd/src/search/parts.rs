@@ -148,7 +148,7 @@ impl Default for Kind {
 struct Walk<'v, V> {
     visitor: &'v mut V,
     mode: Mode,
-    /// Whether what comes next is at the start of a line, of a body.
+    /// Whether a body begins with what comes next.
     line_start: bool,
     kind: Kind,
     /// The name of the field whose first piece has been shown already.
@@ -319,11 +319,11 @@ impl<V: Visitor> Walk<'_, V> {
         }
         let mut from = 0;
         loop {
-            let rest = data.get(from..).unwrap_or_default();
-            let at = match self.line_start && from == 0 && rest.starts_with(b"--") {
-                true => 0,
-                false => match self.delimiter.find(rest) {
-                    Some(found) => from + found + 1,
+            // Where the line begins, and where the line end before it, which is the delimiter's (RFC 2046 section 5.1.1).
+            let (at, before) = match self.line_start && data.starts_with(b"--") {
+                true => (0, 0),
+                false => match data.get(from..).and_then(|rest| self.delimiter.find(rest)) {
+                    Some(found) => (from + found + 1, from + found),
                     None => break,
                 },
             };
@@ -332,14 +332,13 @@ impl<V: Visitor> Walk<'_, V> {
                 Some(length) => length + 1,
                 None if is_end || line.len() > BOUNDARY_LINE_MAX => line.len(),
                 None => {
-                    self.show(data, at)?;
-                    self.line_start = true;
-                    return ControlFlow::Continue(at);
+                    self.show(data, before)?;
+                    self.line_start &= before == 0;
+                    return ControlFlow::Continue(before);
                 }
             };
             if let Some(delimiter) = self.delimiter(line.get(..length).unwrap_or_default()) {
-                // The line end before it is its own (RFC 2046 section 5.1.1).
-                self.show(data, at.saturating_sub(1))?;
+                self.show(data, before)?;
                 if self.mode == Mode::Text {
                     self.visitor.text_end()?;
                 }
@@ -350,12 +349,16 @@ impl<V: Visitor> Walk<'_, V> {
             from = at + length.saturating_sub(1).max(1);
             self.line_start = false;
         }
-        let held = usize::from(!is_end && data.ends_with(b"\n-"));
+        // What may be the beginning of a delimiter comes again.
+        let held = match data {
+            _ if is_end => 0,
+            [.., b'\n', b'-'] => 2,
+            [.., b'\n'] => 1,
+            _ => 0,
+        };
         let until = data.len() - held;
         self.show(data, until)?;
-        if let Some(last) = until.checked_sub(1).and_then(|last| data.get(last)) {
-            self.line_start = *last == b'\n';
-        }
+        self.line_start &= until == 0;
         ControlFlow::Continue(until)
     }
 

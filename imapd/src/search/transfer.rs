@@ -32,18 +32,11 @@ impl Base64 {
     pub fn decode(&mut self, octets: &[u8], out: &mut Vec<u8>) {
         let mut rest = octets;
         while !rest.is_empty() {
-            // Whole groups of four; a line end or the like is stepped over one octet at a time.
-            if self.count == 0 {
-                while let Some((group, behind)) = rest.split_first_chunk::<4>() {
-                    let [a, b, c, d] = group.map(value);
-                    if a | b | c | d == NONE {
-                        break;
-                    }
-                    let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
-                    let [_, one, two, three] = bits.to_be_bytes();
-                    out.extend_from_slice(&[one, two, three]);
-                    rest = behind;
-                }
+            // Whole groups of four to the end of the line; line ends and the like are stepped over one octet at a time.
+            if self.count == 0 && rest.len() >= 4 {
+                let line = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+                let groups = groups(rest.get(..line).unwrap_or_default(), out);
+                rest = rest.get(groups * 4..).unwrap_or_default();
             }
             let Some((&octet, behind)) = rest.split_first() else { return };
             rest = behind;
@@ -68,6 +61,28 @@ impl Base64 {
             }
         }
     }
+}
+
+/// Appends what whole groups of four decode to, as far as all of an octet's group is of the alphabet. How many these are.
+fn groups(line: &[u8], out: &mut Vec<u8>) -> usize {
+    let from = out.len();
+    out.resize(from + line.len() / 4 * 3, 0);
+    let mut done = 0;
+    let room = out.get_mut(from..).unwrap_or_default().chunks_exact_mut(3);
+    for (group, to) in line.chunks_exact(4).zip(room) {
+        let Some(group) = group.first_chunk::<4>() else { break };
+        let [a, b, c, d] = group.map(value);
+        // Values have six bits.
+        if (a | b | c | d) & 0x80 != 0 {
+            break;
+        }
+        let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
+        let [_, octets @ ..] = bits.to_be_bytes();
+        to.copy_from_slice(&octets);
+        done += 1;
+    }
+    out.truncate(from + done * 3);
+    done
 }
 
 #[inline(always)]

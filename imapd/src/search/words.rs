@@ -4,7 +4,7 @@
 //! work. Adjacent encoded words of one charset are decoded together, because senders split characters between them.
 
 use super::transfer::{Base64, quoted_word};
-use crate::charset;
+use crate::{casemap, charset};
 use encoding_rs::Encoding;
 use memchr::memmem;
 
@@ -25,14 +25,28 @@ pub fn decode(raw: &[u8], out: &mut String, scratch: &mut Vec<u8>) {
                     rest = behind;
                 }
             }
-            // A line end in a field's value is folding: the blank behind it stays.
+            // A fold with the blanks around it is one blank, as in the envelope.
             _ => {
-                push(plain, out);
-                rest = from.get(1..).unwrap_or_default();
+                push(plain.trim_ascii_end(), out);
+                rest = from.trim_ascii_start();
+                if !rest.is_empty() && !out.ends_with(' ') {
+                    out.push(' ');
+                }
             }
         }
     }
     push(rest, out);
+}
+
+/// Appends the folded text of a header's value to `folded`. `text` and `scratch` are lent; `text` is empty before and after.
+pub fn fold(raw: &[u8], folded: &mut Vec<u8>, text: &mut String, scratch: &mut Vec<u8>) {
+    // Most values hold nothing that has to be decoded.
+    if raw.is_ascii() && memchr::memchr3(b'=', b'\n', b'\r', raw).is_none() {
+        return casemap::fold_ascii(raw, folded);
+    }
+    decode(raw, text, scratch);
+    casemap::fold(text, folded);
+    text.clear();
 }
 
 fn push(plain: &[u8], out: &mut String) {
@@ -163,7 +177,7 @@ mod tests {
             (&b""[..], ""),
             (b"plain", "plain"),
             (b"a = b =? c", "a = b =? c"),
-            (b"folded\r\n  text\n\tmore", "folded  text\tmore"),
+            (b"folded\r\n  text\n\tmore", "folded text more"),
             // RFC 2047 section 8.
             (b"=?ISO-8859-1?Q?a?=", "a"),
             (b"=?ISO-8859-1?Q?a?= b", "a b"),

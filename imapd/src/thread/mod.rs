@@ -8,7 +8,6 @@ pub mod print;
 pub mod tree;
 
 use crate::base_subject;
-use crate::casemap;
 use crate::digest::{Digest, EnvelopeField};
 use crate::grammar::{ThreadAlgorithm, ThreadArguments};
 use crate::printed;
@@ -59,11 +58,9 @@ pub struct Subjects {
 impl Subjects {
     /// The message's base subject.
     pub fn base(&mut self, digest: &Digest<'_>) -> base_subject::BaseSubject<'_> {
-        self.text.clear();
         self.folded.clear();
         if let Some(octets) = printed::nstring(digest.envelope_part(EnvelopeField::Subject)) {
-            words::decode(&octets, &mut self.text, &mut self.raw);
-            casemap::fold(&self.text, &mut self.folded);
+            words::fold(&octets, &mut self.folded, &mut self.text, &mut self.raw);
             base_subject::squeeze(&mut self.folded);
         }
         base_subject::base(&self.folded)
@@ -147,4 +144,81 @@ fn by_subject(
     threads.sort_unstable_by_key(|thread| (thread.0, thread.1));
     let threads: Vec<(u32, &[u32])> = threads.into_iter().map(|thread| (thread.1, thread.2)).collect();
     Ok(Threads::flat(nodes.len(), &threads))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grammar::SearchKey;
+    use crate::search::testing::Fake;
+
+    fn threads(fake: &mut Fake, algorithm: ThreadAlgorithm, uid: bool, key: SearchKey) -> String {
+        let arguments = ThreadArguments { algorithm, charset: b"utf-8".to_vec(), key };
+        let mut out = Vec::new();
+        answer(fake, uid, &arguments, &mut |octets| {
+            out.extend_from_slice(octets);
+            Ok(())
+        })
+        .unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn mailbox() -> Fake {
+        Fake::new(&[
+            "Message-ID: <a@x>\nSubject: One\nDate: Thu, 1 Jan 1998 10:00:00 +0000\n\n",
+            "Message-ID: <b@x>\nSubject: Two\nDate: Thu, 1 Jan 1998 11:00:00 +0000\n\n",
+            "Message-ID: <c@x>\nIn-Reply-To: <a@x>\nSubject: Re: One\nDate: Thu, 1 Jan 1998 14:00:00 +0000\n\n",
+            "Message-ID: <d@x>\nReferences: <a@x>\n <c@x>\nSubject: Other\nDate: Thu, 1 Jan 1998 13:00:00 +0000\n\n",
+            "Message-ID: <e@x>\nSubject: Re: =?utf-8?q?tWO?=\nDate: Thu, 1 Jan 1998 12:00:00 +0000\n\n",
+        ])
+    }
+
+    #[test]
+    fn answers() {
+        use ThreadAlgorithm::{OrderedSubject, References, Refs};
+        let all = || SearchKey::All;
+        for (algorithm, uid, key, want) in [
+            (References, false, all(), "* THREAD (1 3 4)(2 5)"),
+            (References, true, all(), "* THREAD (10 30 40)(20 50)"),
+            (Refs, false, all(), "* THREAD (2)(5)(1 3 4)"),
+            (OrderedSubject, false, all(), "* THREAD (1 3)(2 5)(4)"),
+            (References, false, SearchKey::Not(Box::new(all())), "* THREAD"),
+            (References, false, SearchKey::Subject(b"o".to_vec()), "* THREAD (1 3 4)(2 5)"),
+            (References, true, SearchKey::Subject(b"one".to_vec()), "* THREAD (10 30)"),
+            // Without the message between: the one before it.
+            (References, false, SearchKey::Not(Box::new(SearchKey::Uids(uids(30)))), "* THREAD (1 4)(2 5)"),
+            (References, false, SearchKey::Not(Box::new(SearchKey::Uids(uids(10)))), "* THREAD (2 5)(3 4)"),
+        ] {
+            assert_eq!(
+                threads(&mut mailbox(), algorithm, uid, key.clone()),
+                format!("{want}\r\n"),
+                "{algorithm:?} {key:?}"
+            );
+        }
+    }
+
+    fn uids(uid: u32) -> crate::grammar::SequenceSet {
+        crate::grammar::SequenceSet::new(vec![crate::grammar::SequenceRange { first: uid, last: uid }])
+    }
+
+    #[test]
+    fn what_has_vanished_is_in_no_thread() {
+        for algorithm in [ThreadAlgorithm::References, ThreadAlgorithm::Refs, ThreadAlgorithm::OrderedSubject]
+        {
+            let mut fake = mailbox();
+            fake.gone.extend([2, 3, 5]);
+            let got = threads(&mut fake, algorithm, false, SearchKey::All);
+            let want = if algorithm == ThreadAlgorithm::OrderedSubject { "(1)(4)" } else { "(1 4)" };
+            assert_eq!(got, format!("* THREAD {want}\r\n"));
+        }
+    }
+
+    /// The example of RFC 5256 section 3, ORDEREDSUBJECT: no grandchildren.
+    #[test]
+    fn ordered_subject_has_two_levels() {
+        let mails: Vec<String> =
+            (0..4).map(|n| format!("Subject: s\nDate: Thu, 1 Jan 1998 10:00:0{} +0000\n\n", 4 - n)).collect();
+        let got = threads(&mut Fake::new(&mails), ThreadAlgorithm::OrderedSubject, false, SearchKey::All);
+        assert_eq!(got, "* THREAD (4 (3)(2)(1))\r\n");
+    }
 }

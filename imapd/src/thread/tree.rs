@@ -301,7 +301,16 @@ impl Finish {
     /// Step 5.
     fn merge_subjects(&mut self, subject: &mut impl FnMut(u32) -> Subject) {
         // A root's thread subject, and who has it in the subject table.
-        let subjects: Vec<Subject> = self.roots.iter().map(|root| subject(self.speaker(*root))).collect();
+        // They are asked for in the order of the mailbox, which is how they are kept.
+        let mut places: Vec<usize> = (0..self.roots.len()).collect();
+        let speaker_at = |place: usize| self.roots.get(place).map_or(NONE, |root| self.speaker(*root));
+        places.sort_unstable_by_key(|place| speaker_at(*place));
+        let mut subjects = vec![Subject::default(); self.roots.len()];
+        for place in places {
+            if let Some(slot) = subjects.get_mut(place) {
+                *slot = subject(speaker_at(place));
+            }
+        }
         let mut table: HashMap<u64, (u32, bool)> = HashMap::with_capacity(self.roots.len());
         for (root, subject) in self.roots.iter().zip(&subjects) {
             let Some(hash) = subject.hash else { continue };

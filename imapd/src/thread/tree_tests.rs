@@ -180,7 +180,7 @@ fn deep_threads() {
     for order in orders {
         let mut tree = Tree::new(order.iter().map(|at| (*at as i64, Some(ids[*at]))));
         for (node, &at) in order.iter().enumerate() {
-            tree.link(node as u32, ids[at.saturating_sub(100)..at].iter().copied());
+            tree.link(node as u32, ids[at.saturating_sub(8)..at].iter().copied());
         }
         let threads = tree.references(|_| Subject { hash: Some(1), is_reply: false });
         let text = shown(&threads, COUNT);

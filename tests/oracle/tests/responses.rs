@@ -21,8 +21,10 @@ fn fault(octets: &[u8]) -> Option<String> {
     while !rest.is_empty() {
         let shown = String::from_utf8_lossy(&rest[..rest.len().min(200)]).into_owned();
         let line = shown.lines().next().unwrap_or_default();
-        // The extended data of LIST (RFC 5258) are unknown to it too.
-        if UNKNOWN.iter().any(|known| line.starts_with(known)) || line.contains(" (\"CHILDINFO\" ") {
+        // Nor does it know the extended data of LIST (RFC 5258) and this item of STATUS (RFC 7889).
+        let item = line.starts_with("* STATUS ") && line.contains("APPENDLIMIT");
+        let unknown = item || line.contains(" (\"CHILDINFO\" ");
+        if unknown || UNKNOWN.iter().any(|known| line.starts_with(known)) {
             let end = rest.iter().position(|&c| c == b'\n')? + 1;
             rest = &rest[end..];
             continue;
