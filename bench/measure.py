@@ -180,22 +180,34 @@ class Client:
 
 # --- what is measured -------------------------------------------------------------------------------------------------
 
-def greeting(target, n):
-    """ms from connect to the greeting, n times."""
+def timed(n, once):
+    """ms that it takes, n times. What it returns, if anything, is done before the next time, untimed."""
     values = []
     for _ in range(n):
         t = clock()
+        rest = once()
+        values.append((clock() - t) * 1000)
+        if rest:
+            rest()
+        time.sleep(.003)
+    return values
+
+
+def greeting(target, n):
+    """ms from connect to the greeting, n times."""
+    def once():
         c = Client(target)
         c.line()
-        values.append((clock() - t) * 1000)
-        # Untimed: the session ends before the next begins.
+        return lambda: see_off(c)
+
+    def see_off(c):
+        # The session ends before the next begins.
         with contextlib.suppress(OSError):
             c.s.sendall(b"QUIT\r\n")
             while c.s.recv(4096):
                 pass
         c.close()
-        time.sleep(.003)
-    return values
+    return timed(n, once)
 
 
 def whole_session(target, user):
@@ -206,13 +218,7 @@ def whole_session(target, user):
 
 def sessions(target, n):
     """ms for connect, login, STAT, QUIT and its answer, n times."""
-    values = []
-    for _ in range(n):
-        t = clock()
-        whole_session(target, peers.ONE)
-        values.append((clock() - t) * 1000)
-        time.sleep(.003)
-    return values
+    return timed(n, lambda: whole_session(target, peers.ONE))
 
 
 def _worker(target, user, until, result):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""sizes.py PROGRAM - octets of the stripped program: as built, linked dynamically, for ARMv7 if that has been built;
-and the crates that take most of it."""
+"""sizes.py PROGRAM - octets of the stripped program: as built, linked dynamically, for ARMv7 and with musl if that
+has been built; and the crates that take most of it."""
 import collections
 import glob
 import os
@@ -46,7 +46,11 @@ def largest_crates(program):
 def main():
     program = sys.argv[1]
     dynamic = build("dynamic", RUSTFLAGS="-C target-feature=-crt-static")
-    rows = [("static, x86-64", program), ("dynamic, x86-64", dynamic)]
+    own = "static, x86-64, musl" if "-musl/" in program else "static, x86-64"
+    rows = [(own, program), ("dynamic, x86-64", dynamic)]
+    for musl in glob.glob(TARGET + "/x86_64-*-musl/release/pop3d"):
+        if musl != program:
+            rows.append(("static, x86-64, musl", musl))
     for arm in glob.glob(TARGET + "/armv7*/release/pop3d"):
         rows.append(("static, ARMv7", arm))
     print("| pop3d, stripped | octets |\n|---|---:|")

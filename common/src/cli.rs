@@ -41,7 +41,7 @@ pub enum Mode {
     ShowChanged,
     /// `--check`: test the configuration.
     Check,
-    /// `--help`.
+    /// `--help` or `-h`.
     Help,
     /// `--version`.
     Version,
@@ -84,7 +84,7 @@ const OPTIONS: [(&str, &str); 8] = [
     ("--preauth", "serve the calling user's mail without login"),
     ("-n", "print the settings that differ from their defaults"),
     ("--check", "test the configuration and what it names"),
-    ("--help", "this text"),
+    ("--help, -h", "this text"),
     ("--version", "name and version"),
 ];
 
@@ -106,11 +106,11 @@ impl CommandLine {
             match argument {
                 Short('c') => self.config_file = Some(parser.value()?.into()),
                 Short('o') => self.overrides.push(parser.value()?.into_string()?),
+                Short('h') | Long("help") => self.mode = Mode::Help,
                 Short('n') => self.mode = Mode::ShowChanged,
                 Long("tls") => self.tls = true,
                 Long("preauth") => self.preauth = true,
                 Long("check") => self.mode = Mode::Check,
-                Long("help") => self.mode = Mode::Help,
                 Long("version") => self.mode = Mode::Version,
                 Long(name) => match program.flags.iter().position(|flag| flag.name == name) {
                     Some(at) => self.flags |= 1 << at,
@@ -193,6 +193,7 @@ mod tests {
             ("-n", Mode::ShowChanged),
             ("--check", Mode::Check),
             ("--help", Mode::Help),
+            ("-h", Mode::Help),
             ("--version", Mode::Version),
         ] {
             assert_eq!(parse(&[option]).unwrap().mode, mode);

@@ -8,7 +8,7 @@
 mod escape;
 mod login;
 
-pub use escape::{Escaped, FOREIGN_LIMIT, escape};
+pub use escape::{Escaped, FOREIGN_LIMIT, escape, readable};
 pub use login::{Closing, LoginLine, Outcome, Security};
 
 use crate::config::Config;
@@ -330,7 +330,7 @@ impl Write for Line {
 }
 
 /// RFC 3339 in UTC, to the second.
-struct Stamp(SystemTime);
+pub(crate) struct Stamp(pub SystemTime);
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -32,7 +32,7 @@ fn rows() -> Vec<(Found, Outcome, &'static str, &'static str, Security<'static>)
     let failed = Closing::AuthFailed { attempts: 3, seconds: 12 };
     let none = Closing::NoAttempts { seconds: 60 };
     let not_ready = Closing::NotReady { seconds: 0 };
-    let unfinished = Closing::Unfinished { mechanism: "LOGIN", seconds: 5 };
+    let not_authorized = Closing::NotAuthorized { attempts: 1, seconds: 2 };
     let disallowed = Closing::DisallowedPlaintext;
     let (idle, many) = (Some("Inactivity"), Some("Too many invalid commands"));
     vec![
@@ -56,7 +56,11 @@ fn rows() -> Vec<(Found, Outcome, &'static str, &'static str, Security<'static>)
             "",
             Security::Handshaking(Some("no cipher")),
         ),
-        (Aggressive, Outcome::Aborted(unfinished), "", "LOGIN", Security::Tls),
+        // Whoever has the right password does not guess; and what is wrong with the server is not the client's fault.
+        (Never, Outcome::Aborted(not_authorized), "joe", "PLAIN", Security::Tls),
+        (Never, Outcome::Disconnected(idle, Closing::UserDisabled), "joe", "PLAIN", Security::Tls),
+        (Never, Outcome::Aborted(Closing::PasswordExpired), "joe", "PLAIN", Security::None),
+        (Never, Outcome::Aborted(Closing::TemporaryFailure), "", "PLAIN", Security::Tls),
         (Never, Outcome::Login { pid: 7 }, "joe", "PLAIN", Security::Tls),
         (Never, Outcome::Login { pid: 7 }, "joe", "PLAIN", Security::None),
         // Whoever can choose a user name must not be able to write a line of their own.
@@ -96,6 +100,8 @@ fn log_and_addresses() -> (String, Vec<(Found, String)>) {
         "pop3(joe)<7><k3J+/9x>: Disconnected: Logged out top=0/0, retr=1/1843, del=0/12, size=48213",
         "pop3(joe)<7><k3J+/9x>: Disconnected: Inactivity top=0/0, retr=0/0, del=0/12, size=48213",
         "pop3-login: /etc/tinmail.conf:3: unknown setting \"food\"; pop3d --help lists all",
+        "pop3-login: login refused: user=<joe>, rip=192.0.2.77: uid 400 is below first_valid_uid",
+        "pop3-login: login: user joe: no home directory",
         "pop3-login: panic at common/src/log.rs:1: (text withheld)",
     ] {
         log.push_str(&format!("Nov 21 09:00:00 mx {other}\n"));

@@ -91,7 +91,7 @@ fn full_with_many_messages() {
     let (full, room) = text.split_once("dovecot-uidlist").unwrap();
     assert_eq!((count(full, " 150 0\n"), count(room, " 150 0\n")), (2, 1), "{text}");
     assert!(!text.contains(".tmp") && !text.contains("incomplete"), "{text}");
-    assert_eq!(count(room, "tinmail-index"), 1, "{text}");
+    assert_eq!(count(room, "m/tinmail-index"), 1, "{text}");
 }
 
 #[test]

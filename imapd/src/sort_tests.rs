@@ -4,6 +4,9 @@ use crate::grammar::SearchKey;
 use crate::search::testing::Fake;
 use proptest::prelude::*;
 
+/// Criteria, and the order of four messages.
+type Case = (&'static [(bool, SortKey)], [u32; 4]);
+
 fn by(keys: &[(bool, SortKey)]) -> Vec<SortCriterion> {
     keys.iter().map(|&(reverse, key)| SortCriterion { reverse, key }).collect()
 }
@@ -25,7 +28,7 @@ fn criteria() {
     ]);
     // The third has no Date: its internal date counts, long after the others'.
     fake.mails[2].0.internal_date = Some(2_000_000_000);
-    let table: &[(&[(bool, SortKey)], [u32; 4])] = &[
+    let table: &[Case] = &[
         (&[(false, Arrival)], [1, 2, 4, 3]),
         (&[(true, Arrival)], [3, 4, 2, 1]),
         (&[(false, Date)], [2, 1, 4, 3]),

@@ -8,6 +8,7 @@ pub mod authorization;
 mod capability;
 pub mod command;
 mod language;
+mod locks;
 mod login_delay;
 mod maildrop;
 pub mod reply;

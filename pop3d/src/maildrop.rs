@@ -4,8 +4,9 @@
 //! hands over (RFC 1939 section 6).
 
 use crate::command::MessageNumber;
-use common::maildir::dotlock::Dotlock;
+use crate::locks::Locks;
 use common::maildir::{ErrorKind, Maildir, Message, MessageRef, Options, Snapshot, StorageError};
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 /// Unreadable messages that the log names in one session at most.
@@ -61,8 +62,8 @@ pub struct Maildrop {
     /// Messages whose unique-id would be another's too, once somebody has asked for one that can be.
     pub renamed: Option<Marks>,
     fsync: bool,
-    /// The uidlist's lock, where the session holds it.
-    uidlist_lock: Option<Rc<Dotlock>>,
+    /// What the session holds.
+    pub locks: Rc<Locks>,
     last: u32,
     /// Whether somebody has looked for messages that cannot be read.
     looked: bool,
@@ -86,17 +87,12 @@ impl From<StorageError> for NoMessage {
 
 impl Maildrop {
     /// A maildrop without any marks.
-    pub fn new(
-        maildir: Maildir,
-        snapshot: Snapshot,
-        fsync: bool,
-        uidlist_lock: Option<Rc<Dotlock>>,
-    ) -> Maildrop {
+    pub fn new(maildir: Maildir, snapshot: Snapshot, fsync: bool, locks: Rc<Locks>) -> Maildrop {
         Maildrop {
             maildir,
             snapshot,
             fsync,
-            uidlist_lock,
+            locks,
             deleted: Marks::default(),
             retrieved: Marks::default(),
             renamed: None,
@@ -125,8 +121,13 @@ impl Maildrop {
 
     /// Makes the octets of every message known: those that nobody has counted yet are counted now.
     pub fn count_octets(&mut self) -> Result<(), StorageError> {
-        let options =
-            Options { fsync: self.fsync, held_lock: self.uidlist_lock.as_deref(), ..Options::default() };
+        let keep = || self.locks.keep();
+        let options = Options {
+            fsync: self.fsync,
+            held_lock: self.locks.uidlist.as_ref(),
+            keep: Some(&keep),
+            ..Options::default()
+        };
         self.snapshot.ensure_sizes(&self.maildir, &options)
     }
 
@@ -145,7 +146,13 @@ impl Maildrop {
             }
             suspects.len() < UNREADABLE_LOGGED
         });
-        let open = |message: &Message| crate::retrieve::open(&self.maildir, message).err();
+        let open = |message: &Message| match crate::retrieve::open(&self.maildir, message) {
+            Err(error) => Some(error),
+            Ok(file) => file.metadata().is_ok_and(|meta| meta.len() > 0).then(|| {
+                let path = self.maildir.path().join(std::ffi::OsStr::from_bytes(&message.name));
+                StorageError::with_kind(ErrorKind::Temp, "count", path, "too large to be counted in time")
+            }),
+        };
         suspects.iter().filter_map(open).filter(|error| error.kind != ErrorKind::NotFound).collect()
     }
 

@@ -1,6 +1,7 @@
 //! From the login to the end: opens and locks the maildrop, speaks, and on QUIT updates.
 
 use crate::authorization::last_words;
+use crate::locks::Locks;
 use crate::maildrop::Maildrop;
 use crate::summary::Summary;
 use crate::transaction::{self, Transaction};
@@ -10,7 +11,7 @@ use crate::{login_delay, reply};
 use common::io::{Ending, Heartbeat};
 use common::maildir::{
     ErrorKind, HEARTBEAT, Location, LockMethod, Maildir, Options, SessionLock, Snapshot, StorageError, User,
-    clean_tmp, dotlock::Dotlock, uidlist_file,
+    clean_tmp, uidlist_file,
 };
 use common::process::session::Session;
 use std::rc::Rc;
@@ -23,7 +24,7 @@ const CLEAN_EVERY: Duration = Duration::from_secs(8 * 60 * 60);
 pub fn serve(session: &mut Session) -> Ending {
     let mut summary = Summary::default();
     let ending = match open(session) {
-        Ok(opened) => converse(session, opened, &mut summary),
+        Ok(maildrop) => converse(session, maildrop, &mut summary),
         Err(words) => {
             let _ = session.conn.push_line(words);
             session.log.info("Disconnected: The maildrop could not be opened");
@@ -41,15 +42,7 @@ pub fn serve(session: &mut Session) -> Ending {
     ending
 }
 
-struct Opened {
-    maildrop: Maildrop,
-    /// Held for the whole session: a second one is told [IN-USE].
-    lock: Rc<SessionLock>,
-    /// Held for the whole session where `pop3_lock_session` wants other programs kept out too.
-    uidlist_lock: Option<Rc<Dotlock>>,
-}
-
-fn open(session: &mut Session) -> Result<Opened, &'static str> {
+fn open(session: &mut Session) -> Result<Maildrop, &'static str> {
     try_open(session).unwrap_or_else(|error| {
         session.log.error(&error.to_string());
         Err(match error.kind {
@@ -60,7 +53,7 @@ fn open(session: &mut Session) -> Result<Opened, &'static str> {
     })
 }
 
-fn try_open(session: &mut Session) -> Result<Result<Opened, &'static str>, StorageError> {
+fn try_open(session: &mut Session) -> Result<Result<Maildrop, &'static str>, StorageError> {
     let config = &session.config;
     let user = User { name: &session.user, home: &session.home };
     let location = match Location::parse(&session.mail_location, user) {
@@ -71,7 +64,7 @@ fn try_open(session: &mut Session) -> Result<Result<Opened, &'static str>, Stora
         }
     };
     let maildir = Maildir::open_location(&location)?;
-    let lock = Rc::new(SessionLock::take(&maildir, LockMethod::Automatic)?);
+    let lock = SessionLock::take(&maildir, LockMethod::Automatic)?;
     if login_delay::too_soon(&maildir, config)? {
         return Ok(Err(reply::LOGIN_DELAY));
     }
@@ -88,28 +81,19 @@ fn try_open(session: &mut Session) -> Result<Result<Opened, &'static str>, Stora
         session.log.error(&format!("new messages are hidden, because their UIDs cannot be recorded: {why}"));
     }
     let uidlist_lock = match config.pop3_lock_session {
-        true => Some(Rc::new(uidlist_file::lock(maildir.control(), options.lock_timeout)?)),
+        true => Some(uidlist_file::lock(maildir.control(), options.lock_timeout)?),
         false => None,
     };
-    let (beating, also_beating) = (lock.clone(), uidlist_lock.clone());
-    if lock.needs_heartbeat() || uidlist_lock.is_some() {
-        let beat = Box::new(move || {
-            // What cannot be touched but still is there under its name has not been taken over yet.
-            let mut held = beating.touch().unwrap_or(true);
-            if let Some(lock) = &also_beating {
-                let _ = lock.refresh();
-                held &= lock.is_held();
-            }
-            held
-        });
+    let locks = Rc::new(Locks::new(lock, uidlist_lock));
+    if locks.need_heartbeat() {
+        let beating = locks.clone();
+        let beat = Box::new(move || beating.beat());
         session.conn.set_heartbeat(Heartbeat { every: HEARTBEAT, beat });
     }
-    let maildrop = Maildrop::new(maildir, snapshot, fsync, uidlist_lock.clone());
-    Ok(Ok(Opened { maildrop, lock, uidlist_lock }))
+    Ok(Ok(Maildrop::new(maildir, snapshot, fsync, locks)))
 }
 
-fn converse(session: &mut Session, opened: Opened, summary: &mut Summary) -> Ending {
-    let Opened { maildrop, lock, uidlist_lock } = opened;
+fn converse(session: &mut Session, maildrop: Maildrop, summary: &mut Summary) -> Ending {
     summary.maildrop(&maildrop);
     session.status("reading mail");
     if let Err(ending) = session.conn.push_line(reply::LOGGED_IN) {
@@ -132,9 +116,9 @@ fn converse(session: &mut Session, opened: Opened, summary: &mut Summary) -> End
     let octets = maildrop.deleted_octets();
     let updated = update(maildrop, &session.config, &session.log);
     summary.deleted(updated.deleted, octets);
-    // RFC 1939 section 6: the lock is released before the answer, so that the next session can start at once.
+    // RFC 1939 section 6: the locks, of which this is the last holder, are released before the answer, so that the next
+    // session can start at once.
     session.conn.stop_heartbeat();
-    drop((lock, uidlist_lock));
     let words = match (updated.failed, updated.deleted) {
         (true, _) => reply::NOT_ALL_DELETED,
         (false, 0) => reply::GOODBYE,

@@ -28,6 +28,12 @@ pub fn update(maildrop: Maildrop, config: &Config, log: &SessionLog) -> Updated 
         if !deleted && !seen {
             continue;
         }
+        // Whoever found us too slow has a list of messages of its own.
+        if !maildrop.locks.keep() {
+            updated.failed = true;
+            log.error("not all deleted: the session's lock was lost to somebody else");
+            break;
+        }
         let result = maildrop.snapshot.get(index).and_then(|message| {
             if deleted {
                 maildrop.maildir.remove(&message).map(drop)

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import poplib
 import re
+import subprocess
 import time
 
 import harness
@@ -167,6 +168,58 @@ class PasswdFile(Case):
             f"--user={user}", f"--passwordeval=echo {password}", "--keep=on", f"--uidls-file={store}.uidls",
             f"--delivery=mbox,{store}")
 
+    def test_scram_bound_to_the_channel(self):
+        """TLS of OpenSSL, which exports the key material, and SCRAM of libgsasl: in Debian 12 no POP3 client has both."""
+        for mechanism, user in (("SCRAM-SHA-256-PLUS", "bert"), ("SCRAM-SHA-256-PLUS", "anna@example.org"),
+                                ("SCRAM-SHA-1-PLUS", "anna@example.org")):
+            for starttls in (False, True):
+                with self.subTest(mechanism, user=user, starttls=starttls):
+                    self.box.clear_log()
+                    answer = self.bound(mechanism, user, "secret 1", starttls)
+                    self.assertTrue(answer.startswith(b"+OK"), answer)
+                    self.box.wait_log(rf"Login: user=<{user}>, method={re.escape(mechanism)}, .*, TLS")
+                    self.assertIn(b"[AUTH]", self.bound(mechanism, user, "secret 2", starttls))
+        # Somebody in between has two sessions, with two keys.
+        self.assertIn(b"[AUTH]", self.bound("SCRAM-SHA-256-PLUS", "bert", "secret 1", False, bytes(32)))
+
+    def bound(self, mechanism, user, password, starttls, exported=None):
+        """Logs in; what the server said last."""
+        way = ["-starttls", "pop3", "-connect", f"localhost:{self.server.port}"] if starttls else \
+            ["-connect", f"localhost:{self.server.tls_port}"]
+        tls = self.pipes("openssl", "s_client", *way, "-nocommands", "-ign_eof", "-CAfile", str(self.box.authority.ca),
+                         "-verify_return_error", "-keymatexport", "EXPORTER-Channel-Binding", "-keymatexportlen", "32")
+        for line in tls.stdout:
+            if b"Keying material:" in line:
+                exported = exported or bytes.fromhex(line.split()[-1].decode())
+            elif line.startswith(b"---" if starttls and exported else b"+OK tinmail ready."):
+                break
+        client = self.pipes("gsasl", "--client", "--quiet", "-m", mechanism, "-a", user, "-p", password)
+        # It says the mechanism's name, asks for the octets, and behind the question says its first message.
+        client.stdin.write(base64.b64encode(exported) + b"\n")
+        client.stdin.flush()
+        client.stdout.readline()
+
+        def say(line):
+            tls.stdin.write(line + b"\r\n")
+            tls.stdin.flush()
+            return next((answer for answer in tls.stdout if answer[:1] in b"+-" and answer != b"---\n"), b"").rstrip()
+        answer = say(b"AUTH " + mechanism.encode() + b" " + client.stdout.readline().split()[-1])
+        while answer.startswith(b"+ "):
+            client.stdin.write(answer[2:] + b"\n")
+            client.stdin.flush()
+            answer = say(client.stdout.readline().strip())
+        if answer.startswith(b"+OK"):
+            say(b"QUIT")
+            client.communicate(b"\n", harness.SOON)
+            self.assertEqual(client.returncode, 0, "the client does not believe the server")
+        return answer
+
+    def pipes(self, name, *arguments):
+        process = subprocess.Popen([program(name), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)
+        self.addCleanup(harness.stop, process)
+        return process
+
     def test_apop_and_cram_md5_of_poplib(self):
         client = poplib.POP3("localhost", self.server.port, timeout=30)
         self.addCleanup(client.close)
@@ -248,14 +301,21 @@ class System(Case):
         self.box.write_settings(first_valid_uid="0")
         toor = self.box.add_user("toor", uid=0)
         self.refused(toor)
-        self.box.wait_log("toor|uid")
+        self.box.wait_log(r"login refused: user=<toor>, rip=127\.0\.0\.1: root may not log in")
 
     def test_first_and_last_valid_uid(self):
         low, high = self.box.add_user("low", uid=400), self.box.add_user("high", uid=30000)
         self.refused(low)
+        self.box.wait_log(r"login refused: user=<low>, rip=127\.0\.0\.1: uid 400 is below first_valid_uid")
+        # The right password is no attack: not "auth failed".
+        self.box.wait_log(r"\(authorization failed, 1 attempts in \d+ secs\): user=<low>")
         self.accepted(high)
         self.box.write_settings(last_valid_uid=29999)
         self.refused(high)
+        self.box.wait_log(r"login refused: user=<high>, .*: uid 30000 is above last_valid_uid")
+        self.assertNotIn("auth failed", self.box.log())
+        self.refused(high, "wrong")
+        self.box.wait_log(r"auth failed, 1 attempts")
         self.box.write_settings(first_valid_uid=300)
         self.accepted(low)
 
@@ -332,6 +392,20 @@ class Fail2ban(Case):
         found = self.found(self.box.log_path)
         self.assertLessEqual({"127.0.0.41", "127.0.0.42", "127.0.0.44", "127.0.0.46"}, set(found), self.box.log())
         self.assertFalse({"127.0.0.40", "127.0.0.43", "127.0.0.98", "127.0.0.99"} & set(found), self.box.log())
+
+    def test_what_is_wrong_with_the_server_is_no_attack(self):
+        server = self.serve()
+        for passdb in ("checkpassword:/nonexistent/program", f"passwd-file:{self.box.dir}/nonexistent"):
+            with self.subTest(passdb):
+                self.box.clear_log()
+                self.box.write_settings(passdb=passdb)
+                with server.connect() as pop:
+                    pop.ok("USER demo")
+                    pop.err("PASS right or wrong", "[SYS/TEMP]")
+                    pop.quit()
+                self.box.wait_log(r"\(auth service reported temporary failure\): user=<>, method=PLAIN, rip=127\.0\.0\.1")
+                self.assertIn("nonexistent", self.box.log())
+                self.assertEqual(self.found(self.box.log_path), [])
 
     def test_lines_of_syslog(self):
         """The same through syslog, as syslogd would write them to /var/log/mail.log."""

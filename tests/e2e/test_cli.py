@@ -30,6 +30,7 @@ class Options(Case):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         for option in ("-c", "-o", "--tls", "--preauth", "-n", "--check", "--help", "--version"):
             self.assertRegex(done.stdout, rf"(?m)^  {option}\b")
+        self.assertEqual(self.pop3d("-h").stdout, done.stdout)
         done = self.pop3d("--version")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         version = re.search(r'(?m)^version = "(.*)"', (TREE / "Cargo.toml").read_text())
@@ -72,7 +73,8 @@ class Options(Case):
                 ("auth_failure_delay = -1\n", r"wrong\.conf:1: .*auth_failure_delay"),
                 ("login_memory_limit = 99999999999999999999G\n", r"wrong\.conf:1: "),
                 ("no equals sign\n", r"wrong\.conf:1: "),
-                ("passdb = nonsense\n", r"wrong\.conf:1: .*passdb")]
+                ("passdb = nonsense\n", r"wrong\.conf:1: .*passdb"),
+                ("ssl_cert_file = </etc/cert.pem\n", r"wrong\.conf:1: .*\"</etc/cert\.pem\" is not accepted")]
         for text, pattern in rows:
             with self.subTest(text):
                 path.write_text(text)
@@ -80,6 +82,13 @@ class Options(Case):
                     done = self.pop3d("-c", path, *arguments)
                     self.assertEqual(done.returncode, 100, done)
                     self.assertRegex(done.stderr + done.stdout, pattern)
+        path.write_text("ssl = perhaps\nlogin_greting = x\nmyhostname = fine\n" + "food = 1\n" * 12)
+        done = self.pop3d("-c", path, "--check")
+        lines = done.stderr.splitlines()
+        self.assertEqual((done.returncode, len(lines)), (100, 11), done)
+        self.assertTrue(all(line.startswith("pop3d: ") for line in lines), lines)
+        self.assertIn("wrong.conf:2: ", lines[1])
+        self.assertTrue(lines[10].endswith("and 4 more wrong lines"), lines[10])
         done = self.pop3d("-c", self.box.dir / "absent.conf", "-n")
         self.assertEqual(done.returncode, 100)
         self.assertIn("absent.conf", done.stderr)
@@ -96,6 +105,8 @@ class Options(Case):
                 ({"passdb": "passwd-file:/nonexistent-users"}, r"nonexistent-users"),
                 ({"auth_mechanisms": ""}, r"auth_mechanisms"),
                 ({"first_valid_uid": "600", "last_valid_uid": "599"}, r"last_valid_uid"),
+                # A file system that nobody, not even root, can write to.
+                ({"log_path": "/proc/sys/log"}, r"log_path = /proc/sys/log: /proc/sys: "),
         ):
             with self.subTest(changes):
                 overrides = [word for name, value in changes.items() for word in ("-o", f"{name}={value}")]
@@ -122,6 +133,29 @@ class Options(Case):
         done = self.pop3d("-c", self.box.conf, "-o", f"ssl_cert_file={cert}", "-o", f"ssl_key_file={encrypted}", "--check")
         self.assertEqual(done.returncode, 100, done)
         self.assertIn("encrypted", done.stdout + done.stderr)
+
+
+    def test_check_reads_the_certificate(self):
+        directory = self.box.dir / "tls"
+        key, request, extensions = self.box.authority.key, directory / "self.csr", directory / "self.ext"
+        run("openssl", "req", "-new", "-key", key, "-subj", "/CN=localhost", "-out", request)
+
+        def make(name, days, extension=None):
+            path = directory / f"{name}.pem"
+            extensions.write_text(f"{extension}\n")
+            run("openssl", "x509", "-req", "-in", request, "-signkey", key, "-days", str(days), "-out", path,
+                *(["-extfile", extensions] if extension else []))
+            return path
+
+        rows = [(make("good", 30, "basicConstraints = CA:FALSE"), 0, r"the configuration is in order$"),
+                (make("ca", 30, "basicConstraints = CA:TRUE"), 0, r"warning: \S+ca\.pem: the first certificate is a CA's"),
+                (make("short", 5, "basicConstraints = CA:FALSE"), 0, r"warning: \S+short\.pem: expires on 2"),
+                (make("v1", 30), 100, r"error: \S+v1\.pem: a certificate of X\.509 version 1")]
+        for path, code, pattern in rows:
+            with self.subTest(path.name):
+                done = self.pop3d("-c", self.box.conf, "-o", f"ssl_cert_file={path}", "-o", f"ssl_key_file={key}", "--check")
+                self.assertRegex(done.stdout, rf"(?m)^{pattern}", done)
+                self.assertEqual(done.returncode, code, done)
 
 
 class Documentation(Case):
@@ -213,7 +247,7 @@ class NothingButProtocol(Case):
 
     def test_a_broken_configuration(self):
         box = self.new_box()
-        box.conf.write_text(f"log_path = {box.log_path}\n\nlogin_greting = x\n")
+        box.conf.write_text(f"log_path = {box.log_path}\n\nlogin_greting = x\nfood = 1\n")
         for arguments in (["-c", box.conf], ["-c", box.conf, "--tls"]):
             got, code = self.conversation(box, arguments=map(str, arguments))
             self.assertEqual(code, 100)
@@ -223,6 +257,7 @@ class NothingButProtocol(Case):
         if IN_NAMESPACE:
             line = harness.syslog.wait(r"tinmail\.conf:3: .*login_greting.*login_greeting")
             self.assertIn("pop3-login", line)
+            harness.syslog.wait(r"pop3-login: .*tinmail\.conf:4: .*food")
 
     def test_wrong_arguments_in_the_service_file(self):
         box = self.new_box()
@@ -230,6 +265,20 @@ class NothingButProtocol(Case):
             got, code = self.conversation(box, arguments=arguments)
             self.assertEqual(code, 100)
             self.assertRegex(got, rb"^-ERR \[SYS/TEMP\] [^\r\n]*\r\n$")
+
+    def test_standard_output_is_a_file(self):
+        box = self.new_box()
+        output = box.dir / "output"
+        with output.open("w") as out:
+            done = subprocess.run([str(box.binary), *box.arguments()], input="QUIT\r\n", stdout=out, stderr=subprocess.PIPE,
+                                  text=True, timeout=20, check=False)
+        self.assertEqual(done.returncode, 100, done)
+        self.assertEqual(done.stderr, "pop3d: standard output must be a socket, pipe or terminal, not a file\n")
+        self.assertRegex(output.read_bytes(), rb"^-ERR \[SYS/TEMP\] [^\r\n]*\r\n$")
+        # What is printed for a person may go anywhere.
+        with output.open("w") as out:
+            subprocess.run([str(box.binary), "--help"], stdout=out, check=True, timeout=20)
+        self.assertIn("usage: pop3d", output.read_text())
 
     def test_under_xinetd_itself(self):
         server = self.serve()

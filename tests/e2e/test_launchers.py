@@ -229,7 +229,9 @@ class Files(Case):
             for unit in (f"{name}.socket", f"{name}@.service"):
                 (directory / unit).exists() or self.fail(unit)
         done = run(harness.program("systemd-analyze"), "verify", "--man=no", *sorted(directory.glob("*.socket")), check=False)
-        ours = [line for line in (done.stdout + done.stderr).splitlines() if "pop3" in line or "imap" in line]
+        # What systemd thinks of this machine's cgroups is no fault of the units.
+        ours = [line for line in (done.stdout + done.stderr).splitlines()
+                if ("pop3" in line or "imap" in line) and "legacy cgroups" not in line]
         self.assertEqual(ours, [])
 
     def test_s6_scripts_are_sound(self):

@@ -206,15 +206,7 @@ fn proof() -> impl Strategy<Value = Proof> {
 }
 
 fn why() -> impl Strategy<Value = Why> {
-    prop::sample::select(vec![
-        Why::Closed,
-        Why::Left,
-        Why::Late,
-        Why::TooManyBadCommands,
-        Why::InClear,
-        Why::Handshake,
-        Why::NoProxyHeader,
-    ])
+    prop::sample::select(Why::ALL.as_slice())
 }
 
 fn request() -> impl Strategy<Value = Request> {

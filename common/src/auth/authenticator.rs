@@ -141,9 +141,4 @@ impl Authenticator {
     pub fn nodelay(&self) -> bool {
         self.nodelay
     }
-
-    /// The settings it was made with.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
 }

@@ -19,18 +19,24 @@ pub struct Lines<'a> {
     at_eof: bool,
     skipping: bool,
     skipped: usize,
+    number: usize,
 }
 
 impl<'a> Lines<'a> {
     /// Starts at the file's present position.
     pub fn new(file: &'a File) -> Lines<'a> {
         let buffer = vec![0; 2 * (MAX_LINE + 2)];
-        Lines { file, buffer, start: 0, end: 0, at_eof: false, skipping: false, skipped: 0 }
+        Lines { file, buffer, start: 0, end: 0, at_eof: false, skipping: false, skipped: 0, number: 0 }
     }
 
     /// How many lines were left out because they were too long or had a NUL.
     pub fn skipped(&self) -> usize {
         self.skipped
+    }
+
+    /// The number of the line that was given out last, the ones left out counted.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// The next line, or `None` at the end. The last line may lack its LF. Errors are those of reading the file.
@@ -53,6 +59,7 @@ impl<'a> Lines<'a> {
                 None => held.len(),
             };
             let from = self.start;
+            self.number += 1;
             self.start = (from + length + usize::from(newline.is_some())).min(self.end);
             let line = self.buffer.get(from..from + length).unwrap_or_default();
             let was_skipping = std::mem::take(&mut self.skipping);
@@ -132,6 +139,19 @@ mod tests {
             assert_eq!((found.len(), skipped), expected, "{extra}");
             assert!(found.contains(&b"short".to_vec()));
         }
+    }
+
+    #[test]
+    fn lines_are_numbered_as_an_editor_does() {
+        let scratch = Scratch::new();
+        let long = "x".repeat(3 * MAX_LINE);
+        let file = File::open(scratch.file("lines", format!("a\n\n{long}\nb\n"))).unwrap();
+        let mut lines = Lines::new(&file);
+        let mut numbers = Vec::new();
+        while lines.next().unwrap().is_some() {
+            numbers.push(lines.number());
+        }
+        assert_eq!(numbers, [1, 2, 4]);
     }
 
     #[test]

@@ -358,13 +358,13 @@ impl Authenticator {
         let Account { uid, gid, .. } = account;
         let settings = &self.settings;
         if uid == 0 || gid == 0 {
-            return Err(Refusal::NotAllowed("root may not log in".to_owned()));
+            return Err(Refusal::BadId("root may not log in".to_owned()));
         }
         if uid < settings.first_valid_uid {
-            return Err(Refusal::NotAllowed(format!("uid {uid} is below first_valid_uid")));
+            return Err(Refusal::BadId(format!("uid {uid} is below first_valid_uid")));
         }
         if settings.last_valid_uid != 0 && uid > settings.last_valid_uid {
-            return Err(Refusal::NotAllowed(format!("uid {uid} is above last_valid_uid")));
+            return Err(Refusal::BadId(format!("uid {uid} is above last_valid_uid")));
         }
         if self.me.uid != 0 {
             if uid != self.me.uid {

@@ -233,9 +233,11 @@ pub enum Refusal {
     Expired(Ageing),
     /// They do, but `nologin` is set; with its `reason=`.
     Disabled(String),
-    /// They do, but not for this user id, from this address, for this protocol, or as somebody else. The client is
-    /// told no more than after a wrong password.
+    /// They do, but not from this address, for this protocol, or as somebody else. The client is told no more than after
+    /// a wrong password.
     NotAllowed(String),
+    /// They do, but nobody with this user or group id may log in. The client is told no more than after a wrong password.
+    BadId(String),
     /// The answer is not known; the text says what is wrong with the server.
     Temporary(String),
 }
@@ -244,7 +246,7 @@ impl Refusal {
     /// What the client may know of it.
     pub fn wire(&self) -> Wire {
         match self {
-            Refusal::Credentials(_) | Refusal::NotAllowed(_) => Wire::Failed,
+            Refusal::Credentials(_) | Refusal::NotAllowed(_) | Refusal::BadId(_) => Wire::Failed,
             Refusal::Expired(_) => Wire::Expired,
             Refusal::Disabled(_) => Wire::Disabled,
             Refusal::Temporary(_) => Wire::Temporary,
@@ -272,7 +274,9 @@ impl fmt::Display for Refusal {
             Refusal::Expired(ageing) => write!(f, "{ageing}"),
             Refusal::Disabled(reason) if reason.is_empty() => f.write_str("login is disabled"),
             Refusal::Disabled(reason) => write!(f, "login is disabled: {reason}"),
-            Refusal::NotAllowed(reason) | Refusal::Temporary(reason) => f.write_str(reason),
+            Refusal::NotAllowed(reason) | Refusal::BadId(reason) | Refusal::Temporary(reason) => {
+                f.write_str(reason)
+            }
         }
     }
 }

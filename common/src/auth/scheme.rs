@@ -5,7 +5,7 @@
 
 use super::argon2::Argon2Hash;
 use super::cram::{CramState, unhex};
-use super::crypt::{self, Bench, HashError, HashLimits, Work};
+use super::crypt::{self, Bench, HashError, HashLimits};
 use super::scram::{ScramHash, ScramKeys};
 use crate::secret::Secret;
 use base64ct::{Base64, Encoding};
@@ -164,17 +164,6 @@ impl Stored {
             _ => None,
         }
     }
-
-    /// SCRAM keys made from a stored password.
-    pub fn scram_from_plain(
-        &self,
-        hash: ScramHash,
-        salt: &[u8],
-        iterations: u32,
-        work: &mut Work,
-    ) -> Option<ScramKeys> {
-        self.secret().map(|secret| ScramKeys::derive(hash, secret.expose(), salt, iterations, work))
-    }
 }
 
 impl Plainly {
@@ -224,6 +213,7 @@ fn text_of(value: &str, written: Text) -> Result<Zeroizing<String>, HashError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::crypt::Work;
     use proptest::prelude::*;
 
     /// Made by `doveadm pw -s SCHEME` of Dovecot 2.3.19 for the password of the test.

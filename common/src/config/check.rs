@@ -3,12 +3,15 @@
 //! It runs for a person, as the user that the server starts as (root, where mail of several users is served); it
 //! changes nothing. What only another module can test, a certificate say, that module hands in as findings.
 
+mod users;
+
 use super::keyword::Ssl;
 use super::value::Passdb;
 use super::{Config, DEFAULT_FILE};
 use crate::auth::passwd::login_ids;
 use crate::cli::CommandLine;
 use crate::exit::Exit;
+use crate::sys::fs::may_write;
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -63,6 +66,7 @@ pub fn findings(config: &Config, line: &CommandLine) -> Vec<Finding> {
     certificate(config, line, &mut found);
     login_user(config, &mut found);
     base_dir(config, &mut found);
+    log_file(config, &mut found);
     found
 }
 
@@ -186,12 +190,16 @@ fn passdbs(config: &Config, found: &mut Vec<Finding>) {
         match passdb {
             Passdb::Shadow => secret("shadow_path", config.shadow_path.as_str(), found),
             Passdb::Passwd => {}
-            Passdb::PasswdFile(path) => secret("passdb", &path.to_string_lossy(), found),
+            Passdb::PasswdFile(path) => {
+                secret("passdb", &path.to_string_lossy(), found);
+                users::passwd_file(config, path, true, found);
+            }
             Passdb::CheckPassword(path) => program("passdb", path, found),
         }
     }
     if let Some(path) = &config.master_passdb.0 {
         secret("master_passdb", &path.to_string_lossy(), found);
+        users::passwd_file(config, path, false, found);
     }
 }
 
@@ -270,16 +278,57 @@ fn base_dir(config: &Config, found: &mut Vec<Finding>) {
     }
 }
 
+/// The log is opened, and made if need be, by the user that the server starts as; the session inherits it. A log that
+/// cannot be written is lost in silence: nothing stops the mail.
+fn log_file(config: &Config, found: &mut Vec<Finding>) {
+    let Some(path) = config.log_path.get().filter(|path| *path != Path::new("/dev/stderr")) else { return };
+    let shown = path.display();
+    let mut log_error = |what: String, advice: String| found.push(Finding::error(what, advice));
+    if let Ok(file) = fs::metadata(path) {
+        if file.is_dir() {
+            return log_error(format!("log_path = {shown}: a directory"), "name a file in it".to_owned());
+        }
+        if let Err(error) = may_write(path) {
+            log_error(
+                format!("log_path = {shown}: {error}"),
+                "make it writable, or change log_path".to_owned(),
+            );
+        }
+        return;
+    }
+    let directory = path.parent().unwrap_or(path);
+    match fs::metadata(directory).and_then(|meta| {
+        if meta.is_dir() {
+            may_write(directory).map(|()| meta)
+        } else {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
+    }) {
+        Err(error) => {
+            let advice = format!(
+                "create {} writable for the user the server starts as, or change log_path",
+                directory.display()
+            );
+            log_error(format!("log_path = {shown}: {}: {error}", directory.display()), advice);
+        }
+        Ok(meta) if meta.permissions().mode() & OTHERS_WRITE != 0 => {
+            let what = format!("log_path = {shown}: everybody can create files beside it");
+            found.push(Finding::warning(what, "use a directory that only root can write to"));
+        }
+        Ok(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::PROGRAM;
     use super::*;
     use std::path::PathBuf;
 
-    struct Place(PathBuf);
+    pub(super) struct Place(PathBuf);
 
     impl Place {
-        fn new(name: &str) -> Place {
+        pub(super) fn new(name: &str) -> Place {
             let path = std::env::temp_dir().join(format!("tinmail-check-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -292,14 +341,14 @@ mod tests {
             place
         }
 
-        fn file(&self, name: &str, mode: u32, text: &str) -> String {
+        pub(super) fn file(&self, name: &str, mode: u32, text: &str) -> String {
             let path = self.0.join(name);
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             path.to_str().unwrap().to_owned()
         }
 
-        fn check(&self, pairs: &[&str]) -> Vec<String> {
+        pub(super) fn check(&self, pairs: &[&str]) -> Vec<String> {
             let at = |setting: &str, name: &str| format!("{setting}={}", self.0.join(name).display());
             let mut all = vec![
                 at("passwd_path", "passwd"),
@@ -329,6 +378,9 @@ mod tests {
     fn a_sound_configuration_has_no_findings() {
         assert_eq!(Place::new("sound").check(&[]), [""; 0]);
         assert_eq!(Place::new("number").check(&["login_user=65534"]), [""; 0]);
+        assert_eq!(Place::new("log").check(&["log_path=DIR/log"]), [""; 0]);
+        assert_eq!(Place::new("log-there").check(&["log_path=DIR/key"]), [""; 0]);
+        assert_eq!(Place::new("log-stderr").check(&["log_path=/dev/stderr"]), [""; 0]);
     }
 
     #[test]
@@ -338,7 +390,7 @@ mod tests {
         place.file("wild", 0o646, "");
         fs::create_dir(place.0.join("loose")).unwrap();
         fs::set_permissions(place.0.join("loose"), fs::Permissions::from_mode(0o777)).unwrap();
-        let rows: [(&[&str], &str); 24] = [
+        let rows: [(&[&str], &str); 28] = [
             (&["last_valid_uid=5"], "error: last_valid_uid is lower"),
             (&["passdb="], "error: passdb is empty"),
             (&["auth_mechanisms="], "error: auth_mechanisms is empty"),
@@ -369,6 +421,10 @@ mod tests {
             (&["login_user=root"], "error: login_user = root: must not be root"),
             (&["base_dir=DIR/loose"], "error: DIR/loose can be changed by others"),
             (&["base_dir=DIR/none/run"], "error: DIR/none/run cannot be created"),
+            (&["log_path=DIR/loose"], "error: log_path = DIR/loose: a directory"),
+            (&["log_path=DIR/none/log"], "error: log_path = DIR/none/log: DIR/none: No such file"),
+            (&["log_path=DIR/open/log"], "error: log_path = DIR/open/log: DIR/open: not a directory"),
+            (&["log_path=DIR/loose/log"], "warning: log_path = DIR/loose/log: everybody can create"),
         ];
         for (pairs, want) in rows {
             let found = place.check(pairs);

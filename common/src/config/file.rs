@@ -8,7 +8,7 @@
 
 use super::{Config, ConfigError, Setting};
 use crate::cli::Program;
-use crate::log::escape;
+use crate::log::readable;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -40,21 +40,28 @@ pub(super) fn read(
     program: &Program,
     path: &Path,
     may_be_missing: bool,
-) -> Result<(), ConfigError> {
-    let failed = |problem: &dyn std::fmt::Display| ConfigError(format!("{}: {problem}", path.display()));
+    wrong: &mut ConfigError,
+) {
     let octets = match octets_of(path) {
         Ok(octets) => octets,
-        Err(error) if may_be_missing && error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(&error)),
+        Err(error) if may_be_missing && error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => return wrong.add(format!("{}: {error}", path.display())),
     };
     if octets.len() as u64 > FILE_LIMIT {
-        return Err(failed(&"too large for a configuration file"));
+        return wrong.add(format!("{}: too large for a configuration file", path.display()));
     }
+    let mut in_section = false;
     for (line, number) in octets.split(|&b| b == b'\n').zip(1..) {
-        apply_line(config, program, line)
-            .map_err(|problem| ConfigError(format!("{}:{number}: {problem}", path.display())))?;
+        let ends = line.starts_with(b"}");
+        // What stands in a section is wrong with it, and is not said line for line.
+        if !in_section || !line.starts_with(b" ") && !line.starts_with(b"\t") && !ends {
+            in_section = line.trim_ascii().ends_with(b"{");
+            if let Err(problem) = apply_line(config, program, line) {
+                wrong.add(format!("{}:{number}: {problem}", path.display()));
+            }
+        }
+        in_section &= !ends;
     }
-    Ok(())
 }
 
 fn octets_of(path: &Path) -> io::Result<Vec<u8>> {
@@ -85,17 +92,17 @@ fn apply_line(config: &mut Config, program: &Program, line: &[u8]) -> Result<(),
 /// `name = value`, blanks around the `=` or not.
 pub(super) fn apply_pair(config: &mut Config, program: &Program, pair: &str) -> Result<(), String> {
     if pair.contains(|c: char| c.is_control() && c != '\t') {
-        return Err(format!("control character in \"{}\"", escape(pair.as_bytes())));
+        return Err(format!("control character in \"{}\"", readable(pair.as_bytes())));
     }
     let Some((name, value)) = pair.split_once('=') else {
-        return Err(format!("want NAME = VALUE, found \"{}\"", escape(pair.as_bytes())));
+        return Err(format!("want NAME = VALUE, found \"{}\"", readable(pair.as_bytes())));
     };
     let (name, value) = (name.trim_ascii(), value.trim_ascii());
     match config.set(name, value) {
         Some(Ok(())) => Ok(()),
         Some(Err(refused)) => Err(format!(
             "{name}: \"{}\" is not accepted, want {}",
-            escape(value.as_bytes()),
+            readable(value.as_bytes()),
             refused.accepted
         )),
         None => Err(unknown(program, name)),
@@ -103,7 +110,7 @@ pub(super) fn apply_pair(config: &mut Config, program: &Program, pair: &str) -> 
 }
 
 fn unknown(program: &Program, name: &str) -> String {
-    let shown = escape(name.as_bytes());
+    let shown = readable(name.as_bytes());
     match nearest(name) {
         Some(known) => format!("unknown setting \"{shown}\", did you mean \"{known}\"?"),
         None => format!("unknown setting \"{shown}\"; {} --help lists all", program.name),
@@ -159,6 +166,7 @@ fn typing_errors(one: &[u8], other: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::WRONG_MAX;
     use super::super::tests::PROGRAM;
     use super::*;
     use proptest::prelude::*;
@@ -193,7 +201,10 @@ mod tests {
             ("ssl = \u{1}", "control character in \"ssl = \\x01\""),
             ("login_timeout = soon", "want a time"),
             ("ssl_cert = </etc/cert.pem", "did you mean \"ssl_cert_file\"?"),
-            ("ssl_cert_file = </etc/cert.pem", "want a path that begins with /"),
+            (
+                "ssl_cert_file = </etc/cert.pem",
+                "\"</etc/cert.pem\" is not accepted, want a path that begins with /",
+            ),
             ("frist_valid_uid = 1", "did you mean \"first_valid_uid\"?"),
             ("login-greeting = x", "did you mean \"login_greeting\"?"),
             ("SSL = yes", "did you mean \"ssl\"?"),
@@ -209,18 +220,43 @@ mod tests {
         assert!(apply_line(&mut config, &PROGRAM, b"ssl = \xff").is_err());
     }
 
+    /// The lines about a file with this text, each without the path in front.
+    fn lines_about(name: &str, text: &[u8]) -> Vec<String> {
+        let path = std::env::temp_dir().join(format!("tinmail-file-{name}-{}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let mut wrong = ConfigError::default();
+        read(&mut Config::DEFAULT.clone(), &PROGRAM, &path, true, &mut wrong);
+        std::fs::remove_file(&path).unwrap();
+        wrong.lines().map(|line| line.replace(path.to_str().unwrap(), "")).collect()
+    }
+
     #[test]
-    fn errors_name_file_and_line() {
-        let path = std::env::temp_dir().join(format!("tinmail-file-{}", std::process::id()));
-        std::fs::write(&path, "# one\nssl = no\nfood = 1\n").unwrap();
-        let mut config = Config::DEFAULT;
-        let error = read(&mut config, &PROGRAM, &path, true).unwrap_err().to_string();
-        assert_eq!(error, format!("{}:3: unknown setting \"food\"; pop3d --help lists all", path.display()));
-        std::fs::write(&path, vec![b'#'; FILE_LIMIT as usize + 1]).unwrap();
-        let error = read(&mut config, &PROGRAM, &path, true).unwrap_err().to_string();
-        assert!(error.ends_with("too large for a configuration file"), "{error}");
-        std::fs::remove_file(path).unwrap();
-        assert!(read(&mut config, &PROGRAM, Path::new("/"), true).is_err());
+    fn errors_name_file_and_line_and_all_are_told() {
+        let lines = lines_about("lines", b"food = 1\nssl = no\nlogin_greting = x\n");
+        assert_eq!(
+            lines,
+            [
+                ":1: unknown setting \"food\"; pop3d --help lists all",
+                ":3: unknown setting \"login_greting\", did you mean \"login_greeting\"?"
+            ]
+        );
+        let lines = lines_about("many", "food = 1\n".repeat(13).as_bytes());
+        assert_eq!(lines.len(), WRONG_MAX + 1);
+        assert_eq!(lines[WRONG_MAX], "and 3 more wrong lines");
+        let lines = lines_about("large", &vec![b'#'; FILE_LIMIT as usize + 1]);
+        assert_eq!(lines, [": too large for a configuration file"]);
+        let mut wrong = ConfigError::default();
+        read(&mut Config::DEFAULT.clone(), &PROGRAM, Path::new("/"), true, &mut wrong);
+        assert_eq!(wrong.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_section_is_one_fault() {
+        let text =
+            "passdb {\n  driver = pam\n}\nfood = 1\nservice a {\n  b {\n  }\n}\nuserdb {\nsssl = 1\n  x\n}\n";
+        let lines = lines_about("section", text.as_bytes());
+        let numbers: Vec<&str> = lines.iter().filter_map(|line| line.split(':').nth(1)).collect();
+        assert_eq!(numbers, ["1", "4", "5", "9", "10", "11", "12"]);
     }
 
     #[test]

@@ -21,14 +21,39 @@ use std::path::Path;
 /// The file that is read when the command line names none; it may be missing.
 pub const DEFAULT_FILE: &str = "/etc/tinmail.conf";
 
-/// Why there is no configuration: one line, for the log and for a person. The client is told only that the server
-/// is out of service for now; the program ends with [`crate::exit::Exit::Usage`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError(String);
+/// Most lines of the configuration that are called wrong at once.
+const WRONG_MAX: usize = 10;
+
+/// Why there is no configuration: a line for each fault, for the log and for a person. The client is told only that the
+/// server is out of service for now; the program ends with [`crate::exit::Exit::Usage`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigError {
+    lines: Vec<String>,
+    /// Faults beyond [`WRONG_MAX`].
+    more: usize,
+}
+
+impl ConfigError {
+    #[inline(never)]
+    fn add(&mut self, line: String) {
+        if self.lines.len() < WRONG_MAX { self.lines.push(line) } else { self.more += 1 }
+    }
+
+    /// The configuration, if nothing is wrong with it.
+    fn none_or<T>(self, config: T) -> Result<T, ConfigError> {
+        if self.lines.is_empty() { Ok(config) } else { Err(self) }
+    }
+
+    /// One line for each fault, at most ten, and one about the others.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let more = (self.more > 0).then(|| format!("and {} more wrong lines", self.more));
+        self.lines.iter().cloned().chain(more)
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.lines().collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -72,19 +97,20 @@ impl Setting {
 }
 
 impl Config {
-    /// Reads the file, then the `-o` options of the command line, which win.
+    /// Reads the file, then the `-o` options of the command line, which win. All that is wrong with them is said at once.
     pub fn load(program: &Program, line: &CommandLine) -> Result<Config, ConfigError> {
-        let mut config = Config::DEFAULT;
+        let (mut config, mut wrong) = (Config::DEFAULT, ConfigError::default());
         let (path, may_be_missing) = match &line.config_file {
             Some(path) => (path.as_path(), false),
             None => (Path::new(DEFAULT_FILE), true),
         };
-        file::read(&mut config, program, path, may_be_missing)?;
+        file::read(&mut config, program, path, may_be_missing, &mut wrong);
         for pair in &line.overrides {
-            file::apply_pair(&mut config, program, pair)
-                .map_err(|problem| ConfigError(format!("-o {problem}")))?;
+            if let Err(problem) = file::apply_pair(&mut config, program, pair) {
+                wrong.add(format!("-o {problem}"));
+            }
         }
-        Ok(config)
+        wrong.none_or(config)
     }
 
     /// What another process of the same program handed over: the pairs of [`Config::changed`].
@@ -92,12 +118,13 @@ impl Config {
         program: &Program,
         pairs: impl IntoIterator<Item = &'a str>,
     ) -> Result<Config, ConfigError> {
-        let mut config = Config::DEFAULT;
+        let (mut config, mut wrong) = (Config::DEFAULT, ConfigError::default());
         for pair in pairs {
-            file::apply_pair(&mut config, program, pair)
-                .map_err(|problem| ConfigError(format!("handed over: {problem}")))?;
+            if let Err(problem) = file::apply_pair(&mut config, program, pair) {
+                wrong.add(format!("handed over: {problem}"));
+            }
         }
-        Ok(config)
+        wrong.none_or(config)
     }
 
     /// [`Config::changed`] as `name=value`, for the next process.
@@ -166,6 +193,12 @@ mod tests {
             "-o ssl: \"maybe\" is not accepted, want one of: no, yes, required"
         );
         assert_eq!(error(&["ssl"]), "-o want NAME = VALUE, found \"ssl\"");
+        std::fs::write(&path, "ssll = no\n").unwrap();
+        let lines: Vec<String> = from(&["ssl"]).unwrap_err().lines().collect();
+        assert!(
+            lines.len() == 2 && lines[0].contains(":1: unknown") && lines[1].starts_with("-o"),
+            "{lines:?}"
+        );
         std::fs::remove_file(path).unwrap();
     }
 

@@ -233,8 +233,7 @@ impl MailLocation {
 }
 
 impl Value for MailLocation {
-    const ACCEPTED: &'static str =
-        "maildir:PATH[:INBOX=PATH][:CONTROL=PATH][:INDEX=PATH], absolute or from ~/, with %u %n %d %h";
+    const ACCEPTED: &'static str = "maildir:PATH[:INBOX=PATH][:CONTROL=PATH][:INDEX=PATH or MEMORY], absolute or from ~/, with %u %n %d %h (%Lu: in lower case)";
 
     fn read(text: &str) -> Option<MailLocation> {
         use crate::maildir::{Location, User};

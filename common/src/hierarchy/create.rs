@@ -166,9 +166,9 @@ mod tests {
         let maildir = place.hierarchy.open(&place.name("a.b")).unwrap();
         let path = |below: &str| place.dir.path().join(below);
         assert_eq!((maildir.path(), maildir.control()), (&*path("m/.a.b"), &*path("c/.a.b")));
-        assert_eq!((maildir.index(), maildir.shared()), (&*path("i/.a.b"), &*path("c")));
+        assert_eq!((maildir.index(), maildir.shared()), (Some(&*path("i/.a.b")), &*path("c")));
         let inbox = place.hierarchy.open(&Name::inbox()).unwrap();
-        assert_eq!((inbox.control(), inbox.index()), (&*path("c/.INBOX"), &*path("i/.INBOX")));
+        assert_eq!((inbox.control(), inbox.index()), (&*path("c/.INBOX"), Some(&*path("i/.INBOX"))));
         assert_eq!((inbox.path(), inbox.shared()), (&*path("m"), &*path("c")));
     }
 }

@@ -38,7 +38,7 @@ pub use subscriptions::Subscriptions;
 use crate::config::Config;
 use crate::config::mailboxes::SpecialUseNames;
 use crate::maildir::dotlock::Dotlock;
-use crate::maildir::{ErrorKind, Location, Maildir, StorageError};
+use crate::maildir::{ErrorKind, IndexPlace, Location, Maildir, StorageError};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, DirEntry};
@@ -194,7 +194,10 @@ impl Hierarchy {
     /// CONTROL= and INDEX=, as far as they are directories of their own.
     fn side_directories(&self) -> impl Iterator<Item = &Path> {
         let control = self.location.control.as_deref().filter(|control| *control != self.root());
-        let index = self.location.index.as_deref();
+        let index = match &self.location.index {
+            IndexPlace::At(base) => Some(base.as_path()),
+            IndexPlace::Inbox | IndexPlace::Memory => None,
+        };
         let index = index.filter(|index| *index != self.root() && Some(*index) != control);
         control.into_iter().chain(index)
     }

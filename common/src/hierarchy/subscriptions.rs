@@ -47,7 +47,8 @@ impl Subscriptions {
     pub fn parse(octets: &[u8]) -> Subscriptions {
         let (version, lines) = match octets.strip_prefix(b"V\t2\n") {
             Some(rest) => (Version::Two, rest.strip_prefix(b"\n").unwrap_or(rest)),
-            None if octets.is_empty() => (Version::Two, octets),
+            // Nothing, or a header that was cut off.
+            None if octets.is_empty() || octets == b"V\t2" => (Version::Two, &b""[..]),
             None => (Version::One, octets),
         };
         let mut lines = lines.to_vec();

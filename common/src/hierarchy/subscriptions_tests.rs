@@ -23,6 +23,7 @@ fn both_versions() {
     for (octets, want) in [
         (&b""[..], &[][..]),
         (b"V\t2\n\n", &[]),
+        (b"V\t2", &[]),
         (b"V\t2\n\nfoo\tbar\nINBOX\nEntw&APw-rfe\n", &["foo.bar", "INBOX", "Entw&APw-rfe"]),
         (b"V\t2\n\nfoo\tbar\ninbox", &["foo.bar", "INBOX"]),
         (b"V\t2\n\n\n\ta\n..\nok\n", &["ok"]),

@@ -8,21 +8,32 @@ pub const FOREIGN_LIMIT: usize = 100;
 /// Shows foreign octets: readable text stays, everything that could forge or hide a part of a line becomes `\xNN`,
 /// and what does not fit into [`FOREIGN_LIMIT`] is replaced by `...`.
 pub fn escape(octets: &[u8]) -> Escaped<'_> {
-    Escaped(octets)
+    Escaped { octets, plain: "" }
 }
 
-/// See [`escape`].
+/// Likewise for what the administrator wrote: `<`, `>`, `"` and `\` stay as they are. Such a text stands in no line that
+/// has a user's name or an address to forge, and is to be found again in the file it came from.
+pub fn readable(octets: &[u8]) -> Escaped<'_> {
+    Escaped { octets, plain: "<>\"\\" }
+}
+
+/// See [`escape`] and [`readable`].
 #[derive(Debug, Clone, Copy)]
-pub struct Escaped<'a>(&'a [u8]);
+pub struct Escaped<'a> {
+    octets: &'a [u8],
+    /// Characters that stay as they are.
+    plain: &'static str,
+}
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut room = Room { left: FOREIGN_LIMIT, out: f };
-        for chunk in self.0.utf8_chunks() {
+        for chunk in self.octets.utf8_chunks() {
             for c in chunk.valid().chars() {
                 let mut encoded = [0; 4];
                 let encoded = c.encode_utf8(&mut encoded);
-                let fits = if is_harmless(c) { room.plain(encoded)? } else { room.hex(encoded.as_bytes())? };
+                let stays = is_harmless(c) || self.plain.contains(c);
+                let fits = if stays { room.plain(encoded)? } else { room.hex(encoded.as_bytes())? };
                 if !fits {
                     return f.write_str("...");
                 }
@@ -95,6 +106,12 @@ mod tests {
         for (octets, want) in rows {
             assert_eq!(escape(octets).to_string(), want);
         }
+    }
+
+    #[test]
+    fn what_the_administrator_wrote_is_found_again() {
+        assert_eq!(readable(b"</etc/\"a\" > b\\c").to_string(), "</etc/\"a\" > b\\c");
+        assert_eq!(readable(b"\x1b[2J\xff").to_string(), "\\x1B[2J\\xFF");
     }
 
     #[test]

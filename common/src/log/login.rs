@@ -28,6 +28,19 @@ pub enum Closing {
         /// Since the first of them.
         seconds: u64,
     },
+    /// The password was right, but nobody with this user id may log in.
+    NotAuthorized {
+        /// How many times.
+        attempts: u32,
+        /// Since the start of the connection.
+        seconds: u64,
+    },
+    /// The password was right, but the account is switched off.
+    UserDisabled,
+    /// The password was right, but it or the account has expired.
+    PasswordExpired,
+    /// Nobody could tell whether the password was right.
+    TemporaryFailure,
     /// Nothing was tried.
     NoAttempts {
         /// Since the start of the connection.
@@ -35,13 +48,6 @@ pub enum Closing {
     },
     /// A password was sent, or a mechanism asked for, that needs TLS first.
     DisallowedPlaintext,
-    /// The client left in the middle of an exchange.
-    Unfinished {
-        /// The mechanism's name.
-        mechanism: &'static str,
-        /// Since the start of the exchange.
-        seconds: u64,
-    },
     /// It ended before the greeting: in the PROXY header or the TLS handshake.
     NotReady {
         /// Since the start of the connection.
@@ -126,11 +132,14 @@ impl fmt::Display for Closing {
             Closing::AuthFailed { attempts, seconds } => {
                 write!(f, "(auth failed, {attempts} attempts in {seconds} secs)")
             }
+            Closing::NotAuthorized { attempts, seconds } => {
+                write!(f, "(authorization failed, {attempts} attempts in {seconds} secs)")
+            }
+            Closing::UserDisabled => f.write_str("(user disabled)"),
+            Closing::PasswordExpired => f.write_str("(password expired)"),
+            Closing::TemporaryFailure => f.write_str("(auth service reported temporary failure)"),
             Closing::NoAttempts { seconds } => write!(f, "(no auth attempts in {seconds} secs)"),
             Closing::DisallowedPlaintext => f.write_str("(tried to use disallowed plaintext auth)"),
-            Closing::Unfinished { mechanism, seconds } => {
-                write!(f, "(client didn't finish {mechanism} auth, waited {seconds} secs)")
-            }
             Closing::NotReady { seconds } => {
                 write!(f, "(disconnected before auth was ready, waited {seconds} secs)")
             }
@@ -180,16 +189,6 @@ mod tests {
                 ),
                 "Disconnected (disconnected before auth was ready, waited 0 secs): user=<>, rip=192.0.2.1, \
                  lip=192.0.2.9, TLS handshaking: no shared cipher, session=<a+/1>",
-            ),
-            (
-                line(
-                    Outcome::Aborted(Closing::Unfinished { mechanism: "LOGIN", seconds: 3 }),
-                    "",
-                    "LOGIN",
-                    Security::Handshaking(None),
-                ),
-                "Aborted login (client didn't finish LOGIN auth, waited 3 secs): user=<>, method=LOGIN, \
-                 rip=192.0.2.1, lip=192.0.2.9, TLS handshaking, session=<a+/1>",
             ),
         ];
         for (line, want) in rows {

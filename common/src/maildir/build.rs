@@ -17,6 +17,7 @@ use super::dotlock::Dotlock;
 use super::error::{ErrorKind, StorageError};
 use super::flags::Flags;
 use super::index::{self, Extras, Index, Source, Vanished};
+use super::octets::{COUNT_TIME, EARLY_TIME, Patience};
 use super::scan::{self, Listing};
 use super::sizes::Sizes;
 use super::uidlist::{UID_LIMIT, UidList};
@@ -50,6 +51,10 @@ pub struct Options<'a> {
     pub fsync: bool,
     /// Count the octets of messages whose size nobody knows. Without it they stay unknown.
     pub count_octets: bool,
+    /// For how long, at one go.
+    pub count_time: Duration,
+    /// Called now and then while octets are counted: keeps locks alive. `false`: one is lost, and counting ends.
+    pub keep: Option<&'a dyn Fn() -> bool>,
     /// How long to wait for another program's lock on the uidlist.
     pub lock_timeout: Duration,
     /// The lock on the uidlist, where the caller holds it already: nobody can take it twice, not even a child of the
@@ -68,12 +73,26 @@ impl Default for Options<'_> {
         Options {
             fsync: true,
             count_octets: true,
+            count_time: COUNT_TIME,
+            keep: None,
             lock_timeout: Duration::from_secs(30),
             held_lock: None,
             index_from: 128,
             recent_of: None,
             default_unique_id: None,
         }
+    }
+}
+
+impl<'a> Options<'a> {
+    /// For octets that somebody asked for.
+    pub(super) fn patience(&self) -> Patience<'a> {
+        Patience { time: self.count_time, gives_up: true, keep: self.keep }
+    }
+
+    /// For those that nobody may want.
+    pub(super) fn early_patience(&self) -> Patience<'a> {
+        Patience { time: self.count_time.min(EARLY_TIME), gives_up: false, keep: self.keep }
     }
 }
 
@@ -175,7 +194,7 @@ pub(super) fn build(
 /// The mailbox while it is put together.
 pub(super) struct Work<'a> {
     pub maildir: &'a Maildir,
-    options: &'a Options<'a>,
+    pub options: &'a Options<'a>,
     pub listing: Listing,
     pub on_disk: OnDisk,
     /// Bases of the messages that were moved from `new` just now.
@@ -440,7 +459,7 @@ impl Work<'_> {
             stopgap,
             incomplete,
         };
-        built.continue_history(old).map_err(StorageError::at("read", self.maildir.index()))?;
+        built.continue_history(old).map_err(StorageError::at("read", self.maildir.path()))?;
         Ok(built)
     }
 

@@ -1,9 +1,11 @@
 //! `mail_location`: where a user's mail is.
 //!
 //! `maildir:PATH[:INBOX=PATH][:CONTROL=PATH][:INDEX=PATH]`, Dovecot's syntax. `~` is the home directory; `%u` the user,
-//! `%n` and `%d` its parts before and after `@`, `%h` the home directory, `%%` a percent sign. The user name comes
-//! from a stranger: a name with `/` or a leading dot expands to nothing, that is, to an error.
+//! `%n` and `%d` its parts before and after `@`, each also in lower (`%Lu`) and upper case (`%Uu`), `%h` the home
+//! directory, `%%` a percent sign. `INDEX=MEMORY` means that there is no index on disk. The user name comes from a
+//! stranger: a name with `/` or a leading dot expands to nothing, that is, to an error.
 
+use crate::config::format::{Piece, Variable, pieces};
 use std::path::{Path, PathBuf};
 
 /// The user the location is for.
@@ -24,8 +26,19 @@ pub struct Location {
     pub root: PathBuf,
     /// Where the mailboxes' control files are, if not in the mailboxes: each one's in a directory named like its own.
     pub control: Option<PathBuf>,
-    /// Where the indexes are, if not in the mailboxes.
-    pub index: Option<PathBuf>,
+    /// Where the indexes are.
+    pub index: IndexPlace,
+}
+
+/// Where a mailbox's index is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexPlace {
+    /// In the mailboxes.
+    Inbox,
+    /// Below this directory: each one's in a directory named like its own.
+    At(PathBuf),
+    /// Nowhere: each session makes its own in memory.
+    Memory,
 }
 
 /// Why a location cannot be used; text for the administrator.
@@ -39,16 +52,16 @@ impl Location {
         let rest = setting.strip_prefix("maildir:").ok_or_else(|| fail("only maildir: is supported"))?;
         let mut parts = rest.split(':');
         let root = expand(parts.next().unwrap_or_default(), user).map_err(|why| fail(&why))?;
-        let mut location = Location { inbox: root.clone(), root, control: None, index: None };
+        let mut location = Location { inbox: root.clone(), root, control: None, index: IndexPlace::Inbox };
         for part in parts.filter(|part| !part.is_empty()) {
             let (key, value) =
                 part.split_once('=').ok_or_else(|| fail(&format!("'{part}' is not NAME=PATH")))?;
-            let path = expand(value, user).map_err(|why| fail(&why))?;
+            let path = || expand(value, user).map_err(|why| fail(&why));
             match key {
-                "INBOX" => location.inbox = path,
-                "CONTROL" => location.control = Some(path),
-                "INDEX" if value == "MEMORY" => return Err(fail("INDEX=MEMORY is not supported")),
-                "INDEX" => location.index = Some(path),
+                "INBOX" => location.inbox = path()?,
+                "CONTROL" => location.control = Some(path()?),
+                "INDEX" if value == "MEMORY" => location.index = IndexPlace::Memory,
+                "INDEX" => location.index = IndexPlace::At(path()?),
                 "LAYOUT" if value == "maildir++" => {}
                 _ => return Err(fail(&format!("{key} is not supported (INBOX, CONTROL, INDEX are)"))),
             }
@@ -56,6 +69,8 @@ impl Location {
         Ok(location)
     }
 }
+
+const UNSUPPORTED: &str = "a variable that is not supported (%u %n %d %h, %Lu %Ln %Ld and %Uu %Un %Ud are)";
 
 fn expand(text: &str, user: User<'_>) -> Result<PathBuf, String> {
     let (local, domain) = user.name.split_once('@').unwrap_or((user.name, ""));
@@ -68,29 +83,33 @@ fn expand(text: &str, user: User<'_>) -> Result<PathBuf, String> {
         }
         _ => text,
     };
-    let mut characters = rest.chars();
-    while let Some(c) = characters.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let value = match characters.next() {
-            Some('u') => user.name,
-            Some('n') => local,
-            Some('d') => domain,
-            Some('h') => {
+    for piece in pieces(rest) {
+        let variable = match piece {
+            Some(Piece::Literal(literal)) => {
+                out.push_str(literal);
+                continue;
+            }
+            Some(Piece::Variable(variable)) => variable,
+            None => return Err(UNSUPPORTED.to_owned()),
+        };
+        let plain = Variable { name: variable.name, ..Variable::default() };
+        let value = match variable.name {
+            'h' if variable == plain => {
                 out.push_str(home);
                 continue;
             }
-            Some('%') => "%",
-            other => {
-                return Err(format!("%{} is not supported", other.map(String::from).unwrap_or_default()));
-            }
+            'u' => user.name,
+            'n' => local,
+            'd' => domain,
+            _ => return Err(UNSUPPORTED.to_owned()),
         };
+        if variable != (Variable { lower: variable.lower, upper: variable.upper, ..plain }) {
+            return Err(UNSUPPORTED.to_owned());
+        }
         if value.is_empty() || value.starts_with('.') || value.contains(['/', '\0']) {
             return Err("the user name does not fit into a path".to_owned());
         }
-        out.push_str(value);
+        out.push_str(&variable.print_text(value.to_owned()));
     }
     if out.starts_with('/') { Ok(PathBuf::from(out)) } else { Err("the path is not absolute".to_owned()) }
 }
@@ -112,7 +131,23 @@ mod tests {
         assert_eq!(location.root, Path::new("/mail/example.org/ann"));
         assert_eq!(location.inbox, Path::new("/in/ann@example.org"));
         assert_eq!(location.control.as_deref(), Some(Path::new("/home/ann/c")));
-        assert_eq!(location.index.as_deref(), Some(Path::new("/i/100%")));
+        assert_eq!(location.index, IndexPlace::At("/i/100%".into()));
+    }
+
+    #[test]
+    fn names_in_lower_case() {
+        let location =
+            parse("maildir:/mail/%Ld/%Ln:INBOX=/in/%Lu:CONTROL=/c/%Ud", "Ann@Example.ORG").unwrap();
+        assert_eq!(location.root, Path::new("/mail/example.org/ann"));
+        assert_eq!(location.inbox, Path::new("/in/ann@example.org"));
+        assert_eq!(location.control.as_deref(), Some(Path::new("/c/EXAMPLE.ORG")));
+    }
+
+    #[test]
+    fn an_index_in_memory() {
+        let location = parse("maildir:~/Maildir:INDEX=MEMORY", "ann").unwrap();
+        assert_eq!(location.index, IndexPlace::Memory);
+        assert!(parse("maildir:~/Maildir:CONTROL=MEMORY", "ann").is_err());
     }
 
     #[test]
@@ -124,6 +159,12 @@ mod tests {
             ("maildir:/mail/%u", "../root"),
             ("maildir:/mail/%u", ".hidden"),
             ("maildir:/mail/%x", "ann"),
+            ("maildir:/mail/%Lx", "ann"),
+            ("maildir:/mail/%Lh", "ann"),
+            ("maildir:/mail/%8u", "ann"),
+            ("maildir:/mail/%Xu", "ann"),
+            ("maildir:/mail/%L", "ann"),
+            ("maildir:/mail/%Lu", ".Hidden"),
             ("maildir:~/Maildir:LAYOUT=fs", "ann"),
             ("maildir:~/Maildir:INBOX", "ann"),
         ] {

@@ -48,10 +48,10 @@ pub use error::{ErrorKind, StorageError};
 pub use flags::{Flags, KEYWORDS};
 pub use header_md5::header_md5;
 pub use index::Source as MessageRef;
-pub use location::{Location, LocationError, User};
+pub use location::{IndexPlace, Location, LocationError, User};
 pub use lock::{HEARTBEAT, Method as LockMethod, SessionLock};
 pub use message::{FileName, Removed};
-pub use octets::count as count_octets;
+pub use octets::COUNT_TIME;
 pub use snapshot::{INDEX_NAME, Message, Snapshot};
 pub use tmp::clean as clean_tmp;
 
@@ -67,7 +67,7 @@ use std::sync::{Arc, Mutex};
 pub struct Maildir {
     path: PathBuf,
     control: PathBuf,
-    index: PathBuf,
+    index: Option<PathBuf>,
     /// The directory of `dovecot-uidvalidity`, which all of a user's mailboxes share.
     shared: PathBuf,
     /// Where renamed messages are, once one was missing from its place.
@@ -81,7 +81,7 @@ impl Maildir {
         let path = path.into();
         let maildir = Maildir {
             control: path.clone(),
-            index: path.clone(),
+            index: Some(path.clone()),
             shared: path.clone(),
             path,
             moved: Arc::default(),
@@ -109,7 +109,7 @@ impl Maildir {
             }
         }
         create(&maildir.control)?;
-        let _ = create(&maildir.index);
+        let _ = maildir.index().map(create);
         Ok(maildir)
     }
 
@@ -123,7 +123,11 @@ impl Maildir {
         let shared = location.control.as_ref().unwrap_or(&location.root).clone();
         Maildir {
             control: below(&location.control),
-            index: below(&location.index),
+            index: match &location.index {
+                IndexPlace::Inbox => Some(path.clone()),
+                IndexPlace::At(base) => Some(base.join(directory)),
+                IndexPlace::Memory => None,
+            },
             shared,
             path,
             moved: Arc::default(),
@@ -140,9 +144,9 @@ impl Maildir {
         &self.control
     }
 
-    /// The directory of the index.
-    pub fn index(&self) -> &Path {
-        &self.index
+    /// The directory of the index; `None`: it stays in memory.
+    pub fn index(&self) -> Option<&Path> {
+        self.index.as_deref()
     }
 
     /// The directory of `dovecot-uidvalidity`: where the user's mailboxes draw their UIDVALIDITY from.
@@ -157,7 +161,7 @@ impl Maildir {
         create(&self.control)?;
         create(&self.shared)?;
         // Without an index the mailbox is served from memory.
-        let _ = create(&self.index);
+        let _ = self.index().map(create);
         Ok(())
     }
 }

@@ -3,12 +3,12 @@
 use super::Maildir;
 use super::build::{Locked, Options, RESCANS};
 use super::child::{self, Outcome};
-use super::error::StorageError;
+use super::error::{ErrorKind, StorageError};
 use super::index::{self, Index, Row};
 use super::mailbox::lock::IndexLock;
 use super::mailbox::refresh::Loaded;
 use super::name;
-use super::octets::Counter;
+use super::octets::{Counted, Counter};
 use super::scan::Listing;
 use super::snapshot::Snapshot;
 use super::temp_index::TempIndex;
@@ -24,16 +24,22 @@ impl Snapshot {
     /// Counts the octets of all messages whose octets are unknown, and records them in the uidlist and the index as
     /// far as these can be written. A message that is gone has 0 octets from then on and is marked.
     ///
+    /// Errors: `Temp` when the time is over before all are counted; the next call goes on from there.
+    ///
     /// Where the index is a file, a child does that: this process then only opens the new one, which has the same
     /// messages.
     pub fn ensure_sizes(&mut self, maildir: &Maildir, options: &Options<'_>) -> Result<(), StorageError> {
         if self.index.header.unknown == 0 {
             return Ok(());
         }
-        let lock = self.index.file().and_then(|_| IndexLock::take(maildir.index(), Duration::ZERO).ok());
+        let lock = self
+            .index
+            .file()
+            .and(maildir.index())
+            .and_then(|index| IndexLock::take(index, Duration::ZERO).ok());
         // What an IMAP session has logged would be lost with the index that it belongs to.
         let logged = Loaded::read(maildir).is_none_or(|loaded| !loaded.log.is_empty());
-        let temp = lock.as_ref().filter(|_| !logged).and_then(|_| TempIndex::begin(maildir.index()));
+        let temp = lock.as_ref().filter(|_| !logged).and(maildir.index()).and_then(TempIndex::begin);
         if let Some(temp) = temp {
             let outcome = child::run(|| match self.count_into(&temp, maildir, options) {
                 Ok(()) => Outcome::Written,
@@ -43,13 +49,13 @@ impl Snapshot {
                 if let Some(index) = temp.into_index().filter(|new| new.header.count == self.len()) {
                     self.index = index;
                     sys::release_free_memory();
-                    return Ok(());
+                    return self.all_counted(maildir);
                 }
             } else {
                 temp.discard();
             }
         }
-        let counted = self.count(maildir)?;
+        let counted = self.count(maildir, options)?;
         let mut bytes = Vec::with_capacity(self.index.length());
         let uidlist = self.index.header.uidlist;
         self.index.write_changed(&mut bytes, uidlist, changes(&counted)).map_err(|e| self.damaged(e))?;
@@ -59,7 +65,17 @@ impl Snapshot {
         self.index = index;
         drop(counted);
         sys::release_free_memory();
-        Ok(())
+        self.all_counted(maildir)
+    }
+
+    fn all_counted(&self, maildir: &Maildir) -> Result<(), StorageError> {
+        match self.index.header.unknown {
+            0 => Ok(()),
+            left => {
+                let why = format!("{left} messages are still to be counted, and time is over for now");
+                Err(StorageError::with_kind(ErrorKind::Temp, "count", maildir.path(), &why))
+            }
+        }
     }
 
     /// Counts, records, and writes the new index.
@@ -69,7 +85,7 @@ impl Snapshot {
         maildir: &Maildir,
         options: &Options<'_>,
     ) -> Result<(), StorageError> {
-        let counted = self.count(maildir)?;
+        let counted = self.count(maildir, options)?;
         // That it cannot be recorded is no reason to count again.
         let uidlist = record(maildir, options, &self.index, &counted).unwrap_or(self.index.header.uidlist);
         let Some(old) = self.index.file() else { return Ok(()) };
@@ -78,9 +94,9 @@ impl Snapshot {
     }
 
     /// For each row its octets, if they had to be counted, or [`GONE`]; else [`index::UNKNOWN`].
-    fn count(&self, maildir: &Maildir) -> Result<Vec<u64>, StorageError> {
+    fn count(&self, maildir: &Maildir, options: &Options<'_>) -> Result<Vec<u64>, StorageError> {
         let failed = |error| StorageError::new("read", maildir.path(), error);
-        let mut counter = Counter::new(maildir.path())?;
+        let mut counter = Counter::new(maildir.path(), options.patience())?;
         let mut counted = vec![index::UNKNOWN; self.len() as usize];
         let (mut missing, mut failure) = (Vec::new(), None);
         let mut row = 0;
@@ -91,7 +107,7 @@ impl Snapshot {
                 return Ok(());
             };
             match counter.count(message.flags & index::IN_NEW != 0, message.name) {
-                Ok(size) => *slot = size.unwrap_or(GONE),
+                Ok(counted) => *slot = octets_of(counted),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(i),
                 Err(error) => failure = Some(error),
             }
@@ -119,7 +135,7 @@ impl Snapshot {
                     continue;
                 };
                 match counter.count(entry.in_new, listing.name(place)) {
-                    Ok(size) => *slot = size.unwrap_or(GONE),
+                    Ok(counted) => *slot = octets_of(counted),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => still.push(i),
                     Err(error) => failure = Some(error),
                 }
@@ -130,6 +146,14 @@ impl Snapshot {
             counted.get_mut(i as usize).into_iter().for_each(|slot| *slot = GONE);
         }
         failure.map_or(Ok(counted), |error| Err(failed(error)))
+    }
+}
+
+fn octets_of(counted: Counted) -> u64 {
+    match counted {
+        Counted::Octets(octets) => octets,
+        Counted::Unreadable => GONE,
+        Counted::Later => index::UNKNOWN,
     }
 }
 
@@ -157,7 +181,7 @@ fn record(
     let Some(mut list) = list else { return Ok(header.uidlist) };
     let mut by_uid: Vec<(u32, u32)> = Vec::new();
     for (i, _) in (0u32..).zip(counted).filter(|&(_, &octets)| octets < GONE) {
-        by_uid.push((index.row(i).map_err(StorageError::at("read", maildir.index()))?.uid, i));
+        by_uid.push((index.row(i).map_err(StorageError::at("read", maildir.path()))?.uid, i));
     }
     by_uid.sort_unstable();
     let mut found = false;

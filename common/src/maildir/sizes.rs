@@ -4,7 +4,7 @@ use super::build::{NONE, RESCANS, Work};
 use super::error::StorageError;
 use super::index::{self, Index};
 use super::name;
-use super::octets::Counter;
+use super::octets::{Counted, Counter};
 use std::io;
 
 /// Octets by place in the listing.
@@ -62,7 +62,7 @@ impl Sizes {
     }
 
     /// Counts in one pass what is still unknown. Files that moved meanwhile are looked for in a fresh listing; what is
-    /// gone then has 0 octets.
+    /// gone then has 0 octets. What there is no time for stays unknown.
     pub fn count(&mut self, work: &mut Work<'_>, old: Option<&Index>) -> Result<(), StorageError> {
         for attempt in 0..RESCANS {
             let missing = self.count_once(work)?;
@@ -93,7 +93,9 @@ impl Sizes {
         if !self.octets.contains(&index::UNKNOWN) {
             return Ok(missing);
         }
-        let mut counter = Counter::new(work.maildir.path())?;
+        let options = work.options;
+        let patience = if options.count_octets { options.patience() } else { options.early_patience() };
+        let mut counter = Counter::new(work.maildir.path(), patience)?;
         for (place, slot) in (0u32..).zip(&mut self.octets) {
             if *slot != index::UNKNOWN {
                 continue;
@@ -103,13 +105,14 @@ impl Sizes {
             } else {
                 let in_new = work.listing.entry(place).is_some_and(|entry| entry.in_new);
                 match counter.count(in_new, work.listing.name(place)) {
-                    Ok(Some(size)) => *slot = size,
+                    Ok(Counted::Octets(size)) => *slot = size,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         missing.push(place);
                         continue;
                     }
+                    Ok(Counted::Later) => continue,
                     // Unreadable for us: shown with 0 octets; fetching it will say why.
-                    Ok(None) => {
+                    Ok(Counted::Unreadable) => {
                         *slot = 0;
                         self.vanished.push(place);
                         continue;

@@ -12,7 +12,8 @@
 //! - a session within two seconds of the change that the index shows: the one after it looks at the directories again and
 //!   then only changes the index's time (the name of an empty temporary file comes and goes with that).
 //!
-//! Mailboxes with fewer than [`Options::index_from`] messages get no index here, and only their uidlist is written.
+//! Mailboxes with fewer than [`Options::index_from`] messages get no index here, nor does any with `INDEX=MEMORY`: only their
+//! uidlist is written.
 
 use super::build::{self, Built, Options, RACY_NANOSECONDS};
 use super::child::{self, Outcome};
@@ -90,8 +91,9 @@ impl Snapshot {
     /// Errors: the directories or the uidlist cannot be read. That nothing can be written is no error: see
     /// [`Snapshot::incomplete`].
     pub fn open(maildir: &Maildir, options: &Options<'_>) -> Result<Snapshot, StorageError> {
-        let path = maildir.index().join(INDEX_NAME);
-        let old = open_index(&path);
+        // Where the index stays in memory, the path is only for messages.
+        let path = maildir.index().unwrap_or(maildir.path()).join(INDEX_NAME);
+        let old = maildir.index().and_then(|_| open_index(&path));
         match old {
             Some(index) if is_current(&index, maildir)? => {
                 let mut snapshot = Snapshot { index, path, incomplete: None };
@@ -113,14 +115,15 @@ impl Snapshot {
         let mut options = *options;
         let large = old.is_some() || scan::holds_at_least(maildir.path(), options.index_from);
         // An IMAP session may be changing it. Who cannot have the lock does without the file.
-        let lock = if large { IndexLock::take(maildir.index(), LOCK_PATIENCE).ok() } else { None };
+        let lock = maildir.index().filter(|_| large);
+        let lock = lock.and_then(|index| IndexLock::take(index, LOCK_PATIENCE).ok());
         if let Some(loaded) = lock.as_ref().and_then(|_| Loaded::read(maildir)) {
             if !loaded.log.is_empty() {
                 old = loaded.merged().ok().flatten();
             }
         }
         // Before the directories are read, so that its time stamp tells when that began.
-        let temp = if lock.is_some() { TempIndex::begin(maildir.index()) } else { None };
+        let temp = lock.as_ref().and(maildir.index()).and_then(TempIndex::begin);
         if let Some(temp) = temp {
             let outcome = child::run(|| build_into(&temp, maildir, &options, old.as_ref(), &path));
             let index = match outcome {
@@ -232,7 +235,8 @@ impl Snapshot {
         if error.kind() == io::ErrorKind::InvalidInput {
             return StorageError::with_kind(ErrorKind::NotFound, "read", &self.path, "no such message");
         }
-        if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+        let damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+        if damaged && self.index.file().is_some() {
             let _ = fs::remove_file(&self.path);
         }
         StorageError::new("read", &self.path, error)

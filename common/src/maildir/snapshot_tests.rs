@@ -1,5 +1,6 @@
 use super::super::temp_index::TEMP_NAME;
 use super::super::testing::TempDir;
+use super::super::{Location, User};
 use super::*;
 use std::fs::File;
 use std::time::SystemTime;
@@ -341,13 +342,18 @@ fn who_holds_the_lock_can_count_and_record() {
     assert!(!dir.list("").contains(&"dovecot-uidlist.lock".to_owned()));
 }
 
-#[test]
-fn sizes_counted_later_are_in_the_index_of_the_next_session() {
+/// Three old messages, and options that leave their octets for later.
+fn three_uncounted() -> (TempDir, Maildir, Options<'static>) {
     let dir = TempDir::maildir();
     three(&dir);
     age(&dir);
     let maildir = Maildir::open(dir.path()).unwrap();
-    let later = Options { count_octets: false, ..options() };
+    (dir, maildir, Options { count_octets: false, ..options() })
+}
+
+#[test]
+fn sizes_counted_later_are_in_the_index_of_the_next_session() {
+    let (dir, maildir, later) = three_uncounted();
     let mut snapshot = open_with(&dir, &later);
     let before = listed(&snapshot).iter().map(|m| (m.0, m.2.clone())).collect::<Vec<_>>();
     snapshot.ensure_sizes(&maildir, &later).unwrap();
@@ -362,12 +368,64 @@ fn sizes_counted_later_are_in_the_index_of_the_next_session() {
 }
 
 #[test]
-fn an_index_put_there_meanwhile_stays() {
+fn counting_goes_on_where_its_time_was_over() {
+    for index_from in [1, 128] {
+        let dir = TempDir::maildir();
+        three(&dir);
+        age(&dir);
+        let maildir = Maildir::open(dir.path()).unwrap();
+        let later = Options { count_octets: false, count_time: Duration::ZERO, index_from, ..options() };
+        let mut snapshot = open_with(&dir, &later);
+        let error = snapshot.ensure_sizes(&maildir, &later).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Temp);
+        assert!(error.to_string().contains("2 messages are still to be counted"), "{error}");
+        assert_eq!((snapshot.len(), snapshot.unknown_octets()), (3, 2));
+        snapshot.ensure_sizes(&maildir, &options()).unwrap();
+        assert_eq!((snapshot.unknown_octets(), snapshot.total_octets()), (0, 84));
+    }
+}
+
+#[test]
+fn a_message_too_large_to_count_has_no_octets() {
+    let dir = TempDir::maildir();
+    three(&dir);
+    File::create(dir.path().join("cur/9.hole:2,S")).unwrap().set_len(1 << 42).unwrap();
+    age(&dir);
+    let maildir = Maildir::open(dir.path()).unwrap();
+    let brief = Options { count_octets: false, count_time: Duration::from_millis(300), ..options() };
+    let mut snapshot = open_with(&dir, &brief);
+    // Whether the others were counted in what it left of the time is a matter of their order.
+    let _ = snapshot.ensure_sizes(&maildir, &brief);
+    snapshot.ensure_sizes(&maildir, &brief).unwrap();
+    assert_eq!((snapshot.len(), snapshot.unknown_octets(), snapshot.total_octets()), (4, 0, 84));
+    assert!((0..4).any(|i| snapshot.get(i).unwrap().vanished));
+}
+
+#[test]
+fn an_index_in_memory_leaves_none_on_disk() {
     let dir = TempDir::maildir();
     three(&dir);
     age(&dir);
-    let maildir = Maildir::open(dir.path()).unwrap();
-    let later = Options { count_octets: false, ..options() };
+    // One from the time before is neither read nor removed.
+    dir.write(INDEX_NAME, "left over");
+    let home = dir.path().to_owned();
+    let setting = format!("maildir:{}:INDEX=MEMORY", home.display());
+    let location = Location::parse(&setting, User { name: "ann", home: &home }).unwrap();
+    let maildir = Maildir::open_location(&location).unwrap();
+    for count_octets in [true, false, true] {
+        let options = Options { count_octets, ..options() };
+        let mut snapshot = Snapshot::open(&maildir, &options).unwrap();
+        assert!(snapshot.index.file().is_none());
+        snapshot.ensure_sizes(&maildir, &options).unwrap();
+        assert_eq!((snapshot.len(), snapshot.unknown_octets(), snapshot.total_octets()), (3, 0, 84));
+    }
+    assert_eq!(dir.read(INDEX_NAME), "left over");
+    assert_eq!(ino(&dir, TEMP_NAME), 0);
+}
+
+#[test]
+fn an_index_put_there_meanwhile_stays() {
+    let (dir, maildir, later) = three_uncounted();
     let mut snapshot = open_with(&dir, &later);
     dir.write("new/99.z", "later\n");
     open(&dir);

@@ -4,14 +4,15 @@
 //! front asks for a login with a good proof it becomes the session: gives up root, and executes a fresh copy of the
 //! program. What the front sends is hostile: the front may have been taken over.
 
-use super::channel::{Answer, Channel, Proof, Refused, Request, Why};
+mod logins;
+
+use super::channel::{Answer, Channel, Refused, Request, Why};
 use super::front::Facts;
 use super::handoff::{self, Handoff};
 use super::{Program, environment};
-use crate::auth::scram::ScramHash;
-use crate::auth::{Account, Authenticator, Refusal, ScramAttempt, Wire};
+use crate::auth::{Account, Authenticator, ScramAttempt};
 use crate::config::Config;
-use crate::config::keyword::{Mechanism, Ssl, TlsVersion};
+use crate::config::keyword::TlsVersion;
 use crate::exit::Exit;
 use crate::log::{Closing, Level, Log, LoginLine, Outcome, Security, escape};
 use crate::peer::Peer;
@@ -59,6 +60,10 @@ pub struct Guard<'a> {
     /// The handshake was signed: what comes now came under TLS.
     signed: bool,
     attempts: u32,
+    /// Those of them that were guesses: the password was wrong.
+    guesses: u32,
+    /// What the last login that was no guess was refused for.
+    refused: Option<Closing>,
     questions: u32,
     scram: Option<(String, ScramAttempt)>,
     last_user: String,
@@ -100,6 +105,8 @@ impl<'a> Guard<'a> {
             tls_started: false,
             signed: false,
             attempts: 0,
+            guesses: 0,
+            refused: None,
             questions: 0,
             scram: None,
             last_user: String::new(),
@@ -335,147 +342,5 @@ impl<'a> Guard<'a> {
         };
         let arguments = [process::c_string(title.as_bytes())?, process::c_string(super::SESSION.as_bytes())?];
         Err(process::exec_self(&arguments, &environment(&handoff)?))
-    }
-}
-
-/// Logins.
-impl Guard<'_> {
-    /// Whether the front may ask about a login once more: so many refusals, and so many questions in all.
-    fn may_try(&mut self) -> bool {
-        self.questions += 1;
-        self.questions <= QUESTIONS_MAX && self.attempts < self.config.auth_max_attempts
-    }
-
-    /// Whether the settings allow this proof here. The front sees to it too, but it is the front's word.
-    fn is_offered(&self, proof: &Proof) -> bool {
-        let secured = self.facts.trusted_way || self.signed;
-        if self.config.ssl == Ssl::Required && !secured {
-            return false;
-        }
-        let mechanisms = &self.config.auth_mechanisms;
-        match proof {
-            Proof::Password { .. } => {
-                let offered = mechanisms.contains(Mechanism::Plain) || mechanisms.contains(Mechanism::Login);
-                offered && (secured || !self.config.disable_plaintext_auth)
-            }
-            Proof::Apop { .. } => mechanisms.contains(Mechanism::Apop),
-            Proof::CramMd5 { .. } => mechanisms.contains(Mechanism::CramMd5),
-            Proof::Scram { sha256: true, .. } => mechanisms.contains(Mechanism::ScramSha256),
-            Proof::Scram { sha256: false, .. } => mechanisms.contains(Mechanism::ScramSha1),
-        }
-    }
-
-    #[inline(never)]
-    fn login(&mut self, proof: Proof) -> Result<(Account, Vec<u8>), Refused> {
-        if !self.may_try() || !self.is_offered(&proof) {
-            return Err(Refused::OutOfTurn);
-        }
-        self.last_method = proof.mechanism().to_owned();
-        let scram = self.scram.take();
-        let verdict = match proof {
-            Proof::Password { authzid, user, password, .. } => {
-                self.last_user = String::from_utf8_lossy(&user).into_owned();
-                self.authenticator.plain(&user, &authzid, &password).map(|account| (account, Vec::new()))
-            }
-            Proof::Apop { user, digest } => {
-                self.last_user = String::from_utf8_lossy(&user).into_owned();
-                let timestamp = self.facts.timestamp.as_bytes();
-                self.authenticator.apop(&user, timestamp, &digest).map(|account| (account, Vec::new()))
-            }
-            Proof::CramMd5 { user, digest } => {
-                self.last_user = String::from_utf8_lossy(&user).into_owned();
-                let challenge = self.facts.timestamp.as_bytes();
-                self.authenticator.cram_md5(&user, challenge, &digest).map(|account| (account, Vec::new()))
-            }
-            Proof::Scram { auth_message, proof, .. } => match scram {
-                None => return Err(Refused::OutOfTurn),
-                Some((name, attempt)) => {
-                    self.last_user = name;
-                    self.authenticator.scram_finish(attempt, &auth_message, &proof)
-                }
-            },
-        };
-        crate::sys::fs::release_free_memory();
-        for warning in self.authenticator.take_warnings() {
-            self.log.warning(format_args!("{warning}"));
-        }
-        let refusal = match verdict {
-            Ok(login) => return Ok(login),
-            Err(refusal) => refusal,
-        };
-        // A password typed where the name belongs must not get into the log: only names that exist do.
-        if !refusal.user_exists() {
-            self.last_user.clear();
-        }
-        let quick = self.authenticator.nodelay();
-        Err(self.refuse(&refusal, quick))
-    }
-
-    /// Every refusal takes as long, so that guessing does not pay and nothing is learnt from the time.
-    fn refuse(&mut self, refusal: &Refusal, quick: bool) -> Refused {
-        let answer = match refusal.wire() {
-            Wire::Failed => Refused::Credentials,
-            Wire::Expired => Refused::Expired,
-            Wire::Disabled => Refused::NotAllowed,
-            // Not the client's fault, so not an attempt that fail2ban should count.
-            Wire::Temporary => {
-                self.log.error(format_args!("login: {refusal}"));
-                return Refused::Temporary;
-            }
-        };
-        self.attempts += 1;
-        if !quick {
-            std::thread::sleep(self.config.auth_failure_delay);
-        }
-        if self.attempts >= self.config.auth_max_attempts { Refused::OutOfTurn } else { answer }
-    }
-
-    #[inline(never)]
-    fn scram_start(&mut self, sha256: bool, user: &[u8]) -> Answer {
-        let mechanism = if sha256 { Mechanism::ScramSha256 } else { Mechanism::ScramSha1 };
-        if !self.may_try() || !self.config.auth_mechanisms.contains(mechanism) {
-            return Answer::Refused(Refused::OutOfTurn);
-        }
-        let name = String::from_utf8_lossy(user).into_owned();
-        let hash = if sha256 { ScramHash::Sha256 } else { ScramHash::Sha1 };
-        match self.authenticator.scram_start(hash, user) {
-            Ok((challenge, attempt)) => {
-                self.scram = Some((name, attempt));
-                Answer::Scram {
-                    salt: challenge.salt,
-                    iterations: challenge.iterations,
-                    nonce: challenge.nonce,
-                }
-            }
-            Err(refusal) => Answer::Refused(self.refuse(&refusal, false)),
-        }
-    }
-
-    /// The line about a connection that ended without a login, in Dovecot's words: fail2ban reads it.
-    #[inline(never)]
-    fn log_closing(&self, why: Why, detail: &str, tls: &str) {
-        let seconds = self.started.elapsed().as_secs();
-        let closing = match (self.attempts, why) {
-            (0, Why::InClear) => Closing::DisallowedPlaintext,
-            (0, Why::Handshake | Why::NoProxyHeader) => Closing::NotReady { seconds },
-            (0, _) => Closing::NoAttempts { seconds },
-            (attempts, _) => Closing::AuthFailed { attempts, seconds },
-        };
-        let outcome = match why {
-            Why::Late => Outcome::Disconnected(Some("Inactivity"), closing),
-            Why::TooManyBadCommands => Outcome::Disconnected(Some("Too many bad commands"), closing),
-            Why::NoProxyHeader => Outcome::Disconnected(Some("No PROXY header"), closing),
-            Why::Closed => Outcome::Aborted(closing),
-            _ if self.attempts > 0 => Outcome::Aborted(closing),
-            Why::Left | Why::InClear | Why::Handshake => Outcome::Disconnected(None, closing),
-        };
-        if why == Why::NoProxyHeader {
-            self.log.warning(format_args!("PROXY header: {}", escape(detail.as_bytes())));
-        }
-        let security = match why {
-            Why::Handshake if tls.is_empty() => Security::Handshaking(Some(detail)),
-            _ => self.security(tls),
-        };
-        self.log.info(format_args!("{}", self.line(outcome, &self.last_user, security)));
     }
 }

@@ -1,4 +1,4 @@
-//! The process model: guard, front, session (DESIGN.md section 5).
+//! The process model: guard, front, session (DESIGN.md).
 //!
 //! [`main`] is the guard: it reads the configuration, forks the [front] behind its [walls], answers
 //! its requests over the [channel], and after a login executes the program afresh as the [session]. The protocols
@@ -31,7 +31,7 @@ use channel::{Channel, Request};
 use front::{Facts, Front};
 use front_life::Begun;
 use session::Session;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub fn main(program: &'static Program) -> u8 {
     }
     sysproc::return_large_memory();
     // Under a checkpassword program nothing of ours is open, and the reply is all there is to do.
-    if std::env::args_os().nth(1).is_some_and(|first| first == checkpassword::REPLY_ARGUMENT) {
+    if entry::arguments().nth(1).is_some_and(|first| first == checkpassword::REPLY_ARGUMENT) {
         return checkpassword::reply_main().code();
     }
     run(program).code()
@@ -76,12 +76,12 @@ fn run(program: &'static Program) -> Exit {
     if log::guard_stderr().is_err() {
         return Exit::Temporary;
     }
-    if std::env::args_os().nth(1).is_some_and(|first| first == SESSION) {
+    if entry::arguments().nth(1).is_some_and(|first| first == SESSION) {
         return session::main(program);
     }
-    let line = match CommandLine::parse(&program.line, std::env::args_os().skip(1)) {
+    let line = match CommandLine::parse(&program.line, entry::arguments().skip(1).map(OsString::from)) {
         Ok(line) => line,
-        Err(error) => return terminal::usage(program, None, &error.to_string()),
+        Err(error) => return terminal::usage(program, None, &[error.to_string()]),
     };
     match line.mode {
         Mode::Help => return terminal::print(|out| cli::print_help(&program.line, out)),
@@ -90,13 +90,14 @@ fn run(program: &'static Program) -> Exit {
     }
     let config = match Config::load(&program.line, &line) {
         Ok(config) => config,
-        Err(error) => return terminal::usage(program, Some(line.mode), &error.to_string()),
+        Err(error) => return terminal::usage(program, Some(line.mode), &error.lines().collect::<Vec<_>>()),
     };
     match line.mode {
         Mode::ShowChanged => terminal::print(|out| cli::print_changed(&config, out)),
         Mode::Check => terminal::print_check(&config, &line),
         _ if line.preauth && line.tls => {
-            terminal::usage(program, Some(line.mode), "--preauth and --tls exclude each other")
+            let what = "--preauth and --tls exclude each other".to_owned();
+            terminal::usage(program, Some(line.mode), &[what])
         }
         _ if line.preauth => preauth(program, config),
         _ => serve(program, config, line.tls),
@@ -108,6 +109,11 @@ fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit 
     // This process will have the key and the password hashes: nobody looks into it, and it leaves no core.
     sysproc::not_dumpable();
     take_listen_fds();
+    // The front may not make files grow (RLIMIT_FSIZE): it would be killed at its first word.
+    if fd::is_regular_file(fd::STDOUT) {
+        let what = "standard output must be a socket, pipe or terminal, not a file".to_owned();
+        return terminal::usage(program, Some(Mode::Serve), &[what]);
+    }
     // What a launcher left open is not for us, still less for the front and the session.
     let closed = sysproc::limit(Resource::Core, 0).and_then(|()| fd::close_from(3));
     let log = Log::open(&config, login_tag(program));
@@ -274,7 +280,8 @@ fn refuse(program: &Program) -> Exit {
 }
 
 /// Before there is a configuration there is only the default log.
-fn log_and_refuse(program: &Program, what: &str) -> Exit {
-    Log::open(&Config::DEFAULT, login_tag(program)).error(format_args!("{what}"));
+fn log_and_refuse(program: &Program, faults: &[String]) -> Exit {
+    let log = Log::open(&Config::DEFAULT, login_tag(program));
+    faults.iter().for_each(|what| log.error(format_args!("{what}")));
     refuse(program)
 }

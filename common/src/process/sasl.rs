@@ -4,7 +4,7 @@
 
 use super::channel::{Proof, Refused};
 use super::front::{Asked, Front};
-use crate::auth::sasl::scram::{self, Binding, ClientFinal, ClientFirst, Plus};
+use crate::auth::sasl::scram::{self, ClientFinal, ClientFirst, Plus};
 use crate::auth::sasl::{self, Login, LoginStep};
 use crate::config::keyword::Mechanism;
 use crate::io::{Ending, Line};
@@ -215,9 +215,6 @@ impl Exchange<'_> {
         let first = ClientFirst::parse(message.expose(), offer)?;
         // Acting as somebody else is for PLAIN, where the guard sees both names.
         if first.authzid.as_ref().is_some_and(|authzid| *authzid != first.user) {
-            return Err(Stop::With(Outcome::Malformed));
-        }
-        if first.binding.is_some_and(|binding| binding != Binding::Exporter) {
             return Err(Stop::With(Outcome::Malformed));
         }
         let (salt, iterations, nonce) = match self.front.scram_start(sha256, first.user.as_bytes())? {

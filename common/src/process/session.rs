@@ -75,17 +75,17 @@ pub(super) fn main(program: &Program) -> Exit {
     }
     let handoff = match Handoff::receive() {
         Ok(handoff) => handoff,
-        Err(error) => return log_and_refuse(program, &format!("session without its guard: {error}")),
+        Err(error) => return log_and_refuse(program, &[format!("session without its guard: {error}")]),
     };
     let pairs = handoff.settings.iter().map(String::as_str);
     let config = match Config::from_pairs(&program.line, pairs) {
         Ok(config) => config,
-        Err(error) => return log_and_refuse(program, &error.to_string()),
+        Err(error) => return log_and_refuse(program, &[error.to_string()]),
     };
     let tag = session_tag(program.protocol, &handoff.user, std::process::id(), &handoff.session_id);
     let log = match Log::inherit(handoff.log, &config, tag) {
         Ok(log) => log,
-        Err(error) => return log_and_refuse(program, &format!("log: {error}")),
+        Err(error) => return log_and_refuse(program, &[format!("log: {error}")]),
     };
     let _ = log.keep_over_exec(false);
     if process::is_root() {

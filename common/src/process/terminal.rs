@@ -10,15 +10,17 @@ use crate::peer::Peer;
 use crate::sys::fd;
 use std::io;
 
-/// The command line or the configuration is wrong: a person at a terminal reads it there, the administrator in the log.
-pub(super) fn usage(program: &Program, mode: Option<Mode>, what: &str) -> Exit {
-    if mode.is_none_or(|mode| mode == Mode::Serve) && Peer::of(&fd::STDIN).on_network {
-        log_and_refuse(program, what);
-    } else {
-        let _ = fd::write(fd::STDERR, format!("{}: {what}\n", program.line.name).as_bytes());
-        if mode.is_none_or(|mode| mode == Mode::Serve) {
-            log_and_refuse(program, what);
+/// The command line or the configuration is wrong, a line for each fault: a person at a terminal reads it there, the
+/// administrator in the log.
+pub(super) fn usage(program: &Program, mode: Option<Mode>, faults: &[String]) -> Exit {
+    let serves = mode.is_none_or(|mode| mode == Mode::Serve);
+    if !serves || !Peer::of(&fd::STDIN).on_network {
+        for what in faults {
+            let _ = fd::write(fd::STDERR, format!("{}: {what}\n", program.line.name).as_bytes());
         }
+    }
+    if serves {
+        log_and_refuse(program, faults);
     }
     Exit::Usage
 }
@@ -42,8 +44,12 @@ pub(super) fn print_check(config: &Config, line: &CommandLine) -> Exit {
     let mut findings = check::findings(config, line);
     let has_certificate = config.ssl_cert_file.get().is_some_and(std::path::Path::exists);
     if config.ssl != Ssl::No && has_certificate {
-        if let Err(error) = load_identity(config) {
-            findings.push(check::Finding::error(error.to_string(), "mend the file, or set ssl = no"));
+        let cert_file = std::path::Path::new(config.ssl_cert_file.as_str());
+        match load_identity(config) {
+            Ok(identity) => findings.append(&mut identity.findings(cert_file)),
+            Err(error) => {
+                findings.push(check::Finding::error(error.to_string(), "mend the file, or set ssl = no"));
+            }
         }
     }
     if let Err(error) = super::login::authenticator(config, "", &Peer::of(&fd::STDIN)) {

@@ -235,11 +235,20 @@ pub fn set_keepalive(fd: BorrowedFd<'_>) {
 
 /// Whether the descriptor is a socket of any family.
 pub fn is_socket(fd: BorrowedFd<'_>) -> bool {
+    is_of_type(fd, libc::S_IFSOCK)
+}
+
+/// Whether the descriptor is a file that grows when it is written to.
+pub fn is_regular_file(fd: BorrowedFd<'_>) -> bool {
+    is_of_type(fd, libc::S_IFREG)
+}
+
+fn is_of_type(fd: BorrowedFd<'_>, wanted: libc::mode_t) -> bool {
     // SAFETY: an all-zero stat is a valid one; fstat fills it.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open and the structure is ours.
     let result = unsafe { libc::fstat(fd.as_raw_fd(), &mut stat) };
-    result == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFSOCK
+    result == 0 && stat.st_mode & libc::S_IFMT == wanted
 }
 
 /// Zeroed memory straight from the kernel, a page at a time as it is touched, and given back on demand.

@@ -191,6 +191,14 @@ pub fn release_free_memory() {
     }
 }
 
+/// Whether this process, as the user that it is now, may write to the file or create files in the directory.
+pub fn may_write(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the path ends in NUL and outlives the call.
+    cerr(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK, libc::AT_EACCESS) })?;
+    Ok(())
+}
+
 /// Sets the file's access and modification time to now, by the clock of the file system (on NFS: the server's).
 pub fn touch(file: &impl AsFd) -> io::Result<()> {
     // SAFETY: a null pointer is futimens' way to say "now"; the descriptor is open.

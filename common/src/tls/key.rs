@@ -4,6 +4,8 @@
 //! which is not trusted: only what a TLS server signs in a handshake is signed.
 
 use super::Offer;
+use super::certificate::{self, Facts};
+use crate::config::check::Finding;
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,6 +14,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 /// Octets of a certificate or key file that are read at most.
@@ -36,6 +39,8 @@ pub enum KeyError {
     Unsupported(PathBuf),
     /// The key belongs to another certificate.
     Mismatch(PathBuf, PathBuf),
+    /// A certificate of X.509 version 1 or 2.
+    OldVersion(PathBuf, u8),
     /// More certificates than a handshake should carry.
     TooLong(PathBuf),
 }
@@ -67,6 +72,13 @@ impl fmt::Display for KeyError {
                     "{}: this key does not belong to the first certificate in {}",
                     key.display(),
                     chain.display()
+                )
+            }
+            KeyError::OldVersion(path, version) => {
+                write!(
+                    f,
+                    "{}: a certificate of X.509 version {version}, which TLS clients refuse; have one of version 3 issued",
+                    path.display()
                 )
             }
             KeyError::TooLong(path) => {
@@ -105,9 +117,23 @@ impl Identity {
             Err(rustls::Error::InconsistentKeys(_)) => {
                 return Err(KeyError::Mismatch(key_file.to_owned(), cert_file.to_owned()));
             }
-            Err(error) => return Err(KeyError::Damaged(cert_file.to_owned(), error.to_string())),
+            Err(error) => {
+                let facts = certified.cert.first().and_then(|certificate| Facts::read(certificate));
+                return Err(match facts {
+                    Some(Facts { version: version @ 1..=2, .. }) => {
+                        KeyError::OldVersion(cert_file.to_owned(), version)
+                    }
+                    _ => KeyError::Damaged(cert_file.to_owned(), error.to_string()),
+                });
+            }
         }
         Ok(Identity { chain: certified.cert, key: certified.key })
+    }
+
+    /// What an administrator should know of the certificates, read from this file.
+    pub fn findings(&self, cert_file: &Path) -> Vec<Finding> {
+        let chain = self.chain.iter().map(|certificate| certificate.as_ref());
+        certificate::findings(cert_file, chain, SystemTime::now())
     }
 
     /// What the front is told.

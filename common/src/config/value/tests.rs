@@ -76,8 +76,13 @@ fn passdbs() {
 
 #[test]
 fn mail_locations() {
-    for good in ["maildir:~/Maildir", "maildir:/var/mail/%d/%n", "maildir:%h/Maildir", "maildir:/a:INDEX=/b"]
-    {
+    for good in [
+        "maildir:~/Maildir",
+        "maildir:/var/mail/%d/%n",
+        "maildir:%h/Maildir",
+        "maildir:/a:INDEX=/b",
+        "maildir:/a/%Ld/%Ln:INDEX=MEMORY",
+    ] {
         assert_eq!(MailLocation::read(good).unwrap().print(), good);
     }
     for bad in

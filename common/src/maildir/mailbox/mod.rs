@@ -43,7 +43,7 @@ use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use view::{Ascending, View};
 
@@ -228,7 +228,7 @@ impl Mailbox {
     /// Where inotify has to look.
     pub fn watch_paths(&self) -> [PathBuf; 3] {
         let path = self.maildir.path();
-        [path.join("new"), path.join("cur"), self.maildir.index().join(log::NAME)]
+        [path.join("new"), path.join("cur"), self.index_directory().join(log::NAME)]
     }
 
     /// The UID of a message.
@@ -298,7 +298,9 @@ impl Mailbox {
             return Ok(octets);
         }
         let file = self.open_message(msn)?;
-        octets::count(&file, &mut [0; 16 * 1024]).map_err(StorageError::at("read", self.maildir.path()))
+        let path = self.maildir.path();
+        let counted = octets::of_file(&file).map_err(StorageError::at("read", path))?;
+        counted.ok_or_else(|| StorageError::with_kind(ErrorKind::Temp, "count", path, "it is too large"))
     }
 
     /// INTERNALDATE: the file's time, seconds since 1970.
@@ -354,9 +356,14 @@ impl Mailbox {
         }
         if self.cache.is_none() {
             let first = self.view.row(0).map_or(1, |row| row.uid);
-            self.cache = Some(Cache::open(self.maildir.index(), self.uid_validity(), first));
+            self.cache = Some(Cache::open(self.index_directory(), self.uid_validity(), first));
         }
         self.cache.as_mut()
+    }
+
+    /// Where the index is, if it is in a file at all.
+    fn index_directory(&self) -> &Path {
+        self.maildir.index().unwrap_or(Path::new("/nonexistent"))
     }
 
     fn row(&self, msn: u32) -> Result<(u32, Row), StorageError> {
@@ -370,7 +377,7 @@ impl Mailbox {
 
     /// An index that cannot be read is taken away, so that the next session makes a new one.
     fn damaged(&self, error: io::Error) -> StorageError {
-        let path = self.maildir.index().join(super::INDEX_NAME);
+        let path = self.index_directory().join(super::INDEX_NAME);
         if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
             let _ = std::fs::remove_file(&path);
         }

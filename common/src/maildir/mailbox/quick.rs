@@ -88,7 +88,7 @@ impl Mailbox {
         if !usable || self.stamps.uidlist != self.uidlist_stamp()? {
             return Ok(false);
         }
-        let Some(began) = super::super::temp_index::clock(self.maildir.index()) else { return Ok(false) };
+        let Some(began) = super::super::temp_index::clock(self.index_directory()) else { return Ok(false) };
         let Some(table) = self.table().map_err(|error| self.damaged(error))? else { return Ok(false) };
         let taken = match self.options.read_only {
             true => HashSet::new(),

@@ -34,7 +34,8 @@ pub(in super::super) struct Loaded {
 impl Loaded {
     /// What the files say; `None` if there is no index, or a damaged one.
     pub fn read(maildir: &Maildir) -> Option<Loaded> {
-        let index = snapshot::open_index(&maildir.index().join(INDEX_NAME))?;
+        let directory = maildir.index()?;
+        let index = snapshot::open_index(&directory.join(INDEX_NAME))?;
         let made = Stamp::of(&index.file()?.metadata().ok()?).mtime;
         let header = &index.header;
         let mut stamps = Stamps {
@@ -45,7 +46,7 @@ impl Loaded {
             made,
             next_uid: header.next_uid,
         };
-        let mut log = Log::of(maildir.index(), index.nonce());
+        let mut log = Log::of(directory, index.nonce());
         let mut view = View::new(index);
         let mut damaged = false;
         let read = log.read(u64::MAX, &mut |entry| {
@@ -125,10 +126,10 @@ impl Mailbox {
 
     /// The lock under which files change; `None` where they cannot.
     pub(super) fn lock(&mut self) -> Result<Option<IndexLock>, StorageError> {
-        if !self.in_file && !self.view.uid_is_unset() {
+        if self.maildir.index().is_none() || (!self.in_file && !self.view.uid_is_unset()) {
             return Ok(None);
         }
-        match IndexLock::take(self.maildir.index(), self.options.lock_timeout) {
+        match IndexLock::take(self.index_directory(), self.options.lock_timeout) {
             Ok(lock) => Ok(Some(lock)),
             Err(error) if error.kind == ErrorKind::InUse => Err(error),
             Err(_) => {
@@ -199,7 +200,7 @@ impl Mailbox {
         if !self.in_file {
             return Ok(());
         }
-        let path = self.maildir.index().join(INDEX_NAME);
+        let path = self.index_directory().join(INDEX_NAME);
         let ours = |index: &Index| index.file().and_then(|file| file.metadata().ok());
         let index = self.fresh.as_ref().map_or(&self.view.index, |fresh| &fresh.index);
         let same =
@@ -342,7 +343,7 @@ impl Mailbox {
 
     /// Reads the directories. What is different goes into the log; where that is much, into a new index.
     fn rescan_into_file(&mut self) -> Result<(), StorageError> {
-        let Some(temp) = TempIndex::begin(self.maildir.index()) else { return self.rescan_into_memory() };
+        let Some(temp) = TempIndex::begin(self.index_directory()) else { return self.rescan_into_memory() };
         let large = self.view.rows() >= CHILD_FROM || scan::holds_at_least(self.maildir.path(), CHILD_FROM);
         let work = || self.rescan_into(&temp).unwrap_or(Outcome::Failed);
         let outcome = if large { child::run(work) } else { work() };
@@ -387,11 +388,12 @@ impl Mailbox {
         if let Some(old) = old.filter(|_| self.in_file) {
             if let Some(mut entries) = few_differences(&old, &built)? {
                 entries.push(Entry::Stamps(self.stamps_of(&built, temp.began())));
-                Log::of(self.maildir.index(), self.log_nonce()).append_after(self.log.offset(), &entries)?;
+                Log::of(self.index_directory(), self.log_nonce())
+                    .append_after(self.log.offset(), &entries)?;
                 return Ok(Outcome::Unchanged);
             }
         }
-        let path = self.maildir.index().join(INDEX_NAME);
+        let path = self.index_directory().join(INDEX_NAME);
         temp.publish(&path, |file| snapshot::write_built(file, &built))?;
         Ok(Outcome::Written)
     }
@@ -479,14 +481,14 @@ impl Mailbox {
         if !self.in_file || !long || self.fresh.is_some() || !self.view.dead.is_empty() {
             return;
         }
-        let Ok(_lock) = IndexLock::take(self.maildir.index(), std::time::Duration::ZERO) else { return };
+        let Ok(_lock) = IndexLock::take(self.index_directory(), std::time::Duration::ZERO) else { return };
         // Somebody may have appended just now: then another time.
         let offset = self.log.offset();
         if self.follow(false).is_err() || self.fresh.is_some() || self.log.offset() != offset {
             return;
         }
-        let Some(temp) = TempIndex::begin(self.maildir.index()) else { return };
-        let path = self.maildir.index().join(INDEX_NAME);
+        let Some(temp) = TempIndex::begin(self.index_directory()) else { return };
+        let path = self.index_directory().join(INDEX_NAME);
         let published =
             temp.publish_made(&path, self.stamps.made, |file| self.view.write(file, &self.stamps));
         if published.is_err() {
@@ -515,7 +517,7 @@ fn empty(maildir: &Maildir) -> Result<Loaded, StorageError> {
     let index = written.ok().and_then(|()| Index::in_memory(bytes));
     let index = index
         .ok_or_else(|| StorageError::with_kind(ErrorKind::Temp, "read", maildir.path(), "no empty index"))?;
-    let log = Log::of(maildir.index(), index.nonce());
+    let log = Log::of(maildir.index().unwrap_or(Path::new("")), index.nonce());
     Ok(Loaded { view: View::new(index), log, stamps: Stamps::default() })
 }
 
