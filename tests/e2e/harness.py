@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import pty
 import re
+import select
 import shutil
 import signal
 import socket
@@ -119,6 +121,30 @@ def stop(process, seconds=5):
                 stream.close()
 
 
+def in_terminal(command, home, seconds=60):
+    """Runs a program that wants a terminal to its end, and returns everything that it wrote to the screen."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(TERM="vt100", HOME=str(home), LINES="40", COLUMNS="100")
+        os.execv(command[0], [str(word) for word in command])
+    screen, until = b"", time.monotonic() + seconds
+    try:
+        while time.monotonic() < until:
+            if select.select([terminal], [], [], 0.2)[0]:
+                try:
+                    octets = os.read(terminal, 65536)
+                except OSError:
+                    octets = b""
+                if not octets:
+                    return screen
+                screen += octets
+        os.kill(pid, signal.SIGKILL)
+        raise AssertionError(f"{command[0]} did not end: {screen[-3000:].decode(errors='replace')}")
+    finally:
+        os.close(terminal)
+        os.waitpid(pid, 0)
+
+
 class Syslog:
     """Listens on /dev/log of this file's own namespace, as syslogd would. Only there."""
 
@@ -153,6 +179,11 @@ def wire(raw):
     """The octets that POP3 sends for a message, without dot-stuffing: line ends are CRLF, the last line has one."""
     octets = re.sub(rb"\r?\n", b"\r\n", raw)
     return octets if octets.endswith(b"\r\n") or not octets else octets + b"\r\n"
+
+
+def crlf(raw):
+    """The octets that IMAP sends for a message: the same, but nothing is added at the end."""
+    return re.sub(rb"\r?\n", b"\r\n", raw)
 
 
 def plain(octets):
@@ -311,10 +342,13 @@ class User:
         return iter((self.name, self.password))
 
 
-class Box:
-    """Everything that one server needs, in one directory."""
+PROTOCOLS = ("pop3", "imap")
 
-    def __init__(self, settings=None, tls=True):
+
+class Box:
+    """Everything that one server needs, in one directory. protocol is what .binary speaks, and what serve() serves."""
+
+    def __init__(self, settings=None, tls=True, protocol="pop3"):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="tinmail-e2e."))
         os.chmod(self.dir, 0o711)
         atexit.register(self.close)
@@ -323,9 +357,13 @@ class Box:
         self.users = {}
         self.log_path = self.dir / "log"
         self.log_path.touch(mode=0o600)
-        self.binary = self.dir / "pop3d"
-        shutil.copy(os.environ["E2E_POP3D"], self.binary)
-        os.chmod(self.binary, 0o755)
+        self.protocol = protocol
+        self.binaries = {}
+        for name in PROTOCOLS:
+            self.binaries[name] = self.dir / f"{name}d"
+            shutil.copy(os.environ[f"E2E_{name.upper()}D"], self.binaries[name])
+            os.chmod(self.binaries[name], 0o755)
+        self.binary = self.binaries[protocol]
         self.conf = self.dir / "tinmail.conf"
         (self.dir / "home").mkdir(mode=0o711)
         self.authority = Authority(self.dir / "tls") if tls else None
@@ -350,9 +388,10 @@ class Box:
             with contextlib.suppress(Exception):
                 closer()
         self.closers = []
-        for pid in processes_of(self.binary):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        for binary in {self.binary, *self.binaries.values()}:
+            for pid in processes_of(binary):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.dir, ignore_errors=True)
         atexit.unregister(self.close)
 
@@ -426,7 +465,7 @@ class Box:
         """Pids of the servers of this box. Without root /proc does not show what front and session execute: then those
         that descend from the launcher."""
         if IS_ROOT:
-            return processes_of(self.binary)
+            return sorted(pid for binary in {self.binary, *self.binaries.values()} for pid in processes_of(binary))
         return sorted(pid for launcher in self.launchers for pid in launcher.descendants())
 
     def wait_idle(self):
@@ -454,14 +493,15 @@ def write(path, lines, mode):
 
 
 class Launcher:
-    """Serves POP3 on .port and POP3S on .tls_port."""
+    """Serves a protocol of the box on .port and the same over TLS on .tls_port."""
 
     bind = HOST
 
-    def __init__(self, box, bind=HOST):
-        self.box, self.bind = box, bind
+    def __init__(self, box, bind=HOST, protocol=None):
+        self.box, self.bind, self.protocol = box, bind, protocol or box.protocol
+        self.binary = box.binary if self.protocol == box.protocol else box.binaries[self.protocol]
         self.processes = []
-        self.output = box.dir / f"{type(self).__name__}.log"
+        self.output = box.dir / f"{type(self).__name__}-{self.protocol}.log"
         self.output.touch()
         for attempt in range(5):
             self.port, self.tls_port = free_port(), free_port()
@@ -496,7 +536,7 @@ class Launcher:
         self.processes = []
 
     def connect(self, tls=False, **more):
-        return Pop(self, tls=tls, **more)
+        return {"pop3": Pop, "imap": Imap}[self.protocol](self, tls=tls, **more)
 
     def descendants(self):
         """Pids of what the launcher has started, zombies excluded."""
@@ -537,7 +577,7 @@ class Xinetd(Launcher):
         arguments = re.search(r"^\s*server_args\s*=\s*(.*)$", text, re.M)
         arguments = f"-c {self.box.conf} {' '.join(self.arguments)} {arguments[1] if arguments else ''}"
         text = re.sub(r"(?m)^\s*server_args\s*=.*\n", "", text)
-        changes = {"disable": "no", "server": self.box.binary, "user": os.geteuid(),
+        changes = {"disable": "no", "server": self.binary, "user": os.geteuid(),
                    "log_type": f"FILE {self.output}"} | self.change
         for key, value in changes.items():
             text, count = re.subn(rf"(?m)^(\s*{key}\s*)=.*$", rf"\1= {value}", text)
@@ -548,9 +588,10 @@ class Xinetd(Launcher):
                             f"\tbind = {self.bind}\n}}")
 
     def start(self):
-        configuration = self.box.dir / "xinetd.conf"
-        configuration.write_text(self.service("pop3", self.port) + self.service("pop3s", self.tls_port))
-        self.spawn(program("xinetd"), "-f", configuration, "-dontfork", "-pidfile", self.box.dir / "xinetd.pid",
+        configuration = self.box.dir / f"xinetd-{self.protocol}.conf"
+        configuration.write_text(self.service(self.protocol, self.port) + self.service(f"{self.protocol}s", self.tls_port))
+        self.spawn(program("xinetd"), "-f", configuration, "-dontfork",
+                   "-pidfile", self.box.dir / f"xinetd-{self.protocol}.pid",
                    "-filelog", self.output)
 
 
@@ -562,7 +603,7 @@ class SystemdSocketActivate(Launcher):
     def start(self):
         for port, tls in ((self.port, False), (self.tls_port, True)):
             self.spawn(program("systemd-socket-activate"), *self.way, "-l", f"{self.bind}:{port}",
-                       self.box.binary, *self.box.arguments(tls))
+                       self.binary, *self.box.arguments(tls))
 
 
 class ListenFds(SystemdSocketActivate):
@@ -575,7 +616,7 @@ class TcpServer(Launcher):
     def start(self):
         for port, tls in ((self.port, False), (self.tls_port, True)):
             self.spawn(program("tcpserver"), "-v", "-H", "-R", "-l", "0", "-c", "100", self.bind, str(port),
-                       self.box.binary, *self.box.arguments(tls))
+                       self.binary, *self.box.arguments(tls))
 
 
 class OpenbsdInetd(Launcher):
@@ -585,7 +626,7 @@ class OpenbsdInetd(Launcher):
         configuration = self.box.dir / "inetd.conf"
         import pwd
         who = pwd.getpwuid(os.geteuid()).pw_name
-        lines = [f"{self.bind}:{port} stream tcp nowait.600 {who} {self.box.binary} pop3d "
+        lines = [f"{self.bind}:{port} stream tcp nowait.600 {who} {self.binary} {self.binary.name} "
                  + " ".join(self.box.arguments(tls)) for port, tls in ((self.port, False), (self.tls_port, True))]
         write(configuration, lines, 0o644)
         self.spawn(program("inetd"), "-d", "-i", str(configuration))
@@ -717,6 +758,87 @@ class Pop:
         return list(zip(ids, sizes, strict=True))
 
 
+class Imap(Pop):
+    """The same for IMAP: a reply is the untagged responses with their literals, and the tagged completion."""
+
+    def __init__(self, *arguments, **more):
+        self.count = 0
+        super().__init__(*arguments, **more)
+
+    def response(self):
+        """One response without its CRLF, literals included; nothing at the end of the connection."""
+        response = b""
+        while True:
+            while b"\n" not in self.buffer:
+                if not self.receive():
+                    return response
+            line, self.buffer = self.buffer.split(b"\n", 1)
+            assert line.endswith(b"\r"), f"a line without CR: {line!r}"
+            response += line[:-1]
+            literal = re.search(rb"\{(\d+)\}$", response)
+            if not literal:
+                return response
+            wanted = int(literal[1])
+            while len(self.buffer) < wanted:
+                assert self.receive(), f"the connection ended inside a literal: {response[-200:]!r}"
+            response += b"\r\n" + self.buffer[:wanted]
+            self.buffer = self.buffer[wanted:]
+
+    def say(self, command):
+        """The tagged completion without its tag, and the untagged responses before it."""
+        self.count += 1
+        tag = b"a%d" % self.count
+        self.send(tag + b" " + (command.encode() if isinstance(command, str) else command) + b"\r\n")
+        return self.completion(tag)
+
+    def completion(self, tag):
+        untagged = []
+        while True:
+            response = self.response()
+            assert response, f"the connection ended: {untagged[-3:]!r}"
+            if response.startswith(tag + b" "):
+                return response[len(tag) + 1:].decode(errors="replace"), untagged
+            untagged.append(response)
+
+    def ok(self, command):
+        """The untagged responses of a command that is obeyed."""
+        completion, untagged = self.say(command)
+        assert completion.startswith("OK"), f"{command[:200]!r}: {completion!r}"
+        return untagged
+
+    def no(self, command, code=""):
+        completion, _ = self.say(command)
+        assert completion.startswith(f"NO {code}".rstrip()), f"{command[:200]!r}: {completion!r}"
+        return completion
+
+    def login(self, user=None, password=None):
+        if user is None:
+            user, password = self.server.box.user
+        return self.ok(f'LOGIN {user} "{password}"')
+
+    def start_tls_command(self, context=None):
+        self.ok("STARTTLS")
+        self.start_tls(context)
+
+    def append(self, raw, mailbox="INBOX", flags=""):
+        octets = crlf(raw)
+        return self.ok(b"APPEND %s (%s) {%d+}\r\n%s" % (mailbox.encode(), flags.encode(), len(octets), octets))
+
+    def bodies(self, what="1:*"):
+        """The messages of the mailbox that is open, whole, by UID."""
+        found = {}
+        for response in self.ok(f"UID FETCH {what} (UID BODY.PEEK[])"):
+            match = re.match(rb"\* \d+ FETCH \(UID (\d+) BODY\[\] (?:\{\d+\}\r\n(.*)|\"(.*)\")\)$", response, re.S)
+            if match:
+                found[int(match[1])] = match[2] if match[2] is not None else match[3]
+        return found
+
+    def quit(self):
+        self.ok("LOGOUT")
+        assert self.rest() == b""
+        self.close()
+
+
 # --- The base of all tests -------------------------------------------------------------------------------------------
 
 
@@ -755,9 +877,9 @@ class Case(unittest.TestCase):
         self.addCleanup(self.keep_log)
         return self.box
 
-    def serve(self, launcher="xinetd", *, settings=None, tls=True, **more):
+    def serve(self, launcher="xinetd", *, settings=None, tls=True, protocol="pop3", **more):
         """A box and a launcher for this test alone."""
-        return self.new_box(settings=settings, tls=tls).serve(launcher, **more)
+        return self.new_box(settings=settings, tls=tls, protocol=protocol).serve(launcher, **more)
 
 
 def main():

@@ -143,8 +143,9 @@ def main():
     if options.here:
         name, _, only = options.files[0].partition(":")
         sys.exit(run_here(HERE / pathlib.Path(name).name, only))
-    if "E2E_POP3D" not in os.environ:
-        sys.exit("run.py: E2E_POP3D must name the program to test; tests/run sets it")
+    for variable in ("E2E_POP3D", "E2E_IMAPD"):
+        if variable not in os.environ:
+            sys.exit(f"run.py: {variable} must name a program to test; tests/run sets it")
     namespaces = can_unshare()
     if os.geteuid() == 0 and not namespaces:
         print("FAILED  namespaces: root here may not make them (CAP_SYS_ADMIN)")

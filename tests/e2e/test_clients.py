@@ -7,25 +7,25 @@ comes again: with mail kept on the server nothing may be fetched twice, and what
 import mailbox
 import os
 import poplib
-import pty
 import re
-import select
 import subprocess
-import time
 
 import harness
 from harness import HOST, Box, Case, body, plain, program, run, wire
-
-WAYS = ("clear", "STLS", "POP3S")
 
 
 class Client(Case):
     """One server for all clients; each test has a user of its own."""
 
+    protocol = "pop3"
+    # In clear, TLS by a command, TLS from the start; empty: left out.
+    ways = ("clear", "STLS", "POP3S")
+
     @classmethod
     def setUpClass(cls):
         cls.shared = Box(settings={"auth_mechanisms": "plain login cram-md5 scram-sha-1 scram-sha-256 apop",
-                                   "passdb": cls.passdb()} if cls.passdb() else None)
+                                   "passdb": cls.passdb()} if cls.passdb() else None,
+                         protocol=cls.protocol)
         cls.addClassCleanup(cls.shared.close)
         cls.server = cls.shared.serve()
         cls.ca = cls.shared.authority.ca
@@ -42,14 +42,14 @@ class Client(Case):
 
     def each_way(self):
         """A fresh user with a full maildrop for each way to connect."""
-        for way in WAYS:
+        for way in filter(None, self.ways):
             name = f"u{len(self.box.users)}"
             self.user = self.box.add_user(name)
             self.maildir = self.box.maildir_of(self.user)
             self.messages = self.odd_messages()
             self.expected = self.maildir.fill(self.messages)
             self.way = way
-            self.port = self.server.tls_port if way == "POP3S" else self.server.port
+            self.port = self.server.tls_port if way == self.ways[-1] else self.server.port
             self.work = self.dir / way
             self.work.mkdir()
             yield way
@@ -211,13 +211,8 @@ class Getmail(Client):
             env={**os.environ, "HOME": str(self.work)})
         return [path.read_bytes() for path in sorted((store / "new").iterdir(), key=lambda p: Mpop.order(self, p))]
 
-    def each_way(self):
-        # getmail knows no STLS.
-        return (way for way in super().each_way() if way != "STLS")
-
-    def check_log(self):
-        if self.way != "STLS":
-            super().check_log()
+    # It knows no STLS.
+    ways = ("clear", "", "POP3S")
 
     def test_getmail_keeps_mail_and_fetches_nothing_twice(self):
         for _ in self.each_way():
@@ -292,6 +287,8 @@ class Poplib(Client):
 
 
 class Openssl(Client):
+    ways = ("", "STLS", "POP3S")
+
     def session(self, *commands):
         """A whole conversation over s_client, one command behind the other as fast as replies come."""
         arguments = ["-starttls", "pop3"] if self.way == "STLS" else []
@@ -302,13 +299,6 @@ class Openssl(Client):
         self.addCleanup(harness.stop, process)
         text = "".join(f"{command}\r\n" for command in commands).encode()
         return process.communicate(text, timeout=60)[0]
-
-    def each_way(self):
-        return (way for way in super().each_way() if way != "clear")
-
-    def check_log(self):
-        if self.way != "clear":
-            super().check_log()
 
     def test_openssl_s_client_pipelines_a_whole_session(self):
         for way in self.each_way():
@@ -346,29 +336,8 @@ class Mutt(Client):
             "set sleep_time=0",
             "set save_empty=no mark_old=no tmpdir=" + str(self.work),
             f"push '{keys.format(store=store)}'"], 0o600)
-        command = [program("mutt"), "-n", "-F", str(rc), "-f", f"{scheme}://{self.user.name}@localhost:{self.port}"]
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.environ.update(TERM="vt100", HOME=str(self.work), LINES="40", COLUMNS="100")
-            os.execv(command[0], command)
-        screen, until = b"", time.monotonic() + 60
-        try:
-            while time.monotonic() < until:
-                if select.select([terminal], [], [], 0.2)[0]:
-                    try:
-                        octets = os.read(terminal, 65536)
-                    except OSError:
-                        octets = b""
-                    if not octets:
-                        break
-                    screen += octets
-            else:
-                os.kill(pid, 9)
-                self.fail(f"mutt did not end: {screen[-3000:].decode(errors='replace')}")
-        finally:
-            os.close(terminal)
-            os.waitpid(pid, 0)
-        return screen
+        return harness.in_terminal([program("mutt"), "-n", "-F", rc, "-f",
+                                    f"{scheme}://{self.user.name}@localhost:{self.port}"], self.work)
 
     def test_mutt_copies_all_messages(self):
         for _ in self.each_way():

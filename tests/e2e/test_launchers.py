@@ -1,4 +1,4 @@
-"""The same program under every launcher: in clear, STLS and POP3S, with the client's address in the log."""
+"""The same programs under every launcher: in clear, STARTTLS and TLS, with the client's address in the log."""
 
 import os
 import pathlib
@@ -7,6 +7,9 @@ import subprocess
 
 import harness
 from harness import IN_NAMESPACE, TREE, Case, needs_root, run
+
+
+SERVICES = ("pop3", "pop3s", "imap", "imaps")
 
 
 class Each(Case):
@@ -46,7 +49,65 @@ class Each(Case):
         self.check("openbsd-inetd")
 
 
+class EachImap(Case):
+    def check(self, name):
+        server = self.serve(name, protocol="imap")
+        self.box.maildir.fill()
+        expected = [harness.crlf(raw) for _, raw in harness.odd_messages()]
+        for way in ("clear", "STARTTLS", "IMAPS"):
+            with self.subTest(way), server.connect(tls=way == "IMAPS") as imap:
+                self.assertTrue(imap.greeting.startswith("* OK [CAPABILITY IMAP4rev1 "), imap.greeting)
+                if way == "STARTTLS":
+                    imap.start_tls_command()
+                imap.login()
+                self.assertIn(b"* %d EXISTS" % len(expected), imap.ok("SELECT INBOX"))
+                self.assertTrue(list(imap.bodies().values()) == expected, "the messages differ")
+                imap.quit()
+                line = self.box.wait_log(rf"imap-login: Login: user=<demo>, method=PLAIN, rip=127\.0\.0\.1, lip=127\.0\.0\.1.*"
+                                         + (", TLS" if way != "clear" else ""))
+                self.assertIn("session=<", line)
+                self.box.wait_log(r"imap\(demo\)<\d+><\S+>: Disconnected: Logged out")
+                self.box.wait_idle()
+                self.box.clear_log()
+
+    def test_xinetd(self):
+        self.check("xinetd")
+
+    def test_systemd_socket_activate(self):
+        self.check("systemd-socket-activate")
+
+    def test_systemd_listen_fds(self):
+        self.check("systemd LISTEN_FDS")
+
+    def test_tcpserver(self):
+        self.check("tcpserver")
+
+    def test_openbsd_inetd(self):
+        self.check("openbsd-inetd")
+
+
 class Load(Case):
+    def test_a_telephone_that_watches_fifty_folders(self):
+        """K-9 may open so many connections, and Thunderbird opens its five beside it: one delivery wakes them all."""
+        server = self.serve(protocol="imap")
+        self.box.maildir.add(harness.message("first"))
+        opened = []
+        for n in range(56):
+            opened.append(imap := server.connect(tls=n % 4 == 1))
+            self.addCleanup(imap.close)
+            imap.login()
+            imap.ok("SELECT INBOX")
+            imap.send("i IDLE\r\n")
+            self.assertTrue(imap.line().startswith("+ "))
+        self.box.maildir.add(harness.message("second"))
+        for imap in opened:
+            self.assertEqual(imap.line(), "* 2 EXISTS")
+        for imap in opened:
+            imap.send("DONE\r\n")
+            self.assertTrue(imap.completion(b"i")[0].startswith("OK"))
+            imap.quit()
+        self.box.wait_idle()
+
     def test_many_connections_at_once_under_xinetd(self):
         """Twenty at a time is what the shipped files let one address have."""
         server = self.serve()
@@ -65,7 +126,7 @@ class Load(Case):
 
 @needs_root
 class AsInstalled(Case):
-    """The shipped files where an administrator puts them, on ports 110 and 995, with users made by useradd."""
+    """The shipped files where an administrator puts them, on ports 110, 995, 143 and 993, with users made by useradd."""
 
     def setUp(self):
         if not IN_NAMESPACE:
@@ -80,8 +141,9 @@ class AsInstalled(Case):
             self.addCleanup(run, "umount", "-l", target)
         pathlib.Path("/run/tinmail").exists() or self.addCleanup(shutil.rmtree, "/run/tinmail", True)
         self.new_box()
-        shutil.copy(self.box.binary, "/usr/local/sbin/pop3d")
-        self.box.binary = pathlib.Path("/usr/local/sbin/pop3d")
+        for name, binary in self.box.binaries.items():
+            self.box.binaries[name] = pathlib.Path(shutil.copy(binary, f"/usr/local/sbin/{binary.name}"))
+        self.box.binary = self.box.binaries["pop3"]
         shutil.rmtree("/etc/xinetd.d", ignore_errors=True)
         pathlib.Path("/etc/xinetd.d").mkdir(exist_ok=True)
         pathlib.Path("/etc/tinmail").mkdir(exist_ok=True)
@@ -90,7 +152,7 @@ class AsInstalled(Case):
             os.chmod(f"/etc/tinmail/{name}", 0o600)
 
     def test_xinetd_d_system_users_and_defaults(self):
-        for name in ("pop3", "pop3s"):
+        for name in ("pop3", "pop3s", "imap", "imaps"):
             text = (TREE / "xinetd" / name).read_text()
             pathlib.Path(f"/etc/xinetd.d/{name}").write_text(
                 text.replace("disable         = yes", "disable         = no"))
@@ -108,7 +170,7 @@ class AsInstalled(Case):
         xinetd = subprocess.Popen([harness.program("xinetd"), "-dontfork", "-pidfile", str(self.box.dir / "pid")],
                                   stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         self.addCleanup(harness.stop, xinetd)
-        harness.wait_until(lambda: {110, 995} <= harness.listening_ports(), "xinetd listens on 110 and 995")
+        harness.wait_until(lambda: {110, 995, 143, 993} <= harness.listening_ports(), "xinetd listens on all four ports")
 
         class Server:
             bind, port, tls_port, box = harness.HOST, 110, 995, self.box
@@ -122,6 +184,18 @@ class AsInstalled(Case):
         with harness.Pop(Server) as pop:
             pop.ok("USER anna")
             pop.err("PASS Real Password 2", "[AUTH]")
+
+        class ImapServer(Server):
+            port, tls_port = 143, 993
+        expected = [harness.crlf(raw) for _, raw in harness.odd_messages()]
+        for tls in (False, True):
+            with harness.Imap(ImapServer, tls=tls) as imap:
+                imap.login("anna", "Real Password 1")
+                imap.ok("SELECT INBOX")
+                self.assertTrue(list(imap.bodies().values()) == expected, "the messages differ")
+                imap.quit()
+        with harness.Imap(ImapServer) as imap:
+            imap.no('LOGIN anna "Real Password 2"', "[AUTHENTICATIONFAILED]")
         run("usermod", "--lock", "anna")
         with harness.Pop(Server) as pop:
             pop.ok("USER anna")
@@ -137,8 +211,9 @@ class AsInstalled(Case):
 
     def test_check_finds_the_installation_in_order(self):
         pathlib.Path("/etc/tinmail.conf").unlink(missing_ok=True)
-        done = run("/usr/local/sbin/pop3d", "--check", check=False)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        for name in self.box.binaries.values():
+            done = run(name, "--check", check=False)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 class Files(Case):
@@ -149,17 +224,18 @@ class Files(Case):
         directory = self.new_box().dir / "units"
         directory.mkdir()
         for unit in (TREE / "systemd").iterdir():
-            text = unit.read_text().replace("/usr/local/sbin/pop3d", str(self.box.binary))
-            (directory / unit.name).write_text(text)
-        for unit in ("pop3.socket", "pop3s.socket", "pop3@.service", "pop3s@.service"):
-            (directory / unit).exists() or self.fail(unit)
+            (directory / unit.name).write_text(unit.read_text().replace("/usr/local/sbin", str(self.box.dir)))
+        for name in SERVICES:
+            for unit in (f"{name}.socket", f"{name}@.service"):
+                (directory / unit).exists() or self.fail(unit)
         done = run(harness.program("systemd-analyze"), "verify", "--man=no", *sorted(directory.glob("*.socket")), check=False)
         # What systemd thinks of this machine's cgroups is no fault of the units.
-        ours = [line for line in (done.stdout + done.stderr).splitlines() if "pop3" in line and "legacy cgroups" not in line]
+        ours = [line for line in (done.stdout + done.stderr).splitlines()
+                if ("pop3" in line or "imap" in line) and "legacy cgroups" not in line]
         self.assertEqual(ours, [])
 
     def test_s6_scripts_are_sound(self):
-        for name in ("pop3", "pop3s"):
+        for name in SERVICES:
             run("sh", "-n", TREE / "s6" / name / "run")
             self.assertTrue(os.access(TREE / "s6" / name / "run", os.X_OK))
 
