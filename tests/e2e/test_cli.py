@@ -165,23 +165,23 @@ class Documentation(Case):
     def setUpClass(cls):
         box = Box(tls=False)
         cls.addClassCleanup(box.close)
-        cls.help = run(box.binary, "--help").stdout
-        cls.settings = dict(re.findall(r"(?m)^  ([a-z0-9_]+) =(?: (.*))?$", cls.help))
+        cls.help = {name: run(binary, "--help").stdout for name, binary in box.binaries.items()}
+        cls.settings_of = {name: dict(re.findall(r"(?m)^  ([a-z0-9_]+) =(?: (.*))?$", text)) for name, text in cls.help.items()}
+        cls.settings = {name: value for settings in cls.settings_of.values() for name, value in settings.items()}
         cls.manual = (TREE / "doc/tinmail.conf.5").read_text()
-        cls.program = (TREE / "doc/pop3d.8").read_text()
         cls.source = (TREE / "common/src/config/settings.rs").read_text()
 
     def test_every_setting_is_in_the_help(self):
-        rows = re.findall(r"(?m)^ +(?:all|pop3d) ([a-z0-9_]+):", self.source)
-        self.assertGreater(len(rows), 40)
-        self.assertEqual(sorted(self.settings), sorted(rows))
+        for name, settings in self.settings_of.items():
+            rows = re.findall(rf"(?m)^ +(?:all|{name}d) ([a-z0-9_]+):", self.source)
+            self.assertGreater(len(rows), 40)
+            self.assertEqual(sorted(settings), sorted(rows))
 
     def test_every_setting_is_in_the_manual_page_and_no_other(self):
         headings = [line for line in self.manual.splitlines() if line.startswith(".It Ic ")]
         documented = {name for line in headings for name in re.findall(r"\b([a-z][a-z0-9]*_[a-z0-9_]+|ssl|passdb|myhostname)\b",
                                                                        line.split(" Pq ")[0])}
-        others = set(re.findall(r"(?m)^ +imapd ([a-z0-9_]+):", self.source))
-        self.assertEqual(documented, set(self.settings) | others)
+        self.assertEqual(documented, set(self.settings))
 
     def test_defaults_in_the_manual_page_are_those_of_the_help(self):
         seconds = {"secs": 1, "s": 1, "m": 60, "mins": 60, "min": 60, "h": 3600, "hours": 3600, "hour": 3600, "d": 86400,
@@ -198,12 +198,31 @@ class Documentation(Case):
                     self.assertEqual(plain(entry[2]), plain(self.settings[entry[1]]))
 
     def test_every_option_is_in_the_manual_page(self):
-        options = re.findall(r"(?m)^  (--?[a-z]+)", self.help)
-        self.assertGreaterEqual(len(options), 8)
-        for option in options:
-            macro = "Fl Fl " + option[2:] if option.startswith("--") else "Fl " + option[1:]
-            self.assertIn(f".It {macro}", self.program, option)
-            self.assertIn(f".Op {macro}", self.program, option)
+        for name, text in self.help.items():
+            options = re.findall(r"(?m)^  (--?[a-z]+)", text)
+            self.assertGreaterEqual(len(options), 8)
+            page = (TREE / f"doc/{name}d.8").read_text()
+            for option in options:
+                macro = "Fl Fl " + option[2:] if option.startswith("--") else "Fl " + option[1:]
+                self.assertIn(f".It {macro}", page, option)
+                self.assertIn(f".Op {macro}", page, option)
+
+    def test_every_command_is_in_the_manual_page(self):
+        grammar = (TREE / "imapd/src/grammar/command.rs").read_text()
+        commands = re.findall(r'(?m)^ +((?:b"[A-Z]+" ?\|? ?)+) => ', grammar)
+        commands = {name for line in commands for name in re.findall(r'b"([A-Z]+)"', line)}
+        page = (TREE / "doc/imapd.8").read_text()
+        self.assertGreater(len(commands), 30)
+        for command in commands:
+            self.assertRegex(page, rf"\b{command}\b")
+
+    def test_every_capability_is_in_the_manual_page(self):
+        source = (TREE / "imapd/src/capability.rs").read_text()
+        names = " ".join(re.findall(r'(?s)const [A-Z_]+: &str = "(.*?)"', source)).replace("\\\n", " ").split()
+        page = (TREE / "doc/imapd.8").read_text()
+        self.assertGreater(len(names), 20)
+        for name in set(names) - {"IMAP4rev1"}:
+            self.assertIn(name, page)
 
     def test_settings_named_in_texts_exist(self):
         """README, the service files, the units: no name that the program does not know."""

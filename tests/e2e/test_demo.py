@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,12 @@ for url in "pop3://localhost:$DEMO_POP3_PORT" "pop3s://localhost:$DEMO_POP3S_POR
     done <list
     test "$n" -ge 8
 done
+for url in "imap://localhost:$DEMO_IMAP_PORT" "imaps://localhost:$DEMO_IMAPS_PORT"; do
+    curl -sS --ssl-reqd --cacert "$DEMO_CA" -u "$DEMO_USER:$DEMO_PASSWORD" "$url/" >list
+    for name in INBOX Drafts Sent Trash; do grep -q " $name" list; done
+    curl -sS --ssl-reqd --cacert "$DEMO_CA" -u "$DEMO_USER:$DEMO_PASSWORD" "$url/INBOX?ALL" >found
+    test "$(wc -w <found)" = "$((n + 2))"
+done
 echo "fetched $n"
 id -u
 """
@@ -39,8 +46,9 @@ class Demo(Case):
         self.tmp.mkdir(mode=0o1777)
         self.tmp.chmod(0o1777)
         shutil.copytree(TREE / "xinetd", self.tree / "xinetd")
-        shutil.copy(os.environ["E2E_POP3D"], self.tree / "pop3d")
-        (self.tree / "build").write_text(f"#!/bin/sh\necho {self.tree}/pop3d\n")
+        for name in harness.PROTOCOLS:
+            shutil.copy(os.environ[f"E2E_{name.upper()}D"], self.tree / f"{name}d")
+        (self.tree / "build").write_text(f"#!/bin/sh\necho {self.tree}/pop3d\necho {self.tree}/imapd\n")
         (self.tree / "build").chmod(0o755)
         self.dir.chmod(0o755)
         self.work = self.dir / "work"
@@ -103,16 +111,21 @@ class Demo(Case):
                                    stderr=subprocess.STDOUT, env=self.environment(), cwd=self.work, start_new_session=True)
         self.addCleanup(harness.stop, process)
         text = b""
-        while b"What pop3d logs" not in text:
+        while b"What the servers log" not in text:
             part = process.stdout.read1(65536)
             self.assertTrue(part, text.decode())
             text += part
-        port = int(text.split(b"POP3 and STLS   localhost, port ")[1].split()[0])
-        # A connection that is open when it ends.
-        with harness.Pop(address=(harness.HOST, port)) as pop:
+        port, imap_port = (int(re.search(pattern, text)[1]) for pattern in
+                           (rb"POP3 and STLS +localhost, port (\d+)", rb"IMAP and STARTTLS +localhost, port (\d+)"))
+        # Connections that are open when it ends: before the login, and in IDLE.
+        with harness.Pop(address=(harness.HOST, port)) as pop, harness.Imap(address=(harness.HOST, imap_port)) as imap:
+            imap.login("demo", re.search(rb"password +(\w+)", text)[1].decode())
+            imap.ok("SELECT INBOX")
+            imap.send("i IDLE\r\n")
             os.killpg(process.pid, signal_number)
             process.wait(30)
             pop.rest()
+            imap.rest()
         process.stdout.close()
         wait_until(lambda: self.fingerprint() == self.before, "nothing is left")
         return text.decode()
@@ -133,17 +146,19 @@ class Demo(Case):
             "import os, re, subprocess, sys\n"
             "demo = open(sys.argv[1]).read()\n"
             "text = demo.split('instructions() {')[1].split('<<EOT')[1].split('EOT')[0]\n"
-            "values = {'$ca': os.environ['DEMO_CA'], '$pop3s_port': os.environ['DEMO_POP3S_PORT'],\n"
+            "values = {'$ca': os.environ['DEMO_CA'], '$imaps_port': os.environ['DEMO_IMAPS_PORT'],\n"
+            "          '$imap_port': os.environ['DEMO_IMAP_PORT'], '$pop3s_port': os.environ['DEMO_POP3S_PORT'],\n"
             "          '$pop3_port': os.environ['DEMO_POP3_PORT'], '$user': os.environ['DEMO_USER'],\n"
             "          '$password': os.environ['DEMO_PASSWORD'], '/tmp/demo-': os.environ['HOME'] + '/demo-'}\n"
             "for name, value in values.items(): text = text.replace(name, value)\n"
             "for line in re.findall(r'(?m)^    ((?:curl|openssl|mpop) .*)$', text):\n"
-            "    done = subprocess.run(line, shell=True, input=b'QUIT\\n', capture_output=True, timeout=60)\n"
+            "    said = b'a LOGOUT\\n' if 'imap' in line or os.environ['DEMO_IMAPS_PORT'] in line else b'QUIT\\n'\n"
+            "    done = subprocess.run(line, shell=True, input=said, capture_output=True, timeout=60)\n"
             "    print(done.returncode, line.split()[0])\n"
             "    if done.returncode: print(line, done.stdout[-500:], done.stderr[-500:])\n")
         done = self.once("python3", script, self.tree / "xinetd" / "demo")
         lines = done.stdout.splitlines()
-        self.assertGreaterEqual(len([line for line in lines if line.startswith("0 ")]), 5, done.stdout)
+        self.assertGreaterEqual(len([line for line in lines if line.startswith("0 ")]), 10, done.stdout)
         self.assertEqual([line for line in lines if line[:1].isdigit() and not line.startswith("0 ")], [], done.stdout)
 
 
