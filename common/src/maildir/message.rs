@@ -79,9 +79,17 @@ impl Maildir {
     pub fn open_message(&self, message: &Message) -> Result<(File, FileName), StorageError> {
         self.at_its_place(message, "open", |place| {
             let mut options = File::options();
-            options.read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
-            let file = options.open(self.path_of(place))?;
-            Ok((file, place.clone()))
+            let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+            let path = self.path_of(place);
+            // The first reading would write the file's access time, which nobody looks at. Only its owner may leave it.
+            let file = options.read(true).custom_flags(flags | libc::O_NOATIME).open(&path);
+            let file = match file {
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                    options.custom_flags(flags).open(&path)
+                }
+                file => file,
+            };
+            Ok((file?, place.clone()))
         })
     }
 

@@ -105,17 +105,24 @@ pub fn delivery_order(a: &[u8], b: &[u8]) -> Ordering {
 /// Sorts by [`delivery_order`]. That order is not transitive for every set of names (some with microseconds, some
 /// without), which the standard library's sort may answer with a panic; this plain merge sort does not mind.
 pub fn sort_by_delivery<'n, T: Copy>(items: &mut [T], name: &impl Fn(T) -> &'n [u8]) {
+    // The seconds decide nearly always, and are read once.
+    let mut timed: Vec<(u64, T)> = items.iter().map(|&item| (leading_number(name(item)).0, item)).collect();
+    sort_timed(&mut timed, name);
+    items.iter_mut().zip(timed).for_each(|(to, (_, item))| *to = item);
+}
+
+fn sort_timed<'n, T: Copy>(items: &mut [(u64, T)], name: &impl Fn(T) -> &'n [u8]) {
     if items.len() < 2 {
         return;
     }
     let (left, right) = items.split_at_mut(items.len() / 2);
-    sort_by_delivery(left, name);
-    sort_by_delivery(right, name);
+    sort_timed(left, name);
+    sort_timed(right, name);
     let mut merged = Vec::with_capacity(left.len() + right.len());
     let (mut left, mut right) = (left.iter().copied().peekable(), right.iter().copied().peekable());
-    while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
-        let from_right = delivery_order(name(a), name(b)) == Ordering::Greater;
-        merged.extend(if from_right { right.next() } else { left.next() });
+    while let (Some(&(earlier, a)), Some(&(later, b))) = (left.peek(), right.peek()) {
+        let order = earlier.cmp(&later).then_with(|| delivery_order(name(a), name(b)));
+        merged.extend(if order == Ordering::Greater { right.next() } else { left.next() });
     }
     merged.extend(left.chain(right));
     items.copy_from_slice(&merged);

@@ -12,6 +12,7 @@ use crate::sys::fs as sys;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -43,7 +44,44 @@ pub struct Listing {
 }
 
 /// Where each base is in a listing.
-pub type ByBase<'a> = HashMap<&'a [u8], u32>;
+pub type ByBase<'a> = HashMap<&'a [u8], u32, Names>;
+
+/// Hashes base names faster than the standard library, and with a secret as it does: names come from strangers.
+#[derive(Clone)]
+pub struct Names(u64);
+
+impl Default for Names {
+    fn default() -> Names {
+        Names(std::hash::RandomState::new().hash_one(0))
+    }
+}
+
+impl BuildHasher for Names {
+    type Hasher = NameHasher;
+
+    fn build_hasher(&self) -> NameHasher {
+        NameHasher(self.0)
+    }
+}
+
+/// See [`Names`].
+pub struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn write(&mut self, octets: &[u8]) {
+        for piece in octets.chunks(8) {
+            let mut word = [0u8; 8];
+            word.iter_mut().zip(piece).for_each(|(to, from)| *to = *from);
+            // Both halves of the product: which octets differ must not be lost.
+            let product = u128::from(self.0 ^ u64::from_le_bytes(word)) * 0x9e37_79b9_7f4a_7c15;
+            self.0 = (product as u64) ^ ((product >> 64) as u64);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 impl Listing {
     /// Reads both directories of the Maildir.
@@ -83,7 +121,7 @@ impl Listing {
     /// Leaves one entry for each base.
     fn unite(&mut self) {
         let mut kept: Vec<Entry> = Vec::with_capacity(self.entries.len());
-        let mut seen: HashMap<&[u8], u32> = HashMap::with_capacity(self.entries.len());
+        let mut seen = ByBase::with_capacity_and_hasher(self.entries.len(), Names::default());
         let names = &self.names;
         for &entry in &self.entries {
             let base = name::base(name_of(names, entry));
