@@ -5,7 +5,7 @@ use imapd::thread::print::print;
 use imapd::thread::tree::{Subject, Threads, Tree};
 use libfuzzer_sys::fuzz_target;
 
-/// Each line is a message: its date, its Message-ID, its subject, its references.
+// Each line is a message: its date, its Message-ID, its subject, its references.
 fuzz_target!(|octets: &[u8]| {
     let mails: Vec<&[u8]> = octets.split(|octet| *octet == b'\n').collect();
     let at = |mail: &[u8], place: usize| mail.get(place).copied().unwrap_or_default();

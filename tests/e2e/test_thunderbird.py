@@ -154,7 +154,9 @@ class Thunderbird(Case):
         found = {}
         for part in ("new", "cur"):
             for file in (path / part).iterdir() if path.exists() else ():
-                found[re.search(rb"(?m)^Subject: (.*?)\r?$", file.read_bytes())[1].decode()] = file.name.partition(":2,")[2]
+                # The server renames it meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    found[re.search(rb"(?m)^Subject: (.*?)\r?$", file.read_bytes())[1].decode()] = file.name.partition(":2,")[2]
         return found
 
     def test_reads_marks_files_deletes_searches_and_fetches(self):
@@ -192,8 +194,8 @@ class Thunderbird(Case):
             inbox().markMessagesFlagged([header("mempty-body")], true);
             inbox().markMessagesRead([header("mempty-body"), header("meight-bit")], true);
         """)
-        wait_until(lambda: "F" in self.subjects()["mempty-body"] and "S" in self.subjects()["mempty-body"]
-                   and "S" in self.subjects()["meight-bit"], "marked")
+        wait_until(lambda: set("FS") <= set(self.subjects().get("mempty-body", ""))
+                   and "S" in self.subjects().get("meight-bit", ""), "marked")
 
         # It deletes, which moves to the trash.
         run("await over(listener => inbox().deleteMessages([header('mblank-lines')], null, false, false, listener, false));")
