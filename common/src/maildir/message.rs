@@ -93,6 +93,11 @@ impl Maildir {
         })
     }
 
+    /// When the message's file was last modified: seconds since 1970.
+    pub(super) fn modified(&self, message: &Message) -> Result<i64, StorageError> {
+        self.at_its_place(message, "stat", |place| Ok(fs::metadata(self.path_of(place))?.mtime()))
+    }
+
     /// Removes the message.
     pub fn remove(&self, message: &Message) -> Result<Removed, StorageError> {
         match self.at_its_place(message, "unlink", |place| fs::remove_file(self.path_of(place))) {

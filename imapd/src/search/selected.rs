@@ -79,8 +79,11 @@ impl Messages for Selected<'_> {
     fn internal_date(&mut self, msn: u32) -> Result<Option<i64>, StorageError> {
         // Where the row does not know it a digest may, which is cheaper than the file.
         if self.mailbox.info(msn)?.internal_date.is_none() {
-            if let Some(digest) = self.mailbox.cached(msn).and_then(Digest::decode) {
-                return Ok(Some(digest.internal_date()));
+            let known =
+                self.mailbox.cached(msn).and_then(Digest::decode).map(|digest| digest.internal_date());
+            if let Some(date) = known {
+                self.mailbox.learn_date(msn, date);
+                return Ok(known);
             }
         }
         if_there(self.mailbox.internal_date(msn))

@@ -42,7 +42,6 @@ use log::{Log, Stamps};
 use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use view::{Ascending, View};
@@ -304,13 +303,23 @@ impl Mailbox {
     }
 
     /// INTERNALDATE: the file's time, seconds since 1970.
+    ///
+    /// Errors: `NotFound` if the message is gone.
     pub fn internal_date(&mut self, msn: u32) -> Result<i64, StorageError> {
-        if let Some(date) = self.info(msn)?.internal_date {
-            return Ok(date);
+        let (row, data) = self.row(msn)?;
+        if data.date != index::UNKNOWN_DATE {
+            return Ok(data.date);
         }
-        let file = self.open_message(msn)?;
-        let meta = file.metadata().map_err(StorageError::at("stat", self.maildir.path()))?;
-        Ok(meta.mtime())
+        let date = self.maildir.modified(&self.message(row, &data)?)?;
+        self.view.learned.push((row, date));
+        Ok(date)
+    }
+
+    /// For the next sessions, where the caller knows an INTERNALDATE that [`Mailbox::info`] does not.
+    pub fn learn_date(&mut self, msn: u32, date: i64) {
+        if msn != 0 && msn <= self.len() {
+            self.view.learned.push((self.view.row_of(msn), date));
+        }
     }
 
     /// The message as it is on disk, its lines ending in LF or CRLF.

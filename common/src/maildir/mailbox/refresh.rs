@@ -21,6 +21,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const CHILD_FROM: u32 = 1000;
 /// A log of so many octets is worth a new index once it is as long as a part of that.
 const LOG_MAX: u64 = 64 * 1024;
+/// So many dates, and a fourth of all, are worth a new index.
+const LEARNED_MIN: usize = 64;
+/// More of them than this are not kept in mind.
+const LEARNED_MAX: usize = 1024;
 /// The part: one sixteenth.
 const LOG_PART: u64 = 16;
 
@@ -478,7 +482,15 @@ impl Mailbox {
     fn compact(&mut self) {
         let long =
             self.log.offset() > LOG_MAX && self.log.offset() > self.view.index.length() as u64 / LOG_PART;
-        if !self.in_file || !long || self.fresh.is_some() || !self.view.dead.is_empty() {
+        // Dates of many messages: whoever asks for them once asks again.
+        self.view.learned.sort_unstable();
+        self.view.learned.dedup_by_key(|&mut (row, _)| row);
+        let learned = self.view.learned.len();
+        let much = learned >= LEARNED_MIN && learned >= self.view.rows() as usize / 4;
+        if !much {
+            self.view.learned.truncate(LEARNED_MAX);
+        }
+        if !self.in_file || !(long || much) || self.fresh.is_some() || !self.view.dead.is_empty() {
             return;
         }
         let Ok(_lock) = IndexLock::take(self.index_directory(), std::time::Duration::ZERO) else { return };
@@ -496,6 +508,7 @@ impl Mailbox {
             return;
         }
         drop(temp);
+        self.view.learned = Vec::new();
         let _ = self.follow(false);
         self.settle_view();
         sys::release_free_memory();

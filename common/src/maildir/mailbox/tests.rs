@@ -182,6 +182,22 @@ fn copies_and_moves() {
 }
 
 #[test]
+fn dates_that_were_asked_for_are_known_to_the_next_session() {
+    let (dir, maildir) = with_messages(100);
+    let then = std::time::UNIX_EPOCH + Duration::from_secs(77);
+    fs::File::open(dir.path().join("cur/7.m:2,")).unwrap().set_modified(then).unwrap();
+    let mut a = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let uid = (1..=100).find(|&msn| a.internal_date(msn).unwrap() == 77).unwrap();
+    assert_eq!(a.info(uid).unwrap().internal_date, None);
+    a.learn_date(uid, 77);
+    assert!((1..=100).all(|msn| a.internal_date(msn).is_ok()));
+    assert_eq!(events(&mut a, true), []);
+    assert_eq!(a.info(uid).unwrap().internal_date, Some(77));
+    let b = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert!((1..=100).all(|msn| b.info(msn).unwrap().internal_date.is_some()));
+}
+
+#[test]
 fn modification_sequences_survive_every_rebuild_but_not_the_index() {
     let (dir, maildir) = with_messages(200);
     let mut a = Mailbox::open(&maildir, &OPTIONS).unwrap();

@@ -106,6 +106,8 @@ pub(in super::super) struct View {
     pub dead: Ascending,
     /// Rows below this have been announced by EXISTS.
     pub announced: u32,
+    /// Dates that the index does not know, by row: for the next index. Many of them are worth one.
+    pub learned: Vec<(u32, i64)>,
     /// What was expunged since the index was written.
     vanished: Vec<Vanished>,
     /// No change here has a greater one.
@@ -127,6 +129,7 @@ impl View {
             gone: Ascending::default(),
             dead: Ascending::default(),
             vanished: Vec::new(),
+            learned: Vec::new(),
         }
     }
 
@@ -308,7 +311,10 @@ impl View {
                 source = self.index.parts(&data, &mut parts)?;
             }
             let flags = data.flags & !index::RECENT;
-            let (uid, octets, modseq, date) = (data.uid, data.octets, data.modseq, data.date);
+            let (uid, octets, modseq, mut date) = (data.uid, data.octets, data.modseq, data.date);
+            if let Ok(at) = self.learned.binary_search_by_key(&row, |&(row, _)| row) {
+                date = self.learned.get(at).map_or(date, |&(_, learned)| learned);
+            }
             visit(&Source { uid, octets, modseq, date, flags, name: &space, ..source })?;
         }
         Ok(())
