@@ -9,8 +9,10 @@ from harness import IS_ROOT, Case, needs_root, program
 
 
 class Preauth(Case):
+    protocol, refusal = "pop3", rb"-ERR [SYS/TEMP]"
+
     def setUp(self):
-        self.new_box()
+        self.new_box(protocol=self.protocol)
         self.expected = self.box.maildir.fill()
         log = self.box.dir / "preauth.log"
         log.touch()
@@ -87,8 +89,7 @@ class Preauth(Case):
     def test_refused_for_root(self):
         done = self.converse(b"STAT\r\nQUIT\r\n", as_user=False)
         self.assertNotEqual(done.returncode, 0)
-        self.assertNotIn(b"+OK", done.stdout)
-        self.assertRegex(done.stdout, rb"^-ERR \[SYS/TEMP\] [^\r\n]*\r\n$")
+        self.assertRegex(done.stdout, rb"^" + re.escape(self.refusal) + rb" [^\r\n]*\r\n$")
         self.assertIn("root", self.log.read_text())
 
     def test_refused_on_a_network_socket(self):
@@ -104,7 +105,7 @@ class Preauth(Case):
                     client.settimeout(20)
                     self.assertNotEqual(done.returncode, 0)
                     answer = client.recv(65536)
-                    self.assertTrue(answer.startswith(b"-ERR [SYS/TEMP]"), answer)
+                    self.assertTrue(answer.startswith(self.refusal), answer)
         self.assertIn("network", self.log.read_text())
 
     def test_a_socket_pair_is_no_network(self):
@@ -120,6 +121,45 @@ class Preauth(Case):
                 got += part
             self.assertEqual(process.wait(20), 0)
             self.assertEqual(got.count(b"+OK"), 3, got)
+
+
+class PreauthImap(Preauth):
+    """The same with imapd: what clients do through it is in test_imap_clients.py and test_sync.py."""
+
+    protocol, refusal = "imap", b"* BYE [UNAVAILABLE]"
+    test_every_message_through_a_tunnel = test_the_maildrop_is_locked_as_always = None
+
+    def test_the_own_maildir_over_pipes(self):
+        done = self.converse(b"a SELECT INBOX\r\nb STORE 1 +FLAGS.SILENT (\\Deleted)\r\nc EXPUNGE\r\nd LOGOUT\r\n")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertTrue(done.stdout.startswith(b"* PREAUTH [CAPABILITY IMAP4rev1 "), done.stdout)
+        self.assertIn(b"\r\n* %d EXISTS\r\n" % len(self.expected), done.stdout)
+        self.assertEqual(len(self.box.maildir.files()), len(self.expected) - 1)
+
+    def test_another_maildir(self):
+        other = harness.Maildir(self.box.user.home / "Other", (self.box.user.uid, self.box.user.gid))
+        other.add(harness.message("the other one"))
+        done = self.converse(b"a SELECT INBOX\r\nb FETCH 1 BODY[]\r\nc LOGOUT\r\n", "-o", f"mail_location=maildir:{other.path}")
+        self.assertIn(b"Subject: the other one\r\n", done.stdout)
+
+    def test_the_end_of_input_deletes_nothing(self):
+        done = self.converse(b"a SELECT INBOX\r\nb STORE 1:* +FLAGS (\\Deleted)\r\n")
+        self.assertIn(b"b OK", done.stdout)
+        self.assertEqual(len(self.box.maildir.files()), len(self.expected))
+
+    def test_a_socket_pair_is_no_network(self):
+        command, environment = self.command()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+            theirs.close()
+            ours.settimeout(20)
+            ours.sendall(b"a SELECT INBOX\r\nb LOGOUT\r\n")
+            got = b""
+            while part := ours.recv(65536):
+                got += part
+            self.assertEqual(process.wait(20), 0)
+            self.assertIn(b"b OK", got)
 
 
 if __name__ == "__main__":

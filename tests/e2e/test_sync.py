@@ -16,7 +16,8 @@ import subprocess
 import time
 
 import harness
-from harness import IS_ROOT, Case, program, run
+from harness import IS_ROOT, Case, needs_root, program, run
+from test_dovecot import Dovecot
 
 SEED = int(os.environ.get("E2E_SEED", "3"))
 ROUNDS = int(os.environ.get("E2E_ROUNDS", "0"))
@@ -256,7 +257,11 @@ class Rounds(Case):
                 self.fresh.add(name)
                 self.note(f"{side} rename {mailbox} {name}")
 
+    def before_round(self, number):
+        """What a kind of rounds begins with."""
+
     def round(self, number):
+        self.before_round(number)
         self.touched, self.fresh, self.changed_mailbox, self.left, self.excused = set(), set(), False, None, set()
         self.note(f"--- round {number}")
         with self.imap() as imap:
@@ -376,6 +381,9 @@ class Rounds(Case):
         self.start(way)
         for number in range(ROUNDS or self.daily):
             self.round(number)
+        self.nothing_to_do()
+
+    def nothing_to_do(self):
         # Nothing to do: nothing is done.
         before = self.box.maildir.files(), sorted(path.name for path in self.local.glob("*/cur/*"))
         self.settle()
@@ -425,6 +433,29 @@ class Mbsync(Rounds):
 
     def test_tunnel(self):
         self.go("tunnel")
+
+
+@needs_root
+class InTurn(Mbsync):
+    """Dovecot serves mbsync in every other round, while everything else goes on with imapd: nothing may be fetched again."""
+
+    daily = 6
+    test_in_clear = test_starttls = test_imaps = test_tunnel = None
+
+    def before_round(self, number):
+        port = self.dovecot.imap_port if number % 2 else self.server.port
+        rc = self.work / "mbsyncrc"
+        rc.write_text(re.sub(r"(?m)^Port .*$", f"Port {port}", rc.read_text()))
+        self.note("Dovecot serves" if number % 2 else "imapd serves")
+
+    def test_in_turn_with_dovecot(self):
+        self.start("clear")
+        with Dovecot(self.box) as self.dovecot:
+            for number in range(ROUNDS or self.daily):
+                self.round(number)
+            for number in range(2):
+                self.before_round(number)
+                self.nothing_to_do()
 
 
 class Offlineimap(Rounds):

@@ -201,6 +201,26 @@ class Thunderbird(Case):
         run("await over(listener => inbox().deleteMessages([header('mblank-lines')], null, false, false, listener, false));")
         wait_until(lambda: "mblank-lines" in self.subjects("Trash") and "mblank-lines" not in self.subjects(), "deleted")
 
+        # It stores a message of its own, and removes for good what has been deleted.
+        draft = self.box.dir / "draft.eml"
+        draft.write_bytes(harness.crlf(message("draft", "Grüße".encode())))
+        run("""
+            const file = Cc["@mozilla.org/file/local;1"].createInstance(Ci.nsIFile);
+            file.initWithPath(given[0]);
+            await over(listener => MailServices.copy.copyFileMessage(file, folder("Filed"), null, false, Ci.nsMsgMessageFlags.Read,
+                                                                     "", listener, null));
+            await over(listener => inbox().compact(listener, null));
+        """, str(draft))
+        wait_until(lambda: sorted(self.subjects("Filed")) == ["draft", "mdots"], "stored")
+        self.assertEqual(self.subjects("Filed")["draft"], "S")
+
+        # It renames a folder.
+        run("""
+            folder("Filed").rename("Umbenannt Größe", null);
+            await until(() => folder("Umbenannt Größe"));
+        """)
+        wait_until(lambda: sorted(self.subjects("Umbenannt Gr&APYA3w-e")) == ["draft", "mdots"], "renamed")
+
         # It searches on the server.
         found = run("""
             const session = Cc["@mozilla.org/messenger/searchSession;1"].createInstance(Ci.nsIMsgSearchSession), found = [];
