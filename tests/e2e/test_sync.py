@@ -200,7 +200,7 @@ class Rounds(Case):
         untouched = [which for which in self.model[mailbox] if which.id not in self.touched]
         call = (lambda what, *given: getattr(self, f"server_{what}")(imap, *given)) if server else \
             (lambda what, *given: getattr(self, f"local_{what}")(*given))
-        what = pick.choices(("add", "flags", "remove", "move", "create", "rename", "delete"), (6, 6, 3, 3, 1, 1, 0.5))[0]
+        what = pick.choices(("add", "flags", "remove", "move", "create", "rename", "delete"), (6, 6, 3, 3, 1, 2, 1))[0]
         if what == "add" or len(untouched) < 2 and what in ("flags", "remove", "move"):
             self.busy.add(mailbox)
             self.count += 1
