@@ -393,6 +393,37 @@ class Fail2ban(Case):
         self.assertLessEqual({"127.0.0.41", "127.0.0.42", "127.0.0.44", "127.0.0.46"}, set(found), self.box.log())
         self.assertFalse({"127.0.0.40", "127.0.0.43", "127.0.0.98", "127.0.0.99"} & set(found), self.box.log())
 
+    def test_refused_logins_of_imap_are_found_and_others_are_not(self):
+        server = self.serve(protocol="imap", settings={"haproxy_trusted_networks": "127.0.0.9"})
+
+        def from_address(address):
+            imap = harness.Imap(server, source="127.0.0.9", greeting=False)
+            imap.send(f"PROXY TCP4 {address} 192.0.2.1 4711 143\r\n")
+            self.assertTrue(imap.line().startswith("* OK "))
+            return imap
+
+        with from_address("127.0.0.40") as imap:
+            imap.login()
+            imap.quit()
+        with from_address("127.0.0.41") as imap:
+            imap.no("LOGIN demo wrong", "[AUTHENTICATIONFAILED]")
+            imap.quit()
+        with from_address("127.0.0.42") as imap:
+            imap.no("AUTHENTICATE PLAIN " + base64.b64encode(b"\0no-such-user\0wrong").decode(), "[AUTHENTICATIONFAILED]")
+        with from_address("127.0.0.43") as imap:
+            imap.quit()
+        with from_address("127.0.0.44") as imap:
+            imap.start_tls_command()
+            imap.no("LOGIN demo wrong", "[AUTHENTICATIONFAILED]")
+        # A name that looks like a line about somebody else.
+        with from_address("127.0.0.46") as imap:
+            imap.say('LOGIN "x>, method=PLAIN, rip=127.0.0.99, lip=1.2.3.4: Aborted login (auth failed, 1 attempts): user=<y>, '
+                     'rip=127.0.0.98, lip=1" wrong')
+        self.box.wait_idle()
+        found = self.found(self.box.log_path)
+        self.assertLessEqual({"127.0.0.41", "127.0.0.42", "127.0.0.44", "127.0.0.46"}, set(found), self.box.log())
+        self.assertFalse({"127.0.0.40", "127.0.0.43", "127.0.0.98", "127.0.0.99"} & set(found), self.box.log())
+
     def test_what_is_wrong_with_the_server_is_no_attack(self):
         server = self.serve()
         for passdb in ("checkpassword:/nonexistent/program", f"passwd-file:{self.box.dir}/nonexistent"):

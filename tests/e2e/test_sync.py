@@ -200,8 +200,9 @@ class Rounds(Case):
         untouched = [which for which in self.model[mailbox] if which.id not in self.touched]
         call = (lambda what, *given: getattr(self, f"server_{what}")(imap, *given)) if server else \
             (lambda what, *given: getattr(self, f"local_{what}")(*given))
-        what = pick.choices(("add", "flags", "remove", "move", "create", "rename", "delete"), (6, 6, 3, 3, 1, 1, 0.5))[0]
+        what = pick.choices(("add", "flags", "remove", "move", "create", "rename", "delete"), (6, 6, 3, 3, 1, 2, 1))[0]
         if what == "add" or len(untouched) < 2 and what in ("flags", "remove", "move"):
+            self.busy.add(mailbox)
             self.count += 1
             new = Message(self.count, pick.sample("SFRD", pick.choice((0, 0, 1, 2))))
             call("add", mailbox, new)
@@ -210,6 +211,7 @@ class Rounds(Case):
             self.excused |= set() if server else {new.id}
             self.note(f"{side} add {new.id} {mailbox} {new.flags}")
         elif what == "flags":
+            self.busy.add(mailbox)
             which, letter = pick.choice(untouched), pick.choice("SFRD")
             on = letter not in which.flags
             call("flags", mailbox, which, letter, on)
@@ -217,6 +219,7 @@ class Rounds(Case):
             self.touched.add(which.id)
             self.note(f"{side} flags {which.id} {mailbox} {'+' if on else '-'}{letter}")
         elif what == "remove":
+            self.busy.add(mailbox)
             which = pick.choice(untouched)
             call("remove", mailbox, which)
             self.model[mailbox].remove(which)
@@ -225,6 +228,7 @@ class Rounds(Case):
         elif what == "move":
             which, to = pick.choice(untouched), pick.choice(sorted(set(self.model) - self.fresh))
             if to != mailbox:
+                self.busy |= {mailbox, to}
                 call("move", mailbox, which, to)
                 self.model[mailbox].remove(which)
                 self.model[to].append(which)
@@ -242,7 +246,7 @@ class Rounds(Case):
             self.fresh.add(name)
             self.note(f"{side} create {name}")
         elif self.follows_mailboxes and what in ("rename", "delete") and mailbox != "INBOX" \
-                and len(untouched) == len(self.model[mailbox]) and not self.changed_mailbox:
+                and mailbox not in self.busy and not self.changed_mailbox:
             self.changed_mailbox = True
             self.left = ("local" if server else "server", mailbox)
             if what == "delete":
@@ -263,6 +267,8 @@ class Rounds(Case):
     def round(self, number):
         self.before_round(number)
         self.touched, self.fresh, self.changed_mailbox, self.left, self.excused = set(), set(), False, None, set()
+        # Mailboxes in which something has changed: a renaming on one side would lose what the other has not told yet.
+        self.busy = set()
         self.note(f"--- round {number}")
         with self.imap() as imap:
             for _ in range(self.random.randrange(3, 12)):

@@ -43,10 +43,10 @@ class Systemd(Case):
             lines = (TREE / "systemd" / unit).read_text().splitlines()
             lines = [line for line in lines if not line.startswith("ListenStream=[")]
             adapted = {"ListenStream": f"ListenStream=127.0.0.1:{self.port}",
-                       "ExecStart": f"ExecStart={box.binary} -c {box.conf}",
                        # No journal runs here, and /tmp is where the box lies.
                        "StandardError": "StandardError=null", "PrivateTmp": "PrivateTmp=no"}
-            lines = [adapted.get(line.partition("=")[0], line) for line in lines]
+            lines = [adapted.get(line.partition("=")[0], line)
+                     .replace(f"/usr/local/sbin/{box.binary.name}", f"{box.binary} -c {box.conf}") for line in lines]
             (units / unit).write_text("\n".join(lines) + "\n")
         place = groups()
         script = START.format(groups=place, units=units, systemd=SYSTEMD)
@@ -85,7 +85,7 @@ class Systemd(Case):
         self.start("pop3")
         with harness.Pop(address=("127.0.0.1", self.port)) as pop:
             pop.login(*self.box.user)
-            status = wait_until(lambda: self.reading(), "the status of the session")
+            status = wait_until(lambda: self.reading("pop3"), "the status of the session")
             self.assertRegex(status, r'Status: "demo 127\.0\.0\.1: reading mail"')
             self.assertRegex(status, r"TriggeredBy: . pop3\.socket")
             self.assertEqual(len(pop.listing()), len(harness.odd_messages()))
@@ -93,8 +93,38 @@ class Systemd(Case):
         self.box.wait_log(r"pop3\(demo\)<\d+><\S+>: Disconnected: Logged out")
         self.assertRegex(self.systemctl("status", "pop3.socket").stdout, r"Accepted: 1;")
 
-    def reading(self):
-        status = self.systemctl("status", "pop3@*", check=False).stdout
+    def test_imap_in_the_sandbox(self):
+        for service in ("imap", "imaps"):
+            with self.subTest(service):
+                self.new_box(protocol="imap")
+                self.box.maildir.fill()
+                self.start(service)
+                context = self.box.authority.context() if service == "imaps" else None
+
+                class Server:
+                    bind, port, tls_port, box = harness.HOST, self.port, self.port, self.box
+                with harness.Imap(Server, tls=service == "imaps", context=context) as imap:
+                    imap.login()
+                    status = wait_until(lambda: self.reading(service), "the status of the session")
+                    self.assertRegex(status, rf"TriggeredBy: . {service}\.socket")
+                    imap.ok("CREATE Filed")
+                    imap.ok("SELECT INBOX")
+                    self.assertEqual(list(imap.bodies().values()), [harness.crlf(raw) for _, raw in harness.odd_messages()])
+                    imap.ok("MOVE 1:2 Filed")
+                    imap.append(harness.message("stored"))
+                    self.assertEqual(len(imap.ok("SEARCH TEXT stored")[0].split()), 3)
+                    imap.send("i IDLE\r\n")
+                    self.assertTrue(imap.line().startswith("+ "))
+                    self.box.maildir.add(harness.message("new"))
+                    self.assertEqual(imap.line(), "* 10 EXISTS")
+                    imap.send("DONE\r\n")
+                    imap.completion(b"i")
+                    imap.quit()
+                self.box.wait_log(r"imap\(demo\)<\d+><\S+>: Disconnected: Logged out")
+                self.doCleanups()
+
+    def reading(self, service):
+        status = self.systemctl("status", f"{service}@*", check=False).stdout
         return status if "reading mail" in status else None
 
 
