@@ -103,7 +103,12 @@ impl Place {
 
     /// Puts a message into the Maildir: `name` begins with `new/` or `cur/`.
     pub fn deliver(&self, name: &str, content: &[u8]) {
-        self.write(&format!("Maildir/{name}"), content);
+        let name = format!("Maildir/{name}");
+        self.write(&name, content);
+        // INTERNALDATE is the file's time: the same in each run.
+        let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let file = fs::File::options().write(true).open(self.path.join(&name)).expect("open");
+        file.set_modified(then).expect("utime");
     }
 
     /// Writes a passwd-file with one user (and more lines behind it) and returns the passdb setting for it.

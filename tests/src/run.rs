@@ -35,9 +35,13 @@ pub fn run_all(transcript: &Transcript) -> Result<(), String> {
         for &feed in &transcript.feeds {
             let about = |why: String| format!("{}.txt, fed {feed:?}, {way:?}: {why}", transcript.name);
             let heard = run(transcript, feed, way).map_err(about)?;
-            let same = first.get_or_insert_with(|| heard.clone()) == &heard;
-            if !same {
-                return Err(about("the replies differ from those to another way of feeding".to_owned()));
+            let first = first.get_or_insert_with(|| heard.clone());
+            if let Some((before, now)) = first.iter().zip(&heard).find(|(before, now)| before != now) {
+                let (before, now) = (before.1.escape_ascii(), now.1.escape_ascii());
+                return Err(about(format!("to another way of feeding the reply was not\n{now}\nbut\n{before}")));
+            }
+            if first.len() != heard.len() {
+                return Err(about("there are not as many replies as to another way of feeding".to_owned()));
             }
         }
     }

@@ -7,6 +7,7 @@
 //! view      what the client has been told      log, lock   how sessions tell each other
 //! refresh, quick   noticing what others did    change      STORE, EXPUNGE
 //! deliver   APPEND, COPY, MOVE                 keywords    dovecot-keywords
+//! differ    what changed, as entries           tell        what the client hears, and when
 //! cache     what was parsed once               status      a mailbox that is not selected
 //! ```
 //!
@@ -16,12 +17,14 @@
 mod cache;
 mod change;
 mod deliver;
+mod differ;
 mod keywords;
 pub(super) mod lock;
 pub(super) mod log;
 mod quick;
 pub(super) mod refresh;
 mod status;
+mod tell;
 #[cfg(test)]
 mod tests;
 pub(super) mod view;

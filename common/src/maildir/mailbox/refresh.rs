@@ -8,10 +8,11 @@ use super::super::snapshot::{self, INDEX_NAME};
 use super::super::temp_index::TempIndex;
 use super::super::uidlist_file::{self, Stamp};
 use super::super::{ErrorKind, Maildir, Options, StorageError};
+use super::differ::few_differences;
 use super::lock::IndexLock;
 use super::log::{Entry, Log, Stamps};
 use super::view::{Effect, View};
-use super::{Event, Keywords, Mailbox, OpenOptions, Untold};
+use super::{Keywords, Mailbox, OpenOptions, Untold};
 use crate::sys::fs as sys;
 use std::io;
 use std::path::Path;
@@ -19,14 +20,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// From so many messages on a child reads the directories, and takes its memory along.
 const CHILD_FROM: u32 = 1000;
-/// A log of so many octets is worth a new index once it is as long as a part of that.
-const LOG_MAX: u64 = 64 * 1024;
-/// So many dates, and a fourth of all, are worth a new index.
-const LEARNED_MIN: usize = 64;
-/// More of them than this are not kept in mind.
-const LEARNED_MAX: usize = 1024;
-/// The part: one sixteenth.
-const LOG_PART: u64 = 16;
 
 /// An index and its log, read to the end.
 pub(in super::super) struct Loaded {
@@ -296,45 +289,6 @@ impl Mailbox {
         Ok(())
     }
 
-    /// What leads from this view to the other.
-    fn differences(&self, other: &View) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        let mut theirs = 0;
-        let modseq = other.highest_modseq;
-        let mut last = 0;
-        for row in 0..self.view.rows() {
-            let mine = self.view.row(row)?;
-            last = mine.uid;
-            while theirs < other.rows() && other.row(theirs)?.uid < mine.uid {
-                theirs += 1;
-            }
-            if self.view.is_gone(row) || self.view.dead.contains(row) {
-                continue;
-            }
-            let found = if theirs < other.rows() { Some(other.row(theirs)?) } else { None };
-            match found.filter(|found| found.uid == mine.uid) {
-                None => entries.push(Entry::Expunged { uid: mine.uid, modseq }),
-                Some(found)
-                    if (found.mail_flags, found.modseq, found.flags & index::IN_NEW)
-                        != (mine.mail_flags, mine.modseq, mine.flags & index::IN_NEW) =>
-                {
-                    let (flags, place) = (found.mail_flags, found.flags & index::IN_NEW);
-                    entries.push(Entry::Flags { uid: mine.uid, modseq: found.modseq, flags, place });
-                }
-                Some(_) => {}
-            }
-        }
-        let mut name = Vec::new();
-        for row in other.at_or_after(last.saturating_add(1))?..other.rows() {
-            let found = other.row(row)?;
-            other.name(row, &found, &mut name)?;
-            let (uid, modseq, octets, date) = (found.uid, found.modseq, found.octets, found.date);
-            let place = found.flags & index::IN_NEW;
-            entries.push(Entry::Added { uid, modseq, octets, date, place, name: name.as_slice().into() });
-        }
-        Ok(entries)
-    }
-
     fn build_options(&self) -> Options<'static> {
         Options {
             fsync: self.options.fsync,
@@ -437,82 +391,6 @@ impl Mailbox {
         sys::release_free_memory();
         Ok(())
     }
-
-    /// Learns what others did and tells what the client has not been told yet, in the order in which it has to be told.
-    /// Without `may_expunge` EXPUNGEs wait (RFC 3501 section 7.4.1).
-    pub fn sync(&mut self, may_expunge: bool, report: &mut dyn FnMut(Event)) -> Result<(), StorageError> {
-        self.refresh()?;
-        if may_expunge {
-            self.view.bury().into_iter().for_each(|msn| report(Event::Expunge(msn)));
-        }
-        let grown = self.view.announce();
-        if grown {
-            report(Event::Exists(self.view.len()));
-        }
-        if grown || std::mem::take(&mut self.untold.recent) {
-            report(Event::Recent(self.recent()));
-        }
-        if std::mem::take(&mut self.untold.keywords) {
-            report(Event::Keywords);
-        }
-        for row in self.untold.flags.take() {
-            self.view.msn_of(row).into_iter().for_each(|msn| report(Event::Flags(msn)));
-        }
-        for row in self.untold.modseqs.take() {
-            self.view.msn_of(row).into_iter().for_each(|msn| report(Event::Modseq(msn)));
-        }
-        self.settle_view();
-        self.compact();
-        Ok(())
-    }
-
-    /// Once everything has been told, the newer index replaces the one with the lists of changes.
-    fn settle_view(&mut self) {
-        if !self.view.dead.is_empty() || self.view.announced != self.view.rows() {
-            return;
-        }
-        if let Some(mut fresh) = self.fresh.take() {
-            fresh.bury();
-            fresh.announce();
-            self.view = fresh;
-        }
-    }
-
-    /// Writes a new index if the log has become long. Another session that is at it, or a full disk, is no matter.
-    fn compact(&mut self) {
-        let long =
-            self.log.offset() > LOG_MAX && self.log.offset() > self.view.index.length() as u64 / LOG_PART;
-        // Dates of many messages: whoever asks for them once asks again.
-        self.view.learned.sort_unstable();
-        self.view.learned.dedup_by_key(|&mut (row, _)| row);
-        let learned = self.view.learned.len();
-        let much = learned >= LEARNED_MIN && learned >= self.view.rows() as usize / 4;
-        if !much {
-            self.view.learned.truncate(LEARNED_MAX);
-        }
-        if !self.in_file || !(long || much) || self.fresh.is_some() || !self.view.dead.is_empty() {
-            return;
-        }
-        let Ok(_lock) = IndexLock::take(self.index_directory(), std::time::Duration::ZERO) else { return };
-        // Somebody may have appended just now: then another time.
-        let offset = self.log.offset();
-        if self.follow(false).is_err() || self.fresh.is_some() || self.log.offset() != offset {
-            return;
-        }
-        let Some(temp) = TempIndex::begin(self.index_directory()) else { return };
-        let path = self.index_directory().join(INDEX_NAME);
-        let published =
-            temp.publish_made(&path, self.stamps.made, |file| self.view.write(file, &self.stamps));
-        if published.is_err() {
-            temp.discard();
-            return;
-        }
-        drop(temp);
-        self.view.learned = Vec::new();
-        let _ = self.follow(false);
-        self.settle_view();
-        sys::release_free_memory();
-    }
 }
 
 impl View {
@@ -532,52 +410,4 @@ fn empty(maildir: &Maildir) -> Result<Loaded, StorageError> {
         .ok_or_else(|| StorageError::with_kind(ErrorKind::Temp, "read", maildir.path(), "no empty index"))?;
     let log = Log::of(maildir.index().unwrap_or(Path::new("")), index.nonce());
     Ok(Loaded { view: View::new(index), log, stamps: Stamps::default() })
-}
-
-/// What is different, as entries of the log; `None` if that is much, or cannot be said there.
-fn few_differences(old: &Index, built: &Built) -> io::Result<Option<Vec<Entry>>> {
-    let header = built.header();
-    let limit = 256 + old.header.count as usize / 32;
-    if old.header.uid_validity != header.uid_validity || !built.extras.order.is_empty() {
-        return Ok(None);
-    }
-    let (mut entries, mut i, mut sayable) = (Vec::new(), 0, true);
-    let (mut space, modseq) = (Vec::new(), header.highest_modseq);
-    built
-        .messages(&mut |new| {
-            while i < old.header.count && old.row(i)?.uid < new.uid {
-                entries.push(Entry::Expunged { uid: old.row(i)?.uid, modseq });
-                i += 1;
-            }
-            let row = if i < old.header.count { Some(old.row(i)?) } else { None };
-            match row.filter(|row| row.uid == new.uid) {
-                Some(row) => {
-                    i += 1;
-                    let before = old.parts(&row, &mut space)?;
-                    sayable &= (before.unique_id, before.guid) == (new.unique_id, new.guid);
-                    let now = new.row(0);
-                    let place = new.flags & (index::IN_NEW | index::RECENT);
-                    if now.mail_flags != row.mail_flags || place != row.flags & index::IN_NEW {
-                        let (uid, modseq, flags) = (new.uid, new.modseq, now.mail_flags);
-                        entries.push(Entry::Flags { uid, modseq, flags, place });
-                    } else {
-                        // Letters in another order, or such as mean nothing; octets that were counted.
-                        sayable &= before.name == new.name && row.octets == new.octets;
-                    }
-                }
-                None => {
-                    sayable &= new.unique_id.is_none() && new.guid.is_none() && i >= old.header.count;
-                    let (uid, modseq, octets, date) = (new.uid, new.modseq, new.octets, new.date);
-                    let place = new.flags & (index::IN_NEW | index::RECENT);
-                    entries.push(Entry::Added { uid, modseq, octets, date, place, name: new.name.into() });
-                }
-            }
-            if sayable && entries.len() <= limit { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
-        })
-        .or_else(|error| if error.kind() == io::ErrorKind::Other { Ok(()) } else { Err(error) })?;
-    while i < old.header.count && entries.len() <= limit {
-        entries.push(Entry::Expunged { uid: old.row(i)?.uid, modseq });
-        i += 1;
-    }
-    Ok((sayable && entries.len() <= limit).then_some(entries))
 }

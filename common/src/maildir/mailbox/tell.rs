@@ -1,0 +1,96 @@
+//! Telling the client, in the order and at the moments that RFC 3501 allows, and writing a new index when the log has become
+//! long.
+
+use super::super::StorageError;
+use super::super::snapshot::INDEX_NAME;
+use super::super::temp_index::TempIndex;
+use super::lock::IndexLock;
+use super::{Event, Mailbox};
+use crate::sys::fs as sys;
+
+/// A log of so many octets is worth a new index once it is as long as a part of that.
+const LOG_MAX: u64 = 64 * 1024;
+/// So many dates, and a fourth of all, are worth a new index.
+const LEARNED_MIN: usize = 64;
+/// More of them than this are not kept in mind.
+const LEARNED_MAX: usize = 1024;
+/// The part: one sixteenth.
+const LOG_PART: u64 = 16;
+
+impl Mailbox {
+    /// Learns what others did and tells what the client has not been told yet, in the order in which it has to be told.
+    /// Without `may_expunge` EXPUNGEs wait (RFC 3501 section 7.4.1).
+    pub fn sync(&mut self, may_expunge: bool, report: &mut dyn FnMut(Event)) -> Result<(), StorageError> {
+        self.refresh()?;
+        if may_expunge {
+            self.view.bury().into_iter().for_each(|msn| report(Event::Expunge(msn)));
+        }
+        let grown = self.view.announce();
+        if grown {
+            report(Event::Exists(self.view.len()));
+        }
+        if grown || std::mem::take(&mut self.untold.recent) {
+            report(Event::Recent(self.recent()));
+        }
+        if std::mem::take(&mut self.untold.keywords) {
+            report(Event::Keywords);
+        }
+        for row in self.untold.flags.take() {
+            self.view.msn_of(row).into_iter().for_each(|msn| report(Event::Flags(msn)));
+        }
+        for row in self.untold.modseqs.take() {
+            self.view.msn_of(row).into_iter().for_each(|msn| report(Event::Modseq(msn)));
+        }
+        self.settle_view();
+        self.compact();
+        Ok(())
+    }
+
+    /// Once everything has been told, the newer index replaces the one with the lists of changes.
+    pub(super) fn settle_view(&mut self) {
+        if !self.view.dead.is_empty() || self.view.announced != self.view.rows() {
+            return;
+        }
+        if let Some(mut fresh) = self.fresh.take() {
+            fresh.bury();
+            fresh.announce();
+            self.view = fresh;
+        }
+    }
+
+    /// Writes a new index if the log has become long. Another session that is at it, or a full disk, is no matter.
+    pub(super) fn compact(&mut self) {
+        let long =
+            self.log.offset() > LOG_MAX && self.log.offset() > self.view.index.length() as u64 / LOG_PART;
+        // Dates of many messages: whoever asks for them once asks again.
+        self.view.learned.sort_unstable();
+        self.view.learned.dedup_by_key(|&mut (row, _)| row);
+        let learned = self.view.learned.len();
+        let much = learned >= LEARNED_MIN && learned >= self.view.rows() as usize / 4;
+        if !much {
+            self.view.learned.truncate(LEARNED_MAX);
+        }
+        if !self.in_file || !(long || much) || self.fresh.is_some() || !self.view.dead.is_empty() {
+            return;
+        }
+        let Ok(_lock) = IndexLock::take(self.index_directory(), std::time::Duration::ZERO) else { return };
+        // Somebody may have appended just now: then another time.
+        let offset = self.log.offset();
+        if self.follow(false).is_err() || self.fresh.is_some() || self.log.offset() != offset {
+            return;
+        }
+        let Some(temp) = TempIndex::begin(self.index_directory()) else { return };
+        let path = self.index_directory().join(INDEX_NAME);
+        let published =
+            temp.publish_made(&path, self.stamps.made, |file| self.view.write(file, &self.stamps));
+        if published.is_err() {
+            temp.discard();
+            return;
+        }
+        drop(temp);
+        self.view.learned = Vec::new();
+        let _ = self.follow(false);
+        self.settle_view();
+        sys::release_free_memory();
+    }
+}
