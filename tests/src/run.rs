@@ -38,7 +38,9 @@ pub fn run_all(transcript: &Transcript) -> Result<(), String> {
             let first = first.get_or_insert_with(|| heard.clone());
             if let Some((before, now)) = first.iter().zip(&heard).find(|(before, now)| before != now) {
                 let (before, now) = (before.1.escape_ascii(), now.1.escape_ascii());
-                return Err(about(format!("to another way of feeding the reply was not\n{now}\nbut\n{before}")));
+                return Err(about(format!(
+                    "to another way of feeding the reply was not\n{now}\nbut\n{before}"
+                )));
             }
             if first.len() != heard.len() {
                 return Err(about("there are not as many replies as to another way of feeding".to_owned()));
