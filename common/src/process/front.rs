@@ -6,7 +6,7 @@
 use super::channel::{Answer, Channel, Proof, Refused, Request};
 use crate::config::Config;
 use crate::io::{Conn, Ending};
-use crate::tls::{self, RemoteSigner};
+use crate::tls::{self, RemoteSigner, Tickets};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ impl Front {
     /// Speaks TLS from here on. What the client said in clear is the caller's to forget.
     #[inline(never)]
     pub fn shake_hands(&mut self, offer: tls::Offer) -> Result<(), Ending> {
-        let stream = tls::Stream::new(offer, self.guard.clone())?;
+        let stream = tls::Stream::new(offer, self.guard.clone(), Tickets::Never)?;
         self.conn.start_tls(stream)
     }
 

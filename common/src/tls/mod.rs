@@ -34,6 +34,16 @@ pub struct Offer {
     pub only_tls13: bool,
 }
 
+/// Whether clients get tickets with which to resume the session later.
+#[derive(Clone, Debug)]
+pub enum Tickets {
+    /// None: no process outlives the connection that could take one back. Some senders give up on SMTP servers that
+    /// issue any.
+    Never,
+    /// This many after a TLS 1.3 handshake (one in TLS 1.2), sealed by this ticketer.
+    Issue(usize, Arc<dyn rustls::server::ProducesTickets>),
+}
+
 /// One TLS session over standard input and output, on the server's side.
 pub struct Stream {
     session: ServerConnection,
@@ -41,7 +51,7 @@ pub struct Stream {
 
 impl Stream {
     /// Before the handshake. Fails only on an offer that no client could take (say, no certificate).
-    pub fn new(offer: Offer, signer: Arc<dyn RemoteSigner>) -> Result<Stream, Ending> {
+    pub fn new(offer: Offer, signer: Arc<dyn RemoteSigner>, tickets: Tickets) -> Result<Stream, Ending> {
         let versions: &[&rustls::SupportedProtocolVersion] = match offer.only_tls13 {
             true => &[&rustls::version::TLS13],
             false => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -59,9 +69,12 @@ impl Stream {
             .map_err(|error| Ending::Tls(error.to_string()))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(certified));
-        // No tickets: no process outlives the connection that could take one back.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        if let Tickets::Issue(count, ticketer) = tickets {
+            config.send_tls13_tickets = count;
+            config.ticketer = ticketer;
+        }
         let mut session =
             ServerConnection::new(Arc::new(config)).map_err(|error| Ending::Tls(error.to_string()))?;
         // We bound what is queued ourselves: nothing is queued while something waits to be written.
