@@ -10,6 +10,10 @@
 //! its places; the UIDs that vanished; then the variable parts (file name, unique-id, GUID). Truncated, mixed, older or
 //! foreign files do not pass; they are rebuilt. Messages in memory, for small mailboxes, have the same layout.
 
+mod code;
+
+pub(super) use code::Decoder;
+
 use super::blocks::{self, BLOCK, Blocks, CONTENT, Store, Window};
 use super::flags::Flags;
 use super::name;
@@ -470,40 +474,6 @@ impl Row {
     pub fn with(self, octets: u64, flags: u16) -> Row {
         Row { octets, flags, ..self }
     }
-
-    fn encode(&self) -> [u8; ROW as usize] {
-        let mut out = Fields::<{ ROW as usize }>::default();
-        out.put(&self.uid.to_le_bytes()).put(&self.parts_start.to_le_bytes());
-        out.put(&self.octets.to_le_bytes()).put(&self.modseq.to_le_bytes()).put(&self.date.to_le_bytes());
-        out.put(&self.mail_flags.keywords.to_le_bytes());
-        out.put(&self.name_length.to_le_bytes()).put(&self.unique_id_length.to_le_bytes());
-        out.put(&self.guid_length.to_le_bytes()).put(&self.flags.to_le_bytes()).put(&[self.mail_flags.bits]);
-        out.put(&[0; 3]).put(&self.base_hash.to_le_bytes());
-        out.bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Row {
-        let mut fields = Decoder(bytes);
-        let (uid, parts_start) = (fields.u32(), fields.u32());
-        let (octets, modseq, date, keywords) =
-            (fields.u64(), fields.u64(), fields.u64() as i64, fields.u32());
-        let (name_length, unique_id_length) = (fields.u16(), fields.u16());
-        let (guid_length, flags, [bits, ..]) = (fields.u16(), fields.u16(), fields.take::<4>());
-        let base_hash = fields.u64();
-        Row {
-            uid,
-            octets,
-            modseq,
-            date,
-            mail_flags: Flags { bits, keywords },
-            flags,
-            base_hash,
-            parts_start,
-            name_length,
-            unique_id_length,
-            guid_length,
-        }
-    }
 }
 
 impl Header {
@@ -537,117 +507,6 @@ impl Header {
         self.in_new += u32::from(row.flags & IN_NEW != 0);
         self.highest_modseq = self.highest_modseq.max(row.modseq);
         self.count += 1;
-    }
-
-    fn encode(&self) -> [u8; HEADER as usize] {
-        let mut out = Fields::<{ HEADER as usize }>::default();
-        out.put(MAGIC);
-        for number in [
-            self.count,
-            self.uid_validity,
-            self.next_uid,
-            self.unknown,
-            self.seen,
-            self.deleted,
-            self.first_unseen,
-            self.in_new,
-            self.vanished,
-            self.ordered,
-        ] {
-            out.put(&number.to_le_bytes());
-        }
-        for number in [
-            self.total_octets,
-            self.parts_length,
-            self.nonce,
-            self.highest_modseq,
-            self.vanished_since,
-            self.recent_of,
-        ] {
-            out.put(&number.to_le_bytes());
-        }
-        for stamp in [self.new, self.cur, self.uidlist, self.keywords] {
-            out.put(&stamp.encode());
-        }
-        out.bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Header> {
-        let mut fields = Decoder(bytes.strip_prefix(MAGIC)?);
-        let mut number = || fields.u32();
-        let (count, uid_validity, next_uid, unknown) = (number(), number(), number(), number());
-        let (seen, deleted, first_unseen, in_new) = (number(), number(), number(), number());
-        let (vanished, ordered) = (number(), number());
-        let mut number = || fields.u64();
-        let (total_octets, parts_length, nonce) = (number(), number(), number());
-        let (highest_modseq, vanished_since, recent_of) = (number(), number(), number());
-        let mut stamp = || Stamp::decode(fields.take());
-        let (new, cur, uidlist, keywords) = (stamp(), stamp(), stamp(), stamp());
-        Some(Header {
-            count,
-            uid_validity,
-            next_uid,
-            unknown,
-            total_octets,
-            seen,
-            deleted,
-            first_unseen,
-            in_new,
-            highest_modseq,
-            vanished_since,
-            recent_of,
-            new,
-            cur,
-            uidlist,
-            keywords,
-            vanished,
-            ordered,
-            parts_length,
-            nonce,
-        })
-    }
-}
-
-/// Little-endian numbers one after the other.
-struct Fields<const N: usize> {
-    bytes: [u8; N],
-    at: usize,
-}
-
-impl<const N: usize> Default for Fields<N> {
-    fn default() -> Self {
-        Fields { bytes: [0; N], at: 0 }
-    }
-}
-
-impl<const N: usize> Fields<N> {
-    fn put(&mut self, value: &[u8]) -> &mut Self {
-        let place = self.bytes.iter_mut().skip(self.at);
-        place.zip(value).for_each(|(to, from)| *to = *from);
-        self.at += value.len();
-        self
-    }
-}
-
-pub(super) struct Decoder<'a>(pub &'a [u8]);
-
-impl Decoder<'_> {
-    pub fn take<const N: usize>(&mut self) -> [u8; N] {
-        let Some((first, rest)) = self.0.split_first_chunk::<N>() else { return [0; N] };
-        self.0 = rest;
-        *first
-    }
-
-    pub fn u16(&mut self) -> u16 {
-        u16::from_le_bytes(self.take())
-    }
-
-    pub fn u32(&mut self) -> u32 {
-        u32::from_le_bytes(self.take())
-    }
-
-    pub fn u64(&mut self) -> u64 {
-        u64::from_le_bytes(self.take())
     }
 }
 

@@ -25,14 +25,7 @@ impl TempIndex {
     /// Makes an empty one. `None`: another session writes one, or nothing can be written here.
     pub fn begin(directory: &Path) -> Option<TempIndex> {
         let path = directory.join(TEMP_NAME);
-        let mut open = OpenOptions::new();
-        open.read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = open.open(&path).ok()?;
+        let file = open_own(&path).ok()?;
         if !sys::try_flock(&file).ok()? {
             return None;
         }
@@ -109,6 +102,13 @@ impl TempIndex {
     pub fn into_index(self) -> Option<Index> {
         Index::open(self.file)
     }
+}
+
+/// A file of ours that is there from now on, whatever is in it.
+pub(super) fn open_own(path: &Path) -> io::Result<File> {
+    let mut open = OpenOptions::new();
+    open.read(true).write(true).create(true).truncate(false).mode(0o600);
+    open.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
 /// What time it is for the file system that holds the index directory: nanoseconds since 1970.

@@ -4,9 +4,9 @@
 //! lock. It guards nothing but our own files: Dovecot knows nothing of it, and messages are safe without it.
 
 use super::super::error::{ErrorKind, StorageError};
+use super::super::temp_index::open_own;
 use crate::sys::fs as sys;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,14 +25,7 @@ impl IndexLock {
     /// Errors: `InUse` when the wait was in vain; `Full`, `NoPerm` where no index can be kept.
     pub fn take(directory: &Path, timeout: Duration) -> Result<IndexLock, StorageError> {
         let path = directory.join(NAME);
-        let mut open = OpenOptions::new();
-        open.read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = open.open(&path).map_err(StorageError::at("open", &path))?;
+        let file = open_own(&path).map_err(StorageError::at("open", &path))?;
         let shared = sys::is_shared_file_system(&file).unwrap_or(false);
         let give_up = Instant::now() + timeout;
         let mut pause = Duration::from_micros(200);
