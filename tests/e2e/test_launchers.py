@@ -12,7 +12,26 @@ from harness import IN_NAMESPACE, TREE, Case, needs_root, run
 SERVICES = ("pop3", "pop3s", "imap", "imaps")
 
 
-class Each(Case):
+class EachLauncher:
+    """check() under each of them."""
+
+    def test_xinetd(self):
+        self.check("xinetd")
+
+    def test_systemd_socket_activate(self):
+        self.check("systemd-socket-activate")
+
+    def test_systemd_listen_fds(self):
+        self.check("systemd LISTEN_FDS")
+
+    def test_tcpserver(self):
+        self.check("tcpserver")
+
+    def test_openbsd_inetd(self):
+        self.check("openbsd-inetd")
+
+
+class Each(EachLauncher, Case):
     def check(self, name):
         server = self.serve(name)
         expected = self.box.maildir.fill()
@@ -33,23 +52,8 @@ class Each(Case):
                 self.box.wait_idle()
                 self.box.clear_log()
 
-    def test_xinetd(self):
-        self.check("xinetd")
 
-    def test_systemd_socket_activate(self):
-        self.check("systemd-socket-activate")
-
-    def test_systemd_listen_fds(self):
-        self.check("systemd LISTEN_FDS")
-
-    def test_tcpserver(self):
-        self.check("tcpserver")
-
-    def test_openbsd_inetd(self):
-        self.check("openbsd-inetd")
-
-
-class EachImap(Case):
+class EachImap(EachLauncher, Case):
     def check(self, name):
         server = self.serve(name, protocol="imap")
         self.box.maildir.fill()
@@ -69,21 +73,6 @@ class EachImap(Case):
                 self.box.wait_log(r"imap\(demo\)<\d+><\S+>: Disconnected: Logged out")
                 self.box.wait_idle()
                 self.box.clear_log()
-
-    def test_xinetd(self):
-        self.check("xinetd")
-
-    def test_systemd_socket_activate(self):
-        self.check("systemd-socket-activate")
-
-    def test_systemd_listen_fds(self):
-        self.check("systemd LISTEN_FDS")
-
-    def test_tcpserver(self):
-        self.check("tcpserver")
-
-    def test_openbsd_inetd(self):
-        self.check("openbsd-inetd")
 
 
 class Load(Case):

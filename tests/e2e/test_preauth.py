@@ -108,19 +108,24 @@ class Preauth(Case):
                     self.assertTrue(answer.startswith(self.refusal), answer)
         self.assertIn("network", self.log.read_text())
 
-    def test_a_socket_pair_is_no_network(self):
+    def over_a_socket_pair(self, commands):
+        """What the server says to these commands."""
         command, environment = self.command()
         ours, theirs = socket.socketpair()
         with ours, theirs:
             process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
             theirs.close()
             ours.settimeout(20)
-            ours.sendall(b"STAT\r\nQUIT\r\n")
+            ours.sendall(commands)
             got = b""
             while part := ours.recv(65536):
                 got += part
             self.assertEqual(process.wait(20), 0)
-            self.assertEqual(got.count(b"+OK"), 3, got)
+        return got
+
+    def test_a_socket_pair_is_no_network(self):
+        got = self.over_a_socket_pair(b"STAT\r\nQUIT\r\n")
+        self.assertEqual(got.count(b"+OK"), 3, got)
 
 
 class PreauthImap(Preauth):
@@ -148,18 +153,7 @@ class PreauthImap(Preauth):
         self.assertEqual(len(self.box.maildir.files()), len(self.expected))
 
     def test_a_socket_pair_is_no_network(self):
-        command, environment = self.command()
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
-            theirs.close()
-            ours.settimeout(20)
-            ours.sendall(b"a SELECT INBOX\r\nb LOGOUT\r\n")
-            got = b""
-            while part := ours.recv(65536):
-                got += part
-            self.assertEqual(process.wait(20), 0)
-            self.assertIn(b"b OK", got)
+        self.assertIn(b"b OK", self.over_a_socket_pair(b"a SELECT INBOX\r\nb LOGOUT\r\n"))
 
 
 if __name__ == "__main__":
