@@ -7,5 +7,7 @@
 //! ```
 
 pub mod address;
+pub mod deliver;
 pub mod envelope;
+pub mod queue;
 pub mod status;
