@@ -7,5 +7,9 @@
 //! ```
 
 pub mod address;
+pub mod deliver;
 pub mod envelope;
+pub mod rules;
 pub mod status;
+pub mod users;
+pub mod values;
