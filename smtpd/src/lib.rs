@@ -10,4 +10,7 @@ pub mod address;
 pub mod deliver;
 pub mod envelope;
 pub mod queue;
+pub mod rules;
 pub mod status;
+pub mod users;
+pub mod values;
