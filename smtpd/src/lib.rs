@@ -7,5 +7,9 @@
 //! ```
 
 pub mod address;
+pub mod command;
+pub mod data;
 pub mod envelope;
+pub mod received;
+pub mod reply;
 pub mod status;
