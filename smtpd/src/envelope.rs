@@ -52,11 +52,23 @@ pub enum Target {
         user: String,
         /// What stood behind `recipient_delimiter`, if anything.
         extension: String,
+        /// Into the mailbox itself: `\\user`, or `~/.forward` was looked at already.
+        direct: bool,
     },
-    /// Into a file or a Maildir (with `/` at the end), which an alias named.
-    File(String),
-    /// To a program, which an alias named: its words, without a shell.
-    Command(Vec<String>),
+    /// Into a file or a Maildir (with `/` at the end).
+    File {
+        /// Its path, absolute.
+        path: String,
+        /// Whose `~/.forward` named it, and who therefore writes it. `None`: an alias; `default_privs` writes it.
+        owner: Option<String>,
+    },
+    /// To a program.
+    Command {
+        /// Its words, without a shell.
+        words: Vec<String>,
+        /// Whose `~/.forward` named it, and who therefore executes it. `None`: an alias; `default_privs` does.
+        owner: Option<String>,
+    },
 }
 
 /// One recipient.
