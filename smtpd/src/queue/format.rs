@@ -6,7 +6,7 @@
 //! T1763740000          when it came                     I...   from whom, for people
 //! Ffrom@example.org    reverse-path; empty: null        L...   who had logged in
 //! E...  ENVID          HF or HH  RET                    B7, B8, BB  BODY          U  SMTPUTF8
-//! R.<TAB>address<TAB>original<TAB>ORCPT<TAB>NOTIFY<TAB>target...     one for each recipient; the octet after R is its state
+//! R.<TAB>address<TAB>original<TAB>ORCPT<TAB>NOTIFY<TAB>owner<TAB>target...     one for each recipient; the octet after R is its state
 //! ```
 //!
 //! The first two lines have a fixed length, so that sizes, counters and states are overwritten in place. Control
@@ -131,6 +131,7 @@ pub fn print_recipient(text: &mut String, recipient: &Recipient) {
     field(&recipient.original.to_string());
     field(&optional(recipient.orcpt.as_deref()));
     field(&notify(recipient.notify));
+    field(&recipient.owner.as_ref().map(Address::to_string).unwrap_or_default());
     match &recipient.target {
         Target::Remote(address) => ["remote", &address.to_string()].into_iter().for_each(&mut field),
         Target::Mailbox { user, extension, direct } => {
@@ -314,24 +315,26 @@ pub fn parse_recipient(value: &str) -> Result<(State, Recipient), Malformed> {
         }),
         Some(_) => return Err(bad),
     };
+    let owner = next()?;
+    let owner = if owner.is_empty() { None } else { Some(address(&owner)?) };
     let target = match next()?.as_str() {
         "remote" => Target::Remote(address(&next()?)?),
         word @ ("mailbox" | "direct") => {
             Target::Mailbox { user: next()?, extension: next()?, direct: word == "direct" }
         }
         "file" => {
-            let owner = parse_optional(&next()?)?;
-            Target::File { owner, path: next()? }
+            let whose = parse_optional(&next()?)?;
+            Target::File { owner: whose, path: next()? }
         }
         "command" => {
-            let owner = parse_optional(&next()?)?;
+            let whose = parse_optional(&next()?)?;
             let words = fields.by_ref().map(unescape).collect::<Result<Vec<_>, _>>()?;
-            Target::Command { words, owner }
+            Target::Command { words, owner: whose }
         }
         _ => return Err(bad),
     };
     match fields.next() {
-        None => Ok((state, Recipient { address: recipient, original, orcpt, notify, target })),
+        None => Ok((state, Recipient { address: recipient, original, orcpt, notify, owner, target })),
         Some(_) => Err(bad),
     }
 }

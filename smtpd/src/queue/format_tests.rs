@@ -6,7 +6,14 @@ fn address(text: &str) -> Address {
 }
 
 fn recipient(text: &str, target: Target) -> Recipient {
-    Recipient { address: address(text), original: address(text), orcpt: None, notify: None, target }
+    Recipient {
+        address: address(text),
+        original: address(text),
+        orcpt: None,
+        notify: None,
+        owner: None,
+        target,
+    }
 }
 
 fn full() -> Envelope {
@@ -25,6 +32,7 @@ fn full() -> Envelope {
             },
             Recipient {
                 notify: Some(Notify::NEVER),
+                owner: Some(address("owner-list@x")),
                 ..recipient(
                     "c@x",
                     Target::Mailbox { user: "c".into(), extension: "a\tb".into(), direct: false },

@@ -37,6 +37,7 @@ pub(crate) fn envelope(recipients: &[&str]) -> Envelope {
         original: address(text),
         orcpt: None,
         notify: None,
+        owner: None,
         target: Target::Remote(address(text)),
     };
     let recipients = recipients.iter().map(recipient).collect();
