@@ -7,6 +7,7 @@
 //! ```
 
 pub mod address;
+pub mod bounce;
 pub mod command;
 pub mod data;
 pub mod deliver;
@@ -15,6 +16,7 @@ pub mod queue;
 pub mod received;
 pub mod reply;
 pub mod rules;
+pub mod runner;
 pub mod status;
 pub mod users;
 pub mod values;
