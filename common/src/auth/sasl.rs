@@ -81,6 +81,14 @@ pub fn parse_plain(message: &[u8]) -> Result<Plain, SaslError> {
     })
 }
 
+/// Reads what comes with EXTERNAL (RFC 4422 A.2): nothing, or an authorisation identity, UTF-8 without NUL.
+pub fn parse_external(message: &[u8]) -> Result<Vec<u8>, SaslError> {
+    match std::str::from_utf8(message) {
+        Ok(authzid) if !authzid.contains('\0') => Ok(message.to_vec()),
+        _ => Err(SaslError::Syntax),
+    }
+}
+
 /// The two prompts of LOGIN (draft-murchison-sasl-login), before base64. Old clients compare them.
 pub const LOGIN_PROMPTS: [&str; 2] = ["Username:", "Password:"];
 
