@@ -158,6 +158,16 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn external_names_nobody_or_somebody() {
+        for good in [&b""[..], b"anna", "\u{e4}nna@example.org".as_bytes()] {
+            assert_eq!(parse_external(good), Ok(good.to_vec()));
+        }
+        for bad in [&b"\0"[..], b"anna\0bert", b"\xff"] {
+            assert_eq!(parse_external(bad), Err(SaslError::Syntax));
+        }
+    }
+
+    #[test]
     fn base64_is_strict() {
         for (text, octets) in
             [("", &b""[..]), ("AA==", b"\0"), ("AGFubmEAeA==", b"\0anna\0x"), ("/+8=", b"\xff\xef")]

@@ -200,6 +200,13 @@ mod tests {
                  lip=192.0.2.9, TLS handshaking: no shared cipher, session=<a+/1>",
             ),
         ];
+        for (closing, want) in [
+            (Closing::CertificateNeedsTls, "(cert required, client didn't start TLS)"),
+            (Closing::InvalidCertificate, "(client sent an invalid cert)"),
+            (Closing::NoCertificate, "(client didn't send a cert)"),
+        ] {
+            assert_eq!(closing.to_string(), want);
+        }
         for (line, want) in rows {
             assert_eq!(line, want);
         }
