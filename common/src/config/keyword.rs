@@ -170,7 +170,15 @@ keywords! {
     OeNsEoh = "oe-ns-eoh" "An end of headers is sent where a message has none."
 }
 
-single! { Ssl TlsVersion Facility CertUsernameField }
+keywords! {
+    /// Which networks count as `mynetworks` where that is empty.
+    NetworksStyle, "one of: ":
+    Host = "host" "This host alone.",
+    Subnet = "subnet" "The networks that its interfaces are in.",
+    Class = "class" "The class A, B and C networks that its IPv4 interfaces are in."
+}
+
+single! { Ssl TlsVersion Facility CertUsernameField NetworksStyle }
 sets! { Mechanism Workaround }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 //! memory of a process's own (no pointers that a loader has to relocate, nothing on the heap).
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
-use super::keyword::{CertUsernameField, Facility, Mechanism, Set, Ssl, TlsVersion, Workaround};
+use super::keyword::{
+    CertUsernameField, Facility, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround,
+};
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
 use super::value::{
     List, MailLocation, MasterPassdb, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes,
@@ -143,4 +145,13 @@ settings! {
     imapd namespace_separator: HierarchySeparator = HierarchySeparator::Dot, "between the levels of a mailbox's name: . or /";
     imapd special_use: SpecialUseNames = SpecialUseNames::NONE, "mailboxes for drafts, sent and so on that have no usual name";
     imapd imap_emptytrash: EmptyTrash = EmptyTrash::NEVER, "remove what has been in these mailboxes for so many days";
+
+    smtpd mydomain: Text = text(""), "this host's domain; empty: myhostname without its first part";
+    smtpd myorigin: Text = text("$myhostname"), "domain of addresses that have none";
+    smtpd mydestination: Text = text("$myhostname, localhost.$mydomain, localhost"), "domains whose users are this host's; a /file has one per line";
+    smtpd mynetworks: Text = text(""), "clients that may relay; empty: as mynetworks_style says";
+    smtpd mynetworks_style: NetworksStyle = NetworksStyle::Host, "which clients may relay where mynetworks is empty";
+    smtpd relay_domains: Text = text(""), "domains that mail is relayed to for anybody, with those below them";
+    smtpd home_mailbox: Text = text(""), "Maildir below a user's home directory; empty: mail_location";
+    smtpd quota_full_tempfail: bool = false, "mail for a full mailbox is to come again (452), not to be returned (552)";
 }
