@@ -6,23 +6,25 @@ use crate::tls::proof::ClientProof;
 use crate::tls::{AskClient, Offer};
 
 /// Builds a message: kind, length, fields.
-pub(crate) struct Writer(Vec<u8>);
+pub struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(crate) fn new(kind: u8) -> Writer {
+    /// An empty message of this kind.
+    pub fn new(kind: u8) -> Writer {
         // Room for a usual message at once: a copy left behind by growing would not be wiped.
         let mut octets = Vec::with_capacity(4096);
         octets.extend_from_slice(&[kind, 0, 0, 0, 0]);
         Writer(octets)
     }
     /// Fields longer than a length can say are cut: the receiver then refuses what no longer makes sense.
-    pub(crate) fn field(mut self, octets: &[u8]) -> Writer {
+    pub fn field(mut self, octets: &[u8]) -> Writer {
         let octets = octets.get(..usize::from(u16::MAX)).unwrap_or(octets);
         self.0.extend_from_slice(&(octets.len() as u16).to_be_bytes());
         self.0.extend_from_slice(octets);
         self
     }
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    /// The message.
+    pub fn finish(mut self) -> Vec<u8> {
         let length = u32::try_from(self.0.len().saturating_sub(5)).unwrap_or(u32::MAX).to_be_bytes();
         for (place, octet) in self.0.iter_mut().skip(1).zip(length) {
             *place = octet;
@@ -32,28 +34,34 @@ impl Writer {
 }
 
 /// Reads fields back; every read says whether it was there.
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(crate) fn field(&mut self) -> Option<&'a [u8]> {
+    /// The next field.
+    pub fn field(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.0.split_first_chunk::<2>()?;
         let (field, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
         self.0 = rest;
         Some(field)
     }
-    pub(crate) fn octets(&mut self) -> Option<Vec<u8>> {
+    /// The next field, as octets of its own.
+    pub fn octets(&mut self) -> Option<Vec<u8>> {
         Some(self.field()?.to_vec())
     }
-    pub(crate) fn text(&mut self) -> Option<String> {
+    /// The next field, which must be UTF-8.
+    pub fn text(&mut self) -> Option<String> {
         Some(std::str::from_utf8(self.field()?).ok()?.to_owned())
     }
-    pub(crate) fn number(&mut self) -> Option<u64> {
+    /// The next field, which must be a number.
+    pub fn number(&mut self) -> Option<u64> {
         Some(u64::from_be_bytes(self.field()?.try_into().ok()?))
     }
-    pub(crate) fn scheme(&mut self) -> Option<u16> {
+    /// The next field, which must be a signature scheme's number.
+    pub fn scheme(&mut self) -> Option<u16> {
         Some(u16::from_be_bytes(self.field()?.try_into().ok()?))
     }
-    pub(crate) fn flag(&mut self) -> Option<bool> {
+    /// The next field, which must be yes or no.
+    pub fn flag(&mut self) -> Option<bool> {
         match self.field()? {
             [0] => Some(false),
             [1] => Some(true),
@@ -61,7 +69,7 @@ impl<'a> Reader<'a> {
         }
     }
     /// Nothing may be left over.
-    pub(crate) fn end(&self) -> Option<()> {
+    pub fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
 }
@@ -119,8 +127,9 @@ impl Request {
             Request::Panicked { what } => Writer::new(8).field(what.as_bytes()),
             Request::NotStarted { what } => Writer::new(9).field(what.as_bytes()),
             Request::Judge(ClientProof { transcript, scheme, signature }) => {
-                Writer::new(10).field(transcript).field(&scheme.to_be_bytes()).field(signature)
+                Writer::new(11).field(transcript).field(&scheme.to_be_bytes()).field(signature)
             }
+            Request::Service(question) => Writer::new(10).field(question),
         }
         .finish()
     }
@@ -159,11 +168,12 @@ impl Request {
             7 => Request::Ended { why: Why::decode(r.field()?)?, detail: r.text()?, tls: r.text()? },
             8 => Request::Panicked { what: r.text()? },
             9 => Request::NotStarted { what: r.text()? },
-            10 => Request::Judge(ClientProof {
+            11 => Request::Judge(ClientProof {
                 transcript: r.octets()?,
                 scheme: r.scheme()?,
                 signature: r.octets()?,
             }),
+            10 => Request::Service(r.octets()?),
             _ => return None,
         };
         r.end()?;
@@ -198,7 +208,8 @@ impl Answer {
             }
             Answer::Accepted { server_signature } => Writer::new(5).field(server_signature),
             Answer::Way { trusted } => Writer::new(6).field(&[u8::from(*trusted)]),
-            Answer::Judged { external } => Writer::new(7).field(&[u8::from(*external)]),
+            Answer::Judged { external } => Writer::new(8).field(&[u8::from(*external)]),
+            Answer::Service(answer) => Writer::new(7).field(answer),
         }
         .finish()
     }
@@ -239,7 +250,8 @@ impl Answer {
             },
             5 => Answer::Accepted { server_signature: r.octets()? },
             6 => Answer::Way { trusted: r.flag()? },
-            7 => Answer::Judged { external: r.flag()? },
+            8 => Answer::Judged { external: r.flag()? },
+            7 => Answer::Service(r.octets()?),
             _ => return None,
         };
         r.end()?;
@@ -284,6 +296,7 @@ mod tests {
             Request::Ended { why: Why::Handshake, detail: "no shared cipher".into(), tls: String::new() },
             Request::Panicked { what: "a bug".into() },
             Request::NotStarted { what: "chroot".into() },
+            Request::Service(b"who?".to_vec()),
         ];
         for request in requests {
             let octets = request.encode();
@@ -313,6 +326,7 @@ mod tests {
             Answer::Scram { salt: vec![1; 16], iterations: 4096, nonce: "n".into() },
             Answer::Accepted { server_signature: vec![] },
             Answer::Way { trusted: true },
+            Answer::Service(vec![0; 500]),
         ] {
             let octets = answer.encode();
             assert_eq!(Answer::decode(octets[0], &octets[5..]), Some(answer));

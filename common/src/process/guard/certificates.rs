@@ -64,7 +64,7 @@ impl Certificate {
     }
 }
 
-impl Guard<'_> {
+impl Guard {
     /// Before a handshake: with what the client is asked, where it is to be asked.
     #[inline(never)]
     pub(super) fn ask_client(&mut self, identity: &Identity) -> Result<Option<AskClient>, CannotAsk> {

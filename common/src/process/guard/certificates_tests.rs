@@ -2,7 +2,7 @@
 
 use super::super::super::channel::{Channel, Proof, Request, Why};
 use super::super::super::front::Facts;
-use super::super::super::{Program, front};
+use super::super::super::{After, Program, front};
 use super::*;
 use crate::cli;
 use crate::config::Config;
@@ -24,8 +24,8 @@ static PROGRAM: Program = Program {
     protocol: "pop3",
     out_of_order: "",
     front: |_: &mut front::Front| Err(Ending::Quit),
-    session: |_| Ending::Quit,
-    idle_timeout: |config| config.pop3_idle_timeout,
+    after: After::Session { speak: |_| Ending::Quit, idle_timeout: |config| config.pop3_idle_timeout },
+    others: &[],
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -112,6 +112,7 @@ impl Taken {
                 Peer { remote: None, local: None, on_network: true },
                 facts,
                 false,
+                None,
             );
             let mut guard = guard.map_err(|error| error.to_string())?;
             let channel = Channel::new(ours, PATIENCE);
