@@ -8,6 +8,7 @@ pub mod entry;
 pub mod fd;
 pub mod fs;
 pub mod inotify;
+pub mod pass;
 pub mod process;
 pub mod socket;
 

@@ -23,6 +23,7 @@ pub mod id;
 pub mod incoming;
 pub mod notes;
 pub mod queued;
+pub mod scan;
 pub mod schedule;
 
 pub use id::Id;

@@ -388,7 +388,9 @@ fn send(
     };
     let mut incoming = Box::new(incoming);
     notification.write(incoming.as_mut())?;
-    incoming.finish().map(|_| true)
+    incoming.finish()?;
+    super::slots::look_again(directory);
+    Ok(true)
 }
 
 #[cfg(test)]
