@@ -11,6 +11,7 @@ pub mod command;
 pub mod data;
 pub mod deliver;
 pub mod envelope;
+pub mod queue;
 pub mod received;
 pub mod reply;
 pub mod rules;
