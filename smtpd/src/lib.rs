@@ -7,5 +7,7 @@
 //! ```
 
 pub mod address;
+pub mod client;
 pub mod envelope;
+pub mod route;
 pub mod status;

@@ -159,7 +159,15 @@ keywords! {
     OeNsEoh = "oe-ns-eoh" "An end of headers is sent where a message has none."
 }
 
-single! { Ssl TlsVersion Facility }
+keywords! {
+    /// Which addresses of other hosts are used.
+    InetProtocols, "one of: ":
+    All = "all" "IPv6 and IPv4.",
+    Ipv4 = "ipv4" "RFC 791.",
+    Ipv6 = "ipv6" "RFC 8200."
+}
+
+single! { Ssl TlsVersion Facility InetProtocols }
 sets! { Mechanism Workaround }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! memory of a process's own (no pointers that a loader has to relocate, nothing on the heap).
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
-use super::keyword::{Facility, Mechanism, Set, Ssl, TlsVersion, Workaround};
+use super::keyword::{Facility, InetProtocols, Mechanism, Set, Ssl, TlsVersion, Workaround};
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
+use super::next_hop::RelayHost;
 use super::value::{
     List, MailLocation, MasterPassdb, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes,
     seconds, text,
@@ -137,4 +138,17 @@ settings! {
     imapd namespace_separator: HierarchySeparator = HierarchySeparator::Dot, "between the levels of a mailbox's name: . or /";
     imapd special_use: SpecialUseNames = SpecialUseNames::NONE, "mailboxes for drafts, sent and so on that have no usual name";
     imapd imap_emptytrash: EmptyTrash = EmptyTrash::NEVER, "remove what has been in these mailboxes for so many days";
+
+    // Mail that goes out.
+    smtpd relayhost: RelayHost = RelayHost(None), "next hop of mail for others: domain, [host], [host]:port; empty: their MX hosts";
+    smtpd inet_protocols: InetProtocols = InetProtocols::All, "addresses of other hosts that are used";
+    smtpd smtp_helo_name: Text = text(""), "name that other servers are greeted with; empty: myhostname";
+    smtpd smtp_connect_timeout: Duration = seconds(30), "time to connect to another server";
+    smtpd smtp_helo_timeout: Duration = minutes(5), "time for its greeting, and for its answer to EHLO";
+    smtpd smtp_mail_timeout: Duration = minutes(5), "time for its answer to MAIL";
+    smtpd smtp_rcpt_timeout: Duration = minutes(5), "time for its answer to RCPT";
+    smtpd smtp_data_init_timeout: Duration = minutes(2), "time for its answer to DATA";
+    smtpd smtp_data_xfer_timeout: Duration = minutes(3), "time without progress while it takes the message";
+    smtpd smtp_data_done_timeout: Duration = minutes(10), "time for its answer to the whole message";
+    smtpd smtp_rset_timeout: Duration = seconds(20), "time for its answer to RSET";
 }
