@@ -8,6 +8,15 @@
 
 pub mod address;
 pub mod client;
+pub mod command;
+pub mod data;
+pub mod deliver;
 pub mod envelope;
+pub mod queue;
+pub mod received;
+pub mod reply;
 pub mod route;
+pub mod rules;
 pub mod status;
+pub mod users;
+pub mod values;

@@ -167,7 +167,17 @@ keywords! {
     Ipv6 = "ipv6" "RFC 8200."
 }
 
-single! { Ssl TlsVersion Facility InetProtocols }
+single! { InetProtocols }
+
+keywords! {
+    /// Which networks count as `mynetworks` where that is empty.
+    NetworksStyle, "one of: ":
+    Host = "host" "This host alone.",
+    Subnet = "subnet" "The networks that its interfaces are in.",
+    Class = "class" "The class A, B and C networks that its IPv4 interfaces are in."
+}
+
+single! { Ssl TlsVersion Facility NetworksStyle }
 sets! { Mechanism Workaround }
 
 #[cfg(test)]

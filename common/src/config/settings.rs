@@ -4,7 +4,7 @@
 //! memory of a process's own (no pointers that a loader has to relocate, nothing on the heap).
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
-use super::keyword::{Facility, InetProtocols, Mechanism, Set, Ssl, TlsVersion, Workaround};
+use super::keyword::{Facility, InetProtocols, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround};
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
 use super::next_hop::RelayHost;
 use super::value::{
@@ -138,6 +138,24 @@ settings! {
     imapd namespace_separator: HierarchySeparator = HierarchySeparator::Dot, "between the levels of a mailbox's name: . or /";
     imapd special_use: SpecialUseNames = SpecialUseNames::NONE, "mailboxes for drafts, sent and so on that have no usual name";
     imapd imap_emptytrash: EmptyTrash = EmptyTrash::NEVER, "remove what has been in these mailboxes for so many days";
+
+    // The queue.
+    smtpd queue_directory: Path = Path::new("/var/spool/tinmail"), "messages that are not yet everywhere they have to go";
+    smtpd mail_owner: Text = text("mail"), "who owns the queue and speaks with other hosts; a user with no other rights";
+    smtpd minimal_backoff_time: Duration = minutes(5), "pause after the first attempt; it doubles with each one";
+    smtpd maximal_backoff_time: Duration = seconds(4000), "longest pause between two attempts";
+    smtpd maximal_queue_lifetime: Duration = hours(5 * 24), "after this time a message is returned to its sender";
+    smtpd bounce_queue_lifetime: Duration = hours(5 * 24), "after this time a bounce is given up";
+    smtpd delay_warning_time: Duration = hours(0), "after this time the sender is told of the delay; 0: never";
+
+    smtpd mydomain: Text = text(""), "this host's domain; empty: myhostname without its first part";
+    smtpd myorigin: Text = text("$myhostname"), "domain of addresses that have none";
+    smtpd mydestination: Text = text("$myhostname, localhost.$mydomain, localhost"), "domains whose users are this host's; a /file has one per line";
+    smtpd mynetworks: Text = text(""), "clients that may relay; empty: as mynetworks_style says";
+    smtpd mynetworks_style: NetworksStyle = NetworksStyle::Host, "which clients may relay where mynetworks is empty";
+    smtpd relay_domains: Text = text(""), "domains that mail is relayed to for anybody, with those below them";
+    smtpd home_mailbox: Text = text(""), "Maildir below a user's home directory; empty: mail_location";
+    smtpd quota_full_tempfail: bool = false, "mail for a full mailbox is to come again (452), not to be returned (552)";
 
     // Mail that goes out.
     smtpd relayhost: RelayHost = RelayHost(None), "next hop of mail for others: domain, [host], [host]:port; empty: their MX hosts";

@@ -9,7 +9,7 @@
 
 mod wire;
 
-pub(crate) use wire::{Reader, Writer};
+pub use wire::{Reader, Writer};
 
 use crate::secret::Secret;
 use crate::sys::fd::{self, Interest};
@@ -68,6 +68,8 @@ pub enum Request {
     /// After acceptance: what the session must know of the conversation so far. `unread` is input that the front read but
     /// did not use; `state` is the protocol's own.
     Handover { unread: Vec<u8>, state: Vec<u8> },
+    /// A question of the protocol's own, in programs whose guard is a [service](super::service).
+    Service(Vec<u8>),
     /// The conversation ended without a login; `detail` says more about a failed handshake.
     Ended { why: Why, detail: String, tls: String },
     /// The front is about to abort: a bug.
@@ -109,6 +111,8 @@ pub enum Answer {
     Scram { salt: Vec<u8>, iterations: u32, nonce: String },
     /// [`Request::Login`]: welcome. SCRAM clients are owed the server's signature.
     Accepted { server_signature: Vec<u8> },
+    /// [`Request::Service`]: the protocol's own answer.
+    Service(Vec<u8>),
     /// [`Request::Proxied`]: heard; whether the client's real way is one on which nobody listens.
     Way { trusted: bool },
 }

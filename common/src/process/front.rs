@@ -4,6 +4,7 @@
 //! the guard; a front taken over by its client can ask no more than that.
 
 use super::channel::{Answer, Channel, Proof, Refused, Request};
+use crate::cli;
 use crate::config::Config;
 use crate::io::{Conn, Ending};
 use crate::tls::{self, RemoteSigner, Tickets};
@@ -24,6 +25,15 @@ pub struct Facts {
     pub timestamp: String,
     /// The session's identifier in the log, printable.
     pub session_id: String,
+    /// The program's own options that were given, for [`Facts::has`].
+    pub flags: u32,
+}
+
+impl Facts {
+    /// Whether one of the program's own options was given.
+    pub fn has(&self, program: &cli::Program, name: &str) -> bool {
+        program.has(self.flags, name)
+    }
 }
 
 /// The conversation before the login.
@@ -120,8 +130,16 @@ impl Front {
         }
     }
 
+    /// Asks the protocol's [service](super::service) in the guard.
+    pub fn ask_service(&self, question: Vec<u8>) -> Result<Vec<u8>, Ending> {
+        match self.ask(&Request::Service(question))? {
+            Answer::Service(answer) => Ok(answer),
+            _ => Err(Ending::Failed(std::io::ErrorKind::InvalidData.into())),
+        }
+    }
+
     /// For the log: protocol version and cipher, empty in clear.
-    pub(super) fn tls_description(&self) -> String {
+    pub fn tls_description(&self) -> String {
         let stream = self.conn.tls().filter(|stream| !stream.is_handshaking());
         stream.map(tls::Stream::description).unwrap_or_default()
     }

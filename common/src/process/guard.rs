@@ -9,7 +9,8 @@ mod logins;
 use super::channel::{Answer, Channel, Refused, Request, Why};
 use super::front::Facts;
 use super::handoff::{self, Handoff};
-use super::{Program, environment};
+use super::service::{Ground, Service};
+use super::{After, Program, environment};
 use crate::auth::{Account, Authenticator, ScramAttempt};
 use crate::config::Config;
 use crate::config::keyword::TlsVersion;
@@ -20,7 +21,7 @@ use crate::sys::{fd, process};
 use crate::tls::key::Identity;
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the front may take to take an answer.
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the guard of a service waits for a front that says nothing, if sessions have no end.
+const SERVICE_TIME: Duration = Duration::from_secs(24 * 3600);
 /// One handshake has one signature; a second request is not a handshake.
 const SIGNATURES_PER_HANDSHAKE: u32 = 1;
 /// Questions about logins that one front may ask, answered or not: a client that begins SCRAM again and again learns nothing.
@@ -37,9 +40,9 @@ const QUESTIONS_MAX: u32 = 20;
 ///
 /// What happens once in a conversation is kept out of line: a guard that only waits has a short stack, and what it has not
 /// written to it shares with the front.
-pub struct Guard<'a> {
+pub struct Guard {
     /// The program that is served.
-    pub program: &'a Program,
+    pub program: &'static Program,
     /// The settings.
     pub config: Rc<Config>,
     /// The log.
@@ -52,6 +55,11 @@ pub struct Guard<'a> {
     pub front: i32,
     /// Whether a PROXY header may say who the client really is.
     pub proxied: bool,
+    /// The data socket, in programs that have a service.
+    pub data: Option<OwnedFd>,
+    service: Option<Box<dyn Service>>,
+    /// Who has logged in, where that is not the end.
+    account: Option<Account>,
     started: Instant,
     authenticator: Authenticator,
     identity: Option<Identity>,
@@ -79,17 +87,22 @@ struct LoggedIn {
     state: Vec<u8>,
 }
 
-impl<'a> Guard<'a> {
+impl Guard {
     /// Before the first request.
     pub fn new(
-        program: &'a Program,
+        program: &'static Program,
         config: Rc<Config>,
         log: Log,
         peer: Peer,
         facts: Box<Facts>,
         proxied: bool,
-    ) -> io::Result<Box<Guard<'a>>> {
+        data: Option<OwnedFd>,
+    ) -> io::Result<Box<Guard>> {
         let authenticator = super::login::authenticator(&config, program.protocol, &peer)?;
+        let service = match program.after {
+            After::Session { .. } => None,
+            After::Service { begin, .. } => Some(begin()),
+        };
         Ok(Box::new(Guard {
             program,
             config,
@@ -98,6 +111,9 @@ impl<'a> Guard<'a> {
             facts,
             front: 0,
             proxied,
+            data,
+            service,
+            account: None,
             started: Instant::now(),
             authenticator,
             identity: None,
@@ -167,7 +183,12 @@ impl<'a> Guard<'a> {
 
     fn converse(&mut self, channel: &Channel) -> io::Result<Option<LoggedIn>> {
         let patience = self.config.login_timeout + GRACE;
-        let until = self.started + patience;
+        // A service is there as long as its front is, and that sees to the client's times.
+        let lasts = match self.service {
+            None => patience,
+            Some(_) => self.config.session_timeout.max(SERVICE_TIME) + GRACE,
+        };
+        let until = self.started + lasts;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let Some(request) = channel.next_request(left)? else {
@@ -192,8 +213,14 @@ impl<'a> Guard<'a> {
                 Request::StartTls => self.start_tls(),
                 Request::Sign { scheme, message } => self.sign(scheme, &message),
                 Request::ScramStart { sha256, user } => self.scram_start(sha256, &user),
+                Request::Service(question) => Answer::Service(self.ask_service(&question)?),
+                Request::Login { .. } if self.account.is_some() => Answer::Refused(Refused::OutOfTurn),
                 Request::Login { proof, tls } => match self.login(proof) {
                     Err(refused) => Answer::Refused(refused),
+                    Ok((account, server_signature)) if self.service.is_some() => {
+                        self.account = Some(account);
+                        Answer::Accepted { server_signature }
+                    }
                     Ok((account, server_signature)) => {
                         channel.answer(&Answer::Accepted { server_signature })?;
                         // Only the handover may follow, however long the check took. SCRAM's client has to agree first.
@@ -221,6 +248,46 @@ impl<'a> Guard<'a> {
         }
     }
 
+    /// What the protocol's own part of the guard is told of the conversation.
+    fn with_service<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Service, &mut Ground<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let (Some(service), Some(data)) = (&mut self.service, &self.data) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let mut peer = self.peer;
+        let mut ground = Ground {
+            program: self.program,
+            config: &self.config,
+            log: &self.log,
+            peer: &mut peer,
+            facts: &self.facts,
+            tls: self.signed,
+            had_secrets: self.tls_started || self.questions > 0,
+            account: self.account.as_ref(),
+            data,
+        };
+        let result = work(service.as_mut(), &mut ground)?;
+        if peer != self.peer {
+            self.peer = peer;
+            self.look_at_peer_again(false)?;
+        }
+        Ok(result)
+    }
+
+    #[inline(never)]
+    fn ask_service(&mut self, question: &[u8]) -> io::Result<Vec<u8>> {
+        self.with_service(|service, ground| service.answer(ground, question))
+    }
+
+    /// The client is somebody else than the kernel says.
+    fn look_at_peer_again(&mut self, tls: bool) -> io::Result<()> {
+        self.facts.trusted_way = tls || super::is_trusted_way(&self.config, &self.peer);
+        self.authenticator = super::login::authenticator(&self.config, self.program.protocol, &self.peer)?;
+        Ok(())
+    }
+
     #[inline(never)]
     fn proxied(&mut self, source: &str, destination: &str, tls: bool) -> Answer {
         let (Ok(source), Ok(destination)) = (source.parse(), destination.parse()) else {
@@ -230,13 +297,9 @@ impl<'a> Guard<'a> {
             return Answer::Refused(Refused::OutOfTurn);
         }
         self.peer = self.peer.behind_proxy(source, destination);
-        self.facts.trusted_way = tls || super::is_trusted_way(&self.config, &self.peer);
-        match super::login::authenticator(&self.config, self.program.protocol, &self.peer) {
-            Ok(authenticator) => self.authenticator = authenticator,
-            Err(error) => {
-                self.log.error(format_args!("{error}"));
-                return Answer::Refused(Refused::Temporary);
-            }
+        if let Err(error) = self.look_at_peer_again(tls) {
+            self.log.error(format_args!("{error}"));
+            return Answer::Refused(Refused::Temporary);
         }
         Answer::Way { trusted: self.facts.trusted_way }
     }

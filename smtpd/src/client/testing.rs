@@ -63,6 +63,7 @@ pub fn envelope(recipients: &[&str]) -> Envelope {
         original: address(text),
         orcpt: None,
         notify: None,
+        owner: None,
         target: Target::Remote(address(text)),
     };
     Envelope {

@@ -4,23 +4,25 @@ use super::{Answer, Proof, Refused, Request, Why};
 use crate::secret::Secret;
 
 /// Builds a message: kind, length, fields.
-pub(crate) struct Writer(Vec<u8>);
+pub struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(crate) fn new(kind: u8) -> Writer {
+    /// An empty message of this kind.
+    pub fn new(kind: u8) -> Writer {
         // Room for a usual message at once: a copy left behind by growing would not be wiped.
         let mut octets = Vec::with_capacity(4096);
         octets.extend_from_slice(&[kind, 0, 0, 0, 0]);
         Writer(octets)
     }
     /// Fields longer than a length can say are cut: the receiver then refuses what no longer makes sense.
-    pub(crate) fn field(mut self, octets: &[u8]) -> Writer {
+    pub fn field(mut self, octets: &[u8]) -> Writer {
         let octets = octets.get(..usize::from(u16::MAX)).unwrap_or(octets);
         self.0.extend_from_slice(&(octets.len() as u16).to_be_bytes());
         self.0.extend_from_slice(octets);
         self
     }
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    /// The message.
+    pub fn finish(mut self) -> Vec<u8> {
         let length = u32::try_from(self.0.len().saturating_sub(5)).unwrap_or(u32::MAX).to_be_bytes();
         for (place, octet) in self.0.iter_mut().skip(1).zip(length) {
             *place = octet;
@@ -30,25 +32,30 @@ impl Writer {
 }
 
 /// Reads fields back; every read says whether it was there.
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(crate) fn field(&mut self) -> Option<&'a [u8]> {
+    /// The next field.
+    pub fn field(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.0.split_first_chunk::<2>()?;
         let (field, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
         self.0 = rest;
         Some(field)
     }
-    pub(crate) fn octets(&mut self) -> Option<Vec<u8>> {
+    /// The next field, as octets of its own.
+    pub fn octets(&mut self) -> Option<Vec<u8>> {
         Some(self.field()?.to_vec())
     }
-    pub(crate) fn text(&mut self) -> Option<String> {
+    /// The next field, which must be UTF-8.
+    pub fn text(&mut self) -> Option<String> {
         Some(std::str::from_utf8(self.field()?).ok()?.to_owned())
     }
-    pub(crate) fn number(&mut self) -> Option<u64> {
+    /// The next field, which must be a number.
+    pub fn number(&mut self) -> Option<u64> {
         Some(u64::from_be_bytes(self.field()?.try_into().ok()?))
     }
-    pub(crate) fn flag(&mut self) -> Option<bool> {
+    /// The next field, which must be yes or no.
+    pub fn flag(&mut self) -> Option<bool> {
         match self.field()? {
             [0] => Some(false),
             [1] => Some(true),
@@ -56,7 +63,7 @@ impl<'a> Reader<'a> {
         }
     }
     /// Nothing may be left over.
-    pub(crate) fn end(&self) -> Option<()> {
+    pub fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
 }
@@ -112,6 +119,7 @@ impl Request {
             }
             Request::Panicked { what } => Writer::new(8).field(what.as_bytes()),
             Request::NotStarted { what } => Writer::new(9).field(what.as_bytes()),
+            Request::Service(question) => Writer::new(10).field(question),
         }
         .finish()
     }
@@ -152,6 +160,7 @@ impl Request {
             7 => Request::Ended { why: Why::decode(r.field()?)?, detail: r.text()?, tls: r.text()? },
             8 => Request::Panicked { what: r.text()? },
             9 => Request::NotStarted { what: r.text()? },
+            10 => Request::Service(r.octets()?),
             _ => return None,
         };
         r.end()?;
@@ -178,6 +187,7 @@ impl Answer {
             }
             Answer::Accepted { server_signature } => Writer::new(5).field(server_signature),
             Answer::Way { trusted } => Writer::new(6).field(&[u8::from(*trusted)]),
+            Answer::Service(answer) => Writer::new(7).field(answer),
         }
         .finish()
     }
@@ -212,6 +222,7 @@ impl Answer {
             },
             5 => Answer::Accepted { server_signature: r.octets()? },
             6 => Answer::Way { trusted: r.flag()? },
+            7 => Answer::Service(r.octets()?),
             _ => return None,
         };
         r.end()?;
@@ -254,6 +265,7 @@ mod tests {
             Request::Ended { why: Why::Handshake, detail: "no shared cipher".into(), tls: String::new() },
             Request::Panicked { what: "a bug".into() },
             Request::NotStarted { what: "chroot".into() },
+            Request::Service(b"who?".to_vec()),
         ];
         for request in requests {
             let octets = request.encode();
@@ -278,6 +290,7 @@ mod tests {
             Answer::Scram { salt: vec![1; 16], iterations: 4096, nonce: "n".into() },
             Answer::Accepted { server_signature: vec![] },
             Answer::Way { trusted: true },
+            Answer::Service(vec![0; 500]),
         ] {
             let octets = answer.encode();
             assert_eq!(Answer::decode(octets[0], &octets[5..]), Some(answer));

@@ -8,7 +8,7 @@ use crate::auth::{Account, Refusal, Wire};
 use crate::config::keyword::{Mechanism, Ssl};
 use crate::log::{Closing, Outcome, Security, escape};
 
-impl Guard<'_> {
+impl Guard {
     /// Whether the front may ask about a login once more: so many refusals, and so many questions in all.
     fn may_try(&mut self) -> bool {
         self.questions += 1;
@@ -93,6 +93,12 @@ impl Guard<'_> {
                 return Refused::Temporary;
             }
         };
+        let (method, user) = (self.last_method.clone(), self.last_user.clone());
+        let guessed = matches!(refusal, Refusal::Credentials(_) | Refusal::NotAllowed(_));
+        let _ = self.with_service(|service, ground| {
+            service.refused(ground, &method, &user, guessed);
+            Ok(())
+        });
         self.attempts += 1;
         let seconds = self.started.elapsed().as_secs();
         // Nor is the right password one, whatever else forbids the login. What does is for the administrator alone.
@@ -151,7 +157,14 @@ impl Guard<'_> {
 
     /// The line about a connection that ended without a login, in Dovecot's words: fail2ban reads it.
     #[inline(never)]
-    pub(super) fn log_closing(&self, why: Why, detail: &str, tls: &str) {
+    pub(super) fn log_closing(&mut self, why: Why, detail: &str, tls: &str) {
+        if self.service.is_some() {
+            let _ = self.with_service(|service, ground| {
+                service.ended(ground, why, detail);
+                Ok(())
+            });
+            return;
+        }
         let seconds = self.started.elapsed().as_secs();
         let closing = match (self.guesses, self.refused, why) {
             (1.., _, _) => Closing::AuthFailed { attempts: self.guesses, seconds },
