@@ -4,7 +4,9 @@
 //! memory of a process's own (no pointers that a loader has to relocate, nothing on the heap).
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
-use super::keyword::{Facility, InetProtocols, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround};
+use super::keyword::{
+    CertUsernameField, Facility, InetProtocols, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround,
+};
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
 use super::next_hop::RelayHost;
 use super::value::{
@@ -95,6 +97,12 @@ settings! {
     all ssl: Ssl = Ssl::Yes, "TLS: yes offers it when there is a certificate, required insists";
     all ssl_cert_file: Path = Path::new("/etc/tinmail/cert.pem"), "certificate and its chain, PEM";
     all ssl_key_file: Path = Path::new("/etc/tinmail/key.pem"), "private key, PEM";
+    all ssl_ca_file: Path = Path::new(""), "CA certificates for those of clients, and their revocation lists, PEM";
+    all ssl_verify_client_cert: bool = false, "ask clients for a certificate that one of these CAs has signed";
+    all ssl_require_crl: bool = false, "refuse client certificates of a CA without a revocation list";
+    all auth_ssl_require_client_cert: bool = false, "no login without such a certificate, whatever else is right";
+    all ssl_username_from_cert: bool = false, "the certificate says who logs in, whatever name the client says";
+    all ssl_cert_username_field: CertUsernameField = CertUsernameField::CommonName, "where in its subject";
     all ssl_min_protocol: TlsVersion = TlsVersion::Tls12, "oldest TLS version accepted";
 
     all login_user: Text = text("nobody"), "who reads from the network before login; a user with no rights";
