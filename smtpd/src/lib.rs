@@ -7,13 +7,16 @@
 //! ```
 
 pub mod address;
+pub mod bounce;
 pub mod command;
 pub mod data;
 pub mod deliver;
 pub mod envelope;
+pub mod queue;
 pub mod received;
 pub mod reply;
 pub mod rules;
+pub mod runner;
 pub mod status;
 pub mod users;
 pub mod values;
