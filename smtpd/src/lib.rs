@@ -7,6 +7,7 @@
 //! ```
 
 pub mod address;
+pub mod bounce;
 pub mod client;
 pub mod command;
 pub mod data;
@@ -17,6 +18,7 @@ pub mod received;
 pub mod reply;
 pub mod route;
 pub mod rules;
+pub mod runner;
 pub mod status;
 pub mod users;
 pub mod values;
