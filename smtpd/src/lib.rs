@@ -7,6 +7,8 @@
 //! ```
 
 pub mod address;
+pub mod bounce;
+pub mod client;
 pub mod command;
 pub mod data;
 pub mod deliver;
@@ -15,7 +17,9 @@ pub mod front;
 pub mod queue;
 pub mod received;
 pub mod reply;
+pub mod route;
 pub mod rules;
+pub mod runner;
 pub mod service;
 pub mod status;
 pub mod users;

@@ -4,9 +4,10 @@
 //! front asks for a login with a good proof it becomes the session: gives up root, and executes a fresh copy of the
 //! program. What the front sends is hostile: the front may have been taken over.
 
+mod certificates;
 mod logins;
 
-use super::channel::{Answer, Channel, Refused, Request, Why};
+use super::channel::{Answer, Channel, JUDGE_MAX, REQUEST_MAX, Refused, Request, Why};
 use super::front::Facts;
 use super::handoff::{self, Handoff};
 use super::service::{Ground, Service};
@@ -19,6 +20,7 @@ use crate::log::{Closing, Level, Log, LoginLine, Outcome, Security, escape};
 use crate::peer::Peer;
 use crate::sys::{fd, process};
 use crate::tls::key::Identity;
+use certificates::Certificate;
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -67,6 +69,8 @@ pub struct Guard {
     tls_started: bool,
     /// The handshake was signed: what comes now came under TLS.
     signed: bool,
+    /// What is known of the client's certificate, if it is asked for one.
+    certificate: Certificate,
     attempts: u32,
     /// Those of them that were guesses: the password was wrong.
     guesses: u32,
@@ -120,6 +124,7 @@ impl Guard {
             signatures: 0,
             tls_started: false,
             signed: false,
+            certificate: Certificate::None,
             attempts: 0,
             guesses: 0,
             refused: None,
@@ -191,7 +196,9 @@ impl Guard {
         let until = self.started + lasts;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let Some(request) = channel.next_request(left)? else {
+            // A handshake is longer than anything else that is asked, and at most once.
+            let octets_max = if self.certificate.may_be_shown() { JUDGE_MAX } else { REQUEST_MAX };
+            let Some(request) = channel.next_request(octets_max, left)? else {
                 self.log_closing(Why::Closed, "", "");
                 return Ok(None);
             };
@@ -212,6 +219,7 @@ impl Guard {
                 Request::Proxied { source, destination, tls } => self.proxied(&source, &destination, tls),
                 Request::StartTls => self.start_tls(),
                 Request::Sign { scheme, message } => self.sign(scheme, &message),
+                Request::Judge(proof) => self.judge(&proof),
                 Request::ScramStart { sha256, user } => self.scram_start(sha256, &user),
                 Request::Service(question) => Answer::Service(self.ask_service(&question)?),
                 Request::Login { .. } if self.account.is_some() => Answer::Refused(Refused::OutOfTurn),
@@ -224,7 +232,7 @@ impl Guard {
                     Ok((account, server_signature)) => {
                         channel.answer(&Answer::Accepted { server_signature })?;
                         // Only the handover may follow, however long the check took. SCRAM's client has to agree first.
-                        return match channel.next_request(self.config.login_timeout + GRACE)? {
+                        return match channel.next_request(REQUEST_MAX, self.config.login_timeout + GRACE)? {
                             Some(Request::Handover { unread, state }) => {
                                 Ok(Some(LoggedIn { account, tls, unread, state }))
                             }
@@ -294,7 +302,8 @@ impl Guard {
         let (Ok(source), Ok(destination)) = (source.parse(), destination.parse()) else {
             return Answer::Refused(Refused::OutOfTurn);
         };
-        if !std::mem::take(&mut self.proxied) {
+        // The header comes before all else.
+        if !std::mem::take(&mut self.proxied) || self.tls_started {
             return Answer::Refused(Refused::OutOfTurn);
         }
         self.peer = self.peer.behind_proxy(source, destination);
@@ -312,7 +321,14 @@ impl Guard {
         }
         match super::load_identity(&self.config) {
             Ok(identity) => {
-                let offer = identity.offer(self.config.ssl_min_protocol == TlsVersion::Tls13);
+                let mut offer = identity.offer(self.config.ssl_min_protocol == TlsVersion::Tls13);
+                offer.ask_client = match self.ask_client(&identity) {
+                    Ok(ask_client) => ask_client,
+                    Err(error) => {
+                        self.log.error(format_args!("TLS: {error}"));
+                        return Answer::Refused(Refused::Temporary);
+                    }
+                };
                 self.identity = Some(identity);
                 self.signatures = SIGNATURES_PER_HANDSHAKE;
                 Answer::Tls(offer)
@@ -335,7 +351,10 @@ impl Guard {
         // One signature is all a handshake needs: the key goes at once.
         self.identity = None;
         crate::sys::fs::release_free_memory();
-        self.signed |= signature.is_some();
+        if let Some(signature) = &signature {
+            self.signed = true;
+            self.certificate.signed(scheme, message, signature);
+        }
         signature.map_or(Answer::Refused(Refused::OutOfTurn), Answer::Signature)
     }
 

@@ -243,6 +243,7 @@ fn facts(config: &Config, peer: &Peer, proxied: bool, flags: u32) -> io::Result<
         tls_available: config.ssl != Ssl::No
             && config.ssl_cert_file.get().is_some_and(std::path::Path::exists),
         secrets_stored: login::may_store_secrets(config),
+        users_known: login::may_look_up(config),
         timestamp: crate::auth::challenge(&host)?,
         session_id,
         flags,

@@ -7,7 +7,7 @@ use super::transaction::Transaction;
 use crate::envelope::Recipient;
 use crate::status::Status;
 use crate::wire::Mail;
-use common::log::escape;
+use common::log::{escape, readable};
 use common::process::channel::Why;
 use common::process::service::Ground;
 
@@ -64,7 +64,7 @@ impl Known {
         let status = status.to_string();
         ground.log.info(format_args!(
             "NOQUEUE: reject: {at} from {client}: {}; from=<{from}>{to} proto={} helo=<{helo}>",
-            escape(status.as_bytes()),
+            readable(status.as_bytes()),
             protocol(mail),
         ));
     }
@@ -77,7 +77,7 @@ impl Known {
         let to = to.map(|to| format!(" to=<{}>", escape(to.as_bytes()))).unwrap_or_default();
         ground.log.info(format_args!(
             "NOQUEUE: reject: END-OF-MESSAGE from {client}: {}; from=<{}>{to} proto={} helo=<{}>",
-            escape(reply.as_bytes()),
+            readable(reply.as_bytes()),
             escape(from.as_bytes()),
             protocol(&transaction.mail),
             escape(self.helo(&transaction.mail).as_bytes()),

@@ -2,6 +2,8 @@
 
 use super::{Answer, Proof, Refused, Request, Why};
 use crate::secret::Secret;
+use crate::tls::proof::ClientProof;
+use crate::tls::{AskClient, Offer};
 
 /// Builds a message: kind, length, fields.
 pub struct Writer(Vec<u8>);
@@ -53,6 +55,10 @@ impl<'a> Reader<'a> {
     /// The next field, which must be a number.
     pub fn number(&mut self) -> Option<u64> {
         Some(u64::from_be_bytes(self.field()?.try_into().ok()?))
+    }
+    /// The next field, which must be a signature scheme's number.
+    pub fn scheme(&mut self) -> Option<u16> {
+        Some(u16::from_be_bytes(self.field()?.try_into().ok()?))
     }
     /// The next field, which must be yes or no.
     pub fn flag(&mut self) -> Option<bool> {
@@ -111,6 +117,7 @@ impl Request {
                         .field(&[u8::from(*plus)])
                         .field(auth_message)
                         .field(proof),
+                    Proof::External { authzid } => writer.field(b"e").field(authzid),
                 }
             }
             Request::Handover { unread, state } => Writer::new(6).field(unread).field(state),
@@ -119,6 +126,9 @@ impl Request {
             }
             Request::Panicked { what } => Writer::new(8).field(what.as_bytes()),
             Request::NotStarted { what } => Writer::new(9).field(what.as_bytes()),
+            Request::Judge(ClientProof { transcript, scheme, signature }) => {
+                Writer::new(11).field(transcript).field(&scheme.to_be_bytes()).field(signature)
+            }
             Request::Service(question) => Writer::new(10).field(question),
         }
         .finish()
@@ -130,10 +140,7 @@ impl Request {
         let request = match kind {
             1 => Request::Proxied { source: r.text()?, destination: r.text()?, tls: r.flag()? },
             2 => Request::StartTls,
-            3 => Request::Sign {
-                scheme: u16::from_be_bytes(r.field()?.try_into().ok()?),
-                message: r.octets()?,
-            },
+            3 => Request::Sign { scheme: r.scheme()?, message: r.octets()? },
             4 => Request::ScramStart { sha256: r.flag()?, user: r.octets()? },
             5 => {
                 let tls = r.text()?;
@@ -152,6 +159,7 @@ impl Request {
                         auth_message: r.octets()?,
                         proof: r.octets()?,
                     },
+                    b"e" => Proof::External { authzid: r.octets()? },
                     _ => return None,
                 };
                 Request::Login { proof, tls }
@@ -160,6 +168,11 @@ impl Request {
             7 => Request::Ended { why: Why::decode(r.field()?)?, detail: r.text()?, tls: r.text()? },
             8 => Request::Panicked { what: r.text()? },
             9 => Request::NotStarted { what: r.text()? },
+            11 => Request::Judge(ClientProof {
+                transcript: r.octets()?,
+                scheme: r.scheme()?,
+                signature: r.octets()?,
+            }),
             10 => Request::Service(r.octets()?),
             _ => return None,
         };
@@ -176,6 +189,14 @@ impl Answer {
                 let mut writer = Writer::new(2).field(&[u8::from(offer.only_tls13)]);
                 let schemes: Vec<u8> = offer.schemes.iter().flat_map(|scheme| scheme.to_be_bytes()).collect();
                 writer = writer.field(&schemes);
+                // No certificates: the client is not asked.
+                let asked = offer.ask_client.as_ref();
+                writer = writer.field(asked.map(|asked| asked.random.as_slice()).unwrap_or_default());
+                let authorities = asked.map(|asked| asked.authorities.as_slice()).unwrap_or_default();
+                writer = writer.field(&(authorities.len() as u64).to_be_bytes());
+                for authority in authorities {
+                    writer = writer.field(authority);
+                }
                 for certificate in &offer.chain {
                     writer = writer.field(certificate);
                 }
@@ -187,6 +208,7 @@ impl Answer {
             }
             Answer::Accepted { server_signature } => Writer::new(5).field(server_signature),
             Answer::Way { trusted } => Writer::new(6).field(&[u8::from(*trusted)]),
+            Answer::Judged { external } => Writer::new(8).field(&[u8::from(*external)]),
             Answer::Service(answer) => Writer::new(7).field(answer),
         }
         .finish()
@@ -208,11 +230,17 @@ impl Answer {
                 let pairs = r.field()?.chunks(2);
                 let scheme = |pair: &[u8]| Some(u16::from_be_bytes(pair.try_into().ok()?));
                 let schemes = pairs.map(scheme).collect::<Option<Vec<u16>>>()?;
+                let random = r.field()?;
+                let authorities = (0..r.number()?).map(|_| r.octets()).collect::<Option<Vec<_>>>()?;
+                let ask_client = match random {
+                    [] if authorities.is_empty() => None,
+                    random => Some(AskClient { random: random.try_into().ok()?, authorities }),
+                };
                 let mut chain = Vec::new();
                 while r.end().is_none() {
                     chain.push(r.octets()?);
                 }
-                Answer::Tls(crate::tls::Offer { chain, schemes, only_tls13 })
+                Answer::Tls(Offer { chain, schemes, only_tls13, ask_client })
             }
             3 => Answer::Signature(r.octets()?),
             4 => Answer::Scram {
@@ -222,6 +250,7 @@ impl Answer {
             },
             5 => Answer::Accepted { server_signature: r.octets()? },
             6 => Answer::Way { trusted: r.flag()? },
+            8 => Answer::Judged { external: r.flag()? },
             7 => Answer::Service(r.octets()?),
             _ => return None,
         };
@@ -261,6 +290,8 @@ mod tests {
                 },
                 tls: String::new(),
             },
+            Request::Judge(ClientProof { transcript: vec![1; 300], scheme: 0x0403, signature: vec![2; 70] }),
+            Request::Login { proof: Proof::External { authzid: b"alice".to_vec() }, tls: String::new() },
             Request::Handover { unread: b"STAT\r\n".to_vec(), state: vec![1] },
             Request::Ended { why: Why::Handshake, detail: "no shared cipher".into(), tls: String::new() },
             Request::Panicked { what: "a bug".into() },
@@ -278,14 +309,19 @@ mod tests {
 
     #[test]
     fn answers_survive_the_way() {
-        let offer = crate::tls::Offer {
+        let offer = Offer {
             chain: vec![vec![5; 900], vec![6; 10]],
             schemes: vec![1, 2],
             only_tls13: true,
+            ask_client: None,
         };
+        let asking = AskClient { random: [7; 32], authorities: vec![vec![1; 40], vec![2; 50]] };
         for answer in [
             Answer::Refused(Refused::OutOfTurn),
-            Answer::Tls(offer),
+            Answer::Tls(offer.clone()),
+            Answer::Tls(Offer { ask_client: Some(asking), ..offer.clone() }),
+            Answer::Tls(Offer { ask_client: Some(AskClient::default()), ..offer }),
+            Answer::Judged { external: true },
             Answer::Signature(vec![1; 72]),
             Answer::Scram { salt: vec![1; 16], iterations: 4096, nonce: "n".into() },
             Answer::Accepted { server_signature: vec![] },
