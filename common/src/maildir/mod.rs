@@ -11,6 +11,7 @@
 //! index, blocks   the result, compact   snapshot what a session sees; recount its octets, later
 //! child, temp_index   making the index where its memory does not stay   restore  UIDs from the index
 //! mailbox    what an IMAP session sees, and how sessions tell each other
+//! delivery   a message that arrives, without the mailbox
 //! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
@@ -18,6 +19,7 @@ mod blocks;
 mod build;
 mod child;
 mod courier;
+mod delivery;
 pub mod dotlock;
 mod error;
 mod flags;
@@ -44,6 +46,7 @@ pub mod uidvalidity;
 
 pub use build::Options;
 pub use courier::DefaultUniqueId;
+pub use delivery::Delivery;
 pub use error::{ErrorKind, StorageError};
 pub use flags::{Flags, KEYWORDS};
 pub use header_md5::header_md5;
