@@ -12,6 +12,7 @@ pub mod client;
 pub mod command;
 pub mod data;
 pub mod deliver;
+pub mod drop;
 pub mod envelope;
 pub mod front;
 pub mod queue;
@@ -20,6 +21,7 @@ pub mod reply;
 pub mod route;
 pub mod rules;
 pub mod runner;
+pub mod sendmail;
 pub mod service;
 pub mod status;
 pub mod users;
@@ -47,6 +49,15 @@ pub static PROGRAM: Program = Program {
     after: After::Service { begin: service::begin, tag: log_tag },
     others: &[(writer::ARGUMENT, writer::main)],
 };
+
+/// smtpd: the server, or with `-q` a queue run.
+pub fn main() -> u8 {
+    if runner::is_asked_for(common::sys::entry::arguments().skip(1)) {
+        runner::main()
+    } else {
+        common::process::main(&PROGRAM)
+    }
+}
 
 /// Postfix's, so that what reads its log reads ours.
 fn log_tag(flags: u32) -> String {

@@ -97,8 +97,8 @@ pub fn receive_with(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Receive
             && (*header).cmsg_type == libc::SCM_RIGHTS
         {
             let data = libc::CMSG_DATA(header).cast::<RawFd>();
-            let count = ((*header).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize)
-                / size_of::<RawFd>();
+            let count =
+                ((*header).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
             let mut owned = (0..count.min(DESCRIPTORS))
                 .map(|at| OwnedFd::from_raw_fd(data.add(at).read_unaligned()))
                 .collect::<Vec<_>>()

@@ -60,7 +60,8 @@ pub fn tidy(directory: &QueueDirectory, now: SystemTime) -> io::Result<()> {
     fs::for_each_name(&path, &mut |name, _| {
         let Ok(name) = std::str::from_utf8(name) else { return };
         let path = path.join(name);
-        let old = |meta: std::fs::Metadata| meta.modified().ok().and_then(|time| now.duration_since(time).ok());
+        let old =
+            |meta: std::fs::Metadata| meta.modified().ok().and_then(|time| now.duration_since(time).ok());
         if path.symlink_metadata().ok().and_then(old).is_none_or(|age| age < LEFT_OVER) {
             return;
         }

@@ -65,16 +65,10 @@ pub fn dispatch(run: &Run, selection: &Selection) -> io::Result<()> {
         match selection {
             Selection::Due => {
                 let (log, directory) = (&run.log, &run.directory);
-                scan::due(
-                    directory,
-                    schedule,
-                    now,
-                    &mut |id| dispatcher.give(&id, None),
-                    &mut |name| {
-                        log.warning(format_args!("{}: moved to corrupt: no queue ID", name.escape_debug()));
-                        let _ = queued::set_aside(directory, Place::Queue, name);
-                    },
-                )?;
+                scan::due(directory, schedule, now, &mut |id| dispatcher.give(&id, None), &mut |name| {
+                    log.warning(format_args!("{}: moved to corrupt: no queue ID", name.escape_debug()));
+                    let _ = queued::set_aside(directory, Place::Queue, name);
+                })?;
                 if pass == 0 {
                     scan::tidy(directory, now)?;
                 }
@@ -154,8 +148,7 @@ impl Dispatcher<'_> {
         let processes = self.processes();
         let Some(destination) = self.destinations.get_mut(at) else { return Ok(()) };
         // Linux says that a pipe can be written to when it has room for PIPE_BUF octets, far more than a record.
-        let [ready] =
-            fd::poll([(destination.writing.as_fd(), Interest::Write)], Some(Duration::ZERO))?;
+        let [ready] = fd::poll([(destination.writing.as_fd(), Interest::Write)], Some(Duration::ZERO))?;
         if !ready.write {
             self.more = true;
             return Ok(());

@@ -59,8 +59,7 @@ impl Request {
     fn parse(octets: &[u8]) -> Option<Request> {
         let mut lines = std::str::from_utf8(octets).ok()?.split('\n');
         let path = unescape(lines.next()?).ok()?;
-        let reverse_path =
-            if path.is_empty() { None } else { Some(Address::parse(path.as_bytes()).ok()?) };
+        let reverse_path = if path.is_empty() { None } else { Some(Address::parse(path.as_bytes()).ok()?) };
         let (offset, size) = lines.next()?.split_once(' ')?;
         let (offset, size) = (offset.parse().ok()?, size.parse().ok()?);
         let (_, recipient) = format::parse_recipient(lines.next()?.strip_prefix('R')?).ok()?;

@@ -2,7 +2,7 @@
 
 use super::dispatch::Selection;
 use crate::queue::Id;
-use common::cli::{CommandLine, Mode, Program};
+use common::cli::{CommandLine, Program};
 use std::ffi::{OsStr, OsString};
 
 /// For the settings: a run has all of smtpd's.
@@ -39,7 +39,7 @@ impl Options {
     pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Options, String> {
         use lexopt::prelude::{Short, Value};
         let mut parser = lexopt::Parser::from_args(arguments);
-        let mut line = CommandLine { mode: Mode::Serve, ..CommandLine::default() };
+        let mut line = CommandLine::default();
         let (mut ids, mut domain) = (Vec::new(), None);
         let wrong = |what: String| format!("{what}; {USAGE}");
         while let Some(argument) = parser.next().map_err(|error| wrong(error.to_string()))? {

@@ -36,13 +36,8 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
             return Exit::Temporary.code();
         }
     };
-    let mut carrier = Carrier {
-        run,
-        client: Client::new(&run.config),
-        connection: None,
-        dead: Vec::new(),
-        rules: None,
-    };
+    let mut carrier =
+        Carrier { run, client: Client::new(&run.config), connection: None, dead: Vec::new(), rules: None };
     let mut code = Exit::Success.code();
     loop {
         match next(ids) {
@@ -122,9 +117,9 @@ impl World for Carrier<'_> {
                 // Recipients of different reverse-paths cannot share a transaction.
                 (hop, envelope.reverse_path_for(recipient))
             });
-            let found = groups.iter_mut().find(|(known, group)| {
-                key.is_some() && *known == key && group.len() < RECIPIENTS_MAX
-            });
+            let found = groups
+                .iter_mut()
+                .find(|(known, group)| key.is_some() && *known == key && group.len() < RECIPIENTS_MAX);
             match found {
                 Some((_, group)) => group.push(at),
                 None => groups.push((key, vec![at])),
