@@ -109,7 +109,9 @@ struct Carrier<'a> {
 
 impl World for Carrier<'_> {
     fn groups(&mut self, queued: &Queued, open: &[usize]) -> Vec<Vec<usize>> {
-        let mut groups: Vec<(Option<(NextHop, Option<&Address>)>, Vec<usize>)> = Vec::new();
+        // Where it goes, and the reverse-path it goes with; nothing: a local one, which is served alone.
+        type Key<'a> = Option<(NextHop, Option<&'a Address>)>;
+        let mut groups: Vec<(Key<'_>, Vec<usize>)> = Vec::new();
         let envelope = queued.envelope();
         for &at in open {
             let Some(recipient) = envelope.recipients.get(at) else { continue };

@@ -117,11 +117,12 @@ impl Options {
                 'd' | 'A' => return Ok(()),
                 'N' => return value().and_then(|value| self.set_notify(&value)),
                 'R' => {
-                    return match value()?.to_ascii_lowercase().as_str() {
-                        "full" => Ok(self.ret = Some(Ret::Full)),
-                        "hdrs" => Ok(self.ret = Some(Ret::Headers)),
-                        other => Err(format!("-R {other}: want full or hdrs")),
+                    self.ret = match value()?.to_ascii_lowercase().as_str() {
+                        "full" => Some(Ret::Full),
+                        "hdrs" => Some(Ret::Headers),
+                        other => return Err(format!("-R {other}: want full or hdrs")),
                     };
+                    return Ok(());
                 }
                 'V' => return value().map(|value| self.envid = Some(value)),
                 'b' => return self.set_mode(&value()?),
@@ -179,7 +180,10 @@ impl Options {
         let (name, _) = value.split_once('=').unwrap_or((value, ""));
         if letter == 'O' || name.starts_with(|c: char| c.is_ascii_uppercase()) {
             return match name {
-                "IgnoreDots" => Ok(self.dot_is_text = true),
+                "IgnoreDots" => {
+                    self.dot_is_text = true;
+                    Ok(())
+                }
                 // When and how loudly: always at once, into the queue.
                 "DeliveryMode" | "ErrorMode" | "MeToo" | "QueueTimeout" | "LogLevel" | "Verbose"
                 | "NoRecipientAction" | "OldStyleHeaders" | "UseMSP" => Ok(()),
