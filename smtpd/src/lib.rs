@@ -12,6 +12,7 @@ pub mod client;
 pub mod command;
 pub mod data;
 pub mod deliver;
+pub mod dns;
 pub mod envelope;
 pub mod queue;
 pub mod received;
