@@ -178,7 +178,25 @@ keywords! {
     Ipv6 = "ipv6" "RFC 8200."
 }
 
-single! { InetProtocols }
+keywords! {
+    /// How much TLS other servers have to offer.
+    TlsLevel, "one of: ":
+    None = "none" "Nothing is encrypted.",
+    May = "may" "What can be encrypted is; certificates are not looked at.",
+    Encrypt = "encrypt" "Nothing goes in clear; certificates are not looked at.",
+    Verify = "verify" "The certificate must be the host's, by whatever way the host was found.",
+    Secure = "secure" "The certificate must be that of the next hop, or of a host below its domain."
+}
+
+keywords! {
+    /// SASL mechanisms that are not used.
+    SaslOption, "a list of: ":
+    NoPlaintext = "noplaintext" "Those that tell the password itself: PLAIN and LOGIN.",
+    NoAnonymous = "noanonymous" "Those without a password; there are none here."
+}
+
+single! { InetProtocols TlsLevel }
+sets! { SaslOption }
 
 keywords! {
     /// Which networks count as `mynetworks` where that is empty.

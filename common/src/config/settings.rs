@@ -5,10 +5,10 @@
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{
-    CertUsernameField, Facility, InetProtocols, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround,
+    CertUsernameField, Facility, InetProtocols, Mechanism, NetworksStyle, SaslOption, Set, Ssl, TlsLevel, TlsVersion, Workaround,
 };
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
-use super::next_hop::RelayHost;
+use super::next_hop::{RelayHost, SourceAddress};
 use super::value::{
     List, MailLocation, MasterPassdb, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes,
     seconds, text,
@@ -20,6 +20,7 @@ macro_rules! settings {
     ($($used_by:ident $name:ident: $kind:ty = $default:expr, $help:literal;)*) => {
         /// Every setting with its value in force.
         #[derive(Debug, Clone, PartialEq)]
+        #[allow(non_snake_case, reason = "Postfix's smtp_tls_CAfile")]
         pub struct Config {
             $(#[doc = $help] pub $name: $kind,)*
         }
@@ -179,6 +180,22 @@ settings! {
     // Mail that goes out.
     smtpd relayhost: RelayHost = RelayHost(None), "next hop of mail for others: domain, [host], [host]:port; empty: their MX hosts";
     smtpd inet_protocols: InetProtocols = InetProtocols::All, "addresses of other hosts that are used";
+    smtpd sender_dependent_relayhost_maps: Text = text(""), "next hops by sender: user@domain or @domain, then a relayhost";
+    smtpd transport_maps: Text = text(""), "next hops by domain of the recipient: domain, then smtp:[host]:port";
+    smtpd smtp_mx_address_limit: u32 = 5, "addresses that are tried at most, one after another; 0: all";
+    smtpd smtp_mx_session_limit: u32 = 2, "servers that may refuse service before it is tried again later; 0: all";
+    smtpd smtp_bind_address: SourceAddress = SourceAddress(None), "IPv4 address of this host that connections come from";
+    smtpd smtp_bind_address6: SourceAddress = SourceAddress(None), "IPv6 address of this host that connections come from";
+    smtpd smtp_tls_security_level: TlsLevel = TlsLevel::May, "how much TLS other servers have to offer";
+    smtpd smtp_tls_policy_maps: Text = text(""), "the same by next hop: domain or [host]:port, then a level";
+    smtpd smtp_tls_wrappermode: bool = false, "TLS from the first octet; always so on port 465";
+    smtpd smtp_tls_CAfile: Path = Path::new("/etc/ssl/certs/ca-certificates.crt"), "authorities that verify and secure trust, PEM";
+    smtpd smtp_sasl_auth_enable: bool = true, "log in where smtp_sasl_password_maps has a password";
+    smtpd smtp_sasl_password_maps: Text = text(""), "passwords: relayhost as it is written, or sender; then user:password";
+    smtpd smtp_sender_dependent_authentication: bool = false, "passwords are looked up by sender first";
+    smtpd smtp_sasl_security_options: Set<SaslOption> = Set::<SaslOption>::of(&[SaslOption::NoPlaintext, SaslOption::NoAnonymous]), "mechanisms not used in clear";
+    smtpd smtp_sasl_tls_security_options: Set<SaslOption> = Set::<SaslOption>::of(&[SaslOption::NoAnonymous]), "mechanisms not used under TLS";
+    smtpd smtp_starttls_timeout: Duration = minutes(5), "time for STARTTLS and the TLS handshake";
     smtpd smtp_helo_name: Text = text(""), "name that other servers are greeted with; empty: myhostname";
     smtpd smtp_connect_timeout: Duration = seconds(30), "time to connect to another server";
     smtpd smtp_helo_timeout: Duration = minutes(5), "time for its greeting, and for its answer to EHLO";

@@ -39,14 +39,8 @@ fn forged_answers_are_passed_over() {
 }
 
 #[test]
-fn answers_of_others_do_not_arrive() {
-    let address = server(|question| {
-        // From another socket, and too late from the right one.
-        let elsewhere = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let _ = elsewhere.local_addr();
-        let _ = question;
-        vec![]
-    });
+fn a_silent_server_is_not_waited_for_for_ever() {
+    let address = server(|_| vec![]);
     let said = ask(&conf(vec![address]), "a.test", Kind::A);
     assert!(matches!(said, Said::Nothing(text) if text.ends_with("no answer in time")));
 }

@@ -1,36 +1,9 @@
+use super::super::testing::{answer, mx, record, wire};
 use super::*;
 use proptest::prelude::*;
 
 fn query(name: &str, kind: Kind) -> Query {
     Query::new(0x1234, name, kind).unwrap()
-}
-
-/// `example.org` as DNS writes it.
-fn wire(name: &str) -> Vec<u8> {
-    let mut octets = Vec::new();
-    for label in name.split('.').filter(|label| !label.is_empty()) {
-        octets.push(label.len() as u8);
-        octets.extend(label.as_bytes());
-    }
-    octets.push(0);
-    octets
-}
-
-fn record(owner: &str, kind: u16, data: &[u8]) -> Vec<u8> {
-    let length = (data.len() as u16).to_be_bytes();
-    [&wire(owner)[..], &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 60], &length, data].concat()
-}
-
-fn mx(owner: &str, preference: u16, host: &str) -> Vec<u8> {
-    record(owner, 15, &[&preference.to_be_bytes()[..], &wire(host)].concat())
-}
-
-fn answer(query: &Query, flags: u16, records: &[Vec<u8>]) -> Vec<u8> {
-    let mut octets = query.octets().unwrap();
-    octets[2..4].copy_from_slice(&flags.to_be_bytes());
-    octets[6..8].copy_from_slice(&(records.len() as u16).to_be_bytes());
-    octets.extend(records.concat());
-    octets
 }
 
 fn exchange(preference: u16, host: &str) -> Record {

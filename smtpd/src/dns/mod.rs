@@ -5,6 +5,8 @@ mod exchange;
 pub mod message;
 mod punycode;
 mod system;
+#[cfg(test)]
+pub mod testing;
 
 pub use punycode::to_ascii;
 
