@@ -7,9 +7,19 @@
 //! ```
 
 pub mod address;
+pub mod aliases;
+pub mod classes;
 pub mod deliver;
+pub mod directory;
 pub mod envelope;
+mod expand;
+pub mod logical;
+pub mod map;
+pub mod networks;
+pub mod restrictions;
 pub mod rules;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod users;
 pub mod values;
