@@ -8,7 +8,11 @@
 
 pub mod address;
 pub mod aliases;
+pub mod bounce;
 pub mod classes;
+pub mod client;
+pub mod command;
+pub mod data;
 pub mod deliver;
 pub mod directory;
 pub mod envelope;
@@ -16,8 +20,13 @@ mod expand;
 pub mod logical;
 pub mod map;
 pub mod networks;
+pub mod queue;
+pub mod received;
+pub mod reply;
 pub mod restrictions;
+pub mod route;
 pub mod rules;
+pub mod runner;
 pub mod status;
 #[cfg(test)]
 mod testing;

@@ -25,15 +25,6 @@ impl Scratch {
         std::fs::write(&path, content).unwrap();
         path
     }
-
-    /// Names of what is in a directory, sorted.
-    pub fn list(&self, below: &str) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.0.join(below)) else { return Vec::new() };
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
 }
 
 impl Drop for Scratch {

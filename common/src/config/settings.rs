@@ -4,8 +4,12 @@
 //! memory of a process's own (no pointers that a loader has to relocate, nothing on the heap).
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
-use super::keyword::{Expansion, Facility, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround};
+use super::keyword::{
+    CertUsernameField, Expansion, Facility, InetProtocols, Mechanism, NetworksStyle, Set, Ssl, TlsVersion,
+    Workaround,
+};
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
+use super::next_hop::RelayHost;
 use super::value::{
     List, MailLocation, MasterPassdb, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes,
     seconds, text,
@@ -94,6 +98,12 @@ settings! {
     all ssl: Ssl = Ssl::Yes, "TLS: yes offers it when there is a certificate, required insists";
     all ssl_cert_file: Path = Path::new("/etc/tinmail/cert.pem"), "certificate and its chain, PEM";
     all ssl_key_file: Path = Path::new("/etc/tinmail/key.pem"), "private key, PEM";
+    all ssl_ca_file: Path = Path::new(""), "CA certificates for those of clients, and their revocation lists, PEM";
+    all ssl_verify_client_cert: bool = false, "ask clients for a certificate that one of these CAs has signed";
+    all ssl_require_crl: bool = false, "refuse client certificates of a CA without a revocation list";
+    all auth_ssl_require_client_cert: bool = false, "no login without such a certificate, whatever else is right";
+    all ssl_username_from_cert: bool = false, "the certificate says who logs in, whatever name the client says";
+    all ssl_cert_username_field: CertUsernameField = CertUsernameField::CommonName, "where in its subject";
     all ssl_min_protocol: TlsVersion = TlsVersion::Tls12, "oldest TLS version accepted";
 
     all login_user: Text = text("nobody"), "who reads from the network before login; a user with no rights";
@@ -138,6 +148,15 @@ settings! {
     imapd special_use: SpecialUseNames = SpecialUseNames::NONE, "mailboxes for drafts, sent and so on that have no usual name";
     imapd imap_emptytrash: EmptyTrash = EmptyTrash::NEVER, "remove what has been in these mailboxes for so many days";
 
+    // The queue.
+    smtpd queue_directory: Path = Path::new("/var/spool/tinmail"), "messages that are not yet everywhere they have to go";
+    smtpd mail_owner: Text = text("mail"), "who owns the queue and speaks with other hosts; a user with no other rights";
+    smtpd minimal_backoff_time: Duration = minutes(5), "pause after the first attempt; it doubles with each one";
+    smtpd maximal_backoff_time: Duration = seconds(4000), "longest pause between two attempts";
+    smtpd maximal_queue_lifetime: Duration = hours(5 * 24), "after this time a message is returned to its sender";
+    smtpd bounce_queue_lifetime: Duration = hours(5 * 24), "after this time a bounce is given up";
+    smtpd delay_warning_time: Duration = hours(0), "after this time the sender is told of the delay; 0: never";
+
     smtpd mydomain: Text = text(""), "this host's domain; empty: myhostname without its first part";
     smtpd myorigin: Text = text("$myhostname"), "domain of addresses that have none";
     smtpd mydestination: Text = text("$myhostname, localhost.$mydomain, localhost"), "domains whose users are this host's; a /file has one per line";
@@ -167,4 +186,17 @@ settings! {
     smtpd hopcount_limit: u32 = 50, "Received lines with which a message runs in a circle";
     smtpd home_mailbox: Text = text(""), "Maildir below a user's home directory; empty: mail_location";
     smtpd quota_full_tempfail: bool = false, "mail for a full mailbox is to come again (452), not to be returned (552)";
+
+    // Mail that goes out.
+    smtpd relayhost: RelayHost = RelayHost(None), "next hop of mail for others: domain, [host], [host]:port; empty: their MX hosts";
+    smtpd inet_protocols: InetProtocols = InetProtocols::All, "addresses of other hosts that are used";
+    smtpd smtp_helo_name: Text = text(""), "name that other servers are greeted with; empty: myhostname";
+    smtpd smtp_connect_timeout: Duration = seconds(30), "time to connect to another server";
+    smtpd smtp_helo_timeout: Duration = minutes(5), "time for its greeting, and for its answer to EHLO";
+    smtpd smtp_mail_timeout: Duration = minutes(5), "time for its answer to MAIL";
+    smtpd smtp_rcpt_timeout: Duration = minutes(5), "time for its answer to RCPT";
+    smtpd smtp_data_init_timeout: Duration = minutes(2), "time for its answer to DATA";
+    smtpd smtp_data_xfer_timeout: Duration = minutes(3), "time without progress while it takes the message";
+    smtpd smtp_data_done_timeout: Duration = minutes(10), "time for its answer to the whole message";
+    smtpd smtp_rset_timeout: Duration = seconds(20), "time for its answer to RSET";
 }

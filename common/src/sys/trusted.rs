@@ -52,14 +52,14 @@ enum Step {
 impl Walk {
     fn go(&mut self, mut ahead: VecDeque<OsString>) -> io::Result<Trusted> {
         loop {
-            match self.from_root(ahead)? {
+            match self.walk(ahead)? {
                 Step::Opened(trusted) => return Ok(trusted),
                 Step::Again(next) => ahead = next,
             }
         }
     }
 
-    fn from_root(&mut self, mut ahead: VecDeque<OsString>) -> io::Result<Step> {
+    fn walk(&mut self, mut ahead: VecDeque<OsString>) -> io::Result<Step> {
         let mut directory = File::open("/")?;
         let mut passed: Vec<OsString> = Vec::new();
         while let Some(name) = ahead.pop_front() {
