@@ -253,3 +253,5 @@ impl Lookups for Tables<'_> {
 #[cfg(test)]
 #[path = "rules_tests.rs"]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::config as tests_config;

@@ -184,7 +184,7 @@ mod tests {
         let (checked, problems) = problems(
             "# aliases\npostmaster: root\nroot: anna, Anna+mail\nnull: /dev/null\nprog: \"|/bin/sh -c 'x'\"\nout: a@b.example\n",
         );
-        assert_eq!(problems, [String::new(); 0]);
+        assert!(problems.is_empty(), "{problems:?}");
         assert!(checked.is_good());
         assert_eq!((checked.aliases, checked.longest), (5, 17));
     }

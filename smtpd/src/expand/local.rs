@@ -164,7 +164,7 @@ impl Job {
                 .map_err(|error| broken(directory, address, error.0))?;
             return self.local(directory, work, &root);
         }
-        if directory.takes_unknown_users() && !work.above.as_deref().is_some_and(|link| link.key == LUSER) {
+        if directory.takes_unknown_users() && work.above.as_deref().is_none_or(|link| link.key != LUSER) {
             let above = self.link(directory, work, LUSER.to_owned(), false)?;
             let target =
                 luser(directory, address, full, cut).map_err(|why| broken(directory, address, &why))?;
