@@ -70,8 +70,10 @@ pub fn login(config: &Config, sender: &ReversePath, hop: &NextHop) -> io::Result
         return Ok(None);
     }
     let by_sender = sender.as_ref().filter(|_| config.smtp_sender_dependent_authentication);
-    let mut keys: Vec<String> =
-        by_sender.into_iter().flat_map(|sender| [sender.to_string(), format!("@{}", sender.domain())]).collect();
+    let mut keys: Vec<String> = by_sender
+        .into_iter()
+        .flat_map(|sender| [sender.to_string(), format!("@{}", sender.domain())])
+        .collect();
     keys.extend(hop.spellings());
     let Some(value) = find(&config.smtp_sasl_password_maps, &keys)? else { return Ok(None) };
     let Some((user, password)) = value.split_once(':') else {

@@ -37,7 +37,8 @@ fn next_hops() {
 #[test]
 fn passwords() {
     let mut config = Config {
-        smtp_sasl_password_maps: "inline:{[isp.test]:submission=relay:a:b, isp2.test=second:c, anna@me.test=anna:d, bad=e}".into(),
+        smtp_sasl_password_maps:
+            "inline:{[isp.test]:submission=relay:a:b, isp2.test=second:c, anna@me.test=anna:d, bad=e}".into(),
         ..Config::DEFAULT
     };
     let user = |config: &Config, sender: &str, hop: &str| {
@@ -59,7 +60,9 @@ fn passwords() {
 #[test]
 fn levels_of_tls() {
     let config = Config {
-        smtp_tls_policy_maps: "inline:{a.test=none, [b.test]:587=verify, .c.test=secure, bad.test=much, odd.test=may match=x}".into(),
+        smtp_tls_policy_maps:
+            "inline:{a.test=none, [b.test]:587=verify, .c.test=secure, bad.test=much, odd.test=may match=x}"
+                .into(),
         ..Config::DEFAULT
     };
     let level = |hop: &str| tls_level(&config, &NextHop::parse(hop).unwrap());
@@ -95,7 +98,9 @@ fn hosts_of_domains() {
     ];
     let resolver = resolver(ZONE, InetProtocols::All);
     let hosts = |hop: &str| match hosts(&resolver, &NextHop::parse(hop).unwrap(), &["me.test"]) {
-        Route::Hosts(hosts) => Ok(hosts.into_iter().map(|host| format!("{}:{}", host.name, host.port)).collect::<Vec<_>>()),
+        Route::Hosts(hosts) => {
+            Ok(hosts.into_iter().map(|host| format!("{}:{}", host.name, host.port)).collect::<Vec<_>>())
+        }
         Route::Fail(status) => Err((status.code, status.enhanced.to_string())),
     };
     let fails = |code, enhanced: &str| Err((code, enhanced.to_owned()));

@@ -44,7 +44,8 @@ pub(super) enum Failure {
 impl Failure {
     /// Always temporary: it says nothing about the mail, and passwords are mended.
     pub(super) fn status(&self, remote: &Remote) -> Status {
-        let failed = |why: String| Status::new(454, Enhanced(4, 7, 8), format!("authentication failed: {why}"));
+        let failed =
+            |why: String| Status::new(454, Enhanced(4, 7, 8), format!("authentication failed: {why}"));
         match self {
             Failure::Broken(trouble) => broken(remote, trouble, "authenticating"),
             Failure::Refused(reply, mechanism) => {
@@ -152,7 +153,8 @@ impl Dialogue<'_> {
         let proof = Base64::encode_string(&keys.proof(auth_message.as_bytes()));
         let reply = self.say(format!("{without_proof},p={proof}").as_bytes())?;
         let server_final = self.challenge(reply)?;
-        let expected = format!("v={}", Base64::encode_string(&keys.server_signature(auth_message.as_bytes())));
+        let expected =
+            format!("v={}", Base64::encode_string(&keys.server_signature(auth_message.as_bytes())));
         if server_final != expected.as_bytes() {
             return Err(Failure::Wrong("it does not know the password itself"));
         }

@@ -15,12 +15,20 @@ fn login() -> Login {
 
 fn plaintext_client() -> Client {
     let options = Set::<SaslOption>::of(&[SaslOption::NoAnonymous]);
-    Client::new(&Config { smtp_helo_name: "me.test".into(), smtp_sasl_security_options: options, ..Config::DEFAULT })
+    Client::new(&Config {
+        smtp_helo_name: "me.test".into(),
+        smtp_sasl_security_options: options,
+        ..Config::DEFAULT
+    })
 }
 
 /// Logs in at a server that offers these mechanisms and answers each line as `answer` says. What the client said, and what
 /// became of it.
-fn talk(client: &Client, offer: &str, mut answer: impl FnMut(&str) -> String + Send + 'static) -> (Vec<String>, Result<(), Status>) {
+fn talk(
+    client: &Client,
+    offer: &str,
+    mut answer: impl FnMut(&str) -> String + Send + 'static,
+) -> (Vec<String>, Result<(), Status>) {
     let (ours, theirs) = fd::socketpair().unwrap();
     let offer = format!("220 x\r\n250-x\r\n250 AUTH {offer}\r\n");
     let server = std::thread::spawn(move || {
@@ -68,10 +76,18 @@ fn plain_and_login_only_where_allowed() {
 #[test]
 fn cram_md5_and_what_is_tried_after_it() {
     let challenge = "<1896.697170952@postoffice.reston.mci.net>";
-    let mut answers = [format!("334 {}", b64(challenge)), "535 5.7.8 No".to_owned(), "235 Ok".to_owned()].into_iter();
+    let mut answers =
+        [format!("334 {}", b64(challenge)), "535 5.7.8 No".to_owned(), "235 Ok".to_owned()].into_iter();
     let (said, result) = talk(&plaintext_client(), "PLAIN CRAM-MD5", move |_| answers.next().unwrap());
     let digest = cram_md5(b"pencil", challenge.as_bytes()).map(|octet| format!("{octet:02x}")).concat();
-    assert_eq!(said, ["AUTH CRAM-MD5".to_owned(), b64(&format!("us,er {digest}")), format!("AUTH PLAIN {}", b64("\0us,er\0pencil"))]);
+    assert_eq!(
+        said,
+        [
+            "AUTH CRAM-MD5".to_owned(),
+            b64(&format!("us,er {digest}")),
+            format!("AUTH PLAIN {}", b64("\0us,er\0pencil"))
+        ]
+    );
     assert_eq!(result, Ok(()));
 }
 
@@ -125,10 +141,15 @@ fn scram(hash: ScramHash, change: impl Fn(usize, String) -> String + Send + 'sta
 fn scram_checks_the_server_too() {
     for hash in [ScramHash::Sha1, ScramHash::Sha256] {
         assert_eq!(scram(hash, |_, said| said), Ok(()));
-        for (at, from, to) in
-            [(1, "r=", "r=x"), (1, "i=4096", "i=4095"), (1, "i=4096", "i=10000000"), (1, ",s=", ",s=!"), (2, "v=", "v=A")]
-        {
-            let result = scram(hash, move |step, said| if step == at { said.replace(from, to) } else { said });
+        for (at, from, to) in [
+            (1, "r=", "r=x"),
+            (1, "i=4096", "i=4095"),
+            (1, "i=4096", "i=10000000"),
+            (1, ",s=", ",s=!"),
+            (2, "v=", "v=A"),
+        ] {
+            let result =
+                scram(hash, move |step, said| if step == at { said.replace(from, to) } else { said });
             assert!(result.is_err(), "{from} {to}");
         }
         // Its own nonce alone would do for a replay.

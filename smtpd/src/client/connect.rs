@@ -75,7 +75,11 @@ impl Client {
     /// A connection to the first host of the next hop that takes mail. Where none does, the status is the last one's, and a
     /// temporary one if any was.
     pub fn connect(&mut self, hop: &NextHop, login: Option<&Login>) -> Result<Connection, Status> {
-        let hosts = match route::hosts(&self.resolver, hop, &[&self.name, &crate::values::myhostname(&self.config)]) {
+        let hosts = match route::hosts(
+            &self.resolver,
+            hop,
+            &[&self.name, &crate::values::myhostname(&self.config)],
+        ) {
             Route::Hosts(hosts) => hosts,
             Route::Fail(status) => return Err(self.of_relayhost(hop, status)),
         };
@@ -87,7 +91,10 @@ impl Client {
                 last = Some(status);
             }
         };
-        let mut tried = Counts { addresses: self.config.smtp_mx_address_limit, sessions: self.config.smtp_mx_session_limit };
+        let mut tried = Counts {
+            addresses: self.config.smtp_mx_address_limit,
+            sessions: self.config.smtp_mx_session_limit,
+        };
         'hosts: for host in hosts {
             let addresses = match host.addresses.clone() {
                 Some(addresses) => addresses,
@@ -154,7 +161,13 @@ impl Client {
         }
     }
 
-    fn attempt(&self, host: &Host, address: IpAddr, hop: &NextHop, wanted: &Wanted<'_>) -> Result<Connection, Useless> {
+    fn attempt(
+        &self,
+        host: &Host,
+        address: IpAddr,
+        hop: &NextHop,
+        wanted: &Wanted<'_>,
+    ) -> Result<Connection, Useless> {
         let address = SocketAddr::new(address, host.port);
         let remote = Remote { name: host.name.clone(), address: Some(address) };
         let local = match address {
@@ -176,14 +189,20 @@ impl Client {
     }
 
     /// Everything between the connection and the first MAIL.
-    pub(super) fn open(&self, mut stream: Stream, remote: Remote, wanted: &Wanted<'_>) -> Result<Connection, Useless> {
+    pub(super) fn open(
+        &self,
+        mut stream: Stream,
+        remote: Remote,
+        wanted: &Wanted<'_>,
+    ) -> Result<Connection, Useless> {
         if wanted.wrapped {
             self.handshake(&mut stream, &remote, wanted)?;
         }
         let extensions = self.introduce(&mut stream, &remote, wanted).map_err(|useless| match useless {
-            Useless::Refused(status) => {
-                // It may have been a person's word; the next message is told the same.
-                let _ = stream.push(b"QUIT\r\n", self.times.rset).and_then(|()| stream.flush(self.times.rset));
+            // 421, or nothing: it has closed already.
+            Useless::Refused(status) if status.code != 421 => {
+                let _ =
+                    stream.push(b"QUIT\r\n", self.times.rset).and_then(|()| stream.flush(self.times.rset));
                 Useless::Refused(status)
             }
             other => other,
@@ -201,7 +220,12 @@ impl Client {
         })
     }
 
-    fn introduce(&self, stream: &mut Stream, remote: &Remote, wanted: &Wanted<'_>) -> Result<Extensions, Useless> {
+    fn introduce(
+        &self,
+        stream: &mut Stream,
+        remote: &Remote,
+        wanted: &Wanted<'_>,
+    ) -> Result<Extensions, Useless> {
         let greeting = stream
             .reply(self.times.helo)
             .map_err(|trouble| lost(remote, &trouble, "receiving the initial greeting"))?;
@@ -239,7 +263,13 @@ impl Client {
         if reply.is_positive() { Ok(Extensions::default()) } else { Err(refused(&reply, remote, "HELO")) }
     }
 
-    fn command(&self, stream: &mut Stream, remote: &Remote, verb: &str, time: Duration) -> Result<Reply, Useless> {
+    fn command(
+        &self,
+        stream: &mut Stream,
+        remote: &Remote,
+        verb: &str,
+        time: Duration,
+    ) -> Result<Reply, Useless> {
         let line = match verb {
             "STARTTLS" => "STARTTLS\r\n".to_owned(),
             _ => format!("{verb} {}\r\n", self.name),
@@ -261,7 +291,11 @@ impl Client {
         let must = wanted.level != TlsLevel::May;
         if !extensions.starttls {
             let text = format!("TLS is required, but was not offered by host {remote}");
-            return if must { Err(Useless::Refused(Status::new(451, Enhanced(4, 7, 4), text))) } else { Ok(false) };
+            return if must {
+                Err(Useless::Refused(Status::new(451, Enhanced(4, 7, 4), text)))
+            } else {
+                Ok(false)
+            };
         }
         let reply = self.command(stream, remote, "STARTTLS", self.config.smtp_starttls_timeout)?;
         if !reply.is_positive() {

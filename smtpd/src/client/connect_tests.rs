@@ -21,7 +21,11 @@ fn servers(greetings: &[(&str, &'static str)]) -> u16 {
                 for mut client in listener.incoming().flatten() {
                     let _ = client.write_all(format!("{greeting}\r\n").as_bytes());
                     for line in BufReader::new(client.try_clone().unwrap()).lines() {
-                        let answer = if line.is_ok_and(|line| line.starts_with("EHLO")) { "250 x\r\n" } else { "502 ?\r\n" };
+                        let answer = if line.is_ok_and(|line| line.starts_with("EHLO")) {
+                            "250 x\r\n"
+                        } else {
+                            "502 ?\r\n"
+                        };
                         let _ = client.write_all(answer.as_bytes());
                     }
                 }
@@ -39,7 +43,9 @@ fn client(zone: Zone, more: Config) -> Client {
 
 fn connect(zone: Zone, hop: &str, more: Config) -> Result<String, (u16, String)> {
     let result = client(zone, more).connect(&NextHop::parse(hop).unwrap(), None);
-    result.map(|connection| connection.remote().name.clone()).map_err(|status| (status.code, status.enhanced.to_string()))
+    result
+        .map(|connection| connection.remote().name.clone())
+        .map_err(|status| (status.code, status.enhanced.to_string()))
 }
 
 const ZONE: Zone = &[
@@ -80,7 +86,11 @@ fn hosts_are_tried_in_turn() {
         assert_eq!(connect(ZONE, &format!("{hop}:{port}"), Config::DEFAULT), want, "{hop}");
     }
     let hop = format!("d.test:{port}");
-    let limits = |addresses, sessions| Config { smtp_mx_address_limit: addresses, smtp_mx_session_limit: sessions, ..Config::DEFAULT };
+    let limits = |addresses, sessions| Config {
+        smtp_mx_address_limit: addresses,
+        smtp_mx_session_limit: sessions,
+        ..Config::DEFAULT
+    };
     assert_eq!(connect(ZONE, &hop, limits(1, 0)), failed(451, "4.4.1"));
     assert_eq!(connect(ZONE, &hop, limits(0, 1)), failed(421, "4.0.0"));
     assert_eq!(connect(ZONE, &hop, limits(0, 0)), Ok("good.test".to_owned()));
@@ -88,7 +98,10 @@ fn hosts_are_tried_in_turn() {
 
 #[test]
 fn a_relayhost_that_is_not_there_returns_no_mail() {
-    let relay = |text: &str| Config { relayhost: common::config::next_hop::RelayHost(NextHop::parse(text)), ..Config::DEFAULT };
+    let relay = |text: &str| Config {
+        relayhost: common::config::next_hop::RelayHost(NextHop::parse(text)),
+        ..Config::DEFAULT
+    };
     for hop in ["[nowhere.test]:1", "nowhere.test"] {
         assert_eq!(connect(ZONE, hop, relay(hop)).unwrap_err().0, 451);
     }
@@ -97,10 +110,9 @@ fn a_relayhost_that_is_not_there_returns_no_mail() {
 #[test]
 fn tls_that_is_not_offered() {
     let port = servers(&[("127.0.0.3", "220 x")]);
-    for (level, want) in [
-        (TlsLevel::May, Ok("good.test".to_owned())),
-        (TlsLevel::Encrypt, Err((451, "4.7.4".to_owned()))),
-    ] {
+    for (level, want) in
+        [(TlsLevel::May, Ok("good.test".to_owned())), (TlsLevel::Encrypt, Err((451, "4.7.4".to_owned())))]
+    {
         let config = Config { smtp_tls_security_level: level, ..Config::DEFAULT };
         assert_eq!(connect(ZONE, &format!("[good.test]:{port}"), config), want);
     }

@@ -52,7 +52,12 @@ pub fn talk_in_pieces(script: &[&str], piece: usize, act: impl FnOnce(Result<Con
 }
 
 /// In clear.
-pub fn open(client: &Client, stream: Stream, remote: Remote, login: Option<&Login>) -> Result<Connection, Status> {
+pub fn open(
+    client: &Client,
+    stream: Stream,
+    remote: Remote,
+    login: Option<&Login>,
+) -> Result<Connection, Status> {
     let wanted = Wanted { level: TlsLevel::None, wrapped: false, trust: Trust::Anyone, login };
     client.open(stream, remote, &wanted).map_err(|useless| match useless {
         Useless::Unreachable(status) | Useless::Refused(status) | Useless::NoTls(status) => status,

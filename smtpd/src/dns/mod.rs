@@ -6,7 +6,7 @@ pub mod message;
 mod punycode;
 mod system;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 
 pub use punycode::to_ascii;
 

@@ -1,8 +1,8 @@
 //! Answers as a name server makes them, for tests.
 
+use super::Resolver;
 use super::message::Query;
 use super::system::ResolvConf;
-use super::Resolver;
 use common::config::keyword::InetProtocols;
 use std::net::UdpSocket;
 use std::thread;
