@@ -5,9 +5,10 @@
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{
-    CertUsernameField, Facility, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround,
+    CertUsernameField, Facility, InetProtocols, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround,
 };
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
+use super::next_hop::RelayHost;
 use super::value::{
     List, MailLocation, MasterPassdb, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes,
     seconds, text,
@@ -155,6 +156,17 @@ settings! {
     smtpd bounce_queue_lifetime: Duration = hours(5 * 24), "after this time a bounce is given up";
     smtpd delay_warning_time: Duration = hours(0), "after this time the sender is told of the delay; 0: never";
 
+    smtpd smtpd_banner: Text = text("$myhostname ESMTP tinmail"), "text of the first line of SMTP; it begins with this host's name";
+    smtpd smtpd_timeout: Duration = minutes(5), "time between two commands, or without any data of a message";
+    smtpd smtpd_recipient_limit: u32 = 1000, "recipients of one message";
+    smtpd smtpd_mail_limit: u32 = 0, "messages on one connection; 0: no limit";
+    smtpd smtpd_sasl_auth_enable: bool = false, "offer AUTH without --submission too";
+    smtpd smtpd_sasl_authenticated_header: bool = false, "tell everybody in Received who has logged in";
+    smtpd smtpd_forbid_bare_newline_exclusions: List<Network> = List::Borrowed(&[]), "clients whose LF is made CR LF: printers and such";
+    smtpd smtpd_authorized_xclient_hosts: List<Network> = List::Borrowed(&[]), "clients that may say with XCLIENT who theirs is";
+    smtpd smtpd_discard_ehlo_keywords: Text = text(""), "extensions that are not offered: words such as chunking, dsn";
+    smtpd disable_vrfy_command: bool = false, "refuse VRFY; otherwise it is answered without a look";
+
     smtpd mydomain: Text = text(""), "this host's domain; empty: myhostname without its first part";
     smtpd myorigin: Text = text("$myhostname"), "domain of addresses that have none";
     smtpd mydestination: Text = text("$myhostname, localhost.$mydomain, localhost"), "domains whose users are this host's; a /file has one per line";
@@ -163,4 +175,17 @@ settings! {
     smtpd relay_domains: Text = text(""), "domains that mail is relayed to for anybody, with those below them";
     smtpd home_mailbox: Text = text(""), "Maildir below a user's home directory; empty: mail_location";
     smtpd quota_full_tempfail: bool = false, "mail for a full mailbox is to come again (452), not to be returned (552)";
+
+    // Mail that goes out.
+    smtpd relayhost: RelayHost = RelayHost(None), "next hop of mail for others: domain, [host], [host]:port; empty: their MX hosts";
+    smtpd inet_protocols: InetProtocols = InetProtocols::All, "addresses of other hosts that are used";
+    smtpd smtp_helo_name: Text = text(""), "name that other servers are greeted with; empty: myhostname";
+    smtpd smtp_connect_timeout: Duration = seconds(30), "time to connect to another server";
+    smtpd smtp_helo_timeout: Duration = minutes(5), "time for its greeting, and for its answer to EHLO";
+    smtpd smtp_mail_timeout: Duration = minutes(5), "time for its answer to MAIL";
+    smtpd smtp_rcpt_timeout: Duration = minutes(5), "time for its answer to RCPT";
+    smtpd smtp_data_init_timeout: Duration = minutes(2), "time for its answer to DATA";
+    smtpd smtp_data_xfer_timeout: Duration = minutes(3), "time without progress while it takes the message";
+    smtpd smtp_data_done_timeout: Duration = minutes(10), "time for its answer to the whole message";
+    smtpd smtp_rset_timeout: Duration = seconds(20), "time for its answer to RSET";
 }

@@ -34,6 +34,17 @@ pub struct FlagChange<'a> {
     pub silent: bool,
 }
 
+/// Which messages are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remove {
+    /// Those with `\Deleted`.
+    Deleted,
+    /// All.
+    All,
+    /// All; their files are gone already.
+    Moved,
+}
+
 /// What a change of flags came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
@@ -116,11 +127,11 @@ impl Mailbox {
     pub fn expunge(&mut self, which: &MsnSet) -> Result<(), StorageError> {
         let lock = self.lock()?;
         self.refresh_locked(lock.as_ref())?;
-        self.remove(which, true)
+        self.remove(which, Remove::Deleted)
     }
 
     /// Removes messages, under the lock.
-    pub(super) fn remove(&mut self, which: &MsnSet, only_deleted: bool) -> Result<(), StorageError> {
+    pub(super) fn remove(&mut self, which: &MsnSet, what: Remove) -> Result<(), StorageError> {
         let mut batch = Batch::begin(self);
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
@@ -129,13 +140,15 @@ impl Mailbox {
             let row = self.view.row_of(msn);
             let data = self.view.row(row).map_err(|error| self.damaged(error))?;
             let deleted = data.mail_flags.bits & Flags::DELETED != 0;
-            if self.view.dead.contains(row) || (only_deleted && !deleted) {
+            if self.view.dead.contains(row) || (what == Remove::Deleted && !deleted) {
                 continue;
             }
-            let message = self.message(row, &data)?;
-            if let Err(error) = self.maildir.remove(&message) {
-                batch.end(self)?;
-                return Err(error);
+            if what != Remove::Moved {
+                let message = self.message(row, &data)?;
+                if let Err(error) = self.maildir.remove(&message) {
+                    batch.end(self)?;
+                    return Err(error);
+                }
             }
             batch.entries.push(Entry::Expunged { uid: data.uid, modseq: batch.modseq });
             batch.flush_if_full(self, true)?;
