@@ -159,8 +159,16 @@ keywords! {
     OeNsEoh = "oe-ns-eoh" "An end of headers is sent where a message has none."
 }
 
+keywords! {
+    /// Habits of clients that are put up with, as with Dovecot.
+    ImapWorkaround, "a list of: ":
+    DelayNewmail = "delay-newmail" "EXISTS and RECENT are said with NOOP, CHECK and IDLE only.",
+    TbExtraMailboxSep = "tb-extra-mailbox-sep" "A hierarchy separator at the end of a name is not there.",
+    TbLsubFlags = "tb-lsub-flags" "LSUB says \\Noselect of what does not exist."
+}
+
 single! { Ssl TlsVersion Facility }
-sets! { Mechanism Workaround }
+sets! { Mechanism Workaround ImapWorkaround }
 
 #[cfg(test)]
 mod tests {

@@ -48,7 +48,12 @@ pub struct LocationError(pub String);
 impl Location {
     /// Reads a setting for a user.
     pub fn parse(setting: &str, user: User<'_>) -> Result<Location, LocationError> {
-        let fail = |why: &str| LocationError(format!("mail_location = {setting}: {why}"));
+        Location::parse_as("mail_location", setting, user)
+    }
+
+    /// The same for a setting with another name.
+    pub fn parse_as(name: &str, setting: &str, user: User<'_>) -> Result<Location, LocationError> {
+        let fail = |why: &str| LocationError(format!("{name} = {setting}: {why}"));
         let rest = setting.strip_prefix("maildir:").ok_or_else(|| fail("only maildir: is supported"))?;
         let mut parts = rest.split(':');
         let root = expand(parts.next().unwrap_or_default(), user).map_err(|why| fail(&why))?;

@@ -10,7 +10,7 @@ use super::super::flags::Flags;
 use super::super::index;
 use super::super::uidlist::UID_LIMIT;
 use super::super::uidlist_file::{self, Stamp};
-use super::super::{Maildir, name};
+use super::super::{Maildir, make_file, name};
 use super::change::{Batch, place_of};
 use super::log::Entry;
 use super::{Mailbox, MsnSet, OpenOptions};
@@ -19,7 +19,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -135,12 +135,16 @@ impl Append {
     }
 }
 
+/// Whose files are made in a directory, and who may read them.
+fn rights_in(directory: &Path) -> Result<(u32, u32, u32), StorageError> {
+    let meta = fs::metadata(directory).map_err(StorageError::at("stat", directory))?;
+    Ok((meta.mode() & 0o2777, meta.uid(), meta.gid()))
+}
+
 fn begin_file(maildir: &Maildir, flags: Flags) -> Result<(Ready, File), StorageError> {
     let base = name::generate();
     let temp = maildir.path().join("tmp").join(OsStr::from_bytes(&base));
-    let mut open = fs::OpenOptions::new();
-    let file = open.write(true).create_new(true).mode(0o600).open(&temp);
-    let file = file.map_err(StorageError::at("create", &temp))?;
+    let file = make_file(&temp).map_err(StorageError::at("create", &temp))?;
     Ok((Ready { temp, base, flags, octets: 0, date: 0 }, file))
 }
 
@@ -225,6 +229,8 @@ impl Mailbox {
         and_remove: bool,
     ) -> Result<Copied, StorageError> {
         let mut append = Append::begin(to, &self.options)?;
+        // A link has the rights of the other file.
+        let may_link = rights_in(self.maildir.path())? == rights_in(to.path())?;
         let (mut source, mut msns) = (Vec::new(), MsnSet::new());
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
@@ -240,7 +246,7 @@ impl Mailbox {
             let timeout = append.mailbox.options.lock_timeout;
             let (letters, _) = append.mailbox.keywords.bits_for(&keywords, &path, timeout)?;
             let flags = Flags { bits: data.mail_flags.bits, keywords: letters };
-            match self.copy_file(&message, &append.mailbox.maildir, flags) {
+            match self.copy_file(&message, &append.mailbox.maildir, flags, may_link) {
                 Ok(ready) => append.ready.push(ready),
                 // RFC 2180 section 4.4.
                 Err(error) if error.kind == ErrorKind::NotFound => continue,
@@ -268,10 +274,17 @@ impl Mailbox {
     }
 
     /// A second link to the file, or a copy of it, in the other mailbox's `tmp`.
-    fn copy_file(&self, message: &super::Message, to: &Maildir, flags: Flags) -> Result<Ready, StorageError> {
+    fn copy_file(
+        &self,
+        message: &super::Message,
+        to: &Maildir,
+        flags: Flags,
+        may_link: bool,
+    ) -> Result<Ready, StorageError> {
         let mut base = name::generate();
         let temp = to.path().join("tmp").join(OsStr::from_bytes(&base));
-        if let Some(date) = self.maildir.link_message(message, &temp)? {
+        let linked = if may_link { self.maildir.link_message(message, &temp)? } else { None };
+        if let Some(date) = linked {
             for (key, size) in [(b'S', name::size_hint(&message.name, b'S')), (b'W', message.octets)] {
                 if let Some(size) = size {
                     base.extend_from_slice(format!(",{}={size}", char::from(key)).as_bytes());

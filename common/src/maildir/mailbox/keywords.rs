@@ -6,8 +6,8 @@
 use super::super::dotlock::Dotlock;
 use super::super::error::StorageError;
 use super::super::flags::KEYWORDS;
-use super::super::name;
 use super::super::uidlist_file::Stamp;
+use super::super::{name, open_or_make};
 use crate::sys::fs as sys;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -102,8 +102,8 @@ impl Keywords {
             let _ = writeln!(text, "{number} {name}");
         }
         let mut open = OpenOptions::new();
-        open.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let written = open.open(&temp).and_then(|mut file| {
+        open.write(true).truncate(true).custom_flags(libc::O_NOFOLLOW);
+        let written = open_or_make(&mut open, &temp).and_then(|mut file| {
             file.write_all(&text)?;
             file.sync_data()?;
             if !lock.is_held() {

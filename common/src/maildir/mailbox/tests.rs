@@ -366,3 +366,29 @@ fn tell(mailbox: &mut Mailbox, client: &mut Vec<(u32, Flags)>, may_expunge: bool
     }
     assert_eq!(*client, everything(mailbox));
 }
+
+#[test]
+fn files_have_the_rights_of_their_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    for (mode, want) in [(0o700, 0o600), (0o770, 0o660), (0o755, 0o644), (0o2777, 0o664)] {
+        let (dir, maildir) = with_messages(2);
+        for name in ["", "cur", "new", "tmp"] {
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+        set(&mut mailbox, vec![1..=1], How::Add, Flags::SEEN, &["$x"]);
+        mailbox.cache(1, b"digest");
+        drop(mailbox);
+        let mut append = Append::begin(&maildir, &OPTIONS).unwrap();
+        append.message(0, &[], None).unwrap();
+        append.write(b"x: y\n").unwrap();
+        append.finish().unwrap();
+        let new = format!("new/{}", dir.list("new")[0]);
+        let ours = ["dovecot-uidlist", "dovecot-keywords", "tinmail-index", "tinmail-index.log"];
+        for name in ours.into_iter().chain(["tinmail-index.lock", "tinmail-cache", "tinmail-cache.map", &new])
+        {
+            let found = fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+            assert_eq!(found, want, "{name} in {mode:o}: {found:o}");
+        }
+    }
+}
