@@ -132,6 +132,7 @@ settings! {
     imapd imap_capability: Text = text(""), "what CAPABILITY answers; +NAME adds to what it would; empty: what works";
     imapd imap_id_send: Text = text("name *"), "what ID answers: fields and values, * is our own value; empty: nothing";
     imapd imap_id_log: Text = text(""), "fields of the client's ID for the log; *: all";
+    imapd mailbox_size_limit: Size = Size::mebi(0), "octets of all of a user's mail (Maildir++ quota); 0: as maildirsize says";
     imapd mail_max_keyword_length: u32 = 50, "octets of the longest keyword a message can get";
     imapd namespace_prefix: NamespacePrefix = NamespacePrefix::NONE, "what names of mailboxes begin with: nothing, or INBOX.";
     imapd namespace_separator: HierarchySeparator = HierarchySeparator::Dot, "between the levels of a mailbox's name: . or /";

@@ -5,6 +5,7 @@
 //! costs no further look. "Now" is the file system's clock; a time from before any clock was set removes nothing.
 
 use super::{Hierarchy, StorageError, special_use};
+use crate::maildir::quota;
 use crate::maildir::uidvalidity::CLOCK_FLOOR;
 use crate::sys::fs as sys;
 use std::fs::{self, OpenOptions};
@@ -57,6 +58,9 @@ impl Hierarchy {
                 let count = remove_older(&path, limit).map_err(StorageError::at("read", &path))?;
                 removed = removed.saturating_add(count);
             }
+        }
+        if removed > 0 {
+            quota::recount(&self.location);
         }
         Ok(removed)
     }

@@ -118,7 +118,7 @@ impl Hierarchy {
             trash: (*config.imap_trashfoldername).into(),
             fsync: !config.fsync_disable,
             lock_timeout: LOCK_TIMEOUT,
-            location,
+            location: Location { size_limit: config.mailbox_size_limit.0, ..location },
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Location {
     pub control: Option<PathBuf>,
     /// Where the indexes are.
     pub index: IndexPlace,
+    /// Octets that all of it may take; 0: as many as `maildirsize` says, if it is there.
+    pub size_limit: u64,
 }
 
 /// Where a mailbox's index is.
@@ -57,7 +59,8 @@ impl Location {
         let rest = setting.strip_prefix("maildir:").ok_or_else(|| fail("only maildir: is supported"))?;
         let mut parts = rest.split(':');
         let root = expand(parts.next().unwrap_or_default(), user).map_err(|why| fail(&why))?;
-        let mut location = Location { inbox: root.clone(), root, control: None, index: IndexPlace::Inbox };
+        let inbox = root.clone();
+        let mut location = Location { inbox, root, control: None, index: IndexPlace::Inbox, size_limit: 0 };
         for part in parts.filter(|part| !part.is_empty()) {
             let (key, value) =
                 part.split_once('=').ok_or_else(|| fail(&format!("'{part}' is not NAME=PATH")))?;

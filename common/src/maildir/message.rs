@@ -150,6 +150,11 @@ impl Maildir {
         })
     }
 
+    /// Octets of the message's file.
+    pub(super) fn size_on_disk(&self, message: &Message) -> Result<u64, StorageError> {
+        self.at_its_place(message, "stat", |place| fs::metadata(self.path_of(place)).map(|meta| meta.len()))
+    }
+
     /// Waits until removals and renames in `cur` and `new` are on the disk.
     pub fn sync_directories(&self) -> Result<(), StorageError> {
         for name in ["cur", "new"] {

@@ -11,6 +11,7 @@
 //! index, blocks   the result, compact   snapshot what a session sees; recount its octets, later
 //! child, temp_index   making the index where its memory does not stay   restore  UIDs from the index
 //! mailbox    what an IMAP session sees, and how sessions tell each other
+//! quota      maildirsize
 //! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
@@ -29,6 +30,7 @@ pub mod mailbox;
 mod message;
 pub mod name;
 mod octets;
+pub mod quota;
 mod recount;
 mod restore;
 mod scan;
@@ -73,6 +75,7 @@ pub struct Maildir {
     shared: PathBuf,
     /// Where renamed messages are, once one was missing from its place.
     moved: Arc<Mutex<Option<message::Moved>>>,
+    quota: Option<Box<quota::Quota>>,
 }
 
 impl Maildir {
@@ -86,6 +89,7 @@ impl Maildir {
             shared: path.clone(),
             path,
             moved: Arc::default(),
+            quota: None,
         };
         maildir.create_directories()?;
         Ok(maildir)
@@ -142,6 +146,7 @@ impl Maildir {
             shared,
             path,
             moved: Arc::default(),
+            quota: Some(Box::new(quota::Quota::of(location, directory))),
         }
     }
 

@@ -8,6 +8,7 @@ use super::super::dotlock::Dotlock;
 use super::super::error::{ErrorKind, StorageError};
 use super::super::flags::Flags;
 use super::super::index;
+use super::super::quota::{self, Amount, Verdict};
 use super::super::uidlist::UID_LIMIT;
 use super::super::uidlist_file::{self, Stamp};
 use super::super::{Maildir, make_file, name};
@@ -44,6 +45,8 @@ struct Ready {
     base: Vec<u8>,
     flags: Flags,
     octets: u64,
+    /// Octets of the file.
+    size: u64,
     date: i64,
 }
 
@@ -127,10 +130,42 @@ impl Append {
         Ok(())
     }
 
+    /// Whether the quota has room for a message of so many octets beside those that are complete.
+    ///
+    /// Error: `Full`.
+    pub fn check_room(&mut self, octets: u64) -> Result<(), StorageError> {
+        self.complete()?;
+        let mut more = self.amount();
+        more.count(octets, Flags::default(), 1);
+        self.check_amount(more)
+    }
+
+    fn amount(&self) -> Amount {
+        let mut amount = Amount::default();
+        self.ready.iter().for_each(|ready| amount.count(ready.size, ready.flags, 1));
+        amount
+    }
+
+    fn check_amount(&self, more: Amount) -> Result<(), StorageError> {
+        match quota::check_amount(&self.mailbox.maildir, more)? {
+            Verdict::Ok => Ok(()),
+            Verdict::Over => Err(quota::over(&self.mailbox.maildir)),
+        }
+    }
+
     /// Puts all the messages into the mailbox, or none.
+    ///
+    /// Errors: `Full` also where the quota has no room.
     pub fn finish(mut self) -> Result<Appended, StorageError> {
         self.complete()?;
+        self.check_amount(self.amount())?;
+        self.put()
+    }
+
+    fn put(mut self) -> Result<Appended, StorageError> {
+        let amount = self.amount();
         let uids = self.mailbox.take_in(&mut self.ready)?;
+        quota::add_amount(&self.mailbox.maildir, amount);
         Ok(Appended { uid_validity: self.mailbox.uid_validity(), uids })
     }
 }
@@ -145,7 +180,7 @@ fn begin_file(maildir: &Maildir, flags: Flags) -> Result<(Ready, File), StorageE
     let base = name::generate();
     let temp = maildir.path().join("tmp").join(OsStr::from_bytes(&base));
     let file = make_file(&temp).map_err(StorageError::at("create", &temp))?;
-    Ok((Ready { temp, base, flags, octets: 0, date: 0 }, file))
+    Ok((Ready { temp, base, flags, octets: 0, size: 0, date: 0 }, file))
 }
 
 impl Current {
@@ -214,6 +249,7 @@ fn complete_file(
     if fsync {
         file.sync_all()?;
     }
+    ready.size = size;
     ready.date = file.metadata()?.mtime();
     ready.base.extend_from_slice(format!(",S={size},W={}", ready.octets).as_bytes());
     Ok(())
@@ -258,7 +294,9 @@ impl Mailbox {
                 _ => msns.push(msn..=msn),
             }
         }
-        let Appended { uid_validity, uids } = append.finish()?;
+        // What only changes its place takes no more room: who has none left can still put things in order.
+        let moves = and_remove && quota::is_shared(&self.maildir, to);
+        let Appended { uid_validity, uids } = if moves { append.put()? } else { append.finish()? };
         if and_remove {
             let lock = self.lock()?;
             self.refresh_locked(lock.as_ref())?;
@@ -290,7 +328,12 @@ impl Mailbox {
                     base.extend_from_slice(format!(",{}={size}", char::from(key)).as_bytes());
                 }
             }
-            return Ok(Ready { temp, base, flags, octets: message.octets.unwrap_or(index::UNKNOWN), date });
+            let size = match name::size_hint(&message.name, b'S') {
+                Some(size) => size,
+                None => fs::metadata(&temp).map_err(StorageError::at("stat", &temp))?.len(),
+            };
+            let octets = message.octets.unwrap_or(index::UNKNOWN);
+            return Ok(Ready { temp, base, flags, octets, size, date });
         }
         let (mut from, _) = self.maildir.open_message(message)?;
         let date = from.metadata().map_err(StorageError::at("stat", self.maildir.path()))?.mtime();
