@@ -19,17 +19,28 @@ PASSWORD = "secret"
 NICE = -10
 REALTIME = False                                            # see README.md: for a machine that is never quiet
 ONE = "tinbench"                                            # the user of all rows but memory and many clients
+TWIN = "tinbench2"                                          # the same uid, another home: a mailbox for each server
 MANY = ["tb%02d" % i for i in range(1, 51)]
 CORPORA = {"c10000": (10000, "mixed"), "s1000": (1000, "small"), "s100000": (100000, "small"), "empty": (0, "small")}
 
-# port in clear, port of TLS with an RSA key, port of TLS with an ECDSA key
+# protocol -> peer -> port in clear, port of TLS with an RSA key, port of TLS with an ECDSA key
 PORTS = {
-    "tinmail": (31110, 31995, 31996),
-    "dovecot": (32110, 32995, None),
-    "dovecot-ec": (33110, None, 33996),
-    "popa3d": (34110, None, None),
-    "hello": (35110, None, None),
+    "pop3": {
+        "tinmail": (31110, 31995, 31996),
+        "dovecot": (32110, 32995, None),
+        "dovecot-ec": (33110, None, 33996),
+        "popa3d": (34110, None, None),
+        "hello": (35110, None, None),
+    },
+    "imap": {
+        "tinmail": (31143, 31993, 31994),
+        "dovecot": (32143, 32993, None),
+        "dovecot-ec": (33143, None, 33994),
+    },
 }
+PROGRAMS = {"pop3": "pop3d", "imap": "imapd"}
+running = []                                                # the names of the servers that have been started
+listeners = {}                                              # their first processes
 
 
 def sh(*command, **more):
@@ -83,7 +94,8 @@ def launch(name, argv, nice=NICE):
 
     os.makedirs(STATE + "/log", exist_ok=True)
     with open("%s/log/%s.out" % (STATE, name), "ab") as out:
-        subprocess.Popen(argv, cwd="/", preexec_fn=enter, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        server = subprocess.Popen(argv, cwd="/", preexec_fn=enter, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    listeners[name] = server.pid
 
 
 def stop(name):
@@ -107,12 +119,14 @@ def stop(name):
 
 # --- preparation ------------------------------------------------------------------------------------------------------
 
-def make_user(name):
+def make_user(name, twin_of=None):
     home = "%s/home/%s" % (STATE, name)
     try:
         pwd.getpwnam(name)
     except KeyError:
-        sh("useradd", "-M", "-U", "-d", home, "-s", "/bin/sh", name)
+        same = pwd.getpwnam(twin_of) if twin_of else None
+        ids = ["-o", "-u", str(same.pw_uid), "-N", "-g", str(same.pw_gid)] if same else ["-U"]
+        sh("useradd", "-M", *ids, "-d", home, "-s", "/bin/sh", name)
         # MD5-crypt, cheap on purpose: logins are to measure the servers, not the hash.
         pw = subprocess.check_output(["openssl", "passwd", "-1", "-salt", "bench123", PASSWORD], text=True).strip()
         sh("usermod", "-p", pw, name)
@@ -130,19 +144,15 @@ def make_certificate(kind, *key):
     os.chmod(base + ".key", 0o600)
 
 
-def setup(pop3d):
-    """Users, certificates, corpora, the small tools; `pop3d` is the program to measure. What is there stays."""
+def setup(programs, protocols):
+    """Users, certificates, corpora, the small tools; the programs to measure, of a directory. What is there stays."""
     for d in ("home", "bin", "tls", "corpus"):
         os.makedirs("%s/%s" % (STATE, d), exist_ok=True)
-    shutil.copy(pop3d, STATE + "/bin/pop3d")
+    for protocol in protocols:
+        shutil.copy("%s/%s" % (programs, PROGRAMS[protocol]), STATE + "/bin/")
     for name in [ONE] + MANY:
         make_user(name)
-    try:
-        pwd.getpwnam("popa3d")
-    except KeyError:
-        sh("useradd", "--system", "--user-group", "-d", "/var/lib/popa3d", "-s", "/usr/sbin/nologin", "popa3d")
-    os.makedirs("/var/lib/popa3d", exist_ok=True)
-    os.chmod("/var/lib/popa3d", 0o755)
+    make_user(TWIN, ONE)
     make_certificate("rsa", "rsa:2048")
     make_certificate("ec", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
     tools = [("hello", ["-Os", "-static", "-s"]), ("logsink", ["-O2"])]
@@ -156,22 +166,48 @@ def setup(pop3d):
             shutil.rmtree(directory, ignore_errors=True)
             corpus.generate(directory, count, profile, seed=1, user=ONE, new_percent=10)
             write(directory + "/complete", "")
+    if "pop3" in protocols:
+        fetch_popa3d()
+
+
+def fetch_popa3d():
+    """popa3d conflicts with Dovecot's package: it is unpacked, not installed."""
+    try:
+        pwd.getpwnam("popa3d")
+    except KeyError:
+        sh("useradd", "--system", "--user-group", "-d", "/var/lib/popa3d", "-s", "/usr/sbin/nologin", "popa3d")
+    os.makedirs("/var/lib/popa3d", exist_ok=True)
+    os.chmod("/var/lib/popa3d", 0o755)
     if not os.path.exists(STATE + "/popa3d/usr/sbin/popa3d"):
         sh("apt-get", "-q", "download", "popa3d", cwd=STATE + "/bin", stdout=subprocess.DEVNULL)
         package = [f for f in os.listdir(STATE + "/bin") if f.startswith("popa3d_")][0]
         sh("dpkg", "-x", STATE + "/bin/" + package, STATE + "/popa3d")
 
 
+def maildir(user):
+    return "%s/home/%s/Maildir" % (STATE, user)
+
+
 def reset(users, name, copy=False):
     """A fresh Maildir for each user: hard links to the corpus, or copies. No server's index is in it."""
     for user in users:
-        corpus.mirror("%s/corpus/%s" % (STATE, name), "%s/home/%s/Maildir" % (STATE, user), user, copy)
+        corpus.mirror("%s/corpus/%s" % (STATE, name), maildir(user), user, copy)
+
+
+def deliver(user):
+    """One more message, as a delivery agent brings it."""
+    t = time.time_ns()
+    name = "%d.M%dP%d.bench" % (t // 10 ** 9, t // 1000 % 10 ** 6, os.getpid())
+    path = maildir(user) + "/tmp/" + name
+    write(path, "From: a@example.com\nSubject: delivered\n\nHello.\n", 0o600)
+    os.chown(path, *corpus.owner(user))
+    os.rename(path, maildir(user) + "/new/" + name)
 
 
 def warm(user):
     """Reads a user's mail into the page cache, without leaving a trace in the files' times."""
     for sub in ("cur", "new"):
-        directory = "%s/home/%s/Maildir/%s" % (STATE, user, sub)
+        directory = "%s/%s" % (maildir(user), sub)
         for name in os.listdir(directory):
             fd = os.open("%s/%s" % (directory, name), os.O_RDONLY | os.O_NOATIME)
             while os.read(fd, 1 << 20):
@@ -200,32 +236,47 @@ def xinetd(name, services):
     launch(name, ["/usr/sbin/xinetd", "-f", base + ".conf", "-dontfork", "-pidfile", base + ".pid"])
 
 
-def start_tinmail():
+def start_tinmail(protocols):
     for kind in ("rsa", "ec"):
         write("%s/tinmail/%s.conf" % (STATE, kind),
               "ssl_cert_file = %s/tls/%s.crt\nssl_key_file = %s/tls/%s.key\n" % (STATE, kind, STATE, kind))
-    program, conf = STATE + "/bin/pop3d", STATE + "/tinmail/"
-    clear, rsa, ec = PORTS["tinmail"]
-    xinetd("tinmail", [(clear, "root", program, "-c %srsa.conf" % conf),
-                       (rsa, "root", program, "-c %srsa.conf --tls" % conf),
-                       (ec, "root", program, "-c %sec.conf --tls" % conf)])
+    conf, services = STATE + "/tinmail/", []
+    for protocol in protocols:
+        program = "%s/bin/%s" % (STATE, PROGRAMS[protocol])
+        clear, rsa, ec = PORTS[protocol]["tinmail"]
+        services += [(clear, "root", program, "-c %srsa.conf" % conf),
+                     (rsa, "root", program, "-c %srsa.conf --tls" % conf),
+                     (ec, "root", program, "-c %sec.conf --tls" % conf)]
+    xinetd("tinmail", services)
 
 
-def start_popa3d():
-    xinetd("popa3d", [(PORTS["popa3d"][0], "root", STATE + "/popa3d/usr/sbin/popa3d", "")])
+def start_popa3d(_):
+    xinetd("popa3d", [(PORTS["pop3"]["popa3d"][0], "root", STATE + "/popa3d/usr/sbin/popa3d", "")])
 
 
-def start_hello():
-    xinetd("hello", [(PORTS["hello"][0], "nobody", STATE + "/bin/hello", "")])
+def start_hello(_):
+    xinetd("hello", [(PORTS["pop3"]["hello"][0], "nobody", STATE + "/bin/hello", "")])
 
 
-def start_dovecot(name="dovecot", kind="rsa"):
+def start_dovecot(protocols, name="dovecot", kind="rsa"):
     """As Debian 12 packages it (PAM, process model, limits of memory), but for ports, Maildir, paths, and one limit."""
-    clear, rsa, ec = PORTS[name]
     base = "%s/%s" % (STATE, name)
     for d in ("run", "lib"):
         os.makedirs("%s/%s" % (base, d), exist_ok=True)
-    write(base + "/dovecot.conf", """protocols = pop3
+    listeners = ""
+    for protocol in protocols:
+        clear, rsa, ec = PORTS[protocol][name]
+        listeners += """service %(protocol)s-login {
+  inet_listener %(protocol)s {
+    port = %(clear)d
+  }
+  inet_listener %(protocol)ss {
+    port = %(secure)d
+    ssl = yes
+  }
+}
+""" % {"protocol": protocol, "clear": clear, "secure": rsa or ec}
+    write(base + "/dovecot.conf", """protocols = %(protocols)s
 listen = 127.0.0.1
 base_dir = %(base)s/run
 state_dir = %(base)s/lib
@@ -244,30 +295,24 @@ userdb {
 namespace inbox {
   inbox = yes
 }
-service pop3-login {
-  inet_listener pop3 {
-    port = %(clear)d
-  }
-  inet_listener pop3s {
-    port = %(secure)d
-    ssl = yes
-  }
-}
-# A limit only: 10 connections of one user from one address would stop the measurements.
+%(listeners)s# A limit only: 10 connections of one user from one address would stop the measurements.
 mail_max_userip_connections = 1000
-""" % {"base": base, "tls": STATE + "/tls", "kind": kind, "clear": clear, "secure": rsa or ec})
+""" % {"protocols": " ".join(protocols), "base": base, "tls": STATE + "/tls", "kind": kind, "listeners": listeners})
     launch(name, ["/usr/sbin/dovecot", "-F", "-c", base + "/dovecot.conf"])
 
 
-def start_dovecot_ec():
-    start_dovecot("dovecot-ec", "ec")
+def start_dovecot_ec(protocols):
+    start_dovecot(protocols, "dovecot-ec", "ec")
 
 
-def start(name):
+def start(name, protocols):
+    """Starts a server for all the protocols that it has, and waits until it answers."""
     stop(name)
-    globals()["start_" + name.replace("-", "_")]()
+    protocols = [protocol for protocol in protocols if name in PORTS[protocol]]
+    globals()["start_" + name.replace("-", "_")](protocols)
+    running.append(name)
     until = time.time() + 15
-    for port in filter(None, PORTS[name]):
+    for port in (port for protocol in protocols for port in PORTS[protocol][name] if port):
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -298,12 +343,13 @@ def start_log():
     sh("mount", "--bind", own, "/dev/log")
 
 
-def start_all():
+def start_all(protocols):
     start_log()
-    for name in PORTS:
-        start(name)
+    for name in dict.fromkeys(name for protocol in protocols for name in PORTS[protocol]):
+        start(name, protocols)
 
 
 def stop_all():
-    for name in list(PORTS) + ["logsink"]:
+    for name in running + ["logsink"]:
         stop(name)
+    running.clear()

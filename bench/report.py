@@ -2,39 +2,22 @@
 import platform
 import subprocess
 import sys
+import typing
 
 import measure
 import peers
 
 LOW, HIGH = "<=", ">="
-# row, what it says, peer, which way is better, ratio to reach
-ROWS = [
-    ("idle_clear_cold", "idle, logged in, clear, index built in this session", "popa3d", LOW, .3),
-    ("idle_clear_cold", "the same", "dovecot", LOW, 1 / 9),
-    ("idle_clear_warm", "idle, logged in, clear, index there already", "popa3d", LOW, .3),
-    ("idle_clear_warm", "the same", "dovecot", LOW, 1 / 9),
-    ("idle_tls_cold", "idle, logged in, TLS, index built in this session", "dovecot", LOW, .1),
-    ("idle_tls_warm", "idle, logged in, TLS, index there already", "dovecot", LOW, .1),
-    ("preauth_clear", "before login, clear", "popa3d", LOW, .6),
-    ("preauth_tls", "before login, TLS", "dovecot", LOW, 1 / 8),
-    ("greet_clear", "connect to greeting, clear", "hello", LOW, 1.35),
-    ("greet_tls_ec", "connect to greeting, POP3S, ECDSA", "dovecot-ec", LOW, .4),
-    ("session_clear", "whole session, clear", "popa3d", LOW, .75),
-    ("session_tls_ec", "whole session, TLS, ECDSA", "dovecot-ec", LOW, .4),
-    ("session_tls_rsa", "whole session, TLS, RSA", "dovecot", LOW, .4),
-    ("rate_clear", "sessions, 8 clients, clear", "popa3d", HIGH, 1.35),
-    ("rate_tls_ec", "sessions, 8 clients, TLS, ECDSA", "dovecot-ec", HIGH, 3),
-    ("rate_tls_rsa", "sessions, 8 clients, TLS, RSA", "dovecot", HIGH, 3),
-    ("retr_stalls_clear", "10,000 RETR one by one, clear: stalls of 35 ms or more", None, LOW, 0),
-    ("retr_stalls_tls", "10,000 RETR one by one, TLS: stalls of 35 ms or more", None, LOW, 0),
-    ("retr_cpu_clear", "10,000 RETR one by one, clear, server CPU", "dovecot", LOW, .5),
-    ("retr_cpu_tls", "10,000 RETR one by one, TLS, server CPU", "dovecot", LOW, .5),
-    ("retr_pipelined_clear", "10,000 RETR pipelined, clear", "dovecot", HIGH, 2),
-    ("retr_pipelined_tls", "10,000 RETR pipelined, TLS", "dovecot", HIGH, 2),
-    ("first_look", "first STAT + UIDL, 10,000 messages, no size hints", "dovecot", LOW, .5),
-    ("large_time", "login + STAT, 100,000 messages, second time", None, LOW, 50),
-    ("large_memory", "the same, private memory", None, LOW, 1536),
-]
+
+
+class Row(typing.NamedTuple):
+    """One row of a table. The limit is of the ratio to the peer, without one, or when absolute, of the figure."""
+    name: str
+    text: str
+    peer: str = None
+    way: str = LOW                                          # which way is better
+    limit: float = None                                     # None: nothing to reach
+    absolute: bool = False
 
 
 def number(x):
@@ -81,37 +64,54 @@ def noise(*figures):
     return max(known) if known else None
 
 
-def table(figures, realtime):
+def cells(row, figures):
+    """The cells of a row; None if there is no figure."""
+    ours = figures.get(row.name, {}).get("tinmail")
+    theirs = figures.get(row.name, {}).get(row.peer) if row.peer else None
+    if not ours or (row.peer and not theirs):
+        return None
+    ratio_of = ours["value"] / theirs["value"] if theirs and theirs["value"] and not row.absolute else None
+    value = ours["value"] if ratio_of is None else ratio_of
+    limit, reached = "", ""
+    others = noise(ours, theirs)
+    if row.limit is not None:
+        limit = row.way + " " + (number(row.limit) if ratio_of is None else ratio(row.limit))
+        reached = "yes" if (value <= row.limit if row.way == LOW else value >= row.limit) else "**no**"
+        if others is not None and others >= measure.QUIET:
+            reached += " (disturbed)"
+    return (
+        row.text,
+        number(ours["value"]) + " " + ours["unit"],
+        (row.peer or "").replace("-ec", ""),
+        number(theirs["value"]) if theirs else "",
+        "" if ratio_of is None else ratio(ratio_of),
+        limit,
+        reached,
+        "" if others is None else "%.2f" % others,
+    )
+
+
+def table(rows, figures):
     out = ["| measure | tinmail | peer | | ratio | to reach | reached | other CPU |",
            "|---|---:|---|---:|---:|---:|---|---:|"]
-    for row, text, peer, way, limit in ROWS:
-        ours = figures.get(row, {}).get("tinmail")
-        theirs = figures.get(row, {}).get(peer) if peer else None
-        if not ours or (peer and not theirs):
-            continue
-        value = ours["value"] / theirs["value"] if peer else ours["value"]
-        reached = value <= limit if way == LOW else value >= limit
-        others = noise(ours, theirs)
-        disturbed = "" if others is None or others < measure.QUIET else " (disturbed)"
-        cells = (
-            text,
-            number(ours["value"]) + " " + ours["unit"],
-            (peer or "").replace("-ec", ""),
-            number(theirs["value"]) if theirs else "",
-            ratio(value) if peer else "",
-            way + " " + (ratio(limit) if peer else number(limit)),
-            ("yes" if reached else "**no**") + disturbed,
-            "" if others is None else "%.2f" % others,
-        )
-        out.append("| " + " | ".join(cells) + " |")
-    head = ["Machine: %s. Peers: %s, popa3d 1.0.3 of Debian." % (machine(), versions()), ""]
+    out += ["| " + " | ".join(row) + " |" for row in (cells(row, figures) for row in rows) if row]
+    return "\n".join(out) + "\n"
+
+
+def tables(figures, protocols, realtime):
+    """The table of each protocol; `protocols` are the modules by their names."""
+    out = "Machine: %s. Peers: %s, popa3d 1.0.3 of Debian.\n" % (machine(), versions())
     if realtime:
-        head += ["Clients and servers ran with real-time priority, because the machine was not quiet.", ""]
-    return "\n".join(head + out) + "\n"
+        out += "\nClients and servers ran with real-time priority, because the machine was not quiet.\n"
+    for name, found in figures.items():
+        out += "\n### %s\n\n%s" % (name.upper(), table(protocols[name].ROWS, found))
+    return out
 
 
 if __name__ == "__main__":
     import json
+
+    import series
     with open(sys.argv[1]) as file:
         saved = json.load(file)
-    print(table(saved["figures"], saved["realtime"]), end="")
+    print(tables(saved["figures"], series.PROTOCOLS, saved["realtime"]), end="")

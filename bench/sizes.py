@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""sizes.py PROGRAM - octets of the stripped program: as built, linked dynamically, for ARMv7 and with musl if that
-has been built; and the crates that take most of it."""
+"""sizes.py PROGRAM... - octets of the stripped programs: as built, linked dynamically, for ARMv7 and with musl if that
+has been built; and the crates that take most of them."""
 import collections
 import glob
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -15,10 +14,10 @@ CRATES = 10
 
 
 def build(directory, **environment):
-    """Builds once more, apart, with other flags."""
+    """Builds once more, apart, with other flags; the directory of the programs."""
     env = dict(os.environ, CARGO_TARGET_DIR="%s/bench-%s" % (TARGET, directory), **environment)
     out = subprocess.run([ROOT + "/build"], env=env, check=True, capture_output=True, text=True).stdout
-    return [line for line in out.split("\n") if line.endswith("/pop3d")][0]
+    return [os.path.dirname(line) for line in out.split("\n") if line.endswith("/pop3d")][0]
 
 
 def crate(symbol):
@@ -43,31 +42,30 @@ def largest_crates(program):
     return total
 
 
+def builds(programs):
+    """[(how it was built, directory)]"""
+    own = os.path.dirname(programs[0])
+    found = [("static, x86-64, musl" if "-musl/" in programs[0] else "static, x86-64", own)]
+    found.append(("dynamic, x86-64", build("dynamic", RUSTFLAGS="-C target-feature=-crt-static")))
+    for text, pattern in (("static, x86-64, musl", "x86_64-*-musl"), ("static, ARMv7", "armv7*")):
+        for directory in glob.glob("%s/%s/release" % (TARGET, pattern)):
+            if directory != own and all(os.path.exists("%s/%s" % (directory, os.path.basename(p))) for p in programs):
+                found.append((text, directory))
+    return found
+
+
 def main():
-    program = sys.argv[1]
-    dynamic = build("dynamic", RUSTFLAGS="-C target-feature=-crt-static")
-    own = "static, x86-64, musl" if "-musl/" in program else "static, x86-64"
-    rows = [(own, program), ("dynamic, x86-64", dynamic)]
-    for musl in glob.glob(TARGET + "/x86_64-*-musl/release/pop3d"):
-        if musl != program:
-            rows.append(("static, x86-64, musl", musl))
-    for arm in glob.glob(TARGET + "/armv7*/release/pop3d"):
-        rows.append(("static, ARMv7", arm))
-    print("| pop3d, stripped | octets |\n|---|---:|")
-    for text, path in rows:
-        print("| %s | %d |" % (text, os.path.getsize(path)))
+    programs = sys.argv[1:]
+    names = [os.path.basename(p) for p in programs]
+    print("| octets, stripped | %s |\n|---|%s" % (" | ".join(names), "---:|" * len(names)))
+    for text, directory in builds(programs):
+        print("| %s | %s |" % (text, " | ".join(str(os.path.getsize("%s/%s" % (directory, name))) for name in names)))
     unstripped = build("symbols", CARGO_PROFILE_RELEASE_STRIP="none")
-    if shutil.which("cargo-bloat"):
-        print("\n```")
-        env = dict(os.environ, CARGO_PROFILE_RELEASE_STRIP="none", CARGO_TARGET_DIR=TARGET + "/bench-symbols")
-        subprocess.run(["cargo", "bloat", "--release", "--crates", "-n", str(CRATES)], cwd=ROOT, check=True, env=env)
-        print("```")
-        return
-    total = largest_crates(unstripped)
-    print("\nThe largest crates, octets of code (what the compiler merged into a caller counts as the caller's):\n")
-    print("| crate | octets |\n|---|---:|")
-    for name, octets in total.most_common(CRATES):
-        print("| %s | %d |" % (name, octets))
+    print("\nThe largest crates, octets of code (what the compiler merged into a caller counts as the caller's):")
+    for name in names:
+        print("\n| crate, %s | octets |\n|---|---:|" % name)
+        for crate_name, octets in largest_crates("%s/%s" % (unstripped, name)).most_common(CRATES):
+            print("| %s | %d |" % (crate_name, octets))
 
 
 if __name__ == "__main__":

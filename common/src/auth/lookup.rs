@@ -275,7 +275,7 @@ impl Authenticator {
         }
     }
 
-    fn virtual_account(&mut self, entry: &PasswdFileEntry) -> Result<Account, Refusal> {
+    pub(super) fn virtual_account(&mut self, entry: &PasswdFileEntry) -> Result<Account, Refusal> {
         let (uid, gid, home) = entry.uid_gid_home();
         let files = &self.settings.files;
         let by_name = |name: &str, found: std::io::Result<Option<u32>>| match found {
@@ -307,7 +307,7 @@ impl Authenticator {
         self.permit(account)
     }
 
-    fn system_account(&mut self, entry: &PasswdEntry) -> Result<Account, Refusal> {
+    pub(super) fn system_account(&mut self, entry: &PasswdEntry) -> Result<Account, Refusal> {
         let groups = groups_of(&self.settings.files.group, &entry.name).unwrap_or_else(|error| {
             self.warn(format!("{}: {error}", self.settings.files.group.display()));
             Vec::new()

@@ -167,7 +167,15 @@ keywords! {
     TbLsubFlags = "tb-lsub-flags" "LSUB says \\Noselect of what does not exist."
 }
 
-single! { Ssl TlsVersion Facility }
+keywords! {
+    /// Which networks count as `mynetworks` where that is empty.
+    NetworksStyle, "one of: ":
+    Host = "host" "This host alone.",
+    Subnet = "subnet" "The networks that its interfaces are in.",
+    Class = "class" "The class A, B and C networks that its IPv4 interfaces are in."
+}
+
+single! { Ssl TlsVersion Facility NetworksStyle }
 sets! { Mechanism Workaround ImapWorkaround }
 
 #[cfg(test)]

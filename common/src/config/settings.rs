@@ -4,7 +4,7 @@
 //! memory of a process's own (no pointers that a loader has to relocate, nothing on the heap).
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
-use super::keyword::{Facility, ImapWorkaround, Mechanism, Set, Ssl, TlsVersion, Workaround};
+use super::keyword::{Facility, ImapWorkaround, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround};
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, OtherPrefix, SpecialUseNames};
 use super::value::{
     List, MailLocation, MasterPassdb, OtherLocation, Passdb, Path, Refused, Separator, Size, Text, Value,
@@ -132,7 +132,7 @@ settings! {
     imapd imap_capability: Text = text(""), "what CAPABILITY answers; +NAME adds to what it would; empty: what works";
     imapd imap_id_send: Text = text("name *"), "what ID answers: fields and values, * is our own value; empty: nothing";
     imapd imap_id_log: Text = text(""), "fields of the client's ID for the log; *: all";
-    imapd mailbox_size_limit: Size = Size::mebi(0), "octets of all of a user's mail (Maildir++ quota); 0: as maildirsize says";
+    imapd_smtpd mailbox_size_limit: Size = Size::mebi(0), "octets of all of a user's mail (Maildir++ quota); 0: as maildirsize says";
     imapd mail_max_keyword_length: u32 = 50, "octets of the longest keyword a message can get";
     imapd namespace_prefix: NamespacePrefix = NamespacePrefix::NONE, "what names of mailboxes begin with: nothing, or INBOX.";
     imapd namespace_separator: HierarchySeparator = HierarchySeparator::Dot, "between the levels of a mailbox's name: . or /";
@@ -144,4 +144,13 @@ settings! {
     imapd imap_emptytrash: EmptyTrash = EmptyTrash::NEVER, "remove what has been in these mailboxes for so many days";
     imapd imap_trashfoldername: Text = text("Trash"), "the mailbox that is Trash, also where imap_emptytrash names none";
     imapd imap_client_workarounds: Set<ImapWorkaround> = Set::<ImapWorkaround>::of(&[]), "put up with habits of clients";
+
+    smtpd mydomain: Text = text(""), "this host's domain; empty: myhostname without its first part";
+    smtpd myorigin: Text = text("$myhostname"), "domain of addresses that have none";
+    smtpd mydestination: Text = text("$myhostname, localhost.$mydomain, localhost"), "domains whose users are this host's; a /file has one per line";
+    smtpd mynetworks: Text = text(""), "clients that may relay; empty: as mynetworks_style says";
+    smtpd mynetworks_style: NetworksStyle = NetworksStyle::Host, "which clients may relay where mynetworks is empty";
+    smtpd relay_domains: Text = text(""), "domains that mail is relayed to for anybody, with those below them";
+    smtpd home_mailbox: Text = text(""), "Maildir below a user's home directory; empty: mail_location";
+    smtpd quota_full_tempfail: bool = false, "mail for a full mailbox is to come again (452), not to be returned (552)";
 }

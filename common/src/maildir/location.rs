@@ -48,6 +48,11 @@ pub enum IndexPlace {
 pub struct LocationError(pub String);
 
 impl Location {
+    /// A Maildir and everything below it.
+    pub fn plain(path: PathBuf) -> Location {
+        Location { inbox: path.clone(), root: path, control: None, index: IndexPlace::Inbox, size_limit: 0 }
+    }
+
     /// Reads a setting for a user.
     pub fn parse(setting: &str, user: User<'_>) -> Result<Location, LocationError> {
         Location::parse_as("mail_location", setting, user)
@@ -59,8 +64,7 @@ impl Location {
         let rest = setting.strip_prefix("maildir:").ok_or_else(|| fail("only maildir: is supported"))?;
         let mut parts = rest.split(':');
         let root = expand(parts.next().unwrap_or_default(), user).map_err(|why| fail(&why))?;
-        let inbox = root.clone();
-        let mut location = Location { inbox, root, control: None, index: IndexPlace::Inbox, size_limit: 0 };
+        let mut location = Location::plain(root);
         for part in parts.filter(|part| !part.is_empty()) {
             let (key, value) =
                 part.split_once('=').ok_or_else(|| fail(&format!("'{part}' is not NAME=PATH")))?;

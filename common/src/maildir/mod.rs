@@ -12,6 +12,7 @@
 //! child, temp_index   making the index where its memory does not stay   restore  UIDs from the index
 //! mailbox    what an IMAP session sees, and how sessions tell each other
 //! quota      maildirsize
+//! delivery   a message that arrives, without the mailbox
 //! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
@@ -19,6 +20,7 @@ mod blocks;
 mod build;
 mod child;
 mod courier;
+mod delivery;
 pub mod dotlock;
 mod error;
 mod flags;
@@ -46,6 +48,7 @@ pub mod uidvalidity;
 
 pub use build::Options;
 pub use courier::DefaultUniqueId;
+pub use delivery::Delivery;
 pub use error::{ErrorKind, StorageError};
 pub use flags::{Flags, KEYWORDS};
 pub use header_md5::header_md5;

@@ -240,8 +240,9 @@ pub fn recount(location: &Location) {
 
 /// The error of what is too much.
 pub(super) fn over(maildir: &Maildir) -> StorageError {
-    let path = maildir.quota.as_ref().map_or(maildir.path(), |quota| &quota.file);
-    StorageError::with_kind(ErrorKind::Full, "append", path, "over quota")
+    let path = maildir.quota.as_ref().map_or(maildir.path(), |quota| quota.file.as_path());
+    let source = io::Error::new(io::ErrorKind::QuotaExceeded, "over quota");
+    StorageError { kind: ErrorKind::Full, op: "append", path: path.to_owned(), source }
 }
 
 impl Quota {

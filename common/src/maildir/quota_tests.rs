@@ -217,3 +217,20 @@ proptest! {
         prop_assert_eq!(kept.definition, Definition { octets: Some(5), messages: Some(7) });
     }
 }
+
+#[test]
+fn deliveries_count() {
+    let home = Home::new(100);
+    let deliver = |octets: usize| {
+        let mut delivery = super::super::Delivery::begin(&home.inbox())?;
+        delivery.write(&vec![b'x'; octets])?;
+        delivery.finish(false)
+    };
+    deliver(60).unwrap();
+    assert_eq!(home.kept(), ("100S".into(), 60, 1));
+    let error = deliver(41).unwrap_err();
+    assert_eq!((error.kind, error.source.kind()), (ErrorKind::Full, io::ErrorKind::QuotaExceeded));
+    assert!(home.dir.list("m/tmp").is_empty() && home.dir.list("m/new").len() == 1);
+    deliver(40).unwrap();
+    assert_eq!(home.kept(), ("100S".into(), 100, 2));
+}

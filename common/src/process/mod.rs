@@ -9,7 +9,7 @@ pub mod front;
 mod front_life;
 mod guard;
 mod handoff;
-mod login;
+pub mod login;
 mod pump;
 pub mod sasl;
 pub mod session;

@@ -1,0 +1,106 @@
+//! The envelope: who sends a message to whom, and what was asked about its way (RFC 5321, 3461, 6152, 6531).
+
+use crate::address::{Address, ReversePath};
+
+/// The BODY parameter of MAIL (RFC 6152, RFC 3030).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Body {
+    /// Nothing was said: seven bits.
+    #[default]
+    SevenBit,
+    /// `8BITMIME`.
+    EightBitMime,
+    /// `BINARYMIME`: lines may be of any length, CR and LF may stand alone; only with BDAT.
+    BinaryMime,
+}
+
+/// The RET parameter of MAIL (RFC 3461 section 4.3): what a delivery status notification shall bring back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ret {
+    /// The whole message.
+    Full,
+    /// Its header.
+    Headers,
+}
+
+/// The NOTIFY parameter of RCPT (RFC 3461 section 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notify {
+    /// When it is delivered.
+    pub success: bool,
+    /// When it cannot be.
+    pub failure: bool,
+    /// When it takes longer.
+    pub delay: bool,
+}
+
+impl Notify {
+    /// `NEVER`.
+    pub const NEVER: Notify = Notify { success: false, failure: false, delay: false };
+    /// What holds if nothing was said.
+    pub const DEFAULT: Notify = Notify { success: false, failure: true, delay: true };
+}
+
+/// Where a message goes for one recipient, once aliases and domains have been looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To another host.
+    Remote(Address),
+    /// To the mailbox of somebody who has one here.
+    Mailbox {
+        /// The name in the user database.
+        user: String,
+        /// What stood behind `recipient_delimiter`, if anything.
+        extension: String,
+        /// Into the mailbox itself: `\\user`, or `~/.forward` was looked at already.
+        direct: bool,
+    },
+    /// Into a file or a Maildir (with `/` at the end).
+    File {
+        /// Its path, absolute.
+        path: String,
+        /// Whose `~/.forward` named it, and who therefore writes it. `None`: an alias; `default_privs` writes it.
+        owner: Option<String>,
+    },
+    /// To a program.
+    Command {
+        /// Its words, without a shell.
+        words: Vec<String>,
+        /// Whose `~/.forward` named it, and who therefore executes it. `None`: an alias; `default_privs` does.
+        owner: Option<String>,
+    },
+}
+
+/// One recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The address after aliases: for `Delivered-To`, and where a remote host is told to deliver.
+    pub address: Address,
+    /// The forward-path as the client said it: `X-Original-To`, and the final recipient of notifications.
+    pub original: Address,
+    /// The ORCPT parameter, as it was said: `rfc822;xtext` (RFC 3461 section 4.2).
+    pub orcpt: Option<String>,
+    /// The NOTIFY parameter; `None`: it was not given, which is passed on so.
+    pub notify: Option<Notify>,
+    /// Where it goes.
+    pub target: Target,
+}
+
+/// Everything about a message that is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Envelope {
+    /// Who is told if it cannot be delivered.
+    pub reverse_path: ReversePath,
+    /// The ENVID parameter, as it was said (xtext).
+    pub envid: Option<String>,
+    /// The RET parameter.
+    pub ret: Option<Ret>,
+    /// The BODY parameter.
+    pub body: Body,
+    /// The SMTPUTF8 parameter was given (RFC 6531).
+    pub smtputf8: bool,
+    /// Who logged in to send it.
+    pub sender_login: Option<String>,
+    /// Recipients, at least one.
+    pub recipients: Vec<Recipient>,
+}
