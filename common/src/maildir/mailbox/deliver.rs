@@ -13,6 +13,7 @@ use super::super::uidlist::UID_LIMIT;
 use super::super::uidlist_file::{self, Stamp};
 use super::super::{Maildir, make_file, name};
 use super::change::{Batch, place_of};
+use super::courier_keywords;
 use super::log::Entry;
 use super::{Mailbox, MsnSet, OpenOptions};
 use crate::sys::fs as sys;
@@ -93,6 +94,8 @@ impl Append {
     ///
     /// Errors: the mailbox cannot be opened.
     pub fn begin(maildir: &Maildir, options: &OpenOptions) -> Result<Append, StorageError> {
+        // Before a keyword is made here.
+        courier_keywords::take_over(maildir, options)?;
         let options = OpenOptions { read_only: true, ..*options };
         Ok(Append { mailbox: Mailbox::load(maildir, &options)?, ready: Vec::new(), current: None })
     }

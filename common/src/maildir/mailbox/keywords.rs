@@ -95,7 +95,7 @@ impl Keywords {
         Ok((bits, enough))
     }
 
-    fn write(&mut self, control: &Path, lock: &Dotlock) -> Result<(), StorageError> {
+    pub fn write(&mut self, control: &Path, lock: &Dotlock) -> Result<(), StorageError> {
         let (path, temp) = (control.join(NAME), control.join(TEMP_NAME));
         let mut text = Vec::new();
         for (number, name) in self.names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
@@ -144,7 +144,7 @@ fn parse(text: &[u8]) -> Vec<Box<str>> {
 }
 
 /// Whether this can be said as a flag-keyword: an atom of RFC 3501 section 9, or at least harmless.
-fn is_keyword(keyword: &str) -> bool {
+pub(super) fn is_keyword(keyword: &str) -> bool {
     let harmless =
         |c: char| !c.is_control() && !matches!(c, ' ' | '(' | ')' | '{' | '"' | '\\' | '%' | '*' | ']');
     !keyword.is_empty() && keyword.len() <= 255 && keyword.chars().all(harmless)

@@ -6,7 +6,7 @@
 //! ```text
 //! view      what the client has been told      log, lock   how sessions tell each other
 //! refresh, quick   noticing what others did    change      STORE, EXPUNGE
-//! deliver   APPEND, COPY, MOVE                 keywords    dovecot-keywords
+//! deliver   APPEND, COPY, MOVE                 keywords    dovecot-keywords; courier_keywords  Courier's
 //! differ    what changed, as entries           tell        what the client hears, and when
 //! cache     what was parsed once               status      a mailbox that is not selected
 //! ```
@@ -16,6 +16,7 @@
 
 mod cache;
 mod change;
+mod courier_keywords;
 mod deliver;
 mod differ;
 mod keywords;
@@ -132,6 +133,9 @@ impl Mailbox {
     ///
     /// Errors: the directories cannot be read; `InUse`.
     pub fn open(maildir: &Maildir, options: &OpenOptions) -> Result<Mailbox, StorageError> {
+        if !options.read_only {
+            courier_keywords::take_over(maildir, options)?;
+        }
         let mut mailbox = Mailbox::load(maildir, options)?;
         mailbox.refresh_first()?;
         Ok(mailbox)
