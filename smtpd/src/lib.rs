@@ -7,8 +7,13 @@
 //! ```
 
 pub mod address;
+pub mod command;
+pub mod data;
 pub mod deliver;
 pub mod envelope;
+pub mod queue;
+pub mod received;
+pub mod reply;
 pub mod rules;
 pub mod status;
 pub mod users;

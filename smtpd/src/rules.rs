@@ -98,6 +98,7 @@ impl Rules {
             original: path.clone(),
             orcpt: None,
             notify: None,
+            owner: None,
             target,
         };
         if self.destinations.iter().any(|domain| domain.eq_ignore_ascii_case(path.domain())) {

@@ -5,7 +5,7 @@
 
 mod users;
 
-use super::keyword::Ssl;
+use super::keyword::{Mechanism, Ssl};
 use super::value::Passdb;
 use super::{Config, DEFAULT_FILE};
 use crate::auth::passwd::login_ids;
@@ -64,6 +64,7 @@ pub fn findings(config: &Config, line: &CommandLine) -> Vec<Finding> {
     values(config, &mut found);
     passdbs(config, &mut found);
     certificate(config, line, &mut found);
+    client_certificates(config, &mut found);
     login_user(config, &mut found);
     base_dir(config, &mut found);
     log_file(config, &mut found);
@@ -230,6 +231,32 @@ fn certificate(config: &Config, line: &CommandLine, found: &mut Vec<Finding>) {
     }
 }
 
+/// The settings about the certificates of clients, which need each other.
+fn client_certificates(config: &Config, found: &mut Vec<Finding>) {
+    let mut fault = |what: &str, advice: &str| found.push(Finding::error(what, advice));
+    let asked = config.ssl_verify_client_cert && config.ssl != Ssl::No;
+    if config.ssl_verify_client_cert && config.ssl == Ssl::No {
+        fault("ssl_verify_client_cert = yes, but ssl = no", "enable TLS, or set ssl_verify_client_cert = no");
+    }
+    if config.auth_ssl_require_client_cert && !asked {
+        let what = "auth_ssl_require_client_cert = yes, but no client is asked for one: nobody can log in";
+        fault(what, "set ssl_verify_client_cert = yes");
+    }
+    if config.ssl_username_from_cert && !asked {
+        let what = "ssl_username_from_cert = yes, but no client is asked for a certificate";
+        fault(what, "set ssl_verify_client_cert = yes");
+    }
+    if config.auth_mechanisms.contains(Mechanism::External) && !(asked && config.ssl_username_from_cert) {
+        let what = "auth_mechanisms has external, which never is on offer without a name in a certificate";
+        fault(what, "set ssl_verify_client_cert = yes and ssl_username_from_cert = yes");
+    }
+    if asked {
+        if let Some(path) = config.ssl_ca_file.get() {
+            readable("ssl_ca_file", &path.to_string_lossy(), found);
+        }
+    }
+}
+
 fn exists(path: &str) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
@@ -390,7 +417,7 @@ mod tests {
         place.file("wild", 0o646, "");
         fs::create_dir(place.0.join("loose")).unwrap();
         fs::set_permissions(place.0.join("loose"), fs::Permissions::from_mode(0o777)).unwrap();
-        let rows: [(&[&str], &str); 28] = [
+        let rows: [(&[&str], &str); 35] = [
             (&["last_valid_uid=5"], "error: last_valid_uid is lower"),
             (&["passdb="], "error: passdb is empty"),
             (&["auth_mechanisms="], "error: auth_mechanisms is empty"),
@@ -421,6 +448,19 @@ mod tests {
             (&["login_user=root"], "error: login_user = root: must not be root"),
             (&["base_dir=DIR/loose"], "error: DIR/loose can be changed by others"),
             (&["base_dir=DIR/none/run"], "error: DIR/none/run cannot be created"),
+            (&["ssl_verify_client_cert=yes", "ssl=no"], "error: ssl_verify_client_cert = yes, but ssl = no"),
+            (
+                &["auth_ssl_require_client_cert=yes"],
+                "error: auth_ssl_require_client_cert = yes, but no client",
+            ),
+            (&["ssl_username_from_cert=yes"], "error: ssl_username_from_cert = yes, but no client"),
+            (&["auth_mechanisms=plain external"], "error: auth_mechanisms has external"),
+            (
+                &["auth_mechanisms=external", "ssl_verify_client_cert=yes"],
+                "error: auth_mechanisms has external",
+            ),
+            (&["ssl_verify_client_cert=yes", "ssl_ca_file=DIR/none"], "error: DIR/none: No such file"),
+            (&["ssl_verify_client_cert=yes", "ssl_ca_file=DIR/wild"], "error: DIR/wild can be changed by"),
             (&["log_path=DIR/loose"], "error: log_path = DIR/loose: a directory"),
             (&["log_path=DIR/none/log"], "error: log_path = DIR/none/log: DIR/none: No such file"),
             (&["log_path=DIR/open/log"], "error: log_path = DIR/open/log: DIR/open: not a directory"),

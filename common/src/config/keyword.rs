@@ -149,7 +149,18 @@ keywords! {
     CramMd5 = "cram-md5" "RFC 2195; needs a stored secret.",
     Apop = "apop" "RFC 1939; needs a stored secret.",
     ScramSha1 = "scram-sha-1" "RFC 5802.",
-    ScramSha256 = "scram-sha-256" "RFC 7677."
+    ScramSha256 = "scram-sha-256" "RFC 7677.",
+    External = "external" "RFC 4422 A; needs a client certificate."
+}
+
+keywords! {
+    /// The attribute of a client certificate's subject that is the user name.
+    CertUsernameField, "one of: ":
+    CommonName = "commonName" "2.5.4.3.",
+    EmailAddress = "emailAddress" "1.2.840.113549.1.9.1.",
+    UserId = "UID" "0.9.2342.19200300.100.1.1.",
+    SerialNumber = "serialNumber" "2.5.4.5, the subject's, not the certificate's.",
+    X500UniqueIdentifier = "x500UniqueIdentifier" "2.5.4.45."
 }
 
 keywords! {
@@ -175,7 +186,7 @@ keywords! {
     Class = "class" "The class A, B and C networks that its IPv4 interfaces are in."
 }
 
-single! { Ssl TlsVersion Facility NetworksStyle }
+single! { Ssl TlsVersion Facility CertUsernameField NetworksStyle }
 sets! { Mechanism Workaround ImapWorkaround }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 //! memory of a process's own (no pointers that a loader has to relocate, nothing on the heap).
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
-use super::keyword::{Facility, ImapWorkaround, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround};
+use super::keyword::{
+    CertUsernameField, Facility, ImapWorkaround, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround,
+};
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, OtherPrefix, SpecialUseNames};
 use super::value::{
     List, MailLocation, MasterPassdb, OtherLocation, Passdb, Path, Refused, Separator, Size, Text, Value,
@@ -94,6 +96,12 @@ settings! {
     all ssl: Ssl = Ssl::Yes, "TLS: yes offers it when there is a certificate, required insists";
     all ssl_cert_file: Path = Path::new("/etc/tinmail/cert.pem"), "certificate and its chain, PEM";
     all ssl_key_file: Path = Path::new("/etc/tinmail/key.pem"), "private key, PEM";
+    all ssl_ca_file: Path = Path::new(""), "CA certificates for those of clients, and their revocation lists, PEM";
+    all ssl_verify_client_cert: bool = false, "ask clients for a certificate that one of these CAs has signed";
+    all ssl_require_crl: bool = false, "refuse client certificates of a CA without a revocation list";
+    all auth_ssl_require_client_cert: bool = false, "no login without such a certificate, whatever else is right";
+    all ssl_username_from_cert: bool = false, "the certificate says who logs in, whatever name the client says";
+    all ssl_cert_username_field: CertUsernameField = CertUsernameField::CommonName, "where in its subject";
     all ssl_min_protocol: TlsVersion = TlsVersion::Tls12, "oldest TLS version accepted";
 
     all login_user: Text = text("nobody"), "who reads from the network before login; a user with no rights";
@@ -144,6 +152,15 @@ settings! {
     imapd imap_emptytrash: EmptyTrash = EmptyTrash::NEVER, "remove what has been in these mailboxes for so many days";
     imapd imap_trashfoldername: Text = text("Trash"), "the mailbox that is Trash, also where imap_emptytrash names none";
     imapd imap_client_workarounds: Set<ImapWorkaround> = Set::<ImapWorkaround>::of(&[]), "put up with habits of clients";
+
+    // The queue.
+    smtpd queue_directory: Path = Path::new("/var/spool/tinmail"), "messages that are not yet everywhere they have to go";
+    smtpd mail_owner: Text = text("mail"), "who owns the queue and speaks with other hosts; a user with no other rights";
+    smtpd minimal_backoff_time: Duration = minutes(5), "pause after the first attempt; it doubles with each one";
+    smtpd maximal_backoff_time: Duration = seconds(4000), "longest pause between two attempts";
+    smtpd maximal_queue_lifetime: Duration = hours(5 * 24), "after this time a message is returned to its sender";
+    smtpd bounce_queue_lifetime: Duration = hours(5 * 24), "after this time a bounce is given up";
+    smtpd delay_warning_time: Duration = hours(0), "after this time the sender is told of the delay; 0: never";
 
     smtpd mydomain: Text = text(""), "this host's domain; empty: myhostname without its first part";
     smtpd myorigin: Text = text("$myhostname"), "domain of addresses that have none";

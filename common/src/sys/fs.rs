@@ -8,6 +8,21 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// For `custom_flags`: a symbolic link at the end of the path is not followed; see [`is_symbolic_link`].
+pub const NO_FOLLOW: i32 = libc::O_NOFOLLOW;
+/// For `custom_flags`: opening does not wait for the other end of a FIFO, and takes no terminal.
+pub const NO_WAIT: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
+
+/// Whether opening failed because of [`NO_FOLLOW`].
+pub fn is_symbolic_link(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ELOOP)
+}
+
+/// Whether opening failed because it is a FIFO that nobody reads, or a socket.
+pub fn has_no_reader(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENXIO)
+}
+
 /// Takes an exclusive flock(2) without waiting. `Ok(false)`: somebody else has it.
 ///
 /// The kernel gives it back when the last descriptor of the open file is closed, so also at kill -9.

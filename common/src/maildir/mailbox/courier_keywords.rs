@@ -17,7 +17,6 @@ use super::keywords::{self, Keywords, is_keyword};
 use crate::sys::fs as sys;
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -176,6 +175,7 @@ mod tests {
     use super::super::super::testing::TempDir;
     use super::*;
     use proptest::prelude::*;
+    use std::fs;
     use std::time::Duration;
 
     const OPTIONS: OpenOptions =
