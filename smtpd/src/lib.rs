@@ -7,6 +7,8 @@
 //! ```
 
 pub mod address;
+pub mod bounce;
+pub mod client;
 pub mod command;
 pub mod data;
 pub mod deliver;
@@ -14,7 +16,9 @@ pub mod envelope;
 pub mod queue;
 pub mod received;
 pub mod reply;
+pub mod route;
 pub mod rules;
+pub mod runner;
 pub mod status;
 pub mod users;
 pub mod values;

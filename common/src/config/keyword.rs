@@ -179,6 +179,16 @@ keywords! {
 }
 
 keywords! {
+    /// Which addresses of other hosts are used.
+    InetProtocols, "one of: ":
+    All = "all" "IPv6 and IPv4.",
+    Ipv4 = "ipv4" "RFC 791.",
+    Ipv6 = "ipv6" "RFC 8200."
+}
+
+single! { InetProtocols }
+
+keywords! {
     /// Which networks count as `mynetworks` where that is empty.
     NetworksStyle, "one of: ":
     Host = "host" "This host alone.",

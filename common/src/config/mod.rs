@@ -9,6 +9,7 @@ mod file;
 pub mod format;
 pub mod keyword;
 pub mod mailboxes;
+pub mod next_hop;
 mod settings;
 pub mod value;
 

@@ -5,9 +5,11 @@
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{
-    CertUsernameField, Facility, ImapWorkaround, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround,
+    CertUsernameField, Facility, ImapWorkaround, InetProtocols, Mechanism, NetworksStyle, Set, Ssl,
+    TlsVersion, Workaround,
 };
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, OtherPrefix, SpecialUseNames};
+use super::next_hop::RelayHost;
 use super::value::{
     List, MailLocation, MasterPassdb, OtherLocation, Passdb, Path, Refused, Separator, Size, Text, Value,
     hours, minutes, seconds, text,
@@ -170,4 +172,17 @@ settings! {
     smtpd relay_domains: Text = text(""), "domains that mail is relayed to for anybody, with those below them";
     smtpd home_mailbox: Text = text(""), "Maildir below a user's home directory; empty: mail_location";
     smtpd quota_full_tempfail: bool = false, "mail for a full mailbox is to come again (452), not to be returned (552)";
+
+    // Mail that goes out.
+    smtpd relayhost: RelayHost = RelayHost(None), "next hop of mail for others: domain, [host], [host]:port; empty: their MX hosts";
+    smtpd inet_protocols: InetProtocols = InetProtocols::All, "addresses of other hosts that are used";
+    smtpd smtp_helo_name: Text = text(""), "name that other servers are greeted with; empty: myhostname";
+    smtpd smtp_connect_timeout: Duration = seconds(30), "time to connect to another server";
+    smtpd smtp_helo_timeout: Duration = minutes(5), "time for its greeting, and for its answer to EHLO";
+    smtpd smtp_mail_timeout: Duration = minutes(5), "time for its answer to MAIL";
+    smtpd smtp_rcpt_timeout: Duration = minutes(5), "time for its answer to RCPT";
+    smtpd smtp_data_init_timeout: Duration = minutes(2), "time for its answer to DATA";
+    smtpd smtp_data_xfer_timeout: Duration = minutes(3), "time without progress while it takes the message";
+    smtpd smtp_data_done_timeout: Duration = minutes(10), "time for its answer to the whole message";
+    smtpd smtp_rset_timeout: Duration = seconds(20), "time for its answer to RSET";
 }

@@ -6,6 +6,7 @@
 
 pub mod authorities;
 pub mod certificate;
+pub mod client;
 mod der;
 pub mod key;
 pub mod proof;
@@ -21,7 +22,7 @@ use recording::Record;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
-use rustls::{ServerConfig, ServerConnection, SignatureAlgorithm, SignatureScheme};
+use rustls::{CommonState, ServerConfig, ServerConnection, SignatureAlgorithm, SignatureScheme};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -119,13 +120,7 @@ impl Stream {
 
     /// Protocol version and cipher suite, for the log.
     pub fn description(&self) -> String {
-        let version = match self.session.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            _ => "TLS",
-        };
-        let suite = self.session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
-        format!("{version} with cipher {}", suite.unwrap_or("unknown"))
+        version_and_cipher(&self.session)
     }
 
     /// 32 octets that only the two ends of this session know: `tls-exporter` channel binding (RFC 9266). `None` in TLS
@@ -207,6 +202,17 @@ impl Stream {
             None => failed(error),
         }
     }
+}
+
+/// `TLSv1.3 with cipher TLS13_AES_256_GCM_SHA384`.
+fn version_and_cipher(session: &CommonState) -> String {
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLS",
+    };
+    let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+    format!("{version} with cipher {}", suite.unwrap_or("unknown"))
 }
 
 /// Standard input and output as rustls wants them, never blocking.

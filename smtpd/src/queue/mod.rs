@@ -21,6 +21,7 @@
 pub mod format;
 pub mod id;
 pub mod incoming;
+pub mod notes;
 pub mod queued;
 pub mod schedule;
 
@@ -203,4 +204,4 @@ fn owner(config: &Config) -> io::Result<(u32, u32)> {
 
 #[cfg(test)]
 #[path = "queue_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,0 +1,3 @@
+//! The queue run: what is due is tried.
+
+pub mod attempt;
