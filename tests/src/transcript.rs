@@ -11,6 +11,8 @@
 //! secret: {PLAIN}secret          what the passwd-file has for alice
 //! users: LINE                    another line of it
 //! file: PATH = TEXT              a file in the Maildir, with escapes
+//! mailbox: NAME UIDVALIDITY UIDNEXT [KEYWORD...]    a mailbox; INBOX is one, too
+//! messages: UID[:UID] new|cur[,FLAGS][@SECONDS] = TEXT    messages in it, with escapes, and of this INTERNALDATE
 //! feed: whole                    only in this way, for what depends on it; default whole, lines and octets
 //! exit: 111                      default 0
 //!
@@ -22,10 +24,10 @@
 //! S*                             any lines up to and including a single dot
 //! !: TEXT                        the server says this nowhere in the transcript
 //! eof                            the client sends nothing more
-//! do: rm PATH | mv PATH PATH | write PATH = TEXT | sleep MS    something happens in the Maildir
+//! do: rm PATH | mv PATH PATH | write PATH = TEXT | date PATH SECONDS | sleep MS    something happens in the Maildir
 //! C2: S2: eof2 ...               the same on a second connection, which begins here
 //!
-//! files: PATH                    the messages in the end, one line each
+//! files: PATH                    the messages in the end, one line each; none; or any, where it does not matter
 //! files~ PATTERN                 one more message, whose path matches this regular expression
 //! file~ PATH PATTERN             a file of the Maildir matches this regular expression in the end
 //! log~ PATTERN                   so does a line of the log
@@ -37,6 +39,7 @@
 //! message), `{scram-final}`, `{scram-server-final}`. A number in braces is a literal's. The transcripts in `imap` are
 //! imapd's.
 
+use crate::mailboxes::Mailbox;
 use std::path::Path;
 
 /// Which server it is of.
@@ -92,6 +95,8 @@ pub enum Action {
     Rename(String, String),
     /// A file is written.
     Write(String, Vec<u8>),
+    /// A file's time, which is INTERNALDATE, in seconds since 1970.
+    Date(String, u64),
     /// Time passes.
     Sleep(u64),
 }
@@ -133,6 +138,8 @@ pub struct Transcript {
     pub maildir: String,
     /// Further files.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Mailboxes with messages.
+    pub mailboxes: Vec<Mailbox>,
     /// Where it begins.
     pub state: State,
     /// Settings.
@@ -151,7 +158,9 @@ pub struct Transcript {
     pub lines: Vec<Line>,
     /// What the server must not say.
     pub never: Vec<String>,
-    /// The messages in the end.
+    /// Whether it matters which messages there are in the end.
+    pub checks_files: bool,
+    /// Those.
     pub listing: Vec<String>,
     /// Patterns of others.
     pub listing_patterns: Vec<String>,
@@ -186,6 +195,7 @@ impl Transcript {
             protocol: Protocol::Pop3,
             maildir: "empty".to_owned(),
             files: Vec::new(),
+            mailboxes: Vec::new(),
             state: State::Authorization,
             settings: Vec::new(),
             client: "127.0.0.1".to_owned(),
@@ -195,6 +205,7 @@ impl Transcript {
             exit: 0,
             lines: Vec::new(),
             never: Vec::new(),
+            checks_files: true,
             listing: Vec::new(),
             listing_patterns: Vec::new(),
             texts: Vec::new(),
@@ -209,6 +220,7 @@ impl Transcript {
             let (keyword, rest) = line.split_once(' ').unwrap_or((line, ""));
             match keyword {
                 "rfc:" => has_rfc = true,
+                "files:" if rest == "any" => (has_files, this.checks_files) = (true, false),
                 "files:" => {
                     has_files = true;
                     this.listing.extend((rest != "none").then(|| rest.to_owned()));
@@ -247,6 +259,8 @@ impl Transcript {
                 let (path, text) = rest.split_once(" = ")?;
                 self.files.push((path.to_owned(), unescape(text)?));
             }
+            "mailbox:" => self.mailboxes.push(Mailbox::parse(rest)?),
+            "messages:" => self.mailboxes.last_mut()?.add(rest)?,
             "feed:" => self.feeds.push(match rest {
                 "whole" => Feed::Whole,
                 "lines" => Feed::Lines,
@@ -296,6 +310,10 @@ fn step(keyword: &str, rest: &str) -> Option<(usize, Step)> {
                 "write" => {
                     let (path, text) = rest.split_once(" = ")?;
                     Action::Write(path.to_owned(), unescape(text)?)
+                }
+                "date" => {
+                    let (path, seconds) = rest.split_once(' ')?;
+                    Action::Date(path.to_owned(), seconds.parse().ok()?)
                 }
                 "sleep" => Action::Sleep(rest.parse().ok()?),
                 _ => return None,

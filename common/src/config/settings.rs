@@ -164,6 +164,17 @@ settings! {
     smtpd bounce_queue_lifetime: Duration = hours(5 * 24), "after this time a bounce is given up";
     smtpd delay_warning_time: Duration = hours(0), "after this time the sender is told of the delay; 0: never";
 
+    smtpd smtpd_banner: Text = text("$myhostname ESMTP tinmail"), "text of the first line of SMTP; it begins with this host's name";
+    smtpd smtpd_timeout: Duration = minutes(5), "time between two commands, or without any data of a message";
+    smtpd smtpd_recipient_limit: u32 = 1000, "recipients of one message";
+    smtpd smtpd_mail_limit: u32 = 0, "messages on one connection; 0: no limit";
+    smtpd smtpd_sasl_auth_enable: bool = false, "offer AUTH without --submission too";
+    smtpd smtpd_sasl_authenticated_header: bool = false, "tell everybody in Received who has logged in";
+    smtpd smtpd_forbid_bare_newline_exclusions: List<Network> = List::Borrowed(&[]), "clients whose LF is made CR LF: printers and such";
+    smtpd smtpd_authorized_xclient_hosts: List<Network> = List::Borrowed(&[]), "clients that may say with XCLIENT who theirs is";
+    smtpd smtpd_discard_ehlo_keywords: Text = text(""), "extensions that are not offered: words such as chunking, dsn";
+    smtpd disable_vrfy_command: bool = false, "refuse VRFY; otherwise it is answered without a look";
+
     smtpd mydomain: Text = text(""), "this host's domain; empty: myhostname without its first part";
     smtpd myorigin: Text = text("$myhostname"), "domain of addresses that have none";
     smtpd mydestination: Text = text("$myhostname, localhost.$mydomain, localhost"), "domains whose users are this host's; a /file has one per line";

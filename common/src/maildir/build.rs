@@ -150,6 +150,8 @@ pub(super) struct Built {
     stopgap: Option<(u32, Vec<u8>)>,
     /// Why messages without a UID are hidden, if they are.
     pub incomplete: Option<StorageError>,
+    /// Why `dovecot-uidlist` could not be written, whether messages are hidden or not.
+    pub unwritten: Option<StorageError>,
 }
 
 /// Reads the mailbox. `old` is an index of it that is out of date.
@@ -178,17 +180,19 @@ pub(super) fn build(
     if work.counts_now(&sizes, old) {
         sizes.count(&mut work, old)?;
     }
-    let mut incomplete = None;
+    let (mut incomplete, mut unwritten) = (None, None);
     if work.needs_recording(&sizes) {
         match work.record(&mut sizes, old) {
             Ok(()) => {}
             Err(error) if error.is_unwritable() || error.kind == ErrorKind::InUse => {
+                unwritten = Some(error.duplicate());
                 incomplete = Some(error).filter(|_| work.has_new_files());
             }
             Err(error) => return Err(error),
         }
     }
-    work.finish(sizes, incomplete, old)
+    let built = work.finish(sizes, incomplete, old)?;
+    Ok(Built { unwritten, ..built })
 }
 
 /// The mailbox while it is put together.
@@ -458,6 +462,7 @@ impl Work<'_> {
             recent_of: self.options.recent_of.unwrap_or(0),
             stopgap,
             incomplete,
+            unwritten: None,
         };
         built.continue_history(old).map_err(StorageError::at("read", self.maildir.path()))?;
         Ok(built)

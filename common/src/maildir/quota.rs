@@ -68,6 +68,10 @@ impl Amount {
         self.messages = self.messages.saturating_add(messages);
     }
 
+    pub(super) fn negative(self) -> Amount {
+        Amount { octets: self.octets.saturating_neg(), messages: self.messages.saturating_neg() }
+    }
+
     /// Counts a message more, or with `-1` less. Those with `\Deleted` are not counted.
     pub(super) fn count(&mut self, size: u64, flags: Flags, sign: i64) {
         if flags.bits & Flags::DELETED == 0 {

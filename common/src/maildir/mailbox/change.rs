@@ -35,6 +35,17 @@ pub struct FlagChange<'a> {
     pub silent: bool,
 }
 
+/// Which messages are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remove {
+    /// Those with `\Deleted`.
+    Deleted,
+    /// All.
+    All,
+    /// All; their files are gone already.
+    Moved,
+}
+
 /// What a change of flags came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
@@ -128,14 +139,13 @@ impl Mailbox {
     pub fn expunge(&mut self, which: &MsnSet) -> Result<(), StorageError> {
         let lock = self.lock()?;
         self.refresh_locked(lock.as_ref())?;
-        self.remove(which, true)
+        self.remove(which, Remove::Deleted)
     }
 
-    /// Removes messages, under the lock.
-    pub(super) fn remove(&mut self, which: &MsnSet, only_deleted: bool) -> Result<(), StorageError> {
+    /// Removes messages, under the lock. Of the quota what has `\Deleted` was taken off when it got that; of others the
+    /// caller says it.
+    pub(super) fn remove(&mut self, which: &MsnSet, what: Remove) -> Result<(), StorageError> {
         let mut batch = Batch::begin(self);
-        // What has \Deleted was taken off when it got it.
-        let mut tally = if only_deleted { Tally::default() } else { Tally::begin(&self.maildir) };
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
                 continue;
@@ -143,20 +153,19 @@ impl Mailbox {
             let row = self.view.row_of(msn);
             let data = self.view.row(row).map_err(|error| self.damaged(error))?;
             let deleted = data.mail_flags.bits & Flags::DELETED != 0;
-            if self.view.dead.contains(row) || (only_deleted && !deleted) {
+            if self.view.dead.contains(row) || (what == Remove::Deleted && !deleted) {
                 continue;
             }
-            let message = self.message(row, &data)?;
-            tally.note(&self.maildir, &message, -1);
-            if let Err(error) = self.maildir.remove(&message) {
-                tally.end(&self.maildir);
-                batch.end(self)?;
-                return Err(error);
+            if what != Remove::Moved {
+                let message = self.message(row, &data)?;
+                if let Err(error) = self.maildir.remove(&message) {
+                    batch.end(self)?;
+                    return Err(error);
+                }
             }
             batch.entries.push(Entry::Expunged { uid: data.uid, modseq: batch.modseq });
             batch.flush_if_full(self, true)?;
         }
-        tally.end(&self.maildir);
         batch.end(self)
     }
 

@@ -119,6 +119,8 @@ pub struct Mailbox {
     stamps: Stamps,
     /// There is an index file; else the view is all there is.
     in_file: bool,
+    /// Why `dovecot-uidlist` could not be brought up to date when the directories were read last.
+    unwritten: Option<StorageError>,
     keywords: Keywords,
     untold: Untold,
     /// UIDs of the recent messages, ascending.

@@ -2,6 +2,7 @@ use super::super::testing::TempDir;
 use super::*;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 const OPTIONS: OpenOptions =
     OpenOptions { read_only: false, fsync: false, lock_timeout: Duration::from_millis(500) };
@@ -179,6 +180,33 @@ fn copies_and_moves() {
     let copied = a.copy_to(&vec![1..=1], &maildir_a, false).unwrap();
     assert_eq!(copied.destination, [(4, 4)]);
     assert_eq!(events(&mut a, true)[0], Event::Exists(3));
+    let moved = a.copy_to(&vec![1..=1], &maildir_a, true).unwrap();
+    assert_eq!((moved.source, moved.destination), (vec![1], vec![(5, 5)]));
+    let told = events(&mut a, true);
+    assert!(told.contains(&Event::Expunge(1)) && told.contains(&Event::Exists(3)), "{told:?}");
+}
+
+/// What moves is renamed: there is no moment at which it is in both mailboxes or in none.
+#[test]
+fn a_message_that_moves_stays_the_same_file() {
+    let (from, maildir_a) = with_messages(2);
+    let (to, maildir_b) = with_messages(1);
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    let name = from.list("cur").first().cloned().unwrap();
+    let (path, before) = (from.path().join("cur").join(&name), inode(&from.path().join("cur").join(&name)));
+    let keeps_it = fs::File::open(&path).unwrap();
+    let mut a = Mailbox::open(&maildir_a, &OPTIONS).unwrap();
+    // Another session has given it a flag meanwhile.
+    let mut other = Mailbox::open(&maildir_a, &OPTIONS).unwrap();
+    set(&mut other, vec![1..=1], How::Add, Flags::FLAGGED, &[]);
+    a.copy_to(&vec![1..=1], &maildir_b, true).unwrap();
+    assert_eq!((from.list("cur").len(), to.list("tmp").len()), (1, 0));
+    let in_part =
+        |part| to.list(part).into_iter().map(|name| inode(&to.path().join(part).join(name))).collect();
+    let there: Vec<Vec<u64>> = ["cur", "new"].into_iter().map(in_part).collect();
+    let there = there.concat();
+    assert!(there.contains(&before), "{there:?}");
+    assert_eq!(keeps_it.metadata().unwrap().nlink(), 1);
 }
 
 #[test]
