@@ -54,6 +54,11 @@ pub struct Selected {
 /// How long the locks of other sessions and programs are waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// NOMODSEQ was said at the SELECT.
+pub fn no_modseqs() -> Failure {
+    Reply::bad("This mailbox has no modification sequences.").into()
+}
+
 impl Context<'_> {
     /// What a client's name means.
     pub fn locate(&self, name: &MailboxName) -> Result<Located, NameError> {
@@ -99,6 +104,14 @@ impl Context<'_> {
             Ok(0) => {}
             Ok(removed) => self.log.info(&format!("imap_emptytrash: {removed} messages removed")),
             Err(error) => self.log.error(&error.to_string()),
+        }
+    }
+
+    /// What asks for modification sequences is refused where they are not kept (RFC 7162 section 3.1.2.2).
+    pub fn check_modseqs(&mut self) -> Result<(), Failure> {
+        match self.selected()?.mailbox.keeps_modseq() {
+            true => Ok(()),
+            false => Err(no_modseqs()),
         }
     }
 

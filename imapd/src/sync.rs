@@ -16,6 +16,7 @@ impl Context<'_> {
     pub fn sync(&mut self, rules: Rules) -> Result<(), Failure> {
         let Some(selected) = &mut self.selected else { return Ok(()) };
         let Rules { may_expunge, uid, .. } = rules;
+        let modseq = self.enabled.condstore && selected.mailbox.keeps_modseq();
         let waits = self.config.imap_client_workarounds.contains(ImapWorkaround::DelayNewmail);
         let mut events = Vec::new();
         let mut report = |event| events.push(event);
@@ -36,10 +37,10 @@ impl Context<'_> {
                 Event::Expunge(msn) => print::text(&mut out, format_args!("* {msn} EXPUNGE\r\n")),
                 Event::Keywords => keywords(&mut out, selected),
                 Event::Flags(msn) => {
-                    fetch_flags(&mut out, &selected.mailbox, msn, uid, self.enabled.condstore)?;
+                    fetch_flags(&mut out, &selected.mailbox, msn, uid, modseq)?;
                 }
                 // RFC 7162 section 3.1.3: a silent change of flags is a change of modification sequences nevertheless.
-                Event::Modseq(msn) if self.enabled.condstore => {
+                Event::Modseq(msn) if modseq => {
                     fetch_modseq(&mut out, &selected.mailbox, msn, uid)?;
                 }
                 Event::Modseq(_) => {}

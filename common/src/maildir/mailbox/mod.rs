@@ -121,6 +121,8 @@ pub struct Mailbox {
     in_file: bool,
     /// Why `dovecot-uidlist` could not be brought up to date when the directories were read last.
     unwritten: Option<StorageError>,
+    /// It was so when the mailbox was opened, and the client has been told.
+    keeps_modseq: bool,
     keywords: Keywords,
     untold: Untold,
     /// UIDs of the recent messages, ascending.
@@ -140,6 +142,7 @@ impl Mailbox {
         }
         let mut mailbox = Mailbox::load(maildir, options)?;
         mailbox.refresh_first()?;
+        mailbox.keeps_modseq = mailbox.in_file;
         Ok(mailbox)
     }
 
@@ -218,9 +221,9 @@ impl Mailbox {
         self.options.read_only
     }
 
-    /// Whether modification sequences outlive the session (RFC 7162: else NOMODSEQ).
+    /// Whether modification sequences outlive the session (RFC 7162: else NOMODSEQ), as far as was known when it began.
     pub fn keeps_modseq(&self) -> bool {
-        self.in_file
+        self.keeps_modseq
     }
 
     /// The keywords by letter, empty where a letter has none; at most 26.

@@ -420,3 +420,35 @@ fn files_have_the_rights_of_their_directory() {
         }
     }
 }
+
+#[test]
+fn what_comes_back_gets_a_new_uid() {
+    for slowly in [false, true] {
+        let (dir, maildir) = with_messages(3);
+        let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+        fs::remove_file(dir.path().join("cur/2.m:2,")).unwrap();
+        assert_eq!(events(&mut mailbox, true), [Event::Expunge(2)]);
+        dir.write("cur/2.m:2,S", "Subject: x\n\ntext\n");
+        if slowly {
+            // Another program has written the list anew.
+            let text = fs::read(dir.path().join("dovecot-uidlist")).unwrap();
+            fs::remove_file(dir.path().join("dovecot-uidlist")).unwrap();
+            fs::write(dir.path().join("dovecot-uidlist"), text).unwrap();
+        }
+        assert_eq!(events(&mut mailbox, true)[0], Event::Exists(3), "{slowly}");
+        let uids = |mailbox: &Mailbox| (1..=3).map(|msn| mailbox.uid(msn).unwrap()).collect::<Vec<_>>();
+        assert_eq!(uids(&mailbox), [1, 3, 4]);
+        assert_eq!(uids(&Mailbox::open(&maildir, &OPTIONS).unwrap()), [1, 3, 4]);
+    }
+}
+
+#[test]
+fn modification_sequences_that_are_not_kept_are_none() {
+    let (dir, _) = with_messages(1);
+    let text = format!("maildir:{}:INDEX=MEMORY", dir.path().display());
+    let user = crate::maildir::User { name: "ann", home: dir.path() };
+    let location = crate::maildir::Location::parse(&text, user).unwrap();
+    let maildir = Maildir::open_location(&location).unwrap();
+    assert!(!Mailbox::open(&maildir, &OPTIONS).unwrap().keeps_modseq());
+    assert_eq!(status(&maildir, &OPTIONS, false).unwrap().highest_modseq, 0);
+}
