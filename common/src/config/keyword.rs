@@ -171,6 +171,14 @@ keywords! {
 }
 
 keywords! {
+    /// Habits of clients that are put up with, as with Dovecot.
+    ImapWorkaround, "a list of: ":
+    DelayNewmail = "delay-newmail" "EXISTS and RECENT are said with NOOP, CHECK and IDLE only.",
+    TbExtraMailboxSep = "tb-extra-mailbox-sep" "A hierarchy separator at the end of a name is not there.",
+    TbLsubFlags = "tb-lsub-flags" "LSUB says \\Noselect of what does not exist."
+}
+
+keywords! {
     /// Which addresses of other hosts are used.
     InetProtocols, "one of: ":
     All = "all" "IPv6 and IPv4.",
@@ -215,7 +223,8 @@ keywords! {
 }
 
 single! { Ssl TlsVersion Facility CertUsernameField NetworksStyle }
-sets! { Mechanism Workaround Expansion }
+sets! { Mechanism Workaround ImapWorkaround }
+sets! { Expansion }
 
 #[cfg(test)]
 mod tests {
