@@ -196,8 +196,17 @@ keywords! {
     Class = "class" "The class A, B and C networks that its IPv4 interfaces are in."
 }
 
+keywords! {
+    /// Who may name files and programs that mail is delivered to.
+    Expansion, "a list of: ":
+    Alias = "alias" "Aliases.",
+    Forward = "forward" "~/.forward.",
+    Include = "include" ":include: files."
+}
+
 single! { Ssl TlsVersion Facility CertUsernameField NetworksStyle }
 sets! { Mechanism Workaround ImapWorkaround }
+sets! { Expansion }
 
 #[cfg(test)]
 mod tests {

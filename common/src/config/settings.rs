@@ -5,8 +5,8 @@
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{
-    CertUsernameField, Facility, ImapWorkaround, InetProtocols, Mechanism, NetworksStyle, Set, Ssl,
-    TlsVersion, Workaround,
+    CertUsernameField, Expansion, Facility, ImapWorkaround, InetProtocols, Mechanism, NetworksStyle, Set,
+    Ssl, TlsVersion, Workaround,
 };
 use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, OtherPrefix, SpecialUseNames};
 use super::next_hop::RelayHost;
@@ -181,6 +181,27 @@ settings! {
     smtpd mynetworks: Text = text(""), "clients that may relay; empty: as mynetworks_style says";
     smtpd mynetworks_style: NetworksStyle = NetworksStyle::Host, "which clients may relay where mynetworks is empty";
     smtpd relay_domains: Text = text(""), "domains that mail is relayed to for anybody, with those below them";
+    smtpd virtual_alias_domains: Text = text("$virtual_alias_maps"), "domains all of whose addresses are other names";
+    smtpd virtual_alias_maps: Text = text(""), "other names of addresses: user@domain or @domain, then addresses";
+    smtpd virtual_mailbox_domains: Text = text(""), "domains whose users are in the passdb with their domain";
+    smtpd smtpd_client_restrictions: Text = text(""), "rules about the client, asked at RCPT";
+    smtpd smtpd_helo_restrictions: Text = text(""), "rules about its name";
+    smtpd smtpd_sender_restrictions: Text = text(""), "rules about the sender";
+    smtpd smtpd_relay_restrictions: Text = text("permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination"),
+        "rules about who may send to other hosts";
+    smtpd smtpd_recipient_restrictions: Text = text(""), "rules about the recipient";
+    smtpd smtpd_data_restrictions: Text = text(""), "rules that are asked at DATA";
+    smtpd smtpd_sender_login_maps: Text = text(""), "who may send as whom: sender, then user names";
+    smtpd local_recipient_maps: Text = text("unix:passwd.byname $alias_maps"), "local users that there are; empty: all are tried";
+    smtpd alias_maps: Text = text("hash:/etc/aliases"), "files of aliases, in sendmail's format";
+    smtpd luser_relay: Text = text(""), "where mail for unknown local users goes: $user, $local, $extension, $domain";
+    smtpd recipient_delimiter: Text = text(""), "characters between a user's name and an extension";
+    smtpd forward_path: Text = text("$home/.forward${recipient_delimiter}${extension}, $home/.forward"), "files in which a user says where his mail goes";
+    smtpd allow_mail_to_commands: Set<Expansion> = Set::<Expansion>::of(&[Expansion::Alias, Expansion::Forward]), "what may name programs";
+    smtpd allow_mail_to_files: Set<Expansion> = Set::<Expansion>::of(&[Expansion::Alias, Expansion::Forward]), "what may name files";
+    smtpd default_privs: Text = text("nobody"), "user who runs the programs and writes the files of aliases";
+    smtpd command_time_limit: Duration = seconds(1000), "time for a program that takes mail";
+    smtpd hopcount_limit: u32 = 50, "Received lines with which a message runs in a circle";
     smtpd home_mailbox: Text = text(""), "Maildir below a user's home directory; empty: mail_location";
     smtpd quota_full_tempfail: bool = false, "mail for a full mailbox is to come again (452), not to be returned (552)";
 
