@@ -65,9 +65,7 @@ impl Transaction {
     pub fn recipients(&self) -> Vec<Recipient> {
         let mut seen = std::collections::HashSet::new();
         let all = self.groups.iter().flatten();
-        all.filter(|recipient| seen.insert(format!("{:?} {:?}", recipient.target, recipient.address)))
-            .cloned()
-            .collect()
+        all.filter(|recipient| seen.insert(format!("{:?}", recipient.target))).cloned().collect()
     }
 
     /// The recipient, if there is only one.
