@@ -5,13 +5,14 @@
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{
-    CertUsernameField, Facility, InetProtocols, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround,
+    CertUsernameField, Facility, ImapWorkaround, InetProtocols, Mechanism, NetworksStyle, Set, Ssl,
+    TlsVersion, Workaround,
 };
-use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
+use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, OtherPrefix, SpecialUseNames};
 use super::next_hop::RelayHost;
 use super::value::{
-    List, MailLocation, MasterPassdb, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes,
-    seconds, text,
+    List, MailLocation, MasterPassdb, OtherLocation, Passdb, Path, Refused, Separator, Size, Text, Value,
+    hours, minutes, seconds, text,
 };
 use crate::peer::Network;
 use std::time::Duration;
@@ -141,11 +142,18 @@ settings! {
     imapd imap_capability: Text = text(""), "what CAPABILITY answers; +NAME adds to what it would; empty: what works";
     imapd imap_id_send: Text = text("name *"), "what ID answers: fields and values, * is our own value; empty: nothing";
     imapd imap_id_log: Text = text(""), "fields of the client's ID for the log; *: all";
+    imapd_smtpd mailbox_size_limit: Size = Size::mebi(0), "octets of all of a user's mail (Maildir++ quota); 0: as maildirsize says";
     imapd mail_max_keyword_length: u32 = 50, "octets of the longest keyword a message can get";
     imapd namespace_prefix: NamespacePrefix = NamespacePrefix::NONE, "what names of mailboxes begin with: nothing, or INBOX.";
     imapd namespace_separator: HierarchySeparator = HierarchySeparator::Dot, "between the levels of a mailbox's name: . or /";
+    imapd namespace_public_prefix: OtherPrefix = OtherPrefix::PUBLIC, "what names of public mailboxes begin with";
+    imapd namespace_public_location: OtherLocation = OtherLocation::NONE, "where public mailboxes are; empty: there are none";
+    imapd namespace_shared_prefix: OtherPrefix = OtherPrefix::SHARED, "what names of other users' mailboxes begin with";
+    imapd namespace_shared_location: OtherLocation = OtherLocation::NONE, "where other users' mailboxes are; %%u, %%n, %%d: theirs; empty: not shown";
     imapd special_use: SpecialUseNames = SpecialUseNames::NONE, "mailboxes for drafts, sent and so on that have no usual name";
     imapd imap_emptytrash: EmptyTrash = EmptyTrash::NEVER, "remove what has been in these mailboxes for so many days";
+    imapd imap_trashfoldername: Text = text("Trash"), "the mailbox that is Trash, also where imap_emptytrash names none";
+    imapd imap_client_workarounds: Set<ImapWorkaround> = Set::<ImapWorkaround>::of(&[]), "put up with habits of clients";
 
     // The queue.
     smtpd queue_directory: Path = Path::new("/var/spool/tinmail"), "messages that are not yet everywhere they have to go";
