@@ -10,7 +10,7 @@ use std::path::Path;
 const ELSEWHERE: &[(&str, &str)] = &[
     ("OVERQUOTA", "tests/e2e/test_imap_full.py: a full disk"),
     ("INUSE", "common: dotlock, mailbox: half a minute of waiting"),
-    ("EXPIRED", "tests/e2e/test_auth.py: an expired account of shadow(5)"),
+    ("EXPIRED", "common: auth, shadow: an expired password of shadow(5)"),
 ];
 
 fn root() -> &'static Path {
