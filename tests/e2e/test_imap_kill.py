@@ -16,7 +16,7 @@ from harness import Case, needs_root, parent_of
 from test_dovecot import Dovecot
 
 SEED = int(os.environ.get("E2E_SEED", "3501"))
-ROUNDS = int(os.environ.get("E2E_ROUNDS", "30"))
+ROUNDS = int(os.environ.get("E2E_ROUNDS", "20"))
 # Messages of one command: enough for a kill to come in the middle.
 MANY = 120
 
