@@ -6,6 +6,7 @@
 //! maildir: two-messages          one of `maildirs`, default empty
 //! state: transaction             or authorization (default): whether a login is part of the transcript; in IMAP's words
 //!                                authenticated and not-authenticated
+//! options: --lmtp               of smtpd, any number of lines
 //! settings: NAME=VALUE           as -o; any number of lines; {place}/cert.pem and key.pem exist
 //! client: 192.0.2.1              the client's address, default 127.0.0.1
 //! secret: {PLAIN}secret          what the passwd-file has for alice
@@ -30,6 +31,8 @@
 //! files: PATH                    the messages in the end, one line each; none; or any, where it does not matter
 //! files~ PATTERN                 one more message, whose path matches this regular expression
 //! file~ PATH PATTERN             a file of the Maildir matches this regular expression in the end
+//! message~ PATTERN              a message in the Maildir matches this regular expression in the end
+//! queue: N                      so many messages are in the queue in the end
 //! log~ PATTERN                   so does a line of the log
 //! log!: TEXT                     the log does not have this
 //! ```
@@ -37,7 +40,7 @@
 //! sent nothing but what stands here. In `C:` and `S:` a word in braces stands for what has to be computed: `{apop SECRET}`,
 //! `{cram-md5 USER SECRET}`, `{base64 TEXT}`, `{scram-sha-1 USER SECRET}`, `{scram-sha-256 USER SECRET}` (the first
 //! message), `{scram-final}`, `{scram-server-final}`. A number in braces is a literal's. The transcripts in `imap` are
-//! imapd's.
+//! imapd's, those in `smtp` smtpd's: fed whole, the client waits all the same where SMTP says so (RFC 2920).
 
 use crate::mailboxes::Mailbox;
 use std::path::Path;
@@ -49,6 +52,8 @@ pub enum Protocol {
     Pop3,
     /// imapd's.
     Imap,
+    /// smtpd's.
+    Smtp,
 }
 
 /// Whether the transcript begins with the login or behind it.
@@ -144,6 +149,8 @@ pub struct Transcript {
     pub mailboxes: Vec<Mailbox>,
     /// Where it begins.
     pub state: State,
+    /// Options.
+    pub options: Vec<String>,
     /// Settings.
     pub settings: Vec<String>,
     /// The client's address.
@@ -168,6 +175,10 @@ pub struct Transcript {
     pub listing_patterns: Vec<String>,
     /// Files and what they must match in the end.
     pub texts: Vec<(String, String)>,
+    /// What messages must match.
+    pub messages: Vec<String>,
+    /// How many messages are in the queue in the end.
+    pub queue: Option<usize>,
     /// What lines of the log must match.
     pub log: Vec<String>,
     /// What the log must not have.
@@ -185,6 +196,9 @@ impl Transcript {
         if path.parent().is_some_and(|directory| directory.ends_with("imap")) {
             transcript.protocol = Protocol::Imap;
         }
+        if path.parent().is_some_and(|directory| directory.ends_with("smtp")) {
+            transcript.protocol = Protocol::Smtp;
+        }
         Ok(transcript)
     }
 
@@ -199,6 +213,7 @@ impl Transcript {
             files: Vec::new(),
             mailboxes: Vec::new(),
             state: State::Authorization,
+            options: Vec::new(),
             settings: Vec::new(),
             client: "127.0.0.1".to_owned(),
             secret: "{PLAIN}secret".to_owned(),
@@ -211,6 +226,8 @@ impl Transcript {
             listing: Vec::new(),
             listing_patterns: Vec::new(),
             texts: Vec::new(),
+            messages: Vec::new(),
+            queue: None,
             log: Vec::new(),
             log_never: Vec::new(),
         };
@@ -253,6 +270,9 @@ impl Transcript {
                     _ => return None,
                 }
             }
+            "options:" => self.options.push(rest.to_owned()),
+            "message~" => self.messages.push(rest.to_owned()),
+            "queue:" => self.queue = Some(rest.parse().ok()?),
             "settings:" => self.settings.push(rest.to_owned()),
             "client:" => self.client = rest.to_owned(),
             "secret:" => self.secret = rest.to_owned(),

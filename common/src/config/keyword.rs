@@ -171,6 +171,14 @@ keywords! {
 }
 
 keywords! {
+    /// Habits of clients that are put up with, as with Dovecot.
+    ImapWorkaround, "a list of: ":
+    DelayNewmail = "delay-newmail" "EXISTS and RECENT are said with NOOP, CHECK and IDLE only.",
+    TbExtraMailboxSep = "tb-extra-mailbox-sep" "A hierarchy separator at the end of a name is not there.",
+    TbLsubFlags = "tb-lsub-flags" "LSUB says \\Noselect of what does not exist."
+}
+
+keywords! {
     /// Which addresses of other hosts are used.
     InetProtocols, "one of: ":
     All = "all" "IPv6 and IPv4.",
@@ -189,7 +197,7 @@ keywords! {
 }
 
 single! { Ssl TlsVersion Facility CertUsernameField NetworksStyle }
-sets! { Mechanism Workaround }
+sets! { Mechanism Workaround ImapWorkaround }
 
 #[cfg(test)]
 mod tests {

@@ -5,13 +5,14 @@
 
 use super::format::{LogoutFormat, UidlFormat, UsernameFormat};
 use super::keyword::{
-    CertUsernameField, Facility, InetProtocols, Mechanism, NetworksStyle, Set, Ssl, TlsVersion, Workaround,
+    CertUsernameField, Facility, ImapWorkaround, InetProtocols, Mechanism, NetworksStyle, Set, Ssl,
+    TlsVersion, Workaround,
 };
-use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, SpecialUseNames};
+use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, OtherPrefix, SpecialUseNames};
 use super::next_hop::RelayHost;
 use super::value::{
-    List, MailLocation, MasterPassdb, Passdb, Path, Refused, Separator, Size, Text, Value, hours, minutes,
-    seconds, text,
+    List, MailLocation, MasterPassdb, OtherLocation, Passdb, Path, Refused, Separator, Size, Text, Value,
+    hours, minutes, seconds, text,
 };
 use crate::peer::Network;
 use std::time::Duration;
@@ -141,11 +142,18 @@ settings! {
     imapd imap_capability: Text = text(""), "what CAPABILITY answers; +NAME adds to what it would; empty: what works";
     imapd imap_id_send: Text = text("name *"), "what ID answers: fields and values, * is our own value; empty: nothing";
     imapd imap_id_log: Text = text(""), "fields of the client's ID for the log; *: all";
+    imapd_smtpd mailbox_size_limit: Size = Size::mebi(0), "octets of all of a user's mail (Maildir++ quota); 0: as maildirsize says";
     imapd mail_max_keyword_length: u32 = 50, "octets of the longest keyword a message can get";
     imapd namespace_prefix: NamespacePrefix = NamespacePrefix::NONE, "what names of mailboxes begin with: nothing, or INBOX.";
     imapd namespace_separator: HierarchySeparator = HierarchySeparator::Dot, "between the levels of a mailbox's name: . or /";
+    imapd namespace_public_prefix: OtherPrefix = OtherPrefix::PUBLIC, "what names of public mailboxes begin with";
+    imapd namespace_public_location: OtherLocation = OtherLocation::NONE, "where public mailboxes are; empty: there are none";
+    imapd namespace_shared_prefix: OtherPrefix = OtherPrefix::SHARED, "what names of other users' mailboxes begin with";
+    imapd namespace_shared_location: OtherLocation = OtherLocation::NONE, "where other users' mailboxes are; %%u, %%n, %%d: theirs; empty: not shown";
     imapd special_use: SpecialUseNames = SpecialUseNames::NONE, "mailboxes for drafts, sent and so on that have no usual name";
     imapd imap_emptytrash: EmptyTrash = EmptyTrash::NEVER, "remove what has been in these mailboxes for so many days";
+    imapd imap_trashfoldername: Text = text("Trash"), "the mailbox that is Trash, also where imap_emptytrash names none";
+    imapd imap_client_workarounds: Set<ImapWorkaround> = Set::<ImapWorkaround>::of(&[]), "put up with habits of clients";
 
     // The queue.
     smtpd queue_directory: Path = Path::new("/var/spool/tinmail"), "messages that are not yet everywhere they have to go";
@@ -155,6 +163,17 @@ settings! {
     smtpd maximal_queue_lifetime: Duration = hours(5 * 24), "after this time a message is returned to its sender";
     smtpd bounce_queue_lifetime: Duration = hours(5 * 24), "after this time a bounce is given up";
     smtpd delay_warning_time: Duration = hours(0), "after this time the sender is told of the delay; 0: never";
+
+    smtpd smtpd_banner: Text = text("$myhostname ESMTP tinmail"), "text of the first line of SMTP; it begins with this host's name";
+    smtpd smtpd_timeout: Duration = minutes(5), "time between two commands, or without any data of a message";
+    smtpd smtpd_recipient_limit: u32 = 1000, "recipients of one message";
+    smtpd smtpd_mail_limit: u32 = 0, "messages on one connection; 0: no limit";
+    smtpd smtpd_sasl_auth_enable: bool = false, "offer AUTH without --submission too";
+    smtpd smtpd_sasl_authenticated_header: bool = false, "tell everybody in Received who has logged in";
+    smtpd smtpd_forbid_bare_newline_exclusions: List<Network> = List::Borrowed(&[]), "clients whose LF is made CR LF: printers and such";
+    smtpd smtpd_authorized_xclient_hosts: List<Network> = List::Borrowed(&[]), "clients that may say with XCLIENT who theirs is";
+    smtpd smtpd_discard_ehlo_keywords: Text = text(""), "extensions that are not offered: words such as chunking, dsn";
+    smtpd disable_vrfy_command: bool = false, "refuse VRFY; otherwise it is answered without a look";
 
     smtpd mydomain: Text = text(""), "this host's domain; empty: myhostname without its first part";
     smtpd myorigin: Text = text("$myhostname"), "domain of addresses that have none";

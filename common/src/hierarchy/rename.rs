@@ -6,7 +6,7 @@
 use super::gone;
 use super::name::FILE_NAME_MAX;
 use super::{Hierarchy, HierarchyError, Name, NameError};
-use crate::maildir::{ErrorKind, Maildir, StorageError, uidlist_file};
+use crate::maildir::{ErrorKind, Maildir, StorageError, quota, uidlist_file};
 use crate::sys::fs as sys;
 use std::ffi::OsString;
 use std::fs;
@@ -55,6 +55,10 @@ impl Hierarchy {
             if self.fsync {
                 sys::sync_directory(base).map_err(StorageError::at("fsync", base))?;
             }
+        }
+        // The Trash is not counted.
+        if from.as_bytes() == b"Trash" || to.as_bytes() == b"Trash" {
+            quota::recount(&self.location);
         }
         // It is done. On a full disk a use falls back to what settings and usual names say.
         let _ = self.rename_uses(from, to);

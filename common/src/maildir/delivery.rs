@@ -4,13 +4,14 @@
 //! One file, and with `fsync` two calls of it: for the file, and for the directory `new` that names it. Whatever happens
 //! before the name is in `new` leaves at most a file in `tmp`, which [`super::tmp::clean`] removes after 36 hours.
 
-use super::{Maildir, StorageError, name};
+use super::quota::{self, Verdict};
+use super::{Maildir, StorageError, make_file, name};
 use crate::sys::fs as sys;
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// Octets that are gathered before they are written.
@@ -22,7 +23,7 @@ const ATTEMPTS: u32 = 3;
 /// A message on its way into a Maildir. Dropped before [`Delivery::finish`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Delivery {
-    maildir: PathBuf,
+    maildir: Maildir,
     temp: Temp,
     base: Vec<u8>,
     text: LfText,
@@ -47,10 +48,10 @@ impl Delivery {
         loop {
             let base = name::generate();
             let path = maildir.path().join("tmp").join(OsStr::from_bytes(&base));
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            match make_file(&path) {
                 Ok(file) => {
                     let text = LfText::new(file);
-                    let maildir = maildir.path().to_owned();
+                    let maildir = maildir.clone();
                     return Ok(Delivery { maildir, temp: Temp(Some(path)), base, text });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => {
@@ -71,15 +72,18 @@ impl Delivery {
         self.text.size
     }
 
-    /// Puts the message into `new`. With `fsync` it and its name are on the disk afterwards. Returns the name.
+    /// Puts the message into `new`, if the quota has room for it (else the error's source is `QuotaExceeded`). With `fsync` it and its name are on the disk afterwards. Returns the name.
     pub fn finish(mut self, fsync: bool) -> Result<Vec<u8>, StorageError> {
         self.text.flush().map_err(|error| self.failed("write", error))?;
+        if quota::check(&self.maildir, self.text.size)? == Verdict::Over {
+            return Err(quota::over(&self.maildir));
+        }
         if fsync {
             self.text.file.sync_all().map_err(|error| self.failed("fsync", error))?;
         }
         let inode = self.text.file.metadata().map_err(|error| self.failed("stat", error))?.ino();
         let name = name::with_inode(&self.base, inode, self.text.size, self.text.octets);
-        let new = self.maildir.join("new");
+        let new = self.maildir.path().join("new");
         let path = new.join(OsStr::from_bytes(&name));
         if let Some(temp) = &self.temp.0 {
             sys::rename_without_overwriting(temp, &path).map_err(StorageError::at("rename", &path))?;
@@ -92,11 +96,12 @@ impl Delivery {
                 return Err(StorageError::new("fsync", &new, error));
             }
         }
+        quota::add(&self.maildir, i64::try_from(self.text.size).unwrap_or(i64::MAX), 1);
         Ok(name)
     }
 
     fn failed(&self, op: &'static str, error: io::Error) -> StorageError {
-        StorageError::new(op, self.temp.0.as_deref().unwrap_or(&self.maildir), error)
+        StorageError::new(op, self.temp.0.as_deref().unwrap_or(self.maildir.path()), error)
     }
 }
 

@@ -274,6 +274,7 @@ impl Guard {
             tls: self.signed,
             had_secrets: self.tls_started || self.questions > 0,
             account: self.account.as_ref(),
+            method: &self.last_method,
             data,
         };
         let result = work(service.as_mut(), &mut ground)?;

@@ -27,6 +27,8 @@ use std::rc::Rc;
 const COMMANDS: i32 = 11;
 /// Where a helper finds what the front sends.
 const DATA: i32 = 12;
+/// Where it finds a file that several helpers share.
+const SHARED: i32 = 13;
 
 /// What the guard knows of the conversation.
 pub struct Ground<'a> {
@@ -46,6 +48,8 @@ pub struct Ground<'a> {
     pub had_secrets: bool,
     /// Who has logged in.
     pub account: Option<&'a Account>,
+    /// The mechanism of the last login.
+    pub method: &'a str,
     /// The guard's end of the data socket. The guard itself never reads from it.
     pub data: &'a OwnedFd,
 }
@@ -80,8 +84,8 @@ pub struct Helping {
     pub commands: OwnedFd,
     /// What the front sends.
     pub data: OwnedFd,
-    /// What the guard gave it to begin with.
-    pub state: Vec<u8>,
+    /// A file that several helpers share.
+    pub shared: Option<OwnedFd>,
 }
 
 /// Whose rights a helper has.
@@ -98,11 +102,12 @@ pub struct User {
 impl Ground<'_> {
     /// Starts a helper with the rights of `user`, which without root has to be this process's own. `argument` is the hidden
     /// one with which [`Program::others`] knows the helper, should it have to be executed afresh; `run` is what it does.
+    /// `shared` is a file for it.
     pub fn start_helper(
         &self,
         user: &User,
         argument: &'static str,
-        state: Vec<u8>,
+        shared: Option<&OwnedFd>,
         run: fn(Helping) -> Exit,
     ) -> io::Result<Helper> {
         let (ours, theirs) = fd::socketpair()?;
@@ -110,7 +115,7 @@ impl Ground<'_> {
             Fork::Parent(pid) => Ok(Helper { pid, commands: ours }),
             Fork::Child => {
                 drop(ours);
-                let code = match self.become_helper(user, argument, theirs, state) {
+                let code = match self.become_helper(user, argument, theirs, shared) {
                     Ok(helping) => run(helping),
                     Err(error) => {
                         self.log.error(format_args!("helper: {error}"));
@@ -128,7 +133,7 @@ impl Ground<'_> {
         user: &User,
         argument: &str,
         commands: OwnedFd,
-        state: Vec<u8>,
+        shared: Option<&OwnedFd>,
     ) -> io::Result<Helping> {
         let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
         fd::replace(0, &null)?;
@@ -137,7 +142,12 @@ impl Ground<'_> {
         fd::replace(COMMANDS, &commands)?;
         fd::replace(DATA, self.data)?;
         drop(commands);
-        fd::close_all_but(&[0, 1, 2, self.log.number(), COMMANDS, DATA])?;
+        let mut kept = vec![0, 1, 2, self.log.number(), COMMANDS, DATA];
+        if let Some(shared) = shared {
+            fd::replace(SHARED, shared)?;
+            kept.push(SHARED);
+        }
+        fd::close_all_but(&kept)?;
         if process::is_root() {
             process::become_user(user.uid, user.gid, &user.groups)?;
         } else if process::user_and_group().0 != user.uid {
@@ -147,19 +157,17 @@ impl Ground<'_> {
         process::private_umask();
         if !self.had_secrets {
             process::not_dumpable();
-            let (commands, data) = (fd::adopt(COMMANDS)?, fd::adopt(DATA)?);
-            fd::close_at_exec(&commands)?;
-            fd::close_at_exec(&data)?;
+            let [commands, data] = [inherited(COMMANDS)?, inherited(DATA)?];
+            let shared = shared.map(|_| inherited(SHARED)).transpose()?;
             let (config, log) = (Config::clone(self.config), self.log.clone());
             log.catch_panics();
-            return Ok(Helping { config, log, commands, data, state });
+            return Ok(Helping { config, log, commands, data, shared });
         }
         self.log.keep_over_exec(true)?;
         let handoff = Handoff {
             settings: self.config.changed_pairs().collect(),
             log: self.log.number(),
             session_id: self.log.tag().to_owned(),
-            state,
             ..Handoff::default()
         };
         let pipe = handoff.send()?;
@@ -185,10 +193,14 @@ pub fn helping(program: &'static Program) -> io::Result<Helping> {
     process::ignore_pipe_signal();
     process::private_umask();
     process::not_dumpable();
-    let (commands, data) = (fd::adopt(COMMANDS)?, fd::adopt(DATA)?);
-    fd::close_at_exec(&commands)?;
-    fd::close_at_exec(&data)?;
-    Ok(Helping { config, log, commands, data, state: handoff.state })
+    let [commands, data] = [inherited(COMMANDS)?, inherited(DATA)?];
+    Ok(Helping { config, log, commands, data, shared: inherited(SHARED).ok() })
+}
+
+fn inherited(number: i32) -> io::Result<OwnedFd> {
+    let fd = fd::adopt(number)?;
+    fd::close_at_exec(&fd)?;
+    Ok(fd)
 }
 
 /// Starts this program with other arguments, in a process group of its own, to go on when the conversation is over. It has

@@ -237,6 +237,27 @@ pub fn touch(file: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// A file for reading and writing that has no name, so that nothing of it is left when nobody has it open.
+pub fn unnamed_file(directory: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.clone().custom_flags(libc::O_TMPFILE).open(directory) {
+        // File systems that do not know it say so in either way.
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT)) =>
+        {
+            let mut random = [0; 8];
+            super::process::random(&mut random)?;
+            let name = directory.join(format!("{:016x}", u64::from_ne_bytes(random)));
+            let file = options.create_new(true).open(&name)?;
+            std::fs::remove_file(&name)?;
+            Ok(file)
+        }
+        result => result,
+    }
+}
+
 /// Waits until what was created, renamed or removed in the directory is on the disk. File systems that have nothing to
 /// wait for (EINVAL, ENOTSUP) have done it.
 pub fn sync_directory(path: &Path) -> io::Result<()> {

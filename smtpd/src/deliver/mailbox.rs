@@ -33,13 +33,18 @@ pub(super) fn begin(config: &Config, account: &Account, trace: &Trace) -> Result
 fn open(config: &Config, account: &Account) -> Result<Maildir, Status> {
     let failed = |error: StorageError| status_of(&error, config.quota_full_tempfail);
     if account.mail.is_none() && !config.home_mailbox.is_empty() {
-        return Maildir::open(account.home.join(&*config.home_mailbox)).map_err(failed);
+        let location = Location::plain(account.home.join(&*config.home_mailbox));
+        return open_limited(location, config).map_err(failed);
     }
     let setting = account.mail.as_deref().unwrap_or(config.mail_location.text());
     let user = User { name: &account.name, home: Path::new(&account.home) };
     let location = Location::parse(setting, user)
         .map_err(|_| Status::new(451, Enhanced(4, 3, 5), "Local configuration error"))?;
-    Maildir::open_location(&location).map_err(failed)
+    open_limited(location, config).map_err(failed)
+}
+
+fn open_limited(location: Location, config: &Config) -> Result<Maildir, StorageError> {
+    Maildir::open_location(&Location { size_limit: config.mailbox_size_limit.0, ..location })
 }
 
 impl Sink for MailboxSink {

@@ -3,6 +3,7 @@
 use super::super::error::{ErrorKind, StorageError};
 use super::super::flags::Flags;
 use super::super::index;
+use super::super::quota::Tally;
 use super::super::uidlist_file::{self, Stamp};
 use super::log::{Entry, Stamps};
 use super::{Mailbox, MsnSet};
@@ -81,6 +82,9 @@ impl Mailbox {
         }
         let wanted = Flags { bits: change.bits & Flags::ALL, keywords: keyword_bits };
         let mut batch = Batch::begin(self);
+        // What has \Deleted is not counted any more (Maildir++).
+        let counts = change.how == How::Replace || change.bits & Flags::DELETED != 0;
+        let mut tally = if counts { Tally::begin(&self.maildir) } else { Tally::default() };
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
                 continue;
@@ -107,7 +111,14 @@ impl Mailbox {
             let (uid, modseq) = (data.uid, batch.modseq);
             let message = self.message(row, &data)?;
             match self.maildir.set_flags(&message, |before| changed(before, wanted, change.how)) {
-                Ok(flags) => batch.entries.push(Entry::Flags { uid, modseq, flags, place: 0 }),
+                Ok(flags) => {
+                    match (data.mail_flags.bits & Flags::DELETED, flags.bits & Flags::DELETED) {
+                        (0, 1..) => tally.note_anyway(&self.maildir, &message, -1),
+                        (1.., 0) => tally.note_anyway(&self.maildir, &message, 1),
+                        _ => {}
+                    }
+                    batch.entries.push(Entry::Flags { uid, modseq, flags, place: 0 });
+                }
                 Err(error) if error.kind == ErrorKind::NotFound => {
                     batch.entries.push(Entry::Expunged { uid, modseq });
                 }
@@ -118,6 +129,7 @@ impl Mailbox {
             }
             batch.flush_if_full(self, change.silent)?;
         }
+        tally.end(&self.maildir);
         batch.silent = change.silent;
         batch.end(self)?;
         Ok(stored)
@@ -130,7 +142,8 @@ impl Mailbox {
         self.remove(which, Remove::Deleted)
     }
 
-    /// Removes messages, under the lock.
+    /// Removes messages, under the lock. Of the quota what has `\Deleted` was taken off when it got that; of others the
+    /// caller says it.
     pub(super) fn remove(&mut self, which: &MsnSet, what: Remove) -> Result<(), StorageError> {
         let mut batch = Batch::begin(self);
         for msn in which.iter().cloned().flatten() {

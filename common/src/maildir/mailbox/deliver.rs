@@ -8,10 +8,12 @@ use super::super::dotlock::Dotlock;
 use super::super::error::{ErrorKind, StorageError};
 use super::super::flags::Flags;
 use super::super::index;
+use super::super::quota::{self, Amount, Verdict};
 use super::super::uidlist::UID_LIMIT;
 use super::super::uidlist_file::{self, Stamp};
-use super::super::{Maildir, name};
+use super::super::{Maildir, make_file, name};
 use super::change::{Batch, Remove, place_of};
+use super::courier_keywords;
 use super::log::Entry;
 use super::{Mailbox, Message, MsnSet, OpenOptions};
 use crate::sys::fs as sys;
@@ -19,7 +21,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,6 +46,8 @@ struct Ready {
     base: Vec<u8>,
     flags: Flags,
     octets: u64,
+    /// Octets of the file.
+    size: u64,
     date: i64,
     /// It is a second link to this message of the mailbox that it is moved from.
     moves: Option<Message>,
@@ -95,6 +99,8 @@ impl Append {
     ///
     /// Errors: the mailbox cannot be opened.
     pub fn begin(maildir: &Maildir, options: &OpenOptions) -> Result<Append, StorageError> {
+        // Before a keyword is made here.
+        courier_keywords::take_over(maildir, options)?;
         let options = OpenOptions { read_only: true, ..*options };
         Ok(Append { mailbox: Mailbox::load(maildir, &options)?, ready: Vec::new(), current: None })
     }
@@ -132,21 +138,53 @@ impl Append {
         Ok(())
     }
 
+    /// Whether the quota has room for a message of so many octets beside those that are complete.
+    ///
+    /// Error: `Full`.
+    pub fn check_room(&mut self, octets: u64) -> Result<(), StorageError> {
+        self.complete()?;
+        let mut more = self.amount();
+        more.count(octets, Flags::default(), 1);
+        self.check_amount(more)
+    }
+
+    fn amount(&self) -> Amount {
+        let mut amount = Amount::default();
+        self.ready.iter().for_each(|ready| amount.count(ready.size, ready.flags, 1));
+        amount
+    }
+
+    fn check_amount(&self, more: Amount) -> Result<(), StorageError> {
+        match quota::check_amount(&self.mailbox.maildir, more)? {
+            Verdict::Ok => Ok(()),
+            Verdict::Over => Err(quota::over(&self.mailbox.maildir)),
+        }
+    }
+
     /// Puts all the messages into the mailbox, or none.
+    ///
+    /// Errors: `Full` also where the quota has no room.
     pub fn finish(mut self) -> Result<Appended, StorageError> {
         self.complete()?;
+        let amount = self.amount();
+        self.check_amount(amount)?;
         let uids = self.mailbox.take_in(&mut self.ready, None)?;
+        quota::add_amount(&self.mailbox.maildir, amount);
         Ok(Appended { uid_validity: self.mailbox.uid_validity(), uids })
     }
+}
+
+/// Whose files are made in a directory, and who may read them.
+fn rights_in(directory: &Path) -> Result<(u32, u32, u32), StorageError> {
+    let meta = fs::metadata(directory).map_err(StorageError::at("stat", directory))?;
+    Ok((meta.mode() & 0o2777, meta.uid(), meta.gid()))
 }
 
 fn begin_file(maildir: &Maildir, flags: Flags) -> Result<(Ready, File), StorageError> {
     let base = name::generate();
     let temp = maildir.path().join("tmp").join(OsStr::from_bytes(&base));
-    let mut open = fs::OpenOptions::new();
-    let file = open.write(true).create_new(true).mode(0o600).open(&temp);
-    let file = file.map_err(StorageError::at("create", &temp))?;
-    Ok((Ready { temp, base, flags, octets: 0, date: 0, moves: None }, file))
+    let file = make_file(&temp).map_err(StorageError::at("create", &temp))?;
+    Ok((Ready { temp, base, flags, octets: 0, size: 0, date: 0, moves: None }, file))
 }
 
 impl Current {
@@ -215,6 +253,7 @@ fn complete_file(
     if fsync {
         file.sync_all()?;
     }
+    ready.size = size;
     ready.date = file.metadata()?.mtime();
     ready.base.extend_from_slice(format!(",S={size},W={}", ready.octets).as_bytes());
     Ok(())
@@ -263,6 +302,8 @@ impl Mailbox {
         and_remove: bool,
     ) -> Result<Copied, StorageError> {
         let mut append = Append::begin(to, &self.options)?;
+        // A link has the rights of the other file.
+        let may_link = rights_in(self.maildir.path())? == rights_in(to.path())?;
         let (mut source, mut renamed, mut copied) = (Vec::new(), MsnSet::new(), MsnSet::new());
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
@@ -278,7 +319,7 @@ impl Mailbox {
             let timeout = append.mailbox.options.lock_timeout;
             let (letters, _) = append.mailbox.keywords.bits_for(&keywords, &path, timeout)?;
             let flags = Flags { bits: data.mail_flags.bits, keywords: letters };
-            let msns = match self.copy_file(&message, &append.mailbox.maildir, flags) {
+            let msns = match self.copy_file(&message, &append.mailbox.maildir, flags, may_link) {
                 Ok((mut ready, is_link)) => {
                     ready.moves = (and_remove && is_link).then_some(message);
                     append.ready.push(ready);
@@ -294,7 +335,19 @@ impl Mailbox {
                 _ => msns.push(msn..=msn),
             }
         }
+        let amount = append.amount();
+        // What only changes its place takes no more room: who has none left can still put things in order.
+        let stays = and_remove && quota::is_shared(&self.maildir, to);
+        if !stays {
+            append.check_amount(amount)?;
+        }
         let destination = append.mailbox.take_in(&mut append.ready, Some(&self.maildir))?;
+        if !stays {
+            quota::add_amount(to, amount);
+        }
+        if and_remove && !stays {
+            quota::add_amount(&self.maildir, amount.negative());
+        }
         if and_remove {
             let lock = self.lock()?;
             self.refresh_locked(lock.as_ref())?;
@@ -316,17 +369,23 @@ impl Mailbox {
         message: &Message,
         to: &Maildir,
         flags: Flags,
+        may_link: bool,
     ) -> Result<(Ready, bool), StorageError> {
         let mut base = name::generate();
         let temp = to.path().join("tmp").join(OsStr::from_bytes(&base));
-        if let Some(date) = self.maildir.link_message(message, &temp)? {
+        let linked = if may_link { self.maildir.link_message(message, &temp)? } else { None };
+        if let Some(date) = linked {
             for (key, size) in [(b'S', name::size_hint(&message.name, b'S')), (b'W', message.octets)] {
                 if let Some(size) = size {
                     base.extend_from_slice(format!(",{}={size}", char::from(key)).as_bytes());
                 }
             }
+            let size = match name::size_hint(&message.name, b'S') {
+                Some(size) => size,
+                None => fs::metadata(&temp).map_err(StorageError::at("stat", &temp))?.len(),
+            };
             let octets = message.octets.unwrap_or(index::UNKNOWN);
-            return Ok((Ready { temp, base, flags, octets, date, moves: None }, true));
+            return Ok((Ready { temp, base, flags, octets, size, date, moves: None }, true));
         }
         let (mut from, _) = self.maildir.open_message(message)?;
         let date = from.metadata().map_err(StorageError::at("stat", self.maildir.path()))?.mtime();

@@ -89,6 +89,7 @@ impl Mailbox {
             stamps: loaded.stamps,
             in_file,
             unwritten: None,
+            keeps_modseq: in_file,
             keywords: Keywords::read(maildir.control())?,
             untold: Untold::default(),
             recent: Default::default(),
