@@ -7,21 +7,32 @@
 //! ```
 
 pub mod address;
+pub mod aliases;
 pub mod bounce;
+pub mod classes;
 pub mod client;
 pub mod command;
 pub mod data;
 pub mod deliver;
+pub mod directory;
+pub mod dns;
 pub mod envelope;
+mod expand;
 pub mod front;
+pub mod logical;
+pub mod map;
+pub mod networks;
 pub mod queue;
 pub mod received;
 pub mod reply;
+pub mod restrictions;
 pub mod route;
 pub mod rules;
 pub mod runner;
 pub mod service;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod users;
 pub mod values;
 pub mod wire;
