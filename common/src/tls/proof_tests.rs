@@ -1,11 +1,13 @@
 //! Tests of [`super`]: real handshakes, and everything that a front which was taken over could make of them.
 
-use super::super::testing::{Client, certificate, handshake};
+use super::super::testing::{Client, Keeper, certificate, handshake, identity, shake};
+use super::super::{AskClient, Offer};
 use super::*;
 use proptest::prelude::*;
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use std::sync::Arc;
 
 const SERVERS: [&str; 2] = ["ec", "ed25519-server"];
 
@@ -114,6 +116,29 @@ fn another_certificate_in_the_transcript_does_not_count() {
         let signer = key.choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
         proof.signature = signer.sign(&proof.transcript).unwrap();
         assert_eq!(handshake.check(&proof), Err(NoProof::Signature));
+    }
+}
+
+#[test]
+fn chains_have_an_end() {
+    for is_tls13 in [false, true] {
+        let mut client = Client::named("anna", is_tls13);
+        client.chain.resize(CHAIN_MAX, certificate("bert"));
+        let (handshake, proof) = proved("ec", 1, &client);
+        assert_eq!(handshake.check(&proof).map(|chain| chain.len()), Ok(CHAIN_MAX));
+        client.chain.push(certificate("bert"));
+        let (handshake, proof) = proved("ec", 1, &client);
+        let too_many = NoProof::Unusable("more certificates than a chain has");
+        assert_eq!(handshake.check(&proof), Err(too_many));
+        // Longer than what is kept: the handshake fails.
+        let one = certificate("rsa");
+        client.chain = vec![one.clone(); TRANSCRIPT_MAX / (one.len() + 5)];
+        let keeper = Arc::new(Keeper { identity: Some(identity("ec")), ..Keeper::default() });
+        let ask_client = Some(AskClient::default());
+        let offer = Offer { ask_client, ..identity("ec").offer(false) };
+        let error = shake(offer, keeper.clone(), &client).err();
+        assert_eq!(error, Some(rustls::Error::General("the client's certificates are too long".to_owned())));
+        assert_eq!(*keeper.shown.lock().unwrap(), None);
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) type Record = Arc<Mutex<Vec<u8>>>;
 /// Changes a provider so that the transcript is kept and our random octets are the guard's, and makes the verifier.
 ///
 /// rustls wants what a suite and a provider name to live for ever. There is one handshake in a process's life.
+// Out of line: a front that only waits has a short stack.
+#[inline(never)]
 pub(super) fn ask(
     provider: &mut CryptoProvider,
     asked: AskClient,
