@@ -24,6 +24,8 @@ mod delivery;
 pub mod dotlock;
 mod error;
 mod flags;
+#[doc(hidden)]
+pub mod fuzzing;
 mod header_md5;
 mod index;
 mod location;
