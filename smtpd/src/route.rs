@@ -1,12 +1,20 @@
 //! Which way mail for other hosts goes: to the relayhost, or to the mail hosts of the recipient's domain.
 //!
 //! What is decided here without the network is the [`NextHop`]: recipients whose next hops are equal may be sent over one
-//! connection. Where that is, is found out when it is needed: [`Route`].
+//! connection. Where that is, is found out when it is needed: [`hosts`].
 
 use crate::address::{Address, ReversePath};
-use crate::status::Status;
+use crate::client::{Login, loops};
+use crate::dns::{Exchange, NotFound, Resolver};
+use crate::map::Map;
+use crate::status::{Enhanced, Status};
+use crate::values::words;
 use common::config::Config;
+use common::config::keyword::TlsLevel;
 pub use common::config::next_hop::NextHop;
+use common::config::value::Value;
+use common::secret::Secret;
+use common::sys::process::random;
 use std::io;
 use std::net::IpAddr;
 
@@ -30,20 +38,154 @@ pub enum Route {
     Fail(Status),
 }
 
-/// The administrator's rules.
-#[derive(Debug)]
-pub struct Router {
-    relayhost: Option<NextHop>,
+/// Where mail of this sender for this recipient goes: transport_maps, sender_dependent_relayhost_maps, relayhost, or the
+/// domain's own mail hosts. Errors: a map that cannot be read or has a value that is no next hop.
+pub fn next_hop(config: &Config, sender: &ReversePath, recipient: &Address) -> io::Result<NextHop> {
+    let domain = recipient.domain();
+    if let Some(value) = find(&config.transport_maps, &transport_keys(recipient))? {
+        // `smtp:next hop`, as in Postfix's transport(5); without a next hop it is the recipient's domain.
+        let hop = value.split_once(':').filter(|(name, _)| ["", "smtp", "relay"].contains(name));
+        return match hop {
+            Some((_, "")) => Ok(NextHop::of_domain(domain)),
+            Some((_, hop)) => parse("transport_maps", hop),
+            None => Err(wrong("transport_maps", &value)),
+        };
+    }
+    if let Some(sender) = sender {
+        let keys = [sender.to_string(), format!("@{}", sender.domain())];
+        match find(&config.sender_dependent_relayhost_maps, &keys)?.as_deref() {
+            // Postfix's word for "as if there were no such line".
+            None | Some("DUNNO") => {}
+            Some(hop) => return parse("sender_dependent_relayhost_maps", hop),
+        }
+    }
+    Ok(config.relayhost.0.clone().unwrap_or_else(|| NextHop::of_domain(domain)))
 }
 
-impl Router {
-    /// Reads what the settings name. Errors: a file that cannot be read.
-    pub fn load(config: &Config) -> io::Result<Router> {
-        Ok(Router { relayhost: config.relayhost.0.clone() })
+/// The password for a next hop, if there is one: by sender, if that is wanted, then by the next hop as it is written, then by
+/// its host alone. Names that came out of DNS are not looked up: nobody has signed them. Run by somebody who may read
+/// the file. Errors: a map that cannot be read or has a value without a colon.
+pub fn login(config: &Config, sender: &ReversePath, hop: &NextHop) -> io::Result<Option<Login>> {
+    if !config.smtp_sasl_auth_enable || config.smtp_sasl_password_maps.is_empty() {
+        return Ok(None);
     }
+    let by_sender = sender.as_ref().filter(|_| config.smtp_sender_dependent_authentication);
+    let mut keys: Vec<String> = by_sender
+        .into_iter()
+        .flat_map(|sender| [sender.to_string(), format!("@{}", sender.domain())])
+        .collect();
+    keys.extend(hop.spellings());
+    let Some(value) = find(&config.smtp_sasl_password_maps, &keys)? else { return Ok(None) };
+    let Some((user, password)) = value.split_once(':') else {
+        return Err(io::Error::other("smtp_sasl_password_maps: want user:password"));
+    };
+    Ok(Some(Login { user: user.to_owned(), password: Secret::new(password.as_bytes().to_vec()) }))
+}
 
-    /// Where mail of this sender for this recipient goes.
-    pub fn next_hop(&self, _sender: &ReversePath, recipient: &Address) -> NextHop {
-        self.relayhost.clone().unwrap_or_else(|| NextHop::of_domain(recipient.domain()))
+/// How much TLS the hosts of a next hop have to offer: smtp_tls_policy_maps by next hop, domain, and domains above it
+/// (`.example.org`), else smtp_tls_security_level.
+pub fn tls_level(config: &Config, hop: &NextHop) -> io::Result<TlsLevel> {
+    let mut keys: Vec<String> = hop.spellings();
+    keys.extend(hop.name().match_indices('.').filter_map(|(at, _)| hop.name().get(at..).map(str::to_owned)));
+    let Some(value) = find(&config.smtp_tls_policy_maps, &keys)? else {
+        return Ok(config.smtp_tls_security_level);
+    };
+    match value.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
+        [level] => TlsLevel::read(level).ok_or_else(|| wrong("smtp_tls_policy_maps", &value)),
+        _ => Err(wrong("smtp_tls_policy_maps", &value)),
     }
 }
+
+/// user@domain, domain, .parent, and `*` for everything, as transport(5) has them.
+fn transport_keys(recipient: &Address) -> Vec<String> {
+    let domain = recipient.domain();
+    let mut keys = vec![recipient.to_string(), domain.to_owned()];
+    keys.extend(domain.match_indices('.').filter_map(|(at, _)| domain.get(at..).map(str::to_owned)));
+    keys.push("*".to_owned());
+    keys
+}
+
+/// The value of the first key that any of the maps has, the maps in their order.
+fn find(maps: &str, keys: &[String]) -> io::Result<Option<String>> {
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    for map in words(maps) {
+        if let Some((_, value)) = Map::parse(map)?.find(&keys)? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+fn parse(map: &str, text: &str) -> io::Result<NextHop> {
+    NextHop::parse(text).ok_or_else(|| wrong(map, text))
+}
+
+fn wrong(map: &str, value: &str) -> io::Error {
+    io::Error::other(format!("{map}: \"{value}\" is not accepted"))
+}
+
+/// Finds the hosts of a next hop (RFC 5321 section 5.1). `own` are names of this host: where one of them is a mail host of
+/// the domain, only better ones are tried.
+pub fn hosts(resolver: &Resolver, hop: &NextHop, own: &[&str]) -> Route {
+    let port = hop.port();
+    if let Some(address) = hop.address() {
+        return Route::Hosts(vec![Host { name: address.to_string(), addresses: Some(vec![address]), port }]);
+    }
+    let named = |name: String| Host { name, addresses: None, port };
+    if hop.is_host() {
+        return Route::Hosts(vec![named(hop.name().to_owned())]);
+    }
+    let domain = hop.name();
+    let found = match resolver.exchanges(domain) {
+        Ok(found) => order(found),
+        // A domain without MX is its own mail host.
+        Err(NotFound::NoData) => vec![Exchange { preference: 0, host: domain.to_owned() }],
+        Err(NotFound::NoSuchName) => {
+            return fail(550, Enhanced(5, 1, 2), format!("there is no domain {domain}"));
+        }
+        Err(NotFound::Unknown(why)) => {
+            return fail(451, Enhanced(4, 4, 3), format!("mail hosts of {domain} not found: {why}"));
+        }
+    };
+    // RFC 7505: one MX without a name says that there is no mail. Beside others it says nothing.
+    if matches!(found.as_slice(), [only] if only.host.is_empty()) {
+        return fail(556, Enhanced(5, 1, 10), format!("domain {domain} does not take mail (null MX)"));
+    }
+    let found = found.into_iter().filter(|exchange| !exchange.host.is_empty());
+    let (mut hosts, mut is_own) = (Vec::new(), None);
+    for exchange in found {
+        if own.iter().any(|own| own.eq_ignore_ascii_case(&exchange.host)) {
+            is_own = Some(exchange.preference);
+        }
+        hosts.push(exchange);
+    }
+    if let Some(own) = is_own {
+        hosts.retain(|exchange| exchange.preference < own);
+    }
+    match hosts.is_empty() {
+        true if is_own.is_some() => Route::Fail(loops(domain)),
+        true => fail(550, Enhanced(5, 4, 4), format!("the mail hosts of {domain} have no names")),
+        false => Route::Hosts(hosts.into_iter().map(|exchange| named(exchange.host)).collect()),
+    }
+}
+
+fn fail(code: u16, enhanced: Enhanced, text: String) -> Route {
+    Route::Fail(Status::new(code, enhanced, text))
+}
+
+/// By preference; those with equal ones in random order (RFC 5321 section 5.1).
+fn order(mut found: Vec<Exchange>) -> Vec<Exchange> {
+    let mut octets = [0; 32];
+    // Without randomness the order is that of the answer, which name servers turn as well.
+    let _ = random(&mut octets);
+    for at in (1..found.len()).rev() {
+        let octet = octets.get(at % octets.len()).copied().unwrap_or(0);
+        found.swap(at, usize::from(octet) % (at + 1));
+    }
+    found.sort_by_key(|exchange| exchange.preference);
+    found
+}
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;

@@ -95,9 +95,18 @@ fn expand_into(config: &Config, value: &str, out: &mut String, depth: u32) -> io
     Ok(())
 }
 
-/// The words of a list: blanks and commas stand between them.
+/// The words of a list: blanks and commas stand between them, unless it is inside of braces (`inline:{a=b, c=d}`).
 pub fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split([' ', '\t', ',', '\n', '\r']).filter(|word| !word.is_empty())
+    let mut depth = 0u32;
+    let separates = move |c: char| {
+        match c {
+            '{' => depth = depth.saturating_add(1),
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && matches!(c, ' ' | '\t' | ',' | '\n' | '\r')
+    };
+    text.split(separates).filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -150,5 +159,7 @@ mod tests {
     #[test]
     fn words_of_a_list() {
         assert_eq!(words(" a,b  c,\t, d ").collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+        assert_eq!(words("a inline:{x = y, z} b").collect::<Vec<_>>(), ["a", "inline:{x = y, z}", "b"]);
+        assert_eq!(words("a {b, c").collect::<Vec<_>>(), ["a", "{b, c"]);
     }
 }

@@ -186,7 +186,25 @@ keywords! {
     Ipv6 = "ipv6" "RFC 8200."
 }
 
-single! { InetProtocols }
+keywords! {
+    /// How much TLS other servers have to offer.
+    TlsLevel, "one of: ":
+    None = "none" "Nothing is encrypted.",
+    May = "may" "What can be encrypted is; certificates are not looked at.",
+    Encrypt = "encrypt" "Nothing goes in clear; certificates are not looked at.",
+    Verify = "verify" "The certificate must be the host's, by whatever way the host was found.",
+    Secure = "secure" "The certificate must be that of the next hop, or of a host below its domain."
+}
+
+keywords! {
+    /// SASL mechanisms that are not used.
+    SaslOption, "a list of: ":
+    NoPlaintext = "noplaintext" "Those that tell the password itself: PLAIN and LOGIN.",
+    NoAnonymous = "noanonymous" "Those without a password; there are none here."
+}
+
+single! { InetProtocols TlsLevel }
+sets! { SaslOption }
 
 keywords! {
     /// Which networks count as `mynetworks` where that is empty.
@@ -196,8 +214,17 @@ keywords! {
     Class = "class" "The class A, B and C networks that its IPv4 interfaces are in."
 }
 
+keywords! {
+    /// Who may name files and programs that mail is delivered to.
+    Expansion, "a list of: ":
+    Alias = "alias" "Aliases.",
+    Forward = "forward" "~/.forward.",
+    Include = "include" ":include: files."
+}
+
 single! { Ssl TlsVersion Facility CertUsernameField NetworksStyle }
 sets! { Mechanism Workaround ImapWorkaround }
+sets! { Expansion }
 
 #[cfg(test)]
 mod tests {

@@ -71,6 +71,19 @@ impl NextHop {
         self.is_host
     }
 
+    /// All ways to write it, for maps that have it as a key; the one without brackets and port last.
+    pub fn spellings(&self) -> Vec<String> {
+        let name = if self.is_host { format!("[{}]", self.name) } else { self.name.clone() };
+        let services = SERVICES.iter().filter(|(_, port)| *port == self.port()).map(|(name, _)| *name);
+        let mut all = vec![format!("{name}:{}", self.port())];
+        all.extend(services.map(|service| format!("{name}:{service}")));
+        if self.port.is_none() {
+            all.insert(0, name);
+        }
+        all.push(self.name.clone());
+        all
+    }
+
     /// The port; 25 where none is said.
     pub fn port(&self) -> u16 {
         self.port.unwrap_or(25)
@@ -115,6 +128,25 @@ impl Value for RelayHost {
     }
 }
 
+/// An address of this host, or whichever fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceAddress(pub Option<IpAddr>);
+
+impl Value for SourceAddress {
+    const ACCEPTED: &'static str = "an address, or nothing";
+
+    fn read(text: &str) -> Option<SourceAddress> {
+        if text.is_empty() {
+            return Some(SourceAddress(None));
+        }
+        text.parse().ok().map(|address| SourceAddress(Some(address)))
+    }
+
+    fn print(&self) -> String {
+        self.0.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +172,14 @@ mod tests {
         assert_eq!(address("[192.0.2.1]"), Some([192, 0, 2, 1].into()));
         assert!(address("[2001:db8::1]").is_some() && address("[ipv6:::1]").is_some());
         assert_eq!(address("192.0.2.1"), None);
+    }
+
+    #[test]
+    fn spellings() {
+        let spellings = |text| NextHop::parse(text).unwrap().spellings();
+        assert_eq!(spellings("a.b"), ["a.b", "a.b:25", "a.b:smtp", "a.b"]);
+        let want = ["[a]:465", "[a]:submissions", "[a]:smtps", "[a]:urd", "a"];
+        assert_eq!(spellings("[a]:smtps"), want);
     }
 
     #[test]

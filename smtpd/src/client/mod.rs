@@ -7,6 +7,7 @@
 //! message is ours, and every doubt ends in another attempt. A connection that breaks between the final dot and the answer
 //! leaves both sides alone with what they know: the message may then arrive twice, never not at all.
 
+pub mod auth;
 mod connect;
 mod data;
 pub mod extensions;
@@ -16,7 +17,8 @@ mod stream;
 mod testing;
 mod transaction;
 
-pub use connect::Client;
+pub use auth::Login;
+pub use connect::{Client, loops};
 pub use transaction::Outcome;
 
 use crate::status::{Enhanced, Status};

@@ -57,7 +57,6 @@ impl Stream {
     }
 
     /// Whether what is sent is encrypted.
-    #[allow(dead_code, reason = "for AUTH")]
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()
     }
@@ -69,7 +68,6 @@ impl Stream {
 
     /// Does the handshake of TLS. Whatever was said in clear and has not been read is an attempt to put words into the
     /// encrypted conversation (CVE-2011-0411 and its kin).
-    #[allow(dead_code, reason = "for STARTTLS")]
     pub fn start_tls(&mut self, host: &str, trust: &Trust, time: Duration) -> Result<(), Trouble> {
         let deadline = Instant::now() + time;
         if !self.unread.is_empty() {

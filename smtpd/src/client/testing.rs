@@ -1,12 +1,15 @@
 //! Scripted servers for tests: what the server says is there from the start, or comes octet by octet.
 
+use super::connect::{Useless, Wanted};
 use super::stream::Stream;
-use super::{Client, Connection, Remote};
+use super::{Client, Connection, Login, Remote};
 use crate::address::Address;
 use crate::envelope::{Envelope, Recipient, Target};
 use crate::status::Status;
 use common::config::Config;
+use common::config::keyword::TlsLevel;
 use common::sys::fd;
+use common::tls::client::Trust;
 use std::fs::File;
 use std::io::{Read, Write};
 
@@ -43,9 +46,23 @@ pub fn talk_in_pieces(script: &[&str], piece: usize, act: impl FnOnce(Result<Con
         heard
     });
     let remote = Remote { name: "mx.test".to_owned(), address: None };
-    act(client().open(Stream::new(ours).unwrap(), remote));
+    act(open(&client(), Stream::new(ours).unwrap(), remote, None));
     writer.join().unwrap();
     String::from_utf8_lossy(&sink.join().unwrap()).into_owned()
+}
+
+/// In clear.
+pub fn open(
+    client: &Client,
+    stream: Stream,
+    remote: Remote,
+    login: Option<&Login>,
+) -> Result<Connection, Status> {
+    let wanted = Wanted { level: TlsLevel::None, wrapped: false, trust: Trust::Anyone, login };
+    client.open(stream, remote, &wanted).map_err(|useless| match useless {
+        Useless::Unreachable(status) | Useless::Refused(status) | Useless::NoTls(status) => status,
+        Useless::Ourselves => unreachable!(),
+    })
 }
 
 fn nothing_more(server: &File) {

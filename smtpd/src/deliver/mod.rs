@@ -11,7 +11,7 @@
 mod mailbox;
 mod trace;
 
-pub use trace::Trace;
+pub use trace::{Trace, forward_line};
 
 use crate::envelope::{Recipient, Target};
 use crate::status::{Enhanced, Status};

@@ -33,6 +33,12 @@ impl Trace {
     }
 }
 
+/// What the copies begin with that a user's `~/.forward` sends on, with CRLF: when one of them comes back, it says that it was
+/// here.
+pub fn forward_line(forwarded: &Address) -> String {
+    format!("Delivered-To: {forwarded}\r\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
