@@ -28,6 +28,7 @@ mod flags;
 pub mod fuzzing;
 mod header_md5;
 mod index;
+mod lf_text;
 mod location;
 mod lock;
 pub mod mailbox;
