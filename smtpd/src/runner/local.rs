@@ -5,15 +5,18 @@
 //! The guard trusts the worker with the choice of the mailbox, nothing else: what it reads is parsed and bounded.
 
 use crate::address::{Address, ReversePath};
+use crate::client::Login;
 use crate::deliver::{self, Delivery, Trace};
 use crate::envelope::Recipient;
 use crate::queue::format::{self, escape, unescape};
 use crate::queue::queued::Message;
+use crate::route::{self, NextHop};
 use crate::rules::Rules;
 use crate::status::{Enhanced, Status};
 use common::auth::Account;
 use common::config::Config;
 use common::log::Log;
+use common::secret::Secret;
 use common::sys::fd::{self, Interest};
 use common::sys::pass;
 use common::sys::process::{self, Fork};
@@ -144,6 +147,59 @@ fn local_error(what: &str) -> Status {
     Status::new(451, Enhanced(4, 3, 0), format!("local error: {what}"))
 }
 
+/// The worker's side: the password for a next hop, which only root may be able to read.
+pub fn ask_login(guard: &OwnedFd, sender: Option<&Address>, hop: &NextHop) -> Result<Option<Login>, Status> {
+    let go = || -> io::Result<Option<Option<Login>>> {
+        let (reading, writing) = fd::pipe()?;
+        let mut text = String::from(LOGIN);
+        escape(&mut text, &sender.map(Address::to_string).unwrap_or_default());
+        text.push('\n');
+        escape(&mut text, &hop.to_string());
+        pass::send_with(guard, text.as_bytes(), [writing.as_fd(), writing.as_fd()])?;
+        drop(writing);
+        let mut answer = Vec::new();
+        File::from(reading).take(ANSWER_MAX).read_to_end(&mut answer)?;
+        Ok(parse_login(&answer))
+    };
+    match go() {
+        Ok(Some(login)) => Ok(login),
+        Ok(None) => Err(Status::new(451, Enhanced(4, 3, 5), "Local configuration error")),
+        Err(error) => Err(local_error(&error.to_string())),
+    }
+}
+
+/// What a request for a password begins with; a request for a delivery begins with an address, which has no control
+/// character.
+const LOGIN: &str = "\u{1}login\n";
+
+/// `-` if there is none, `=user<TAB>password`, or nothing: it cannot be found out.
+fn parse_login(octets: &[u8]) -> Option<Option<Login>> {
+    let line = std::str::from_utf8(octets).ok()?.strip_suffix('\n')?;
+    if line == "-" {
+        return Some(None);
+    }
+    let (user, password) = line.strip_prefix('=')?.split_once('\t')?;
+    let password = Secret::new(unescape(password).ok()?.into_bytes());
+    Some(Some(Login { user: unescape(user).ok()?, password }))
+}
+
+/// The guard's side.
+fn find_login(config: &Config, question: &str) -> io::Result<String> {
+    let bad = || io::Error::from(io::ErrorKind::InvalidData);
+    let (sender, hop) = question.split_once('\n').ok_or_else(bad)?;
+    let (sender, hop) = (unescape(sender).map_err(|_| bad())?, unescape(hop).map_err(|_| bad())?);
+    let sender =
+        if sender.is_empty() { None } else { Some(Address::parse(sender.as_bytes()).map_err(|_| bad())?) };
+    let hop = NextHop::parse(&hop).ok_or_else(bad)?;
+    let Some(login) = route::login(config, &sender, &hop)? else { return Ok("-\n".to_owned()) };
+    let mut text = String::from("=");
+    escape(&mut text, &login.user);
+    text.push('\t');
+    escape(&mut text, std::str::from_utf8(login.password.expose()).map_err(|_| bad())?);
+    text.push('\n');
+    Ok(text)
+}
+
 /// The guard's side: serves requests until nobody is left who could have one.
 pub fn serve(socket: &OwnedFd, config: &Config, log: &Log) -> io::Result<()> {
     // Children are not waited for: each answers to its worker.
@@ -155,7 +211,19 @@ pub fn serve(socket: &OwnedFd, config: &Config, log: &Log) -> io::Result<()> {
         if length == 0 {
             return Ok(());
         }
-        let request = buffer.get(..length).and_then(Request::parse);
+        let octets = buffer.get(..length).unwrap_or_default();
+        if let Some(question) = octets.strip_prefix(LOGIN.as_bytes()) {
+            let found = std::str::from_utf8(question)
+                .map_err(io::Error::other)
+                .and_then(|question| find_login(config, question));
+            match (found, descriptors) {
+                (Ok(answer), Some([to, _])) => drop(File::from(to).write_all(answer.as_bytes())),
+                (Err(error), _) => log.error(format_args!("{error}")),
+                (Ok(_), None) => {}
+            }
+            continue;
+        }
+        let request = Request::parse(octets);
         let (Some(request), Some([message, answer])) = (request, descriptors) else {
             log.error(format_args!("a queue worker asked for something malformed"));
             continue;

@@ -31,7 +31,6 @@ use dispatch::Selection;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use ways::Ways;
 
 pub use options::{Options, is_asked_for};
 
@@ -45,8 +44,6 @@ pub struct Run {
     pub log: Log,
     /// When again, and who is told.
     pub policy: Policy,
-    /// Which way a recipient's mail goes.
-    pub ways: Ways,
     /// Where workers ask for local deliveries.
     pub guard: OwnedFd,
 }
@@ -151,7 +148,6 @@ impl Run {
             bounce_size_limit: config.bounce_size_limit.0,
             postmaster,
         };
-        let ways = Ways::load(&config)?;
-        Ok(Run { config, directory, log: log.clone(), policy, ways, guard })
+        Ok(Run { config, directory, log: log.clone(), policy, guard })
     }
 }

@@ -4,8 +4,8 @@ use super::Run;
 use super::attempt::{self, Outcome, World};
 use super::dispatch::{NO_SLOT, RECORD};
 use super::local::{self, Answer};
-use super::slots;
-use crate::address::Address;
+use super::{slots, ways};
+use crate::address::{Address, ReversePath};
 use crate::client::{Client, Connection};
 use crate::deliver::Sink;
 use crate::envelope::{Envelope, Recipient, Target};
@@ -98,12 +98,32 @@ fn serve(run: &Run, carrier: &mut Carrier<'_>, id: &Id) -> io::Result<()> {
     Ok(())
 }
 
+/// What a connection can be used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Way {
+    hop: NextHop,
+    /// Whose password was used, if that makes a difference.
+    sender: ReversePath,
+}
+
+/// The same for all: nobody was spoken to.
+fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
+    let failed = |&recipient: &usize| Outcome {
+        recipient,
+        status: status.clone(),
+        relay: "none".into(),
+        diagnostic: None,
+        relayed: false,
+    };
+    group.iter().map(failed).collect()
+}
+
 /// How messages leave: over the connection, or through the guard.
 struct Carrier<'a> {
     run: &'a Run,
     client: Client,
-    connection: Option<(NextHop, Connection)>,
-    dead: Vec<(NextHop, Status)>,
+    connection: Option<(Way, Connection)>,
+    dead: Vec<(Way, Status)>,
     rules: Option<Rules>,
 }
 
@@ -115,10 +135,9 @@ impl World for Carrier<'_> {
         let envelope = queued.envelope();
         for &at in open {
             let Some(recipient) = envelope.recipients.get(at) else { continue };
-            let key = self.run.ways.hop(envelope, recipient).map(|hop| {
-                // Recipients of different reverse-paths cannot share a transaction.
-                (hop, envelope.reverse_path_for(recipient))
-            });
+            // Recipients of different reverse-paths cannot share a transaction. What has no way is told so alone.
+            let hop = ways::hop(&self.run.config, envelope, recipient).ok().flatten();
+            let key = hop.map(|hop| (hop, envelope.reverse_path_for(recipient)));
             let found = groups
                 .iter_mut()
                 .find(|(known, group)| key.is_some() && *known == key && group.len() < RECIPIENTS_MAX);
@@ -133,9 +152,17 @@ impl World for Carrier<'_> {
     fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome> {
         let Some(&first) = group.first() else { return Vec::new() };
         let Some(recipient) = queued.envelope().recipients.get(first) else { return Vec::new() };
-        match self.run.ways.hop(queued.envelope(), recipient) {
-            Some(hop) => self.remote(queued, &hop, group),
-            None => vec![self.local(queued, first, recipient)],
+        match ways::hop(&self.run.config, queued.envelope(), recipient) {
+            Ok(Some(hop)) => {
+                let sender = queued.envelope().reverse_path_for(recipient).cloned();
+                self.remote(queued, &hop, &sender, group)
+            }
+            Ok(None) => vec![self.local(queued, first, recipient)],
+            Err(error) => {
+                self.run.log.error(format_args!("{error}"));
+                let status = Status::new(451, Enhanced(4, 3, 5), "Local configuration error");
+                unserved(group, &status)
+            }
         }
     }
 
@@ -167,21 +194,20 @@ impl Carrier<'_> {
         }
     }
 
-    fn remote(&mut self, queued: &Queued, hop: &NextHop, group: &[usize]) -> Vec<Outcome> {
+    fn remote(
+        &mut self,
+        queued: &Queued,
+        hop: &NextHop,
+        sender: &ReversePath,
+        group: &[usize],
+    ) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(group.len());
         let mut rest = group;
         while !rest.is_empty() {
-            let reused = match self.connect(hop) {
+            let reused = match self.connect(hop, sender) {
                 Ok(reused) => reused,
                 Err(status) => {
-                    let failed = |&recipient: &usize| Outcome {
-                        recipient,
-                        status: status.clone(),
-                        relay: "none".into(),
-                        diagnostic: None,
-                        relayed: false,
-                    };
-                    outcomes.extend(rest.iter().map(failed));
+                    outcomes.extend(unserved(rest, &status));
                     return outcomes;
                 }
             };
@@ -211,26 +237,30 @@ impl Carrier<'_> {
     }
 
     /// Makes sure that there is a connection to this next hop. `true`: it has been used before.
-    fn connect(&mut self, hop: &NextHop) -> Result<bool, Status> {
+    fn connect(&mut self, hop: &NextHop, sender: &ReversePath) -> Result<bool, Status> {
+        // Where a sender has a password of its own, the connection is that sender's.
+        let by_sender = self.run.config.smtp_sender_dependent_authentication;
+        let way = Way { hop: hop.clone(), sender: sender.clone().filter(|_| by_sender) };
         if let Some((known, connection)) = self.connection.take() {
-            if known == *hop && connection.is_open() {
+            if known == way && connection.is_open() {
                 self.connection = Some((known, connection));
                 return Ok(true);
             }
             connection.quit();
         }
-        if let Some((_, status)) = self.dead.iter().find(|(dead, _)| dead == hop) {
+        if let Some((_, status)) = self.dead.iter().find(|(dead, _)| *dead == way) {
             return Err(status.clone());
         }
-        match self.client.connect(hop) {
+        let login = local::ask_login(&self.run.guard, sender.as_ref(), hop)?;
+        match self.client.connect(hop, login.as_ref()) {
             Ok(connection) => {
-                self.connection = Some((hop.clone(), connection));
+                self.connection = Some((way, connection));
                 Ok(false)
             }
             Err(status) => {
                 // The next hundred messages need not wait for the same host to be silent.
                 if self.dead.len() < DEAD_MAX {
-                    self.dead.push((hop.clone(), status.clone()));
+                    self.dead.push((way, status.clone()));
                 }
                 Err(status)
             }
