@@ -282,6 +282,43 @@ class AfterTheLogin(Hostile):
             imap.ok("NOOP")
             imap.quit()
 
+    @needs_root
+    def test_idle_where_inotify_is_used_up(self):
+        """The user's other processes hold all instances that he may have: then the mailbox is looked at from time to time."""
+        import ctypes
+        self.start(mailbox_idle_check_interval="1s", imap_idle_notify_interval="3s")
+        ready, hold = os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.setgid(self.box.user.gid)
+            os.setuid(self.box.user.uid)
+            held = 0
+            while ctypes.CDLL(None).inotify_init() >= 0:
+                held += 1
+            os.write(ready[1], b"%d" % held)
+            os.close(hold[1])
+            os.read(hold[0], 1)
+            os._exit(0)
+        self.addCleanup(os.waitpid, pid, 0)
+        self.addCleanup(os.close, hold[1])
+        self.assertGreater(int(os.read(ready[0], 16)), 0)
+        with self.log_in(timeout=20) as imap:
+            imap.ok("SELECT INBOX")
+            imap.send(b"i IDLE\r\n")
+            self.assertTrue(imap.response().startswith(b"+"))
+            watched = [os.readlink(f"/proc/{self.session()}/fd/{name}") for name in os.listdir(f"/proc/{self.session()}/fd")]
+            self.assertNotIn("anon_inode:inotify", watched)
+            self.box.maildir.add(message("new"), age=0)
+            self.assertEqual(imap.response(), b"* 1 EXISTS")
+            while not (response := imap.response()).startswith(b"* OK Still here"):
+                self.assertRegex(response, rb"RECENT|FETCH")
+            before = peak(self.session())[1]
+            time.sleep(3)
+            self.assertLess(peak(self.session())[1] - before, 0.3, "it looks now and then, and not all the time")
+            imap.send(b"DONE\r\n")
+            self.assertTrue(imap.completion(b"i")[0].startswith("OK"))
+            imap.quit()
+
     def test_into_itself(self):
         """COPY and MOVE of everything onto the mailbox it is in."""
         self.start()

@@ -8,6 +8,7 @@ use crate::transcript::{Action, Expected, Feed, Line, Protocol, State, Step, Tra
 use regex_lite::Regex;
 use std::collections::VecDeque;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 /// How the client comes into the TRANSACTION state.
@@ -346,6 +347,7 @@ impl Runner<'_> {
                 let time = std::time::UNIX_EPOCH + Duration::from_secs(*seconds);
                 fs::File::options().write(true).open(path(name)).and_then(|file| file.set_modified(time))
             }
+            Action::Mode(name, mode) => fs::set_permissions(path(name), fs::Permissions::from_mode(*mode)),
             Action::Sleep(milliseconds) => {
                 std::thread::sleep(Duration::from_millis(*milliseconds));
                 Ok(())

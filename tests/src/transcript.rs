@@ -25,7 +25,7 @@
 //! S*                             any lines up to and including a single dot
 //! !: TEXT                        the server says this nowhere in the transcript
 //! eof                            the client sends nothing more
-//! do: rm PATH | mv PATH PATH | write PATH = TEXT | date PATH SECONDS | sleep MS    something happens in the Maildir
+//! do: rm PATH | mv PATH PATH | write PATH = TEXT | date PATH SECONDS | chmod PATH OCTAL | sleep MS
 //! C2: S2: eof2 ...               the same on a second connection, which begins here
 //!
 //! files: PATH                    the messages in the end, one line each; none; or any, where it does not matter
@@ -102,6 +102,8 @@ pub enum Action {
     Write(String, Vec<u8>),
     /// A file's time, which is INTERNALDATE, in seconds since 1970.
     Date(String, u64),
+    /// A file's or directory's rights.
+    Mode(String, u32),
     /// Time passes.
     Sleep(u64),
 }
@@ -330,6 +332,10 @@ fn step(keyword: &str, rest: &str) -> Option<(usize, Step)> {
                 "write" => {
                     let (path, text) = rest.split_once(" = ")?;
                     Action::Write(path.to_owned(), unescape(text)?)
+                }
+                "chmod" => {
+                    let (path, mode) = rest.split_once(' ')?;
+                    Action::Mode(path.to_owned(), u32::from_str_radix(mode, 8).ok()?)
                 }
                 "date" => {
                     let (path, seconds) = rest.split_once(' ')?;

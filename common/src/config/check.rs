@@ -15,7 +15,7 @@ use crate::sys::fs::may_write;
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// How bad a finding is.
@@ -106,7 +106,9 @@ fn readable(setting: &str, path: &str, found: &mut Vec<Finding>) -> Option<Metad
         found.push(Finding::error(format!("{path} is a directory"), format!("change {setting}")));
         return None;
     }
-    if metadata.permissions().mode() & OTHERS_WRITE != 0 {
+    // Who writes to /dev/null changes nothing, and its rights are nobody's to take away.
+    let is_device = metadata.file_type().is_char_device();
+    if !is_device && metadata.permissions().mode() & OTHERS_WRITE != 0 {
         found
             .push(Finding::error(format!("{path} can be changed by everybody"), format!("chmod o-w {path}")));
     }
@@ -491,5 +493,8 @@ mod tests {
         let line = CommandLine { config_file: Some(path.into()), ..CommandLine::default() };
         let found = findings(&Config::DEFAULT, &line);
         assert!(found[0].what.ends_with("conf can be changed by everybody"), "{found:?}");
+        let line = CommandLine { config_file: Some("/dev/null".into()), ..CommandLine::default() };
+        let found = findings(&Config::DEFAULT, &line);
+        assert!(!found.iter().any(|found| found.what.contains("/dev/null")), "{found:?}");
     }
 }
