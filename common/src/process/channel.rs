@@ -212,6 +212,7 @@ impl Channel {
     ) -> io::Result<Option<(u8, zeroize::Zeroizing<Vec<u8>>)>> {
         let until = Instant::now() + patience;
         let mut head = [0; 5];
+        self.wait(Interest::Read, until)?;
         if !self.read_exact(&mut head, until)? {
             return Ok(None);
         }
@@ -230,13 +231,15 @@ impl Channel {
     /// `Ok(false)`: the other end is gone.
     fn read_exact(&self, mut buffer: &mut [u8], until: Instant) -> io::Result<bool> {
         while !buffer.is_empty() {
-            self.wait(Interest::Read, until)?;
             match fd::receive(self.socket.as_fd(), buffer) {
                 Ok(0) => return Ok(false),
                 Ok(n) => buffer = buffer.get_mut(n..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The other side sends a message as a whole: this is rare.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(Interest::Read, until)?
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -31,6 +31,9 @@ use std::io;
 use transaction::{Stage, Transaction};
 use writers::Writers;
 
+/// Recipients whose memory is worth the system calls that give it back.
+const MANY: usize = 16;
+
 /// The state of one conversation.
 #[derive(Default)]
 pub struct Smtp {
@@ -239,13 +242,16 @@ impl Smtp {
         for id in place.writers.take_queued() {
             self.runner.start(ground, id);
         }
+        let many = transaction.accepted() > MANY;
         let first = results.pop_front().unwrap_or_else(|| reply::LOCAL_PROBLEM.into());
         if !results.is_empty() {
             transaction.stage = Stage::Answering(results);
             self.transaction = Some(transaction);
         }
         // A long list of recipients is not kept for the next message.
-        release_free_memory();
+        if many {
+            release_free_memory();
+        }
         Ok(first)
     }
 

@@ -120,6 +120,11 @@ pub struct Welcome {
     pub logged_in: bool,
 }
 
+/// Questions and answers are short and no secrets.
+fn new(kind: u8) -> Writer {
+    Writer::sized(kind, 240)
+}
+
 pub(crate) fn optional(writer: Writer, text: Option<&str>) -> Writer {
     writer.field(&[u8::from(text.is_some())]).field(text.unwrap_or_default().as_bytes())
 }
@@ -156,10 +161,10 @@ impl Question {
     /// As octets.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Question::Hello => Writer::new(1),
+            Question::Hello => new(1),
             Question::Mail(mail) => {
                 let with = [mail.with.lmtp, mail.with.esmtp, mail.with.utf8, mail.with.tls, mail.with.login];
-                let writer = Writer::new(2)
+                let writer = new(2)
                     .field(mail.helo.as_bytes())
                     .field(&with.map(u8::from))
                     .field(mail.tls.as_bytes())
@@ -170,15 +175,15 @@ impl Question {
                 optional(writer, mail.envid.as_deref())
             }
             Question::Rcpt { path: forward, orcpt, notify } => {
-                let writer = path(Writer::new(3), Some(forward));
+                let writer = path(new(3), Some(forward));
                 optional(writer, orcpt.as_deref()).field(&[envelope::notify(*notify)])
             }
-            Question::Data => Writer::new(4),
-            Question::Done { complete } => Writer::new(5).field(&[u8::from(*complete)]),
-            Question::Next => Writer::new(6),
-            Question::Vrfy(text) => Writer::new(7).field(text.as_bytes()),
-            Question::Xclient(attributes) => xclient(Writer::new(8), attributes),
-            Question::Note(note, text) => Writer::new(9).field(&[*note as u8]).field(text.as_bytes()),
+            Question::Data => new(4),
+            Question::Done { complete } => new(5).field(&[u8::from(*complete)]),
+            Question::Next => new(6),
+            Question::Vrfy(text) => new(7).field(text.as_bytes()),
+            Question::Xclient(attributes) => xclient(new(8), attributes),
+            Question::Note(note, text) => new(9).field(&[*note as u8]).field(text.as_bytes()),
         }
         .finish()
     }
@@ -254,15 +259,15 @@ impl Answer {
     /// As octets.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Answer::Status(status) => write_status(Writer::new(1), status),
-            Answer::Welcome(welcome) => Writer::new(2)
+            Answer::Status(status) => write_status(new(1), status),
+            Answer::Welcome(welcome) => new(2)
                 .field(welcome.banner.as_bytes())
                 .field(welcome.host.as_bytes())
                 .field(&[u8::from(welcome.xclient)])
                 .field(&[u8::from(welcome.normalize)])
                 .field(&[u8::from(welcome.trusted_way)])
                 .field(&[u8::from(welcome.logged_in)]),
-            Answer::Go => Writer::new(3),
+            Answer::Go => new(3),
         }
         .finish()
     }

@@ -138,3 +138,7 @@ fn read_exact(socket: BorrowedFd<'_>, mut buffer: &mut [u8]) -> io::Result<bool>
     }
     Ok(true)
 }
+
+#[cfg(test)]
+#[path = "pieces_tests.rs"]
+mod tests;

@@ -12,7 +12,12 @@ impl Writer {
     /// An empty message of this kind.
     pub fn new(kind: u8) -> Writer {
         // Room for a usual message at once: a copy left behind by growing would not be wiped.
-        let mut octets = Vec::with_capacity(4096);
+        Writer::sized(kind, 4096)
+    }
+
+    /// One with room for so many octets, for what is no secret: less memory is touched.
+    pub fn sized(kind: u8, octets: usize) -> Writer {
+        let mut octets = Vec::with_capacity(octets);
         octets.extend_from_slice(&[kind, 0, 0, 0, 0]);
         Writer(octets)
     }
@@ -129,7 +134,7 @@ impl Request {
             Request::Judge(ClientProof { transcript, scheme, signature }) => {
                 Writer::new(11).field(transcript).field(&scheme.to_be_bytes()).field(signature)
             }
-            Request::Service(question) => Writer::new(10).field(question),
+            Request::Service(question) => Writer::sized(10, question.len() + 8).field(question),
         }
         .finish()
     }
@@ -209,7 +214,7 @@ impl Answer {
             Answer::Accepted { server_signature } => Writer::new(5).field(server_signature),
             Answer::Way { trusted } => Writer::new(6).field(&[u8::from(*trusted)]),
             Answer::Judged { external } => Writer::new(8).field(&[u8::from(*external)]),
-            Answer::Service(answer) => Writer::new(7).field(answer),
+            Answer::Service(answer) => Writer::sized(7, answer.len() + 8).field(answer),
         }
         .finish()
     }
