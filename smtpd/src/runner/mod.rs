@@ -9,6 +9,7 @@
 //! No process of a run is needed by another run, and none is resident. Every message is locked while somebody works on it,
 //! slots bound the processes for a destination: any number of runs at once is safe.
 
+mod ask;
 pub mod attempt;
 pub mod dispatch;
 mod local;
@@ -20,7 +21,7 @@ mod worker;
 use crate::address::Address;
 use crate::queue::QueueDirectory;
 use crate::queue::schedule::Schedule;
-use crate::{rules, values};
+use crate::values;
 use attempt::Policy;
 use common::config::Config;
 use common::exit::Exit;
@@ -47,7 +48,7 @@ pub struct Run {
     pub policy: Policy,
     /// Which way a recipient's mail goes.
     pub ways: Ways,
-    /// Where workers ask for local deliveries.
+    /// Where workers ask for what only root can do.
     pub guard: OwnedFd,
 }
 
@@ -143,8 +144,6 @@ impl Run {
                 Some(Address::parse(text.as_bytes()).map_err(wrong)?)
             }
         };
-        // A bad setting is to be found before the first message, not by each.
-        rules::Rules::load(&config)?;
         let policy = Policy {
             schedule: Schedule::of(&config),
             host,

@@ -1,21 +1,21 @@
 //! A worker: serves the messages of one destination, one after the other, over one connection where there is one.
 
 use super::Run;
+use super::ask::{Answer, Question, ask, local_error};
 use super::attempt::{self, Outcome, World};
 use super::dispatch::{NO_SLOT, RECORD};
-use super::local::{self, Answer};
 use super::slots;
-use crate::address::Address;
+use crate::address::{Address, ReversePath};
 use crate::client::{Client, Connection};
 use crate::deliver::Sink;
 use crate::envelope::{Envelope, Recipient, Target};
 use crate::queue::{Id, Incoming, Opened, Place, Queued, Received, queued};
 use crate::route::NextHop;
-use crate::rules::{self, Rules};
 use crate::status::{Enhanced, Status};
 use common::exit::Exit;
 use common::sys::fd;
 use std::fmt::Arguments;
+use std::fs::File;
 use std::io::{self, BufRead};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
@@ -36,8 +36,7 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
             return Exit::Temporary.code();
         }
     };
-    let mut carrier =
-        Carrier { run, client: Client::new(&run.config), connection: None, dead: Vec::new(), rules: None };
+    let mut carrier = Carrier { run, client: Client::new(&run.config), connection: None, dead: Vec::new() };
     let mut code = Exit::Success.code();
     loop {
         match next(ids) {
@@ -98,13 +97,39 @@ fn serve(run: &Run, carrier: &mut Carrier<'_>, id: &Id) -> io::Result<()> {
     Ok(())
 }
 
+/// What a connection can be used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Way {
+    hop: NextHop,
+    /// Whose password was used, if that makes a difference.
+    sender: ReversePath,
+}
+
+/// The same for all: nobody was spoken to.
+fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
+    let failed = |&recipient: &usize| Outcome {
+        recipient,
+        status: status.clone(),
+        relay: "none".into(),
+        diagnostic: None,
+        relayed: false,
+    };
+    group.iter().map(failed).collect()
+}
+
+fn recipients(answer: Answer) -> Result<Vec<Recipient>, Status> {
+    match answer {
+        Answer::Recipients(recipients) if !recipients.is_empty() => Ok(recipients),
+        _ => Err(local_error("an address leads nowhere")),
+    }
+}
+
 /// How messages leave: over the connection, or through the guard.
 struct Carrier<'a> {
     run: &'a Run,
     client: Client,
-    connection: Option<(NextHop, Connection)>,
-    dead: Vec<(NextHop, Status)>,
-    rules: Option<Rules>,
+    connection: Option<(Way, Connection)>,
+    dead: Vec<(Way, Status)>,
 }
 
 impl World for Carrier<'_> {
@@ -115,10 +140,9 @@ impl World for Carrier<'_> {
         let envelope = queued.envelope();
         for &at in open {
             let Some(recipient) = envelope.recipients.get(at) else { continue };
-            let key = self.run.ways.hop(envelope, recipient).map(|hop| {
-                // Recipients of different reverse-paths cannot share a transaction.
-                (hop, envelope.reverse_path_for(recipient))
-            });
+            // Recipients of different reverse-paths cannot share a transaction.
+            let key =
+                self.run.ways.hop(envelope, recipient).map(|hop| (hop, envelope.reverse_path_for(recipient)));
             let found = groups
                 .iter_mut()
                 .find(|(known, group)| key.is_some() && *known == key && group.len() < RECIPIENTS_MAX);
@@ -134,14 +158,16 @@ impl World for Carrier<'_> {
         let Some(&first) = group.first() else { return Vec::new() };
         let Some(recipient) = queued.envelope().recipients.get(first) else { return Vec::new() };
         match self.run.ways.hop(queued.envelope(), recipient) {
-            Some(hop) => self.remote(queued, &hop, group),
+            Some(hop) => {
+                let sender = queued.envelope().reverse_path_for(recipient).cloned();
+                self.remote(queued, &hop, &sender, group)
+            }
             None => vec![self.local(queued, first, recipient)],
         }
     }
 
     fn expand(&mut self, address: &Address) -> Result<Vec<Recipient>, Status> {
-        let client = rules::Client { local_uid: Some(self.run.directory.owner().0), ..Default::default() };
-        self.rules()?.recipient(&client, &None, address)
+        recipients(ask(&self.run.guard, &Question::Expand(address.clone()), None)?)
     }
 
     fn now(&mut self) -> SystemTime {
@@ -154,34 +180,20 @@ impl World for Carrier<'_> {
 }
 
 impl Carrier<'_> {
-    fn rules(&mut self) -> Result<&mut Rules, Status> {
-        match &mut self.rules {
-            Some(rules) => Ok(rules),
-            none => match Rules::load(&self.run.config) {
-                Ok(rules) => Ok(none.insert(rules)),
-                Err(error) => {
-                    self.run.log.error(format_args!("{error}"));
-                    Err(Status::new(451, Enhanced(4, 3, 5), "Local configuration error"))
-                }
-            },
-        }
-    }
-
-    fn remote(&mut self, queued: &Queued, hop: &NextHop, group: &[usize]) -> Vec<Outcome> {
+    fn remote(
+        &mut self,
+        queued: &Queued,
+        hop: &NextHop,
+        sender: &ReversePath,
+        group: &[usize],
+    ) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(group.len());
         let mut rest = group;
         while !rest.is_empty() {
-            let reused = match self.connect(hop) {
+            let reused = match self.connect(hop, sender) {
                 Ok(reused) => reused,
                 Err(status) => {
-                    let failed = |&recipient: &usize| Outcome {
-                        recipient,
-                        status: status.clone(),
-                        relay: "none".into(),
-                        diagnostic: None,
-                        relayed: false,
-                    };
-                    outcomes.extend(rest.iter().map(failed));
+                    outcomes.extend(unserved(rest, &status));
                     return outcomes;
                 }
             };
@@ -211,26 +223,33 @@ impl Carrier<'_> {
     }
 
     /// Makes sure that there is a connection to this next hop. `true`: it has been used before.
-    fn connect(&mut self, hop: &NextHop) -> Result<bool, Status> {
+    fn connect(&mut self, hop: &NextHop, sender: &ReversePath) -> Result<bool, Status> {
+        // Where a sender has a password of its own, the connection is that sender's.
+        let by_sender = self.run.config.smtp_sender_dependent_authentication;
+        let way = Way { hop: hop.clone(), sender: sender.clone().filter(|_| by_sender) };
         if let Some((known, connection)) = self.connection.take() {
-            if known == *hop && connection.is_open() {
+            if known == way && connection.is_open() {
                 self.connection = Some((known, connection));
                 return Ok(true);
             }
             connection.quit();
         }
-        if let Some((_, status)) = self.dead.iter().find(|(dead, _)| dead == hop) {
+        if let Some((_, status)) = self.dead.iter().find(|(dead, _)| *dead == way) {
             return Err(status.clone());
         }
-        match self.client.connect(hop) {
+        let login = match ask(&self.run.guard, &Question::Login(sender.clone(), hop.clone()), None)? {
+            Answer::Login(login) => login,
+            _ => return Err(local_error("there is no answer")),
+        };
+        match self.client.connect_as(hop, login.as_ref()) {
             Ok(connection) => {
-                self.connection = Some((hop.clone(), connection));
+                self.connection = Some((way, connection));
                 Ok(false)
             }
             Err(status) => {
                 // The next hundred messages need not wait for the same host to be silent.
                 if self.dead.len() < DEAD_MAX {
-                    self.dead.push((hop.clone(), status.clone()));
+                    self.dead.push((way, status.clone()));
                 }
                 Err(status)
             }
@@ -238,16 +257,7 @@ impl Carrier<'_> {
     }
 
     fn local(&mut self, queued: &Queued, at: usize, recipient: &Recipient) -> Outcome {
-        let sender = queued.envelope().reverse_path_for(recipient);
-        let (_, offset) = queued.file();
-        let path = self.run.directory.file(Place::Queue, queued.id());
-        let answer = local::ask(&self.run.guard, &path, (offset, queued.size()), sender, recipient);
-        let status = match answer {
-            Answer::Status(status) => status,
-            Answer::Forward(entries) => {
-                self.forward(queued, at, recipient, &entries).unwrap_or_else(|status| status)
-            }
-        };
+        let status = self.try_local(queued, at, recipient).unwrap_or_else(|status| status);
         let relay = match recipient.target {
             Target::Command { .. } => "command",
             Target::File { .. } => "file",
@@ -257,16 +267,34 @@ impl Carrier<'_> {
         Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed: true }
     }
 
+    fn try_local(&mut self, queued: &Queued, at: usize, recipient: &Recipient) -> Result<Status, Status> {
+        // Another opening of the file, without the right to write and without our lock.
+        let path = self.run.directory.file(Place::Queue, queued.id());
+        let file = File::open(path).map_err(|error| local_error(&error.to_string()))?;
+        let question = Question::Deliver {
+            reverse_path: queued.envelope().reverse_path_for(recipient).cloned(),
+            offset: queued.file().1,
+            size: queued.size(),
+            recipient: recipient.clone(),
+        };
+        match ask(&self.run.guard, &question, Some(file.as_fd()))? {
+            Answer::Status(status) => Ok(status),
+            Answer::Forward(entries) => self.forward(queued, at, recipient, entries),
+            _ => Err(local_error("there is no answer")),
+        }
+    }
+
     /// A message of its own takes the recipient's place, the same one each time.
     fn forward(
         &mut self,
         queued: &Queued,
         at: usize,
         recipient: &Recipient,
-        entries: &[String],
+        entries: Vec<String>,
     ) -> Result<Status, Status> {
         let failed = |_| Status::new(451, Enhanced(4, 3, 0), "The queue cannot be read");
-        let recipients = self.rules()?.forward(recipient, entries)?;
+        let question = Question::Forward(recipient.clone(), entries);
+        let recipients = recipients(ask(&self.run.guard, &question, None)?)?;
         let id = queued.id().derived(&format!("f{at}"));
         let id = id.ok_or_else(|| Status::new(554, Enhanced(5, 4, 6), "Forwarded too often"))?;
         let done = |id: &Id| Status::new(250, Enhanced(2, 0, 0), format!("forwarded as {id}"));
