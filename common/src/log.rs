@@ -335,6 +335,11 @@ impl Write for Line {
 }
 
 /// RFC 3339 in UTC, to the second.
+pub fn stamp(time: SystemTime) -> String {
+    Stamp(time).to_string()
+}
+
+/// RFC 3339 in UTC, to the second.
 pub(crate) struct Stamp(pub SystemTime);
 
 impl fmt::Display for Stamp {

@@ -16,6 +16,7 @@ pub mod data;
 pub mod deliver;
 pub mod directory;
 pub mod dns;
+pub mod drop;
 pub mod envelope;
 mod expand;
 pub mod front;
@@ -29,6 +30,7 @@ pub mod restrictions;
 pub mod route;
 pub mod rules;
 pub mod runner;
+pub mod sendmail;
 pub mod service;
 pub mod status;
 #[cfg(test)]
@@ -58,6 +60,15 @@ pub static PROGRAM: Program = Program {
     after: After::Service { begin: service::begin, tag: log_tag },
     others: &[(writer::ARGUMENT, writer::main)],
 };
+
+/// smtpd: the server, or with `-q` a queue run.
+pub fn main() -> u8 {
+    if runner::is_asked_for(common::sys::entry::arguments().skip(1)) {
+        runner::main()
+    } else {
+        common::process::main(&PROGRAM)
+    }
+}
 
 /// Postfix's, so that what reads its log reads ours.
 fn log_tag(flags: u32) -> String {

@@ -1,4 +1,4 @@
 //! The SMTP server; see the library.
 #![no_main]
 
-common::entry_point!(|| common::process::main(&smtpd::PROGRAM));
+common::entry_point!(smtpd::main);

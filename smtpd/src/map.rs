@@ -176,6 +176,32 @@ impl Maps {
         Ok(best)
     }
 
+    /// All keys and values, for small tables of which many keys are looked up. Where a key stands twice, the first counts.
+    /// Errors: a file cannot be read, or a table has no keys that could be listed.
+    pub fn pairs(&self) -> io::Result<Vec<(String, String)>> {
+        let mut all = Vec::new();
+        for map in &self.0 {
+            match map {
+                Map::Inline(pairs) => all.extend(pairs.iter().cloned()),
+                Map::File(path) => {
+                    let named = |error: io::Error| {
+                        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+                    };
+                    let mut lines = LogicalLines::open(path).map_err(named)?;
+                    while let Some((_, line)) = lines.next().map_err(named)? {
+                        let Ok(line) = std::str::from_utf8(line) else { continue };
+                        let (key, value) = split_key(line);
+                        all.push((key.to_owned(), value.to_owned()));
+                    }
+                }
+                Map::Cidr(_) | Map::Static(_) | Map::Users => {
+                    return Err(io::Error::other("only files and inline tables can be used here"));
+                }
+            }
+        }
+        Ok(all)
+    }
+
     /// Whether the users of the passdbs are among them.
     pub fn has_users(&self) -> bool {
         self.0.contains(&Map::Users)

@@ -6,9 +6,8 @@
 use crate::address::{Address, ReversePath};
 use crate::client::{Login, loops};
 use crate::dns::{Exchange, NotFound, Resolver};
-use crate::map::Map;
+use crate::map::Maps;
 use crate::status::{Enhanced, Status};
-use crate::values::words;
 use common::config::Config;
 use common::config::keyword::TlsLevel;
 pub use common::config::next_hop::NextHop;
@@ -38,28 +37,67 @@ pub enum Route {
     Fail(Status),
 }
 
-/// Where mail of this sender for this recipient goes: transport_maps, sender_dependent_relayhost_maps, relayhost, or the
-/// domain's own mail hosts. Errors: a map that cannot be read or has a value that is no next hop.
-pub fn next_hop(config: &Config, sender: &ReversePath, recipient: &Address) -> io::Result<NextHop> {
-    let domain = recipient.domain();
-    if let Some(value) = find(&config.transport_maps, &transport_keys(recipient))? {
-        // `smtp:next hop`, as in Postfix's transport(5); without a next hop it is the recipient's domain.
-        let hop = value.split_once(':').filter(|(name, _)| ["", "smtp", "relay"].contains(name));
-        return match hop {
-            Some((_, "")) => Ok(NextHop::of_domain(domain)),
-            Some((_, hop)) => parse("transport_maps", hop),
-            None => Err(wrong("transport_maps", &value)),
+/// The administrator's rules, read once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Router {
+    /// Keys as transport(5) has them. `None`: the recipient's domain itself.
+    transport: Vec<(String, Option<NextHop>)>,
+    /// user@domain or @domain. `None`: as if there were no such line.
+    by_sender: Vec<(String, Option<NextHop>)>,
+    relayhost: Option<NextHop>,
+}
+
+impl Router {
+    /// Reads transport_maps, sender_dependent_relayhost_maps and relayhost. Errors: a map that cannot be read or has a value
+    /// that is no next hop.
+    pub fn load(config: &Config) -> io::Result<Router> {
+        let table = |name: &str, maps: &str, read: fn(&str) -> Option<Option<NextHop>>| {
+            let pairs = Maps::parse(maps)?.pairs()?;
+            let row = |(key, value): (String, String)| match read(&value) {
+                Some(hop) => Ok((key, hop)),
+                None => Err(wrong(name, &value)),
+            };
+            pairs.into_iter().map(row).collect::<io::Result<Vec<_>>>()
         };
+        Ok(Router {
+            // `smtp:next hop`, as in Postfix's transport(5); without a next hop it is the recipient's domain.
+            transport: table("transport_maps", &config.transport_maps, |value| {
+                match value.split_once(':') {
+                    Some(("" | "smtp" | "relay", "")) => Some(None),
+                    Some(("" | "smtp" | "relay", hop)) => NextHop::parse(hop).map(Some),
+                    _ => None,
+                }
+            })?,
+            by_sender: table(
+                "sender_dependent_relayhost_maps",
+                &config.sender_dependent_relayhost_maps,
+                |value| if value == "DUNNO" { Some(None) } else { NextHop::parse(value).map(Some) },
+            )?,
+            relayhost: config.relayhost.0.clone(),
+        })
     }
-    if let Some(sender) = sender {
-        let keys = [sender.to_string(), format!("@{}", sender.domain())];
-        match find(&config.sender_dependent_relayhost_maps, &keys)?.as_deref() {
-            // Postfix's word for "as if there were no such line".
-            None | Some("DUNNO") => {}
-            Some(hop) => return parse("sender_dependent_relayhost_maps", hop),
+
+    /// Where mail of this sender for this recipient goes.
+    pub fn next_hop(&self, sender: &ReversePath, recipient: &Address) -> NextHop {
+        let domain = recipient.domain();
+        if !self.transport.is_empty() {
+            if let Some(found) = first(&self.transport, &transport_keys(recipient)) {
+                return found.clone().unwrap_or_else(|| NextHop::of_domain(domain));
+            }
         }
+        let sender = sender.as_ref().filter(|_| !self.by_sender.is_empty());
+        let by_sender = sender.and_then(|sender| {
+            first(&self.by_sender, &[sender.to_string(), format!("@{}", sender.domain())])
+        });
+        let relayhost = by_sender.and_then(Option::as_ref).or(self.relayhost.as_ref());
+        relayhost.cloned().unwrap_or_else(|| NextHop::of_domain(domain))
     }
-    Ok(config.relayhost.0.clone().unwrap_or_else(|| NextHop::of_domain(domain)))
+}
+
+/// The value of the first key that is there.
+fn first<'a, V>(table: &'a [(String, V)], keys: &[String]) -> Option<&'a V> {
+    let of = |key: &String| table.iter().find(|(known, _)| known.eq_ignore_ascii_case(key));
+    keys.iter().find_map(of).map(|(_, value)| value)
 }
 
 /// The password for a next hop, if there is one: by sender, if that is wanted, then by the next hop as it is written, then by
@@ -105,19 +143,10 @@ fn transport_keys(recipient: &Address) -> Vec<String> {
     keys
 }
 
-/// The value of the first key that any of the maps has, the maps in their order.
+/// The value of the first key that any of the maps has.
 fn find(maps: &str, keys: &[String]) -> io::Result<Option<String>> {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    for map in words(maps) {
-        if let Some((_, value)) = Map::parse(map)?.find(&keys)? {
-            return Ok(Some(value));
-        }
-    }
-    Ok(None)
-}
-
-fn parse(map: &str, text: &str) -> io::Result<NextHop> {
-    NextHop::parse(text).ok_or_else(|| wrong(map, text))
+    Ok(Maps::parse(maps)?.find(&keys)?.map(|(_, value)| value))
 }
 
 fn wrong(map: &str, value: &str) -> io::Error {

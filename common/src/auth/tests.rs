@@ -348,6 +348,9 @@ fn the_name_in_a_certificate_stands_for_the_one_that_is_said() {
     // It is the master's certificate.
     assert_eq!(plain("boss", b"anna*other", "m"), Ok(("anna".to_owned(), Some("boss".to_owned()))));
     assert!(plain("bert", b"anna*boss", "m").is_err());
+    // Without the master's password it opens nobody else's mail.
+    let acting = certified("boss").external("boss", b"anna");
+    assert!(matches!(acting, Err(Refusal::NotAllowed(_))));
     let digest = crate::auth::cram::cram_md5(b"secret", b"<1@x>");
     let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
     assert!(certified("cram").cram_md5(b"anna", b"<1@x>", digest.as_bytes()).is_ok());

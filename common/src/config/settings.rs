@@ -164,6 +164,10 @@ settings! {
     smtpd maximal_queue_lifetime: Duration = hours(5 * 24), "after this time a message is returned to its sender";
     smtpd bounce_queue_lifetime: Duration = hours(5 * 24), "after this time a bounce is given up";
     smtpd delay_warning_time: Duration = hours(0), "after this time the sender is told of the delay; 0: never";
+    smtpd default_destination_concurrency_limit: u32 = 20, "processes of all queue runs that serve one destination at once";
+    smtpd default_process_limit: u32 = 50, "processes of one queue run";
+    smtpd bounce_size_limit: Size = Size(50_000), "octets of the largest message that is returned whole; of others the header is";
+    smtpd double_bounce_notice_recipient: Text = text("postmaster"), "who is told of what has no sender to be told; empty: nobody";
 
     smtpd smtpd_banner: Text = text("$myhostname ESMTP tinmail"), "text of the first line of SMTP; it begins with this host's name";
     smtpd smtpd_timeout: Duration = minutes(5), "time between two commands, or without any data of a message";

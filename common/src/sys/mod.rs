@@ -9,6 +9,7 @@ pub mod fd;
 pub mod fs;
 pub mod inotify;
 pub mod interface;
+pub mod pass;
 pub mod process;
 pub mod socket;
 pub mod trusted;

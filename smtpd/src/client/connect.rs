@@ -74,7 +74,12 @@ impl Client {
 
     /// A connection to the first host of the next hop that takes mail. Where none does, the status is the last one's, and a
     /// temporary one if any was.
-    pub fn connect(&mut self, hop: &NextHop, login: Option<&Login>) -> Result<Connection, Status> {
+    pub fn connect(&mut self, hop: &NextHop) -> Result<Connection, Status> {
+        self.connect_as(hop, None)
+    }
+
+    /// The same, logged in.
+    pub fn connect_as(&mut self, hop: &NextHop, login: Option<&Login>) -> Result<Connection, Status> {
         let hosts = match route::hosts(
             &self.resolver,
             hop,

@@ -42,7 +42,7 @@ fn client(zone: Zone, more: Config) -> Client {
 }
 
 fn connect(zone: Zone, hop: &str, more: Config) -> Result<String, (u16, String)> {
-    let result = client(zone, more).connect(&NextHop::parse(hop).unwrap(), None);
+    let result = client(zone, more).connect(&NextHop::parse(hop).unwrap());
     result
         .map(|connection| connection.remote().name.clone())
         .map_err(|status| (status.code, status.enhanced.to_string()))

@@ -62,7 +62,7 @@ impl Stop {
 
 impl Connection {
     /// Sends one message of `size` octets, in wire form, to these of the envelope's recipients; no more than
-    /// [`Connection::recipients_max`]. Each of them is in the result once.
+    /// [`Connection::recipients_max`], and all with the same reverse-path. Each of them is in the result once.
     pub fn send(
         &mut self,
         envelope: &Envelope,
@@ -167,7 +167,7 @@ impl Transaction<'_> {
         }
         // RFC 6531 section 3.4: what needs UTF-8 goes only to servers that say they take it. Header fields in it are of no
         // account where the client did not ask for SMTPUTF8: many programs send them so.
-        let sender_is_utf8 = self.envelope.reverse_path.as_ref().is_some_and(|path| !path.is_ascii());
+        let sender_is_utf8 = self.reverse_path().is_some_and(|path| !path.is_ascii());
         let header_end = memchr::memmem::find(beginning, b"\r\n\r\n").unwrap_or(beginning.len());
         let header_is_utf8 =
             self.envelope.smtputf8 && !beginning.get(..header_end).unwrap_or_default().is_ascii();
@@ -395,10 +395,16 @@ impl Transaction<'_> {
         }
     }
 
+    /// All recipients of one transaction have the same.
+    fn reverse_path(&self) -> Option<&Address> {
+        let first = self.open.first().and_then(|(at, _)| self.envelope.recipients.get(*at));
+        first.map_or(self.envelope.reverse_path.as_ref(), |first| self.envelope.reverse_path_for(first))
+    }
+
     fn mail(&self) -> String {
         let (envelope, extensions) = (self.envelope, &self.connection.extensions);
         let mut line = "MAIL FROM:<".to_owned();
-        if let Some(path) = &envelope.reverse_path {
+        if let Some(path) = self.reverse_path() {
             push(&mut line, path);
         }
         line.push('>');

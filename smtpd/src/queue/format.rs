@@ -165,7 +165,7 @@ fn notify(notify: Option<Notify>) -> String {
     letters
 }
 
-pub(super) fn escape(text: &mut String, value: &str) {
+pub(crate) fn escape(text: &mut String, value: &str) {
     for c in value.chars() {
         if c == '%' || c.is_ascii_control() {
             let _ = write!(text, "%{:02x}", c as u32);
@@ -175,7 +175,7 @@ pub(super) fn escape(text: &mut String, value: &str) {
     }
 }
 
-pub(super) fn unescape(value: &str) -> Result<String, Malformed> {
+pub(crate) fn unescape(value: &str) -> Result<String, Malformed> {
     let mut text = String::with_capacity(value.len());
     let mut pieces = value.split('%');
     text.push_str(pieces.next().unwrap_or(""));

@@ -21,13 +21,16 @@
 pub mod format;
 pub mod id;
 pub mod incoming;
+pub mod list;
 pub mod notes;
 pub mod queued;
+pub mod scan;
 pub mod schedule;
 
 pub use id::Id;
 pub use incoming::{Incoming, Received};
 pub use queued::{Opened, Queued, State};
+pub use schedule::Counters;
 
 use common::config::Config;
 use common::sys::process;

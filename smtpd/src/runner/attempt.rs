@@ -180,7 +180,11 @@ fn log_outcome(queued: &Queued, world: &mut dyn World, outcome: &Outcome, state:
         queued.id(),
         escaped(&recipient.address.to_string()),
         escaped(&outcome.relay),
-        escaped(&outcome.status.text),
+        escaped(match &outcome.diagnostic {
+            // A server's yes in its own words; a no is quoted by the status, with who said it.
+            Some(said) if outcome.status.is_positive() => said,
+            _ => &outcome.status.text,
+        }),
     ));
 }
 
@@ -203,6 +207,8 @@ fn finish(
             match tell(&mut queued, world, policy, &tried, sender.as_ref(), &recipients, success)? {
                 Told::Yes => recipients.iter().try_for_each(|&at| queued.mark(at, State::Done))?,
                 Told::Later => told = false,
+                // What is still open may yet be delivered; after that this comes up again.
+                Told::Never if !queued.in_state(State::Pending).is_empty() => told = false,
                 Told::Never => {
                     let id = queued.id().clone();
                     world.log(format_args!("{id}: moved to corrupt: nobody can be told that it failed"));
@@ -388,7 +394,9 @@ fn send(
     };
     let mut incoming = Box::new(incoming);
     notification.write(incoming.as_mut())?;
-    incoming.finish().map(|_| true)
+    incoming.finish()?;
+    super::slots::look_again(directory);
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ fn a_delivered_message_costs_an_unlink() {
     assert_eq!(world.served, ["a@x", "b@x"]);
     assert!(ids(&directory).is_empty());
     let line = format!(
-        "{id}: to=<a@x>, relay=mx.example[192.0.2.1]:25, delay=10.00, dsn=2.1.1, status=sent (host said: words)"
+        "{id}: to=<a@x>, relay=mx.example[192.0.2.1]:25, delay=10.00, dsn=2.1.1, status=sent (250 words\\x01)"
     );
     assert_eq!(world.log, [line, world.log[1].clone(), format!("{id}: removed")]);
 }
@@ -154,7 +154,7 @@ fn failures_are_returned_in_one_report() {
     let mut world = Script::new(&[("a@x", 550), ("c@z", 554)]);
     assert_eq!(run(&directory, &id, &mut world), Left::Nothing);
     let bounce = format!("{id}-b0");
-    assert_eq!(ids(&directory), [bounce.clone()]);
+    assert_eq!(ids(&directory), [bounce.as_str()]);
     let (envelope, text) = text(&directory, &bounce);
     assert_eq!(envelope.reverse_path, None);
     assert_eq!(envelope.recipients[0].address.to_string(), "sender@example.org");
@@ -254,6 +254,19 @@ fn a_bounce_that_fails_goes_to_the_postmaster_and_then_to_rest() {
     assert!(ids(&directory).is_empty());
     assert!(directory.place(Place::Corrupt).join(&double).exists());
     assert!(world.log.iter().any(|line| line.contains("moved to corrupt")));
+}
+
+#[test]
+fn what_is_open_is_tried_even_if_nobody_can_be_told_of_the_rest() {
+    let scratch = Scratch::new("nobody");
+    let directory = queue(&scratch);
+    let id = add(&directory, &envelope(&["gone@x", "later@x"]), MESSAGE);
+    let mut world = Script::new(&[("gone@x", 550), ("later@x", 450)]);
+    world.unknown = vec!["sender@example.org", "postmaster@example.org"];
+    assert_eq!(run(&directory, &id, &mut world), Left::Deferred);
+    world.answers.clear();
+    assert_eq!(run(&directory, &id, &mut world), Left::SetAside);
+    assert_eq!(world.served, ["gone@x", "later@x", "later@x"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //!
 //! Whatever goes wrong, the socket is read to the mark that ends the message: the next message is read from the same socket.
 
-mod header;
+pub(crate) mod header;
 
 use crate::deliver::{self, Delivery, Sink, Trace};
 use crate::queue::{Incoming, QueueDirectory, Received};

@@ -1,0 +1,155 @@
+//! The guard of a run: answers the workers, and becomes a recipient to deliver.
+//!
+//! For a delivery it looks up whose mailbox it is, forks, and the child becomes that user for good before it reads an octet of
+//! the message. Everything else it answers itself: password files and maps with passwords are root's to read.
+
+use super::ask::{Answer, QUESTION_MAX, Question, local_error};
+use crate::address::ReversePath;
+use crate::deliver::{self, Delivery, Trace};
+use crate::envelope::{Recipient, Target};
+use crate::queue::queued::Message;
+use crate::route;
+use crate::rules::Rules;
+use crate::status::{Enhanced, Status};
+use common::auth::Account;
+use common::config::Config;
+use common::log::Log;
+use common::sys::pass;
+use common::sys::process::{self, Fork};
+use std::fs::File;
+use std::io::{self, BufRead, Write};
+use std::os::fd::OwnedFd;
+
+struct Guard<'a> {
+    config: &'a Config,
+    log: &'a Log,
+    /// Read when they are first needed.
+    rules: Option<Rules>,
+}
+
+/// Answers until nobody is left who could ask.
+pub fn serve(socket: &OwnedFd, config: &Config, log: &Log) -> io::Result<()> {
+    // Children are not waited for: each answers to its worker.
+    process::ignore_child_signal();
+    let mut guard = Guard { config, log, rules: None };
+    let mut buffer = Vec::new();
+    loop {
+        buffer.resize(QUESTION_MAX, 0);
+        let (length, descriptors) = pass::receive_with(socket, &mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let question = buffer.get(..length).and_then(Question::parse);
+        let (Some(question), Some([file, to])) = (question, descriptors) else {
+            log.error(format_args!("a queue worker asked for something malformed"));
+            continue;
+        };
+        if let Some(answer) = guard.answer(question, file, &to) {
+            say(to, &answer);
+        }
+    }
+}
+
+fn say(to: OwnedFd, answer: &Answer) {
+    let _ = File::from(to).write_all(answer.print().as_bytes());
+}
+
+impl Guard<'_> {
+    /// `None`: a child answers.
+    fn answer(&mut self, question: Question, file: OwnedFd, to: &OwnedFd) -> Option<Answer> {
+        let result = match question {
+            Question::Expand(address) => {
+                self.rules().and_then(|rules| rules.expand(&address)).map(Answer::Recipients)
+            }
+            Question::Forward(recipient, entries) => {
+                self.rules().and_then(|rules| rules.forward(&recipient, &entries)).map(Answer::Recipients)
+            }
+            Question::Login(sender, hop) => route::login(self.config, &sender, &hop)
+                .map(Answer::Login)
+                .map_err(|error| self.wrong(&error)),
+            Question::Deliver { reverse_path, offset, size, recipient } => {
+                let account = match self.rules().and_then(|rules| rules.account(&recipient)) {
+                    Ok(account) => account,
+                    Err(status) => return Some(Answer::Status(status)),
+                };
+                match process::fork() {
+                    Ok(Fork::Child) => {
+                        let answer =
+                            deliver(self.config, &account, reverse_path, recipient, file, (offset, size));
+                        let answer = answer.unwrap_or_else(Answer::Status);
+                        if let Ok(to) = to.try_clone() {
+                            say(to, &answer);
+                        }
+                        process::exit_now(0);
+                    }
+                    Ok(Fork::Parent(_)) => return None,
+                    Err(error) => Err(local_error(&error.to_string())),
+                }
+            }
+        };
+        Some(result.unwrap_or_else(Answer::Status))
+    }
+
+    fn rules(&mut self) -> Result<&mut Rules, Status> {
+        match &mut self.rules {
+            Some(rules) => Ok(rules),
+            none => match Rules::load(self.config) {
+                Ok(rules) => Ok(none.insert(rules)),
+                Err(error) => {
+                    self.log.error(format_args!("{error}"));
+                    Err(Status::new(451, Enhanced(4, 3, 5), "Local configuration error"))
+                }
+            },
+        }
+    }
+
+    fn wrong(&self, error: &io::Error) -> Status {
+        self.log.error(format_args!("{error}"));
+        Status::new(451, Enhanced(4, 3, 5), "Local configuration error")
+    }
+}
+
+/// In the child: becomes the user, then reads the message.
+fn deliver(
+    config: &Config,
+    account: &Account,
+    reverse_path: ReversePath,
+    recipient: Recipient,
+    message: OwnedFd,
+    (offset, size): (u64, u64),
+) -> Result<Answer, Status> {
+    let failed = |error: io::Error| local_error(&error.to_string());
+    if process::is_root() {
+        process::become_user(account.uid, account.gid, &account.groups).map_err(failed)?;
+    }
+    process::private_umask();
+    let trace = Trace {
+        reverse_path,
+        original: recipient.original.clone(),
+        delivered_to: recipient.address.clone(),
+        received: String::new(),
+    };
+    let mut sink = match deliver::begin(config, account, &recipient, &trace)? {
+        Delivery::Begun(sink) => sink,
+        Delivery::Forward(entries) => return Ok(Answer::Forward(entries)),
+    };
+    let file = File::from(message);
+    let mut message = Message::new(&file, offset, size);
+    loop {
+        let octets = message.fill_buf().map_err(failed)?;
+        let length = octets.len();
+        if length == 0 {
+            break;
+        }
+        sink.write(octets)?;
+        message.consume(length);
+    }
+    let name = sink.finish()?;
+    let kind = match &recipient.target {
+        Target::Command { .. } => "delivered to command",
+        Target::File { .. } => "delivered to file",
+        _ => "delivered to maildir",
+    };
+    let text = if name.is_empty() { kind.to_owned() } else { format!("{kind}: {name}") };
+    Ok(Answer::Status(Status::new(250, Enhanced(2, 0, 0), text)))
+}
