@@ -72,12 +72,19 @@ impl Delivery {
         self.text.size
     }
 
-    /// Puts the message into `new`, if the quota has room for it (else the error's source is `QuotaExceeded`). With `fsync` it and its name are on the disk afterwards. Returns the name.
+    /// Whether the quota of a Maildir has room for so many octets on the disk. Else the error's source is `QuotaExceeded`.
+    pub fn has_room(maildir: &Maildir, octets: u64) -> Result<(), StorageError> {
+        match quota::check(maildir, octets)? {
+            Verdict::Ok => Ok(()),
+            Verdict::Over => Err(quota::over(maildir)),
+        }
+    }
+
+    /// Puts the message into `new`, if the quota has room for it. With `fsync` it and its name are on the disk afterwards.
+    /// Returns the name.
     pub fn finish(mut self, fsync: bool) -> Result<Vec<u8>, StorageError> {
         self.text.flush().map_err(|error| self.failed("write", error))?;
-        if quota::check(&self.maildir, self.text.size)? == Verdict::Over {
-            return Err(quota::over(&self.maildir));
-        }
+        Delivery::has_room(&self.maildir, self.text.size)?;
         if fsync {
             self.text.file.sync_all().map_err(|error| self.failed("fsync", error))?;
         }

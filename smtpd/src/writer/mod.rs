@@ -79,7 +79,8 @@ impl Work<'_> {
             delivered_to: job.recipient.address.clone(),
             received: job.received.clone(),
         };
-        match deliver::begin(&self.helping.config, &job.account, &job.recipient, &trace) {
+        let mut warn = |text: String| self.helping.log.warning(format_args!("{text}"));
+        match deliver::begin(&self.helping.config, &job.account, &job.recipient, &trace, &mut warn) {
             Err(status) => self.say(&Outcome::Refused(status)),
             Ok(Delivery::Forward(entries)) => self.say(&Outcome::Forward(entries)),
             Ok(Delivery::Begun(sink)) => self.fill(sink, job.submission.as_ref(), job.spooled),
