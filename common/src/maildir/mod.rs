@@ -5,19 +5,20 @@
 //! [`StorageError`]s.
 //!
 //! ```text
-//! name       file names            scan     what is in new and cur
+//! name       file names            scan, places   what is in new and cur
 //! uidlist    UIDs, in memory       uidlist_file, uidvalidity, dotlock   UIDs, on disk
 //! courier    first take-over       build, sizes   all of it together
 //! index, blocks   the result, compact   snapshot what a session sees; recount its octets, later
 //! child, temp_index   making the index where its memory does not stay   restore  UIDs from the index
 //! mailbox    what an IMAP session sees, and how sessions tell each other
-//! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
+//! message, directories   one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
 mod blocks;
 mod build;
 mod child;
 mod courier;
+mod directories;
 pub mod dotlock;
 mod error;
 mod flags;
@@ -29,6 +30,7 @@ pub mod mailbox;
 mod message;
 pub mod name;
 mod octets;
+mod places;
 mod recount;
 mod restore;
 mod scan;

@@ -69,6 +69,7 @@ impl Mailbox {
             self.untold.keywords |= self.keywords.names.len() != known;
         }
         let wanted = Flags { bits: change.bits & Flags::ALL, keywords: keyword_bits };
+        self.hold_directories();
         let mut batch = Batch::begin(self);
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
@@ -95,7 +96,8 @@ impl Mailbox {
             }
             let (uid, modseq) = (data.uid, batch.modseq);
             let message = self.message(row, &data)?;
-            match self.maildir.set_flags(&message, |before| changed(before, wanted, change.how)) {
+            let flagged = |before| changed(before, wanted, change.how);
+            match self.maildir.set_flags(self.directories.as_ref(), &message, flagged) {
                 Ok(flags) => batch.entries.push(Entry::Flags { uid, modseq, flags, place: 0 }),
                 Err(error) if error.kind == ErrorKind::NotFound => {
                     batch.entries.push(Entry::Expunged { uid, modseq });

@@ -21,6 +21,7 @@ impl Mailbox {
     /// Learns what others did and tells what the client has not been told yet, in the order in which it has to be told.
     /// Without `may_expunge` EXPUNGEs wait (RFC 3501 section 7.4.1).
     pub fn sync(&mut self, may_expunge: bool, report: &mut dyn FnMut(Event)) -> Result<(), StorageError> {
+        self.directories = None;
         self.refresh()?;
         if may_expunge {
             self.view.bury().into_iter().for_each(|msn| report(Event::Expunge(msn)));
