@@ -37,8 +37,14 @@ PORTS = {
         "dovecot": (32143, 32993, None),
         "dovecot-ec": (33143, None, 33994),
     },
+    "smtp": {
+        "tinmail": (31025, 31465, 31466),
+        "tinmail-tcpserver": (36025, None, None),
+        "postfix": (37025, 37465, None),
+    },
 }
-PROGRAMS = {"pop3": "pop3d", "imap": "imapd"}
+SINK = 38025                                                # where smtp-sink listens when a row needs it
+PROGRAMS = {"pop3": "pop3d", "imap": "imapd", "smtp": "smtpd"}
 running = []                                                # the names of the servers that have been started
 listeners = {}                                              # their first processes
 
@@ -80,8 +86,8 @@ def prefer(nice=NICE):
         os.setpriority(os.PRIO_PROCESS, 0, nice)
 
 
-def launch(name, argv, nice=NICE):
-    """Starts a program in the background, in the group."""
+def launch(name, argv, nice=NICE, listener=True):
+    """Starts a program in the background, in the group; the one that listens, or another."""
     for d in groups(name):
         os.makedirs(d, exist_ok=True)
 
@@ -95,7 +101,8 @@ def launch(name, argv, nice=NICE):
     os.makedirs(STATE + "/log", exist_ok=True)
     with open("%s/log/%s.out" % (STATE, name), "ab") as out:
         server = subprocess.Popen(argv, cwd="/", preexec_fn=enter, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-    listeners[name] = server.pid
+    if listener:
+        listeners[name] = server.pid
 
 
 def stop(name):
@@ -150,6 +157,8 @@ def setup(programs, protocols):
         os.makedirs("%s/%s" % (STATE, d), exist_ok=True)
     for protocol in protocols:
         shutil.copy("%s/%s" % (programs, PROGRAMS[protocol]), STATE + "/bin/")
+    if "smtp" in protocols:
+        shutil.copy(programs + "/tinmail", STATE + "/bin/")
     for name in [ONE] + MANY:
         make_user(name)
     make_user(TWIN, ONE)
@@ -236,18 +245,92 @@ def xinetd(name, services):
     launch(name, ["/usr/sbin/xinetd", "-f", base + ".conf", "-dontfork", "-pidfile", base + ".pid"])
 
 
-def start_tinmail(protocols):
+def write_settings():
+    """What both launchers of smtpd have in common with the other programs."""
+    os.makedirs(STATE + "/tinmail/spool", exist_ok=True)
     for kind in ("rsa", "ec"):
-        write("%s/tinmail/%s.conf" % (STATE, kind),
-              "ssl_cert_file = %s/tls/%s.crt\nssl_key_file = %s/tls/%s.key\n" % (STATE, kind, STATE, kind))
+        write("%s/tinmail/%s.conf" % (STATE, kind), """ssl_cert_file = %(tls)s/%(kind)s.crt
+ssl_key_file = %(tls)s/%(kind)s.key
+myhostname = bench.test
+mydestination = bench.test, localhost
+home_mailbox = Maildir/
+alias_maps =
+message_size_limit = 0
+queue_directory = %(state)s/tinmail/spool
+relayhost = [127.0.0.1]:%(sink)d
+smtp_tls_security_level = none
+""" % {"tls": STATE + "/tls", "kind": kind, "state": STATE, "sink": SINK})
+
+
+def start_tinmail(protocols):
+    write_settings()
     conf, services = STATE + "/tinmail/", []
     for protocol in protocols:
         program = "%s/bin/%s" % (STATE, PROGRAMS[protocol])
         clear, rsa, ec = PORTS[protocol]["tinmail"]
-        services += [(clear, "root", program, "-c %srsa.conf" % conf),
+        # STARTTLS is measured with ECDSA.
+        services += [(clear, "root", program, "-c %s%s.conf" % (conf, "ec" if protocol == "smtp" else "rsa")),
                      (rsa, "root", program, "-c %srsa.conf --tls" % conf),
                      (ec, "root", program, "-c %sec.conf --tls" % conf)]
     xinetd("tinmail", services)
+
+
+def start_tinmail_tcpserver(_):
+    write_settings()
+    launch("tinmail-tcpserver", ["/usr/bin/tcpserver", "-RHl0", "-c", "1000", "-b", "100", "127.0.0.1",
+                                 str(PORTS["smtp"]["tinmail-tcpserver"][0]), STATE + "/bin/smtpd", "-c",
+                                 STATE + "/tinmail/rsa.conf"])
+
+
+def start_postfix(_):
+    """As Debian packages it, without chroot (the queue lies in STATE), delivering into Maildirs."""
+    base = STATE + "/postfix"
+    for d in ("etc", "spool", "data"):
+        os.makedirs("%s/%s" % (base, d), exist_ok=True)
+    owner = pwd.getpwnam("postfix")
+    os.chown(base + "/data", owner.pw_uid, owner.pw_gid)
+    clear, rsa, _ = PORTS["smtp"]["postfix"]
+    write(base + "/etc/main.cf", """compatibility_level = 3.6
+queue_directory = %(base)s/spool
+data_directory = %(base)s/data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+shlib_directory = /usr/lib/postfix
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = bench.test
+mydestination = bench.test, localhost
+mynetworks = 127.0.0.0/8
+home_mailbox = Maildir/
+mailbox_command =
+alias_maps =
+local_recipient_maps = unix:passwd.byname
+message_size_limit = 0
+mailbox_size_limit = 0
+relayhost = [127.0.0.1]:%(sink)d
+smtpd_tls_cert_file = %(tls)s/rsa.crt
+smtpd_tls_key_file = %(tls)s/rsa.key
+smtpd_tls_security_level = may
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+biff = no
+smtpd_client_connection_rate_limit = 0
+""" % {"base": base, "tls": STATE + "/tls", "sink": SINK})
+    services = ["127.0.0.1:%d inet n - n - - smtpd" % clear,
+                "127.0.0.1:%d inet n - n - - smtpd -o smtpd_tls_wrappermode=yes" % rsa]
+    with open("/usr/share/postfix/master.cf.dist") as f:
+        for line in f.read().split("\n"):
+            fields = line.split()
+            if fields[:2] == ["smtp", "inet"]:
+                continue
+            if len(fields) >= 8 and not line.startswith(("#", " ")):
+                fields[4] = "n"
+                line = " ".join(fields)
+            services.append(line)
+    write(base + "/etc/master.cf", "\n".join(services) + "\n")
+    for name in ("dynamicmaps.cf", "postfix-files"):
+        if os.path.exists("/etc/postfix/" + name):
+            shutil.copy("/etc/postfix/" + name, base + "/etc/" + name)
+    launch("postfix", ["/usr/sbin/postfix", "-c", base + "/etc", "start"])
 
 
 def start_popa3d(_):

@@ -53,7 +53,7 @@ def machine():
 
 def versions():
     """The peers' versions."""
-    names = ("dovecot-core", "xinetd", "libssl3", "libssl3t64")
+    names = ("dovecot-core", "postfix", "xinetd", "libssl3", "libssl3t64")
     found = run("dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *names).split("\n")
     return ", ".join(line for line in found if " " in line.strip())
 

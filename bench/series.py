@@ -18,10 +18,11 @@ import measure
 import peers
 import pop3
 import report
+import smtp
 from measure import Meter
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PROTOCOLS = {"pop3": pop3, "imap": imap}
+PROTOCOLS = {"pop3": pop3, "imap": imap, "smtp": smtp}
 TRIES = 3                                                   # of one measurement that others disturbed
 SHORT = .5                                                  # seconds; over less, a second try gains nothing
 

@@ -78,12 +78,13 @@ def complete(out):
     return found
 
 
-def _watch(name, connection):
+def _watch(name, together, connection):
     """Takes samples until told to end, then says the largest."""
     most = 0
     connection.send(None)
     while not connection.poll(.002):
-        most = max(most, sum(private_dirty(pid) for pid in peers.pids(name) if pid != peers.listeners[name]))
+        sizes = [private_dirty(pid) for pid in peers.pids(name) if pid != peers.listeners[name]]
+        most = max(most, together(sizes or [0]))
     connection.send(most)
 
 
@@ -96,13 +97,14 @@ def private_dirty(pid):
 
 
 class Peak:
-    """KiB of Private_Dirty of all processes but the listener: of the only session, at its largest."""
-    def __init__(self, name):
-        self.name = name
+    """KiB of Private_Dirty of all processes but the listener: of the only session, at its largest. Or that of one process, of
+    the largest."""
+    def __init__(self, name, largest=False):
+        self.name, self.together = name, max if largest else sum
 
     def __enter__(self):
         self.ours, theirs = multiprocessing.Pipe()
-        self.watcher = multiprocessing.Process(target=_watch, args=(self.name, theirs))
+        self.watcher = multiprocessing.Process(target=_watch, args=(self.name, self.together, theirs))
         self.watcher.start()
         self.ours.recv()
         return self

@@ -124,7 +124,14 @@ impl CommandLine {
 
     /// Whether one of the program's own flags was given.
     pub fn has(&self, program: &Program, name: &str) -> bool {
-        program.flags.iter().position(|flag| flag.name == name).is_some_and(|at| self.flags & (1 << at) != 0)
+        program.has(self.flags, name)
+    }
+}
+
+impl Program {
+    /// Whether the flag is among those that a [`CommandLine`] found.
+    pub(crate) fn has(&self, flags: u32, name: &str) -> bool {
+        self.flags.iter().position(|flag| flag.name == name).is_some_and(|at| flags & (1 << at) != 0)
     }
 }
 

@@ -135,6 +135,11 @@ impl Log {
         }
     }
 
+    /// What stands before each message.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
     /// Whether the descriptor stays open across the next exec. Off until asked for.
     pub fn keep_over_exec(&self, keep: bool) -> io::Result<()> {
         match self.sink {
@@ -327,6 +332,11 @@ impl Write for Line {
         }
         Ok(())
     }
+}
+
+/// RFC 3339 in UTC, to the second.
+pub fn stamp(time: SystemTime) -> String {
+    Stamp(time).to_string()
 }
 
 /// RFC 3339 in UTC, to the second.

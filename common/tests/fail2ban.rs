@@ -42,6 +42,7 @@ fn rows() -> Vec<(Found, Outcome, &'static str, &'static str, Security<'static>)
         (Always, Outcome::Aborted(failed), "x>, rip=203.0.113.200, lip=::1", "PLAIN", Security::None),
         (Always, Outcome::Aborted(failed), "jür\r\ngen", "PLAIN", Security::Secured),
         (Always, Outcome::Disconnected(None, failed), "joe", "APOP", Security::Tls),
+        (Always, Outcome::Aborted(failed), "joe", "EXTERNAL", Security::Tls),
         (Always, Outcome::Disconnected(idle, failed), "joe", "PLAIN", Security::Tls),
         (Always, Outcome::Disconnected(many, failed), "joe", "PLAIN", Security::None),
         (Always, Outcome::Aborted(disallowed), "", "", Security::None),
@@ -61,6 +62,10 @@ fn rows() -> Vec<(Found, Outcome, &'static str, &'static str, Security<'static>)
         (Never, Outcome::Disconnected(idle, Closing::UserDisabled), "joe", "PLAIN", Security::Tls),
         (Never, Outcome::Aborted(Closing::PasswordExpired), "joe", "PLAIN", Security::None),
         (Never, Outcome::Aborted(Closing::TemporaryFailure), "", "PLAIN", Security::Tls),
+        (Never, Outcome::Aborted(Closing::NoCertificate), "", "PLAIN", Security::Tls),
+        (Never, Outcome::Aborted(Closing::InvalidCertificate), "", "PLAIN", Security::Tls),
+        (Never, Outcome::Aborted(Closing::CertificateNeedsTls), "", "PLAIN", Security::None),
+        (Never, Outcome::Login { pid: 7 }, "joe", "EXTERNAL", Security::Tls),
         (Never, Outcome::Login { pid: 7 }, "joe", "PLAIN", Security::Tls),
         (Never, Outcome::Login { pid: 7 }, "joe", "PLAIN", Security::None),
         // Whoever can choose a user name must not be able to write a line of their own.
@@ -102,6 +107,7 @@ fn log_and_addresses() -> (String, Vec<(Found, String)>) {
         "pop3-login: /etc/tinmail.conf:3: unknown setting \"food\"; pop3d --help lists all",
         "pop3-login: login refused: user=<joe>, rip=192.0.2.77: uid 400 is below first_valid_uid",
         "pop3-login: login: user joe: no home directory",
+        "pop3-login: Received invalid SSL certificate: certificate has expired: /CN=joe, rip=192.0.2.77",
         "pop3-login: panic at common/src/log.rs:1: (text withheld)",
     ] {
         log.push_str(&format!("Nov 21 09:00:00 mx {other}\n"));

@@ -3,9 +3,11 @@
 use crate::fetch::Recall;
 use crate::grammar::{FlagList, MailboxName, SequenceSet};
 use crate::mailbox::{Mailbox, MsnSet, OpenOptions};
+use crate::names::refusal;
 use crate::reply::{Failure, Reply};
 use common::config::Config;
-use common::hierarchy::{Hierarchy, NameError};
+use common::config::keyword::ImapWorkaround;
+use common::hierarchy::{HierarchyError, Located, NameError, Namespaces};
 use common::io::Conn;
 use common::maildir::{ErrorKind, Maildir};
 use common::process::session::SessionLog;
@@ -21,7 +23,7 @@ pub struct Context<'a> {
     /// The log.
     pub log: &'a SessionLog,
     /// The user's mailboxes.
-    pub hierarchy: Hierarchy,
+    pub namespaces: Namespaces,
     /// What the client has switched on (RFC 5161, RFC 7162 section 3.1).
     pub enabled: Enabled,
     /// The selected mailbox.
@@ -52,16 +54,32 @@ pub struct Selected {
 /// How long the locks of other sessions and programs are waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// NOMODSEQ was said at the SELECT.
+pub fn no_modseqs() -> Failure {
+    Reply::bad("This mailbox has no modification sequences.").into()
+}
+
 impl Context<'_> {
+    /// What a client's name means.
+    pub fn locate(&self, name: &MailboxName) -> Result<Located, NameError> {
+        let mut name = name.as_bytes();
+        if self.config.imap_client_workarounds.contains(ImapWorkaround::TbExtraMailboxSep) {
+            name = name.strip_suffix(&[self.namespaces.separator()]).unwrap_or(name);
+        }
+        self.namespaces.locate(name)
+    }
+
+    /// A mailbox that should be there. A name that none can have is one of none.
+    pub fn existing(&self, name: &MailboxName) -> Result<Located, HierarchyError> {
+        self.locate(name).map_err(|error| match error {
+            NameError::Outside => HierarchyError::NotFound,
+            error => HierarchyError::Name(error),
+        })
+    }
+
     /// The mailbox of a name. Error: `NotFound`; a name that no mailbox can have is refused.
     pub fn maildir(&self, name: &MailboxName) -> Result<Maildir, Failure> {
-        match self.hierarchy.name(name.as_bytes()) {
-            Ok(name) => Ok(self.hierarchy.open(&name)?),
-            Err(NameError::Invalid(why)) => Err(Reply::no(why).with_code("CANNOT").into()),
-            Err(NameError::Outside) => {
-                Err(Reply::no("There is no such mailbox.").with_code("NONEXISTENT").into())
-            }
-        }
+        Ok(self.existing(name).map_err(refusal)?.open()?)
     }
 
     /// [`Context::maildir`] for what APPEND, COPY and MOVE put messages into: that it could be created is said
@@ -82,10 +100,18 @@ impl Context<'_> {
 
     /// `imap_emptytrash`. What fails is nothing for the client.
     pub fn empty_trash(&self) {
-        match self.hierarchy.empty_trash(self.config.imap_emptytrash.rules()) {
+        match self.namespaces.own().empty_trash(self.config.imap_emptytrash.rules()) {
             Ok(0) => {}
             Ok(removed) => self.log.info(&format!("imap_emptytrash: {removed} messages removed")),
             Err(error) => self.log.error(&error.to_string()),
+        }
+    }
+
+    /// What asks for modification sequences is refused where they are not kept (RFC 7162 section 3.1.2.2).
+    pub fn check_modseqs(&mut self) -> Result<(), Failure> {
+        match self.selected()?.mailbox.keeps_modseq() {
+            true => Ok(()),
+            false => Err(no_modseqs()),
         }
     }
 

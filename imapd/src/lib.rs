@@ -29,7 +29,7 @@ mod words;
 pub use common::mailbox;
 
 use common::cli;
-use common::process::Program;
+use common::process::{After, Program};
 
 /// The program, for [`common::process::main`].
 pub static PROGRAM: Program = Program {
@@ -42,6 +42,6 @@ pub static PROGRAM: Program = Program {
     protocol: "imap",
     out_of_order: "* BYE [UNAVAILABLE] Out of order; try again later.\r\n",
     front: not_authenticated::speak,
-    session: session::serve,
-    idle_timeout: |config| config.imap_idle_timeout,
+    after: After::Session { speak: session::serve, idle_timeout: |config| config.imap_idle_timeout },
+    others: &[],
 };

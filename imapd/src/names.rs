@@ -1,19 +1,18 @@
 //! From the names that a client uses to mailboxes of the store, and from the store's refusals to completions.
 
 use crate::context::Context;
-use crate::grammar::MailboxName;
 use crate::reply::{Failure, Reply};
-use common::hierarchy::{Hierarchy, HierarchyError, Name, NameError};
+use common::hierarchy::{HierarchyError, Located, NameError};
 use common::io::Ending;
 use common::maildir::{ErrorKind, Maildir};
 
 impl Context<'_> {
     /// Closes the selected mailbox if it is the one that this session has just deleted or renamed, or below that. Sessions
     /// of others are disconnected at their next look; this one knows what it does.
-    pub fn close_if_selected(&mut self, name: &Name, or_below: bool) -> Result<(), Ending> {
+    pub fn close_if_selected(&mut self, mailbox: &Located, or_below: bool) -> Result<(), Ending> {
         let Some(selected) = &self.selected else { return Ok(()) };
-        let Ok(open) = self.hierarchy.name(selected.name.as_bytes()) else { return Ok(()) };
-        if open == *name || or_below && open.below(name).is_some() {
+        let Ok(open) = self.locate(&selected.name) else { return Ok(()) };
+        if open.is(mailbox) || or_below && open.is_below(mailbox) {
             self.selected = None;
             self.conn.push_line("* OK [CLOSED] The mailbox is closed.")?;
         }
@@ -22,18 +21,10 @@ impl Context<'_> {
 }
 
 /// The directories of a mailbox.
-pub fn open_name(hierarchy: &Hierarchy, name: &Name) -> Result<Maildir, HierarchyError> {
-    hierarchy.open(name).map_err(|error| match error.kind {
-        ErrorKind::NotFound if !name.is_inbox() => HierarchyError::NotFound,
+pub fn open(mailbox: &Located) -> Result<Maildir, HierarchyError> {
+    mailbox.open().map_err(|error| match error.kind {
+        ErrorKind::NotFound if !mailbox.is_own_inbox() => HierarchyError::NotFound,
         _ => HierarchyError::Storage(error),
-    })
-}
-
-/// The name of a mailbox that should be there. A name that none can have is one of none.
-pub fn existing(hierarchy: &Hierarchy, mailbox: &MailboxName) -> Result<Name, HierarchyError> {
-    hierarchy.name(mailbox.as_bytes()).map_err(|error| match error {
-        NameError::Outside => HierarchyError::NotFound,
-        error => HierarchyError::Name(error),
     })
 }
 

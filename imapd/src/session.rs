@@ -12,10 +12,10 @@ use crate::not_authenticated::{last_words, refusal};
 use crate::reply::{self, Condition, Failure, Reply};
 use crate::{capability, words};
 use common::config::Config;
-use common::hierarchy::Hierarchy;
+use common::hierarchy::Namespaces;
 use common::io::Ending;
 use common::io::gather::Text;
-use common::maildir::{ErrorKind, Location, User};
+use common::maildir::{ErrorKind, Location, LocationError, User};
 use common::process::session::Session;
 
 /// The conversation after the login.
@@ -24,17 +24,16 @@ pub fn serve(session: &mut Session) -> Ending {
     if !login.id.is_empty() {
         session.log.info(&format!("ID sent: {}", login.id));
     }
-    let ending =
-        match Location::parse(&session.mail_location, User { name: &session.user, home: &session.home }) {
-            Ok(location) => {
-                session.status("reading mail");
-                converse(session, login, location)
-            }
-            Err(error) => {
-                session.log.error(&error.0);
-                refuse(session, login)
-            }
-        };
+    let ending = match namespaces(session) {
+        Ok(namespaces) => {
+            session.status("reading mail");
+            converse(session, login, namespaces)
+        }
+        Err(error) => {
+            session.log.error(&error.0);
+            refuse(session, login)
+        }
+    };
     // After a failure there may be half a response on the wire, which another one must not seem to complete.
     if !matches!(ending, Ending::Quit | Ending::Failed(_)) {
         last_words(&mut session.conn, &ending);
@@ -43,6 +42,11 @@ pub fn serve(session: &mut Session) -> Ending {
     let (received, sent) = session.conn.counts();
     session.log.info(&format!("Disconnected: {ending} in={received} out={sent}"));
     ending
+}
+
+fn namespaces(session: &Session) -> Result<Namespaces, LocationError> {
+    let user = User { name: &session.user, home: &session.home };
+    Namespaces::new(Location::parse(&session.mail_location, user)?, &session.config, user)
 }
 
 /// The mail cannot be reached, and an administrator has to look.
@@ -60,12 +64,12 @@ fn refuse(session: &mut Session, login: Login) -> Ending {
     }
 }
 
-fn converse(session: &mut Session, login: Login, location: Location) -> Ending {
+fn converse(session: &mut Session, login: Login, namespaces: Namespaces) -> Ending {
     let context = Context {
         conn: &mut session.conn,
         config: &session.config,
         log: &session.log,
-        hierarchy: Hierarchy::new(location, &session.config),
+        namespaces,
         enabled: Enabled::default(),
         selected: None,
     };
@@ -147,7 +151,7 @@ impl Conversation<'_> {
         // RFC 3501 section 5.2: what has changed is said before the completion, whatever that is.
         let synced = match rules.is_fresh {
             true => Ok(()),
-            false => self.context.sync(rules.may_expunge, rules.uid),
+            false => self.context.sync(rules),
         };
         let completion = match synced {
             Ok(()) => completion,

@@ -1,21 +1,29 @@
 //! Telling the client what has changed in the selected mailbox (RFC 3501 sections 5.2 and 7.4.1, RFC 7162 section 3.2).
 
+use crate::commands::Rules;
 use crate::context::{Context, Selected};
 use crate::grammar::{bits, print};
 use crate::mailbox::{Event, Flags, Info, KEYWORDS, Mailbox};
 use crate::reply::Failure;
+use common::config::keyword::ImapWorkaround;
 use common::io::Conn;
 
 /// The flags that a client can set.
 const SETTABLE: u8 = bits::ANSWERED | bits::FLAGGED | bits::DELETED | bits::SEEN | bits::DRAFT;
 
 impl Context<'_> {
-    /// Says what is new in the selected mailbox, if there is one. `may_expunge`: this is a moment at which EXPUNGE may be
-    /// said. `uid`: FETCH responses have UIDs.
-    pub fn sync(&mut self, may_expunge: bool, uid: bool) -> Result<(), Failure> {
+    /// Says what is new in the selected mailbox, if there is one, as the rules of the command allow.
+    pub fn sync(&mut self, rules: Rules) -> Result<(), Failure> {
         let Some(selected) = &mut self.selected else { return Ok(()) };
+        let Rules { may_expunge, uid, .. } = rules;
+        let modseq = self.enabled.condstore && selected.mailbox.keeps_modseq();
+        let waits = self.config.imap_client_workarounds.contains(ImapWorkaround::DelayNewmail);
         let mut events = Vec::new();
-        selected.mailbox.sync(may_expunge, &mut |event| events.push(event))?;
+        let mut report = |event| events.push(event);
+        match waits && !rules.asks_for_news {
+            true => selected.mailbox.sync_what_is_there(may_expunge, &mut report)?,
+            false => selected.mailbox.sync(may_expunge, &mut report)?,
+        }
         let mut out = Vec::new();
         for event in events {
             match event {
@@ -29,10 +37,10 @@ impl Context<'_> {
                 Event::Expunge(msn) => print::text(&mut out, format_args!("* {msn} EXPUNGE\r\n")),
                 Event::Keywords => keywords(&mut out, selected),
                 Event::Flags(msn) => {
-                    fetch_flags(&mut out, &selected.mailbox, msn, uid, self.enabled.condstore)?;
+                    fetch_flags(&mut out, &selected.mailbox, msn, uid, modseq)?;
                 }
                 // RFC 7162 section 3.1.3: a silent change of flags is a change of modification sequences nevertheless.
-                Event::Modseq(msn) if self.enabled.condstore => {
+                Event::Modseq(msn) if modseq => {
                     fetch_modseq(&mut out, &selected.mailbox, msn, uid)?;
                 }
                 Event::Modseq(_) => {}

@@ -20,7 +20,7 @@ mod uidl;
 mod update;
 
 use common::cli;
-use common::process::Program;
+use common::process::{After, Program};
 
 /// The program, for [`common::process::main`].
 pub static PROGRAM: Program = Program {
@@ -33,6 +33,6 @@ pub static PROGRAM: Program = Program {
     protocol: "pop3",
     out_of_order: "-ERR [SYS/TEMP] Out of order; try again later.\r\n",
     front: authorization::speak,
-    session: session::serve,
-    idle_timeout: |config| config.pop3_idle_timeout,
+    after: After::Session { speak: session::serve, idle_timeout: |config| config.pop3_idle_timeout },
+    others: &[],
 };

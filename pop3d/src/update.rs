@@ -2,6 +2,7 @@
 
 use crate::maildrop::Maildrop;
 use common::config::Config;
+use common::maildir::quota::Tally;
 use common::process::session::SessionLog;
 
 /// What became of the marks.
@@ -22,6 +23,7 @@ pub fn update(maildrop: Maildrop, config: &Config, log: &SessionLog) -> Updated 
         return updated;
     }
     let mut first_error = None;
+    let mut tally = Tally::begin(&maildrop.maildir);
     for index in 0..maildrop.snapshot.len() {
         let deleted = maildrop.deleted.contains(index);
         let seen = marks_seen && maildrop.retrieved.contains(index);
@@ -36,6 +38,7 @@ pub fn update(maildrop: Maildrop, config: &Config, log: &SessionLog) -> Updated 
         }
         let result = maildrop.snapshot.get(index).and_then(|message| {
             if deleted {
+                tally.note(&maildrop.maildir, &message, -1);
                 maildrop.maildir.remove(&message).map(drop)
             } else {
                 // A flag that cannot be set (a full disk, say) is no reason to worry the client.
@@ -51,6 +54,7 @@ pub fn update(maildrop: Maildrop, config: &Config, log: &SessionLog) -> Updated 
             }
         }
     }
+    tally.end(&maildrop.maildir);
     if updated.deleted > 0 && !config.fsync_disable {
         // A deletion that the client was told of should not come back after a power cut.
         if let Err(error) = maildrop.maildir.sync_directories() {

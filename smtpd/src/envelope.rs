@@ -82,6 +82,8 @@ pub struct Recipient {
     pub orcpt: Option<String>,
     /// The NOTIFY parameter; `None`: it was not given, which is passed on so.
     pub notify: Option<Notify>,
+    /// The reverse-path for this recipient's copy in place of the envelope's: a list's `owner-` alias.
+    pub owner: Option<Address>,
     /// Where it goes.
     pub target: Target,
 }
@@ -103,4 +105,13 @@ pub struct Envelope {
     pub sender_login: Option<String>,
     /// Recipients, at least one.
     pub recipients: Vec<Recipient>,
+}
+
+impl Envelope {
+    /// The reverse-path under which a recipient's copy goes out, and who is told if it cannot be delivered: the envelope's
+    /// or, for a member of a list that has one, its owner's. Recipients of different ones cannot share a transaction.
+    pub fn reverse_path_for<'a>(&'a self, recipient: &'a Recipient) -> Option<&'a Address> {
+        // A notification about a notification is nobody's, a list's owner's neither.
+        self.reverse_path.as_ref().map(|sender| recipient.owner.as_ref().unwrap_or(sender))
+    }
 }

@@ -7,5 +7,72 @@
 //! ```
 
 pub mod address;
+pub mod aliases;
+pub mod bounce;
+pub mod classes;
+pub mod client;
+pub mod command;
+pub mod data;
+pub mod deliver;
+pub mod directory;
+pub mod dns;
+pub mod drop;
 pub mod envelope;
+mod expand;
+pub mod front;
+pub mod logical;
+pub mod map;
+pub mod networks;
+pub mod queue;
+pub mod received;
+pub mod reply;
+pub mod restrictions;
+pub mod route;
+pub mod rules;
+pub mod runner;
+pub mod sendmail;
+pub mod service;
 pub mod status;
+#[cfg(test)]
+mod testing;
+pub mod users;
+pub mod values;
+pub mod wire;
+pub mod writer;
+
+use common::cli::{self, Flag};
+use common::process::{After, Program};
+
+/// The program, for [`common::process::main`].
+pub static PROGRAM: Program = Program {
+    line: cli::Program {
+        name: "smtpd",
+        version: env!("CARGO_PKG_VERSION"),
+        summary: "SMTP, submission and LMTP server for xinetd, systemd socket activation and other inetds",
+        flags: &[
+            Flag { name: "submission", help: "the rules of port 587: who sends has to log in" },
+            Flag { name: "lmtp", help: "LMTP: one reply for each recipient, nothing is relayed" },
+        ],
+    },
+    protocol: "smtp",
+    out_of_order: "421 4.3.0 Out of order; try again later\r\n",
+    front: front::speak,
+    after: After::Service { begin: service::begin, tag: log_tag },
+    others: &[(writer::ARGUMENT, writer::main)],
+};
+
+/// smtpd: the server, or with `-q` a queue run.
+pub fn main() -> u8 {
+    if runner::is_asked_for(common::sys::entry::arguments().skip(1)) {
+        runner::main()
+    } else {
+        common::process::main(&PROGRAM)
+    }
+}
+
+/// Postfix's, so that what reads its log reads ours.
+fn log_tag(flags: u32) -> String {
+    let submission = common::process::front::Facts { flags, ..Default::default() };
+    let kind = if submission.has(&PROGRAM.line, "submission") { "submission/" } else { "" };
+    format!("postfix/{kind}smtpd[{}]", std::process::id())
+}

@@ -62,6 +62,28 @@ def run(*command, check=True, timeout=60, text=True, **more):
     return done
 
 
+def run_getmail(work, rcfile):
+    """Runs getmail, which waits for the child that delivers a message and misses its end if that comes too soon. It gives up
+    with exit 4 then; what it has stored is put back and it starts anew. Whether that was so."""
+    # It does not deliver as root, nor as a user whom the system does not know.
+    user = [program("setpriv"), "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"] if IS_ROOT else []
+    before = work.with_name(work.name + ".before")
+    for attempt in range(5):
+        shutil.copytree(work, before)
+        if IS_ROOT:
+            run("chown", "-R", "nobody", work)
+        done = run(*user, program("getmail"), f"--getmaildir={work}", f"--rcfile={rcfile}", check=False,
+                   env={**os.environ, "HOME": str(work)})
+        if done.returncode != 4:
+            shutil.rmtree(before)
+            break
+        shutil.rmtree(work)
+        before.rename(work)
+    if done.returncode != 0:
+        raise AssertionError(f"getmail: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return attempt > 0
+
+
 def wait_until(condition, what, seconds=SOON, pause=0.02):
     """Waits until condition() is true and returns what it returned."""
     until = time.monotonic() + seconds

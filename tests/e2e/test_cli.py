@@ -234,6 +234,15 @@ class Documentation(Case):
             for name in re.findall(r"-o ([a-z_0-9]+)=", path.read_text()):
                 self.assertIn(name, known, path.name)
 
+    def test_tests_named_in_the_documents_exist(self):
+        """`FILE::TEST`, or a file alone."""
+        for document in (TREE / "doc").glob("*.md"):
+            for name, _, test in re.findall(r"`((?:tests|common|pop3d|imapd)/[\w/.-]+)(::(\w+))?`", document.read_text()):
+                with self.subTest(f"{document.name}: {name} {test}"):
+                    self.assertTrue((TREE / name).exists())
+                    if test:
+                        self.assertRegex((TREE / name).read_text(), rf"(?:fn|def) {test}\b")
+
     def test_links_in_the_documents_lead_somewhere(self):
         for path in [*TREE.glob("*.md"), *TREE.glob("doc/**/*.md"), *TREE.glob("xinetd/*.md")]:
             for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):

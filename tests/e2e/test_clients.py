@@ -190,25 +190,21 @@ class Mpop(Client):
 
 
 class Getmail(Client):
+    again = False
+
     def getmail(self, delete=False):
         store = self.work / "store"
         for part in ("cur", "new", "tmp"):
             (store / part).mkdir(parents=True, exist_ok=True)
         kind = {"clear": "SimplePOP3Retriever", "STLS": None, "POP3S": "SimplePOP3SSLRetriever"}[self.way]
         harness.write(self.work / "getmailrc", [
-            "[retriever]", f"type = {kind}", "server = localhost", f"port = {self.port}",
+            "[retriever]", f"type = {kind}", "timeout = 5", "server = localhost", f"port = {self.port}",
             f"username = {self.user.name}", f"password = {self.user.password}",
             *([f"ca_certs = {self.ca}"] if self.way == "POP3S" else []),
             "[destination]", "type = Maildir", f"path = {store}/",
             "[options]", f"delete = {str(delete).lower()}", "read_all = false", "delivered_to = false", "received = false",
         ], 0o600)
-        # It does not deliver as root, nor as a user whom the system does not know.
-        user = []
-        if harness.IS_ROOT:
-            run("chown", "-R", "nobody", self.work)
-            user = [program("setpriv"), "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
-        run(*user, program("getmail"), f"--getmaildir={self.work}", f"--rcfile={self.work / 'getmailrc'}",
-            env={**os.environ, "HOME": str(self.work)})
+        self.again |= harness.run_getmail(self.work, self.work / "getmailrc")
         return [path.read_bytes() for path in sorted((store / "new").iterdir(), key=lambda p: Mpop.order(self, p))]
 
     # It knows no STLS.
@@ -216,12 +212,14 @@ class Getmail(Client):
 
     def test_getmail_keeps_mail_and_fetches_nothing_twice(self):
         for _ in self.each_way():
+            self.again = False
             # It writes a long header line anew, and ours are short.
             self.assert_same(self.getmail())
             self.maildir.add(harness.message("later"))
             self.assertEqual(len(self.getmail()), len(self.expected) + 1)
             self.assertEqual(len(self.getmail()), len(self.expected) + 1)
-            self.assertEqual(self.retrieved(), len(self.expected) + 1)
+            if not self.again:
+                self.assertEqual(self.retrieved(), len(self.expected) + 1)
 
     def test_getmail_deletes(self):
         for _ in self.each_way():

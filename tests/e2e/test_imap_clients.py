@@ -207,19 +207,13 @@ class Getmail(Client):
             (store / part).mkdir(parents=True, exist_ok=True)
         kind = "SimpleIMAPSSLRetriever" if self.way == "IMAPS" else "SimpleIMAPRetriever"
         harness.write(self.work / "getmailrc", [
-            "[retriever]", f"type = {kind}", "server = localhost", f"port = {self.port}", 'mailboxes = ("INBOX",)',
+            "[retriever]", f"type = {kind}", "timeout = 5", "server = localhost", f"port = {self.port}", 'mailboxes = ("INBOX",)',
             f"username = {self.user.name}", f"password = {self.user.password}",
             *([f"ca_certs = {self.ca}"] if self.way == "IMAPS" else []),
             "[destination]", "type = Maildir", f"path = {store}/",
             "[options]", f"delete = {str(delete).lower()}", "read_all = false", "delivered_to = false", "received = false",
         ], 0o600)
-        # It does not deliver as root, nor as a user whom the system does not know.
-        user = []
-        if IS_ROOT:
-            run("chown", "-R", "nobody", self.work)
-            user = [program("setpriv"), "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
-        run(*user, program("getmail"), f"--getmaildir={self.work}", f"--rcfile={self.work / 'getmailrc'}",
-            env={**os.environ, "HOME": str(self.work)})
+        harness.run_getmail(self.work, self.work / "getmailrc")
         stored = sorted((store / "new").iterdir(), key=lambda path: test_clients.Mpop.order(self, path))
         return [re.sub(rb"(?m)^X-getmail-retrieved-from-mailbox: INBOX\n", b"", path.read_bytes(), count=1) for path in stored]
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod client;
+pub mod mailboxes;
 pub mod maildirs;
 pub mod memory;
 pub mod namespace;

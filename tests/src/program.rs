@@ -26,6 +26,15 @@ pub fn imapd() -> &'static Path {
     })
 }
 
+/// The smtpd of this build, or the one that `TINMAIL_SMTPD` names.
+pub fn smtpd() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| match std::env::var_os("TINMAIL_SMTPD") {
+        Some(path) => reachable(path.into()),
+        None => reachable(build("smtpd", "dev")),
+    })
+}
+
 /// The release pop3d, or the one that `TINMAIL_POP3D_RELEASE` names.
 pub fn pop3d_release() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();

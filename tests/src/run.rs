@@ -8,6 +8,7 @@ use crate::transcript::{Action, Expected, Feed, Line, Protocol, State, Step, Tra
 use regex_lite::Regex;
 use std::collections::VecDeque;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 /// How the client comes into the TRANSACTION state.
@@ -63,6 +64,7 @@ pub fn run(transcript: &Transcript, feed: Feed, way: Way) -> Result<Heard, Strin
 pub fn record(transcript: &Transcript, feed: Feed, way: Way) -> Result<(Heard, Vec<Vec<u8>>), String> {
     let place = Place::new();
     maildirs::fill(&place, &transcript.maildir);
+    transcript.mailboxes.iter().for_each(|mailbox| mailbox.fill(&place));
     for (path, text) in &transcript.files {
         place.deliver(path, text);
     }
@@ -78,6 +80,16 @@ pub fn record(transcript: &Transcript, feed: Feed, way: Way) -> Result<(Heard, V
     if transcript.protocol == Protocol::Imap {
         server = server.program(crate::program::imapd());
     }
+    if transcript.protocol == Protocol::Smtp {
+        server = server.program(crate::program::smtpd());
+        let queue = format!("queue_directory={}", place.path().join("queue").display());
+        for setting in [&queue, "myhostname=mx.example.org", "mydestination=example.org"] {
+            server = server.set(setting);
+        }
+    }
+    for option in &transcript.options {
+        server = server.argument(option);
+    }
     for name in ["cert.pem", "key.pem"] {
         place.write(name, &fs::read(crate::tls::certificates().join(name)).expect("certificate"));
     }
@@ -87,6 +99,7 @@ pub fn record(transcript: &Transcript, feed: Feed, way: Way) -> Result<(Heard, V
     let prelude = prelude(transcript, way);
     let mut runner = Runner {
         place: &place,
+        protocol: transcript.protocol,
         server,
         feed,
         prelude,
@@ -112,7 +125,7 @@ type Prelude = (&'static str, &'static [&'static str]);
 
 fn prelude(transcript: &Transcript, way: Way) -> Prelude {
     match (transcript.protocol, transcript.state, way) {
-        (_, State::Authorization, _) | (Protocol::Pop3, _, Way::Direct) => ("", &[]),
+        (_, State::Authorization, _) | (Protocol::Pop3, _, Way::Direct) | (Protocol::Smtp, ..) => ("", &[]),
         (Protocol::Pop3, _, Way::Login) => ("USER alice\r\nPASS secret\r\n", &["^\\+OK", "^\\+OK"]),
         (Protocol::Imap, _, Way::Direct) => ("", &["^\\* PREAUTH \\[CAPABILITY "]),
         (Protocol::Imap, _, Way::Login) => {
@@ -132,7 +145,7 @@ fn check_afterwards(transcript: &Transcript, place: &Place, log: &str) -> Result
             None => return Err(format!("files: {listing:?}, and none like {}", pattern.as_str())),
         }
     }
-    if listing != wanted {
+    if transcript.checks_files && listing != wanted {
         return Err(format!("files: {listing:?}, wanted {wanted:?}"));
     }
     for (path, pattern) in &transcript.texts {
@@ -140,6 +153,21 @@ fn check_afterwards(transcript: &Transcript, place: &Place, log: &str) -> Result
         let text = String::from_utf8_lossy(&text).into_owned();
         if !regex(pattern)?.is_match(&text) {
             return Err(format!("{path} does not match {pattern}: {text}"));
+        }
+    }
+    let message = |name: &String| fs::read(place.maildir().join(name)).unwrap_or_default();
+    let messages: Vec<String> =
+        place.listing().iter().map(|name| String::from_utf8_lossy(&message(name)).into_owned()).collect();
+    for pattern in &transcript.messages {
+        let pattern = regex(pattern)?;
+        if !messages.iter().any(|text| pattern.is_match(text)) {
+            return Err(format!("no message matches {}: {messages:#?}", pattern.as_str()));
+        }
+    }
+    if let Some(wanted) = transcript.queue {
+        let queued = fs::read_dir(place.path().join("queue/queue")).map(Iterator::count).unwrap_or(0);
+        if queued != wanted {
+            return Err(format!("{queued} messages are in the queue, wanted {wanted}"));
         }
     }
     for pattern in &transcript.log {
@@ -165,6 +193,7 @@ fn regex(pattern: &str) -> Result<Regex, String> {
 
 struct Runner<'a> {
     place: &'a Place,
+    protocol: Protocol,
     server: Server,
     feed: Feed,
     prelude: Prelude,
@@ -176,6 +205,8 @@ struct Runner<'a> {
 
 struct Conversation {
     client: Option<Client>,
+    /// The client has said something.
+    said: bool,
     unsent: Vec<u8>,
     unheard: VecDeque<(usize, Expected)>,
     /// The last line, for what is computed from it.
@@ -210,6 +241,7 @@ impl Runner<'_> {
         while self.conversations.len() <= at {
             let mut conversation = Conversation {
                 client: Some(self.server.start()),
+                said: false,
                 unsent: Vec::new(),
                 unheard: VecDeque::new(),
                 last: String::new(),
@@ -232,21 +264,23 @@ impl Runner<'_> {
         let at = line.connection;
         match &line.step {
             Step::Send(octets) => {
-                if self.feed != Feed::Whole {
+                if self.feed != Feed::Whole || self.has_to_wait(at) {
                     self.settle(at)?;
                 }
                 let conversation = &mut self.conversations[at];
+                conversation.said = true;
                 conversation.unsent.extend_from_slice(octets);
                 if self.feed != Feed::Whole {
                     conversation.send(self.feed)?;
                 }
             }
             Step::SendComputed(text) => {
-                if needs_replies(text) || self.feed != Feed::Whole {
+                if needs_replies(text) || self.feed != Feed::Whole || self.has_to_wait(at) {
                     self.settle(at)?;
                 }
                 let conversation = &mut self.conversations[at];
                 let text = conversation.compute(text)?;
+                conversation.said = true;
                 conversation.unsent.extend_from_slice(format!("{text}\r\n").as_bytes());
                 if self.feed != Feed::Whole {
                     conversation.send(self.feed)?;
@@ -274,6 +308,20 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// SMTP: before the greeting, and after commands that end a group (RFC 2920 section 3.1).
+    fn has_to_wait(&self, at: usize) -> bool {
+        let conversation = &self.conversations[at];
+        let last =
+            conversation.unsent.split_inclusive(|&octet| octet == b'\n').next_back().unwrap_or_default();
+        let verb =
+            last.split(|octet| b" \r\n".contains(octet)).next().unwrap_or_default().to_ascii_uppercase();
+        let ends_group =
+            ["EHLO", "HELO", "LHLO", "DATA", "VRFY", "EXPN", "ETRN", "STARTTLS", "AUTH", "XCLIENT"]
+                .iter()
+                .any(|known| known.as_bytes() == verb);
+        self.protocol == Protocol::Smtp && (!conversation.said || ends_group)
+    }
+
     /// Sends what waits to be sent and hears what is to be heard.
     fn settle(&mut self, at: usize) -> Result<(), String> {
         let Some(conversation) = self.conversations.get_mut(at) else { return Ok(()) };
@@ -295,6 +343,11 @@ impl Runner<'_> {
                 self.place.deliver(name, text);
                 Ok(())
             }
+            Action::Date(name, seconds) => {
+                let time = std::time::UNIX_EPOCH + Duration::from_secs(*seconds);
+                fs::File::options().write(true).open(path(name)).and_then(|file| file.set_modified(time))
+            }
+            Action::Mode(name, mode) => fs::set_permissions(path(name), fs::Permissions::from_mode(*mode)),
             Action::Sleep(milliseconds) => {
                 std::thread::sleep(Duration::from_millis(*milliseconds));
                 Ok(())
@@ -373,6 +426,10 @@ impl Conversation {
             if self.timestamp.is_empty() {
                 let end = text.rfind('<').and_then(|start| text.get(start..));
                 self.timestamp = end.unwrap_or_default().to_owned();
+            }
+            // SMTP: the ID is another one each time.
+            if let Some((before, _)) = text.split_once("ed as ").filter(|_| text.starts_with("250 2.0.0")) {
+                counts = before.as_bytes().to_vec();
             }
             self.last.clone_from(&text);
             if is_part {

@@ -6,11 +6,14 @@
 //! maildir: two-messages          one of `maildirs`, default empty
 //! state: transaction             or authorization (default): whether a login is part of the transcript; in IMAP's words
 //!                                authenticated and not-authenticated
+//! options: --lmtp               of smtpd, any number of lines
 //! settings: NAME=VALUE           as -o; any number of lines; {place}/cert.pem and key.pem exist
 //! client: 192.0.2.1              the client's address, default 127.0.0.1
 //! secret: {PLAIN}secret          what the passwd-file has for alice
 //! users: LINE                    another line of it
 //! file: PATH = TEXT              a file in the Maildir, with escapes
+//! mailbox: NAME UIDVALIDITY UIDNEXT [KEYWORD...]    a mailbox; INBOX is one, too
+//! messages: UID[:UID] new|cur[,FLAGS][@SECONDS] = TEXT    messages in it, with escapes, and of this INTERNALDATE
 //! feed: whole                    only in this way, for what depends on it; default whole, lines and octets
 //! exit: 111                      default 0
 //!
@@ -22,12 +25,14 @@
 //! S*                             any lines up to and including a single dot
 //! !: TEXT                        the server says this nowhere in the transcript
 //! eof                            the client sends nothing more
-//! do: rm PATH | mv PATH PATH | write PATH = TEXT | sleep MS    something happens in the Maildir
+//! do: rm PATH | mv PATH PATH | write PATH = TEXT | date PATH SECONDS | chmod PATH OCTAL | sleep MS
 //! C2: S2: eof2 ...               the same on a second connection, which begins here
 //!
-//! files: PATH                    the messages in the end, one line each
+//! files: PATH                    the messages in the end, one line each; none; or any, where it does not matter
 //! files~ PATTERN                 one more message, whose path matches this regular expression
 //! file~ PATH PATTERN             a file of the Maildir matches this regular expression in the end
+//! message~ PATTERN              a message in the Maildir matches this regular expression in the end
+//! queue: N                      so many messages are in the queue in the end
 //! log~ PATTERN                   so does a line of the log
 //! log!: TEXT                     the log does not have this
 //! ```
@@ -35,8 +40,9 @@
 //! sent nothing but what stands here. In `C:` and `S:` a word in braces stands for what has to be computed: `{apop SECRET}`,
 //! `{cram-md5 USER SECRET}`, `{base64 TEXT}`, `{scram-sha-1 USER SECRET}`, `{scram-sha-256 USER SECRET}` (the first
 //! message), `{scram-final}`, `{scram-server-final}`. A number in braces is a literal's. The transcripts in `imap` are
-//! imapd's.
+//! imapd's, those in `smtp` smtpd's: fed whole, the client waits all the same where SMTP says so (RFC 2920).
 
+use crate::mailboxes::Mailbox;
 use std::path::Path;
 
 /// Which server it is of.
@@ -46,6 +52,8 @@ pub enum Protocol {
     Pop3,
     /// imapd's.
     Imap,
+    /// smtpd's.
+    Smtp,
 }
 
 /// Whether the transcript begins with the login or behind it.
@@ -92,6 +100,10 @@ pub enum Action {
     Rename(String, String),
     /// A file is written.
     Write(String, Vec<u8>),
+    /// A file's time, which is INTERNALDATE, in seconds since 1970.
+    Date(String, u64),
+    /// A file's or directory's rights.
+    Mode(String, u32),
     /// Time passes.
     Sleep(u64),
 }
@@ -133,8 +145,12 @@ pub struct Transcript {
     pub maildir: String,
     /// Further files.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Mailboxes with messages.
+    pub mailboxes: Vec<Mailbox>,
     /// Where it begins.
     pub state: State,
+    /// Options.
+    pub options: Vec<String>,
     /// Settings.
     pub settings: Vec<String>,
     /// The client's address.
@@ -151,12 +167,18 @@ pub struct Transcript {
     pub lines: Vec<Line>,
     /// What the server must not say.
     pub never: Vec<String>,
-    /// The messages in the end.
+    /// Whether it matters which messages there are in the end.
+    pub checks_files: bool,
+    /// Those.
     pub listing: Vec<String>,
     /// Patterns of others.
     pub listing_patterns: Vec<String>,
     /// Files and what they must match in the end.
     pub texts: Vec<(String, String)>,
+    /// What messages must match.
+    pub messages: Vec<String>,
+    /// How many messages are in the queue in the end.
+    pub queue: Option<usize>,
     /// What lines of the log must match.
     pub log: Vec<String>,
     /// What the log must not have.
@@ -174,6 +196,9 @@ impl Transcript {
         if path.parent().is_some_and(|directory| directory.ends_with("imap")) {
             transcript.protocol = Protocol::Imap;
         }
+        if path.parent().is_some_and(|directory| directory.ends_with("smtp")) {
+            transcript.protocol = Protocol::Smtp;
+        }
         Ok(transcript)
     }
 
@@ -186,7 +211,9 @@ impl Transcript {
             protocol: Protocol::Pop3,
             maildir: "empty".to_owned(),
             files: Vec::new(),
+            mailboxes: Vec::new(),
             state: State::Authorization,
+            options: Vec::new(),
             settings: Vec::new(),
             client: "127.0.0.1".to_owned(),
             secret: "{PLAIN}secret".to_owned(),
@@ -195,9 +222,12 @@ impl Transcript {
             exit: 0,
             lines: Vec::new(),
             never: Vec::new(),
+            checks_files: true,
             listing: Vec::new(),
             listing_patterns: Vec::new(),
             texts: Vec::new(),
+            messages: Vec::new(),
+            queue: None,
             log: Vec::new(),
             log_never: Vec::new(),
         };
@@ -209,6 +239,7 @@ impl Transcript {
             let (keyword, rest) = line.split_once(' ').unwrap_or((line, ""));
             match keyword {
                 "rfc:" => has_rfc = true,
+                "files:" if rest == "any" => (has_files, this.checks_files) = (true, false),
                 "files:" => {
                     has_files = true;
                     this.listing.extend((rest != "none").then(|| rest.to_owned()));
@@ -239,6 +270,9 @@ impl Transcript {
                     _ => return None,
                 }
             }
+            "options:" => self.options.push(rest.to_owned()),
+            "message~" => self.messages.push(rest.to_owned()),
+            "queue:" => self.queue = Some(rest.parse().ok()?),
             "settings:" => self.settings.push(rest.to_owned()),
             "client:" => self.client = rest.to_owned(),
             "secret:" => self.secret = rest.to_owned(),
@@ -247,6 +281,8 @@ impl Transcript {
                 let (path, text) = rest.split_once(" = ")?;
                 self.files.push((path.to_owned(), unescape(text)?));
             }
+            "mailbox:" => self.mailboxes.push(Mailbox::parse(rest)?),
+            "messages:" => self.mailboxes.last_mut()?.add(rest)?,
             "feed:" => self.feeds.push(match rest {
                 "whole" => Feed::Whole,
                 "lines" => Feed::Lines,
@@ -296,6 +332,14 @@ fn step(keyword: &str, rest: &str) -> Option<(usize, Step)> {
                 "write" => {
                     let (path, text) = rest.split_once(" = ")?;
                     Action::Write(path.to_owned(), unescape(text)?)
+                }
+                "chmod" => {
+                    let (path, mode) = rest.split_once(' ')?;
+                    Action::Mode(path.to_owned(), u32::from_str_radix(mode, 8).ok()?)
+                }
+                "date" => {
+                    let (path, seconds) = rest.split_once(' ')?;
+                    Action::Date(path.to_owned(), seconds.parse().ok()?)
                 }
                 "sleep" => Action::Sleep(rest.parse().ok()?),
                 _ => return None,

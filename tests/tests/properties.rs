@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use common::io::dot::{DotStuffer, ROOM_MIN};
-use common::process::channel::{Channel, Proof, Request, Why};
+use common::process::channel::{Channel, Proof, REQUEST_MAX, Request, Why};
 use common::secret::Secret;
 use pop3d::command::{AUTH_LINE_MAX, Command, LINE_MAX, MessageNumber, SyntaxError};
 use proptest::prelude::*;
@@ -236,10 +236,10 @@ proptest! {
         let (front, guard) = (Channel::new(a.into(), patience), Channel::new(b.into(), patience));
         for request in requests {
             front.tell(&request).unwrap();
-            prop_assert_eq!(guard.next_request(patience).unwrap(), Some(request));
+            prop_assert_eq!(guard.next_request(REQUEST_MAX, patience).unwrap(), Some(request));
         }
         drop(front);
-        prop_assert_eq!(guard.next_request(patience).unwrap(), None);
+        prop_assert_eq!(guard.next_request(REQUEST_MAX, patience).unwrap(), None);
     }
 }
 
@@ -251,7 +251,7 @@ fn a_request_longer_than_allowed_is_refused() {
         let (mut a, b) = UnixStream::pair().unwrap();
         a.write_all(&[&[6], &length.to_be_bytes()[..]].concat()).unwrap();
         let guard = Channel::new(b.into(), Duration::from_secs(1));
-        let error = guard.next_request(Duration::from_secs(1)).unwrap_err();
+        let error = guard.next_request(REQUEST_MAX, Duration::from_secs(1)).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
     }
 }

@@ -19,6 +19,12 @@ fn imap() {
     run_directory("transcripts/imap");
 }
 
+#[test]
+fn smtp() {
+    tinmail_tests::program::smtpd();
+    run_directory("transcripts/smtp");
+}
+
 fn run_directory(directory: &str) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
     let only = std::env::var("TRANSCRIPT").unwrap_or_default();

@@ -16,6 +16,8 @@ pub struct Authenticator {
     pub(super) nodelay: bool,
     /// Whom this process can be: root anybody, others only themselves.
     pub(super) me: Credentials,
+    /// The name in the client's certificate, where that counts and not what the client says.
+    pub(super) certificate_user: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -32,6 +34,7 @@ impl Authenticator {
             work: Work::default(),
             nodelay: false,
             me,
+            certificate_user: None,
             warnings: Vec::new(),
         }
     }
@@ -47,8 +50,12 @@ impl Authenticator {
         let rules = &self.settings.username;
         let (user, master) = rules.split_master(authcid);
         let name = |raw| rules.normalise(raw).map_err(|error| Refusal::Credentials(Cause::Name(error)));
-        let user = name(user)?;
-        let master = master.map(name).transpose()?;
+        // Dovecot's ssl_username_from_cert: it stands for the name whose password is asked for.
+        let certified = self.certificate_user.as_deref().map(str::as_bytes);
+        let (user, master) = match master {
+            None => (name(certified.unwrap_or(user))?, None),
+            Some(master) => (name(user)?, Some(name(certified.unwrap_or(master))?)),
+        };
         let asked = if authzid.is_empty() { None } else { Some(name(authzid)?) };
         let proof = Proof::Password(password.expose());
         match (asked, master) {
@@ -59,6 +66,26 @@ impl Authenticator {
             (Some(asked), Some(master)) if asked == user => self.as_master(&user, &master, proof),
             (Some(_), Some(_)) => Err(Refusal::NotAllowed("two users to act as".to_owned())),
         }
+    }
+
+    /// Lets the holder of a certificate in (RFC 4422 A): `user` is the name in it, and `authzid` must be empty or the same.
+    ///
+    /// There is no password, so a locked one does not matter; dates of accounts and all other rules do.
+    pub fn external(&mut self, user: &str, authzid: &[u8]) -> Result<Account, Refusal> {
+        self.begin();
+        let name = |raw| {
+            self.settings.username.normalise(raw).map_err(|error| Refusal::Credentials(Cause::Name(error)))
+        };
+        let user = name(user.as_bytes())?;
+        if !authzid.is_empty() && name(authzid)? != user {
+            return Err(Refusal::NotAllowed("the certificate is another user's".to_owned()));
+        }
+        self.ask(&user, Proof::Vouched)
+    }
+
+    /// From now on the name in the client's certificate counts, whatever name comes with a proof.
+    pub fn take_user_from_certificate(&mut self, user: String) {
+        self.certificate_user = Some(user);
     }
 
     fn as_master(
@@ -75,7 +102,7 @@ impl Authenticator {
             Verdict::Wrong(cause) => return Err(Refusal::Credentials(cause)),
             Verdict::Failed(problem) => return Err(Refusal::Temporary(problem)),
         };
-        let mut account = self.ask(user, Proof::Master)?;
+        let mut account = self.ask(user, Proof::Vouched)?;
         account.master = Some(master.as_str().to_owned());
         Ok(account)
     }
@@ -105,6 +132,7 @@ impl Authenticator {
 
     /// Checks a name that is not part of `user*master`.
     pub(super) fn name(&self, raw: &[u8]) -> Result<Username, Refusal> {
+        let raw = self.certificate_user.as_deref().map_or(raw, str::as_bytes);
         self.settings.username.normalise(raw).map_err(|error| Refusal::Credentials(Cause::Name(error)))
     }
 

@@ -31,8 +31,9 @@ pub(super) enum Verdict {
 pub(super) enum Proof<'a> {
     /// With a password.
     Password(&'a [u8]),
-    /// A master's password was right. A locked user's mail may be looked after.
-    Master,
+    /// Somebody else vouches for him: a master, whose password was right, or the CA of his certificate. A lock is a lock on
+    /// the password (passwd(1)), and does not matter.
+    Vouched,
 }
 
 /// A system file that was read for one user.
@@ -75,7 +76,7 @@ impl Authenticator {
         let ageing = entry.ageing(today).filter(|ageing| match proof {
             Proof::Password(_) => true,
             // The password's own age is no matter to those who did not use it.
-            Proof::Master => *ageing == Ageing::AccountExpired,
+            Proof::Vouched => *ageing == Ageing::AccountExpired,
         });
         Verdict::Right(match ageing {
             Some(ageing) => Err(Refusal::Expired(ageing)),
@@ -93,9 +94,9 @@ impl Authenticator {
         let Some(entry) = entry else {
             return self.compare(proof, None, Cause::UnknownUser, &place);
         };
-        // `x`: only the shadow file knows whether the account is open; a master needs no hash.
+        // `x`: only the shadow file knows whether the account is open; who is vouched for needs no hash.
         let hash =
-            Some(entry.password.as_str()).filter(|hash| *hash != "x" || matches!(proof, Proof::Master));
+            Some(entry.password.as_str()).filter(|hash| *hash != "x" || matches!(proof, Proof::Vouched));
         match self.compare(proof, hash, Cause::Locked, &place) {
             Verdict::Right(_) => Verdict::Right(self.system_account(&entry)),
             other => other,
@@ -148,8 +149,8 @@ impl Authenticator {
         let right = Verdict::Right(Err(Refusal::Credentials(Cause::Mismatch)));
         let password = match (proof, hash) {
             (Proof::Password(password), _) => password,
-            (Proof::Master, Some(_)) => return right,
-            (Proof::Master, None) => return Verdict::Wrong(without),
+            (Proof::Vouched, Some(_)) => return right,
+            (Proof::Vouched, None) => return Verdict::Wrong(without),
         };
         let mut cause = if hash.is_some() { Cause::Locked } else { without };
         if let Some(hash) = hash.filter(|hash| lock_of(hash) == Lock::Open) {
@@ -206,7 +207,7 @@ impl Authenticator {
         let mut computed = 0;
         for entry in &found.entries {
             let right = match proof {
-                Proof::Master => Ok(true),
+                Proof::Vouched => Ok(true),
                 Proof::Password(_) if lock_of(&entry.password) != Lock::Open => continue,
                 Proof::Password(password) => {
                     let mut bench = Bench { limits: &limits, lock: Some(&file), work: &mut self.work };
@@ -275,7 +276,7 @@ impl Authenticator {
         }
     }
 
-    fn virtual_account(&mut self, entry: &PasswdFileEntry) -> Result<Account, Refusal> {
+    pub(super) fn virtual_account(&mut self, entry: &PasswdFileEntry) -> Result<Account, Refusal> {
         let (uid, gid, home) = entry.uid_gid_home();
         let files = &self.settings.files;
         let by_name = |name: &str, found: std::io::Result<Option<u32>>| match found {
@@ -307,7 +308,7 @@ impl Authenticator {
         self.permit(account)
     }
 
-    fn system_account(&mut self, entry: &PasswdEntry) -> Result<Account, Refusal> {
+    pub(super) fn system_account(&mut self, entry: &PasswdEntry) -> Result<Account, Refusal> {
         let groups = groups_of(&self.settings.files.group, &entry.name).unwrap_or_else(|error| {
             self.warn(format!("{}: {error}", self.settings.files.group.display()));
             Vec::new()

@@ -21,6 +21,7 @@ mod lookup;
 pub mod nets;
 pub mod passwd;
 pub mod passwd_file;
+mod recipient;
 pub mod sasl;
 pub mod scheme;
 pub mod scram;

@@ -65,6 +65,18 @@ pub fn find_user(path: &Path, name: &str) -> io::Result<Option<PasswdEntry>> {
     Ok(None)
 }
 
+/// Finds the name of a user id; the first line counts. Errors: the file cannot be read.
+pub fn find_name(path: &Path, uid: u32) -> io::Result<Option<String>> {
+    let file = File::open(path)?;
+    let mut lines = Lines::new(&file);
+    while let Some(line) = lines.next()? {
+        if let Some(entry) = PasswdEntry::parse(line).filter(|entry| entry.uid == uid) {
+            return Ok(Some(entry.name));
+        }
+    }
+    Ok(None)
+}
+
 /// User and group of `login_user`, a name or a number; a number is both. Errors: there is no such user, it is root, or
 /// the file cannot be read.
 pub fn login_ids(path: &Path, user: &str) -> io::Result<(u32, u32)> {
@@ -135,6 +147,8 @@ mod tests {
             (1000, 1001, "/home/anna", "$1$h")
         );
         assert_eq!(find_user(&path, "last").unwrap().unwrap().uid, 5);
+        assert_eq!(find_name(&path, 1000).unwrap().as_deref(), Some("anna"));
+        assert_eq!(find_name(&path, 1001).unwrap(), None);
         for unknown in ["ann", "annab", "#anna", "+", ""] {
             assert_eq!(find_user(&path, unknown).unwrap(), None, "{unknown}");
         }

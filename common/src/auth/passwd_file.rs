@@ -189,6 +189,20 @@ pub fn find(file: &File, user: &str, usable: impl Fn(&Stored) -> bool) -> io::Re
     Ok(found)
 }
 
+/// The user's first line that is understood, for those who have nothing to prove: reading ends there. Errors: the file
+/// cannot be read.
+pub fn first(file: &File, user: &str) -> io::Result<Option<PasswdFileEntry>> {
+    let mut lines = Lines::new(file);
+    while let Some(line) = lines.next()? {
+        if is_for(line, user) {
+            if let Ok(entry) = PasswdFileEntry::parse(line) {
+                return Ok(Some(entry));
+            }
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

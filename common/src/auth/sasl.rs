@@ -81,6 +81,14 @@ pub fn parse_plain(message: &[u8]) -> Result<Plain, SaslError> {
     })
 }
 
+/// Reads what comes with EXTERNAL (RFC 4422 A.2): nothing, or an authorisation identity, UTF-8 without NUL.
+pub fn parse_external(message: &[u8]) -> Result<Vec<u8>, SaslError> {
+    match std::str::from_utf8(message) {
+        Ok(authzid) if !authzid.contains('\0') => Ok(message.to_vec()),
+        _ => Err(SaslError::Syntax),
+    }
+}
+
 /// The two prompts of LOGIN (draft-murchison-sasl-login), before base64. Old clients compare them.
 pub const LOGIN_PROMPTS: [&str; 2] = ["Username:", "Password:"];
 
@@ -148,6 +156,16 @@ fn parse_name_and_digest(
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn external_names_nobody_or_somebody() {
+        for good in [&b""[..], b"anna", "\u{e4}nna@example.org".as_bytes()] {
+            assert_eq!(parse_external(good), Ok(good.to_vec()));
+        }
+        for bad in [&b"\0"[..], b"anna\0bert", b"\xff"] {
+            assert_eq!(parse_external(bad), Err(SaslError::Syntax));
+        }
+    }
 
     #[test]
     fn base64_is_strict() {

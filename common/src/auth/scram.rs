@@ -189,6 +189,36 @@ impl ScramKeys {
     }
 }
 
+/// What a client makes of its password for one server's salt.
+pub struct ClientKeys {
+    hash: ScramHash,
+    client_key: Secret,
+    server_key: Secret,
+}
+
+impl ClientKeys {
+    /// Computes them. How many iterations are too many is the caller's to say.
+    pub fn derive(hash: ScramHash, password: &[u8], salt: &[u8], iterations: u32) -> ClientKeys {
+        let salted = hash.hi(password, salt, iterations);
+        ClientKeys {
+            hash,
+            client_key: Secret::new(hash.hmac(&salted, b"Client Key")),
+            server_key: Secret::new(hash.hmac(&salted, b"Server Key")),
+        }
+    }
+
+    /// ClientProof over AuthMessage (RFC 5802 3).
+    pub fn proof(&self, auth_message: &[u8]) -> Vec<u8> {
+        let signature = self.hash.hmac(&self.hash.digest(self.client_key.expose()), auth_message);
+        self.client_key.expose().iter().zip(signature).map(|(key, mask)| key ^ mask).collect()
+    }
+
+    /// The ServerSignature that a server which knows the password answers with.
+    pub fn server_signature(&self, auth_message: &[u8]) -> Vec<u8> {
+        self.hash.hmac(self.server_key.expose(), auth_message)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +252,9 @@ mod tests {
         ] {
             let keys = ScramKeys::derive(hash, b"pencil", &decode(salt), 4096, &mut work);
             let proof = decode(proof);
+            let client = ClientKeys::derive(hash, b"pencil", &decode(salt), 4096);
+            assert_eq!(client.proof(message.as_bytes()), proof);
+            assert_eq!(client.server_signature(message.as_bytes()), decode(signature));
             assert_eq!(keys.verify_proof(message.as_bytes(), &proof), Some(decode(signature)));
             assert_eq!(keys.verify_proof(&message.as_bytes()[1..], &proof), None);
             assert_eq!(keys.verify_proof(message.as_bytes(), &proof[1..]), None);

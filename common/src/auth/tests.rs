@@ -297,6 +297,67 @@ fn passdbs_are_tried_in_their_order() {
 }
 
 #[test]
+fn certificates_need_no_password_and_keep_all_other_rules() {
+    let site = site(&["shadow", "passwd-file:DIR/users"]).users(
+        "virtual:!:1001:1001::/home/virtual::\noff:{PLAIN}x:1001:1001::/home/off::nologin\n\
+         far:{PLAIN}x:1001:1001::/home/far::allow_nets=10.0.0.0/8\n",
+    );
+    let external = |user: &str, authzid: &str| {
+        let mut authenticator = site.authenticator();
+        let result = authenticator.external(user, authzid.as_bytes());
+        assert_eq!(authenticator.work().spent(), [], "nothing is hashed");
+        result
+    };
+    // Locked, never set and old passwords are only passwords.
+    for (user, uid) in [("anna", 1000), ("ANNA", 1000), ("lock", 1003), ("star", 1004), ("old", 1002)] {
+        assert_eq!(
+            external(user, "").map(|account| (account.uid, account.master)),
+            Ok((uid, None)),
+            "{user}"
+        );
+    }
+    assert_eq!(external("virtual", "virtual").map(|account| account.uid), Ok(1001));
+    assert!(external("anna", "Anna").is_ok());
+    assert!(matches!(external("anna", "bert"), Err(Refusal::NotAllowed(_))));
+    assert_eq!(external("anna", "b\0"), wrong(Cause::Name(NameError::Character)));
+    assert_eq!(external("nobody", ""), wrong(Cause::UnknownUser));
+    assert_eq!(external("an na", ""), wrong(Cause::Name(NameError::Character)));
+    assert!(matches!(external("root", ""), Err(Refusal::BadId(_))));
+    assert!(matches!(external("daemon", ""), Err(Refusal::BadId(_))));
+    assert!(matches!(external("off", ""), Err(Refusal::Disabled(_))));
+    assert!(matches!(external("far", ""), Err(Refusal::NotAllowed(_))));
+}
+
+#[test]
+fn the_name_in_a_certificate_stands_for_the_one_that_is_said() {
+    let mut site =
+        site(&["shadow", "passwd-file:DIR/users"]).users("cram:{PLAIN}secret:1001:1001::/home/cram::\n");
+    site.settings.master_passdb = Some(site.scratch.file("masters", "boss:{PLAIN}m\n"));
+    site.settings.username.master_separator = Some('*');
+    let certified = |name: &str| {
+        let mut authenticator = site.authenticator();
+        authenticator.take_user_from_certificate(name.to_owned());
+        authenticator
+    };
+    let plain = |certificate: &str, user: &[u8], password: &str| {
+        let password = Secret::new(password.as_bytes().to_vec());
+        certified(certificate).plain(user, b"", &password).map(|account| (account.name, account.master))
+    };
+    assert_eq!(plain("anna", b"bert", "mk pass"), Ok(("anna".to_owned(), None)));
+    assert_eq!(plain("nobody", b"anna", "mk pass"), Err(Refusal::Credentials(Cause::UnknownUser)));
+    // It is the master's certificate.
+    assert_eq!(plain("boss", b"anna*other", "m"), Ok(("anna".to_owned(), Some("boss".to_owned()))));
+    assert!(plain("bert", b"anna*boss", "m").is_err());
+    // Without the master's password it opens nobody else's mail.
+    let acting = certified("boss").external("boss", b"anna");
+    assert!(matches!(acting, Err(Refusal::NotAllowed(_))));
+    let digest = crate::auth::cram::cram_md5(b"secret", b"<1@x>");
+    let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+    assert!(certified("cram").cram_md5(b"anna", b"<1@x>", digest.as_bytes()).is_ok());
+    assert!(certified("anna").cram_md5(b"cram", b"<1@x>", digest.as_bytes()).is_err());
+}
+
+#[test]
 fn masters() {
     let mut site = site(&["shadow"]).users("");
     let path = site.scratch.file("masters", "boss:{PLAIN}m\nfar:{PLAIN}m::::::allow_nets=10.0.0.0/8\n");

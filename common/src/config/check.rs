@@ -5,7 +5,7 @@
 
 mod users;
 
-use super::keyword::Ssl;
+use super::keyword::{Mechanism, Ssl};
 use super::value::Passdb;
 use super::{Config, DEFAULT_FILE};
 use crate::auth::passwd::login_ids;
@@ -15,7 +15,7 @@ use crate::sys::fs::may_write;
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// How bad a finding is.
@@ -64,6 +64,7 @@ pub fn findings(config: &Config, line: &CommandLine) -> Vec<Finding> {
     values(config, &mut found);
     passdbs(config, &mut found);
     certificate(config, line, &mut found);
+    client_certificates(config, &mut found);
     login_user(config, &mut found);
     base_dir(config, &mut found);
     log_file(config, &mut found);
@@ -105,7 +106,9 @@ fn readable(setting: &str, path: &str, found: &mut Vec<Finding>) -> Option<Metad
         found.push(Finding::error(format!("{path} is a directory"), format!("change {setting}")));
         return None;
     }
-    if metadata.permissions().mode() & OTHERS_WRITE != 0 {
+    // Who writes to /dev/null changes nothing, and its rights are nobody's to take away.
+    let is_device = metadata.file_type().is_char_device();
+    if !is_device && metadata.permissions().mode() & OTHERS_WRITE != 0 {
         found
             .push(Finding::error(format!("{path} can be changed by everybody"), format!("chmod o-w {path}")));
     }
@@ -227,6 +230,32 @@ fn certificate(config: &Config, line: &CommandLine, found: &mut Vec<Finding>) {
     } else {
         readable("ssl_cert_file", certificate, found);
         secret("ssl_key_file", key, found);
+    }
+}
+
+/// The settings about the certificates of clients, which need each other.
+fn client_certificates(config: &Config, found: &mut Vec<Finding>) {
+    let mut fault = |what: &str, advice: &str| found.push(Finding::error(what, advice));
+    let asked = config.ssl_verify_client_cert && config.ssl != Ssl::No;
+    if config.ssl_verify_client_cert && config.ssl == Ssl::No {
+        fault("ssl_verify_client_cert = yes, but ssl = no", "enable TLS, or set ssl_verify_client_cert = no");
+    }
+    if config.auth_ssl_require_client_cert && !asked {
+        let what = "auth_ssl_require_client_cert = yes, but no client is asked for one: nobody can log in";
+        fault(what, "set ssl_verify_client_cert = yes");
+    }
+    if config.ssl_username_from_cert && !asked {
+        let what = "ssl_username_from_cert = yes, but no client is asked for a certificate";
+        fault(what, "set ssl_verify_client_cert = yes");
+    }
+    if config.auth_mechanisms.contains(Mechanism::External) && !(asked && config.ssl_username_from_cert) {
+        let what = "auth_mechanisms has external, which never is on offer without a name in a certificate";
+        fault(what, "set ssl_verify_client_cert = yes and ssl_username_from_cert = yes");
+    }
+    if asked {
+        if let Some(path) = config.ssl_ca_file.get() {
+            readable("ssl_ca_file", &path.to_string_lossy(), found);
+        }
     }
 }
 
@@ -390,7 +419,7 @@ mod tests {
         place.file("wild", 0o646, "");
         fs::create_dir(place.0.join("loose")).unwrap();
         fs::set_permissions(place.0.join("loose"), fs::Permissions::from_mode(0o777)).unwrap();
-        let rows: [(&[&str], &str); 28] = [
+        let rows: [(&[&str], &str); 35] = [
             (&["last_valid_uid=5"], "error: last_valid_uid is lower"),
             (&["passdb="], "error: passdb is empty"),
             (&["auth_mechanisms="], "error: auth_mechanisms is empty"),
@@ -421,6 +450,19 @@ mod tests {
             (&["login_user=root"], "error: login_user = root: must not be root"),
             (&["base_dir=DIR/loose"], "error: DIR/loose can be changed by others"),
             (&["base_dir=DIR/none/run"], "error: DIR/none/run cannot be created"),
+            (&["ssl_verify_client_cert=yes", "ssl=no"], "error: ssl_verify_client_cert = yes, but ssl = no"),
+            (
+                &["auth_ssl_require_client_cert=yes"],
+                "error: auth_ssl_require_client_cert = yes, but no client",
+            ),
+            (&["ssl_username_from_cert=yes"], "error: ssl_username_from_cert = yes, but no client"),
+            (&["auth_mechanisms=plain external"], "error: auth_mechanisms has external"),
+            (
+                &["auth_mechanisms=external", "ssl_verify_client_cert=yes"],
+                "error: auth_mechanisms has external",
+            ),
+            (&["ssl_verify_client_cert=yes", "ssl_ca_file=DIR/none"], "error: DIR/none: No such file"),
+            (&["ssl_verify_client_cert=yes", "ssl_ca_file=DIR/wild"], "error: DIR/wild can be changed by"),
             (&["log_path=DIR/loose"], "error: log_path = DIR/loose: a directory"),
             (&["log_path=DIR/none/log"], "error: log_path = DIR/none/log: DIR/none: No such file"),
             (&["log_path=DIR/open/log"], "error: log_path = DIR/open/log: DIR/open: not a directory"),
@@ -451,5 +493,8 @@ mod tests {
         let line = CommandLine { config_file: Some(path.into()), ..CommandLine::default() };
         let found = findings(&Config::DEFAULT, &line);
         assert!(found[0].what.ends_with("conf can be changed by everybody"), "{found:?}");
+        let line = CommandLine { config_file: Some("/dev/null".into()), ..CommandLine::default() };
+        let found = findings(&Config::DEFAULT, &line);
+        assert!(!found.iter().any(|found| found.what.contains("/dev/null")), "{found:?}");
     }
 }

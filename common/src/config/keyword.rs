@@ -149,7 +149,18 @@ keywords! {
     CramMd5 = "cram-md5" "RFC 2195; needs a stored secret.",
     Apop = "apop" "RFC 1939; needs a stored secret.",
     ScramSha1 = "scram-sha-1" "RFC 5802.",
-    ScramSha256 = "scram-sha-256" "RFC 7677."
+    ScramSha256 = "scram-sha-256" "RFC 7677.",
+    External = "external" "RFC 4422 A; needs a client certificate."
+}
+
+keywords! {
+    /// The attribute of a client certificate's subject that is the user name.
+    CertUsernameField, "one of: ":
+    CommonName = "commonName" "2.5.4.3.",
+    EmailAddress = "emailAddress" "1.2.840.113549.1.9.1.",
+    UserId = "UID" "0.9.2342.19200300.100.1.1.",
+    SerialNumber = "serialNumber" "2.5.4.5, the subject's, not the certificate's.",
+    X500UniqueIdentifier = "x500UniqueIdentifier" "2.5.4.45."
 }
 
 keywords! {
@@ -159,8 +170,61 @@ keywords! {
     OeNsEoh = "oe-ns-eoh" "An end of headers is sent where a message has none."
 }
 
-single! { Ssl TlsVersion Facility }
-sets! { Mechanism Workaround }
+keywords! {
+    /// Habits of clients that are put up with, as with Dovecot.
+    ImapWorkaround, "a list of: ":
+    DelayNewmail = "delay-newmail" "EXISTS and RECENT are said with NOOP, CHECK and IDLE only.",
+    TbExtraMailboxSep = "tb-extra-mailbox-sep" "A hierarchy separator at the end of a name is not there.",
+    TbLsubFlags = "tb-lsub-flags" "LSUB says \\Noselect of what does not exist."
+}
+
+keywords! {
+    /// Which addresses of other hosts are used.
+    InetProtocols, "one of: ":
+    All = "all" "IPv6 and IPv4.",
+    Ipv4 = "ipv4" "RFC 791.",
+    Ipv6 = "ipv6" "RFC 8200."
+}
+
+keywords! {
+    /// How much TLS other servers have to offer.
+    TlsLevel, "one of: ":
+    None = "none" "Nothing is encrypted.",
+    May = "may" "What can be encrypted is; certificates are not looked at.",
+    Encrypt = "encrypt" "Nothing goes in clear; certificates are not looked at.",
+    Verify = "verify" "The certificate must be the host's, by whatever way the host was found.",
+    Secure = "secure" "The certificate must be that of the next hop, or of a host below its domain."
+}
+
+keywords! {
+    /// SASL mechanisms that are not used.
+    SaslOption, "a list of: ":
+    NoPlaintext = "noplaintext" "Those that tell the password itself: PLAIN and LOGIN.",
+    NoAnonymous = "noanonymous" "Those without a password; there are none here."
+}
+
+single! { InetProtocols TlsLevel }
+sets! { SaslOption }
+
+keywords! {
+    /// Which networks count as `mynetworks` where that is empty.
+    NetworksStyle, "one of: ":
+    Host = "host" "This host alone.",
+    Subnet = "subnet" "The networks that its interfaces are in.",
+    Class = "class" "The class A, B and C networks that its IPv4 interfaces are in."
+}
+
+keywords! {
+    /// Who may name files and programs that mail is delivered to.
+    Expansion, "a list of: ":
+    Alias = "alias" "Aliases.",
+    Forward = "forward" "~/.forward.",
+    Include = "include" ":include: files."
+}
+
+single! { Ssl TlsVersion Facility CertUsernameField NetworksStyle }
+sets! { Mechanism Workaround ImapWorkaround }
+sets! { Expansion }
 
 #[cfg(test)]
 mod tests {

@@ -34,6 +34,33 @@ impl Value for NamespacePrefix {
     }
 }
 
+/// What the names of mailboxes begin with that are not the user's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherPrefix(Text);
+
+impl OtherPrefix {
+    pub(super) const PUBLIC: OtherPrefix = OtherPrefix(text("Public"));
+    pub(super) const SHARED: OtherPrefix = OtherPrefix(text("shared"));
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for OtherPrefix {
+    const ACCEPTED: &'static str = "levels of a name such as Public. or #shared/";
+
+    fn read(text: &str) -> Option<OtherPrefix> {
+        let fits = !text.is_empty() && !text.eq_ignore_ascii_case("INBOX");
+        fits.then(|| NamespacePrefix::read(text)).flatten().map(|prefix| OtherPrefix(prefix.0))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone().into_owned()
+    }
+}
+
 /// What stands between the levels of a mailbox's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HierarchySeparator {
@@ -74,7 +101,7 @@ impl Value for HierarchySeparator {
 pub struct SpecialUseNames(Cow<'static, [(SpecialUse, String)]>);
 
 impl SpecialUseNames {
-    pub(super) const NONE: SpecialUseNames = SpecialUseNames(Cow::Borrowed(&[]));
+    pub(crate) const NONE: SpecialUseNames = SpecialUseNames(Cow::Borrowed(&[]));
 
     /// They in their order.
     pub fn iter(&self) -> impl Iterator<Item = &(SpecialUse, String)> {
@@ -106,27 +133,35 @@ pub struct EmptyTrash(Cow<'static, [(String, u32)]>);
 impl EmptyTrash {
     pub(super) const NEVER: EmptyTrash = EmptyTrash(Cow::Borrowed(&[]));
 
-    /// Names and days.
+    /// Names and days; an empty name is `imap_trashfoldername`.
     pub fn rules(&self) -> &[(String, u32)] {
         &self.0
     }
 }
 
 impl Value for EmptyTrash {
-    const ACCEPTED: &'static str = "a list of mailboxes and days, at least 1, such as Trash:7, Sent:30";
+    const ACCEPTED: &'static str =
+        "a list of mailboxes and days, at least 1, such as Trash:7, Sent:30, or only days";
 
     fn read(text: &str) -> Option<EmptyTrash> {
         let pair = |pair: &str| {
-            let (name, days) = pair.rsplit_once(':')?;
+            let (name, days) = match pair.rsplit_once(':') {
+                Some((name, days)) => (Some(name.trim()).filter(|name| !name.is_empty())?, days),
+                None => ("", pair),
+            };
             let digits = days.trim();
             let days = digits.parse().ok().filter(|&days: &u32| (1..=36_500).contains(&days))?;
-            (!name.trim().is_empty() && !digits.starts_with('+')).then(|| (name.trim().to_owned(), days))
+            (!digits.starts_with('+')).then(|| (name.to_owned(), days))
         };
         pairs(text).map(pair).collect::<Option<Vec<_>>>().map(|pairs| EmptyTrash(Cow::Owned(pairs)))
     }
 
     fn print(&self) -> String {
-        self.0.iter().map(|(name, days)| format!("{name}:{days}")).collect::<Vec<_>>().join(", ")
+        let pair = |(name, days): &(String, u32)| match name.as_str() {
+            "" => days.to_string(),
+            name => format!("{name}:{days}"),
+        };
+        self.0.iter().map(pair).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -151,6 +186,10 @@ mod tests {
         for text in [".", "/", "a..b", ".a", "~", "*", "a%/"] {
             assert_eq!(printed::<NamespacePrefix>(text), None, "{text}");
         }
+        assert_eq!(printed::<OtherPrefix>("#shared/").as_deref(), Some("#shared/"));
+        for text in ["", "inbox", "a..b", "shared/%%u/"] {
+            assert_eq!(printed::<OtherPrefix>(text), None, "{text}");
+        }
         assert_eq!(printed::<HierarchySeparator>("/").as_deref(), Some("/"));
         for text in ["", "\\", ".."] {
             assert_eq!(HierarchySeparator::read(text), None);
@@ -174,6 +213,10 @@ mod tests {
             ("", Some("")),
             ("Trash:7,Sent Items : 30", Some("Trash:7, Sent Items:30")),
             ("a:b:1", Some("a:b:1")),
+            ("30", Some("30")),
+            ("Sent:7, 30", Some("Sent:7, 30")),
+            ("0", None),
+            ("+1", None),
             ("Trash", None),
             ("Trash:0", None),
             ("Trash:", None),

@@ -9,6 +9,7 @@ mod file;
 pub mod format;
 pub mod keyword;
 pub mod mailboxes;
+pub mod next_hop;
 mod settings;
 pub mod value;
 
@@ -64,7 +65,7 @@ impl std::error::Error for ConfigError {}
 pub struct Setting {
     /// The name before the `=`.
     pub name: &'static str,
-    /// `all`, or the one program that looks at it.
+    /// `all`, or the programs that look at it, with `_` between them.
     pub used_by: &'static str,
     /// What it does, in one line.
     pub help: &'static str,
@@ -82,7 +83,7 @@ impl Setting {
 
     /// Whether the program looks at this setting. The others are accepted in the file all the same.
     pub fn concerns(&self, program: &Program) -> bool {
-        self.used_by == "all" || self.used_by == program.name
+        self.used_by == "all" || self.used_by.split('_').any(|name| name == program.name)
     }
 
     /// The value that holds without any file.
@@ -151,7 +152,7 @@ mod tests {
         let rows: Vec<Setting> = Setting::all().collect();
         for (at, row) in rows.iter().enumerate() {
             assert!(!row.name.is_empty() && !row.help.is_empty() && !row.accepted().is_empty(), "{row:?}");
-            assert!(["all", "imapd", "pop3d"].contains(&row.used_by), "{row:?}");
+            assert!(["all", "imapd", "pop3d", "smtpd", "imapd_smtpd"].contains(&row.used_by), "{row:?}");
             assert!(row.help.len() <= 90, "{} is explained in too many words", row.name);
             assert!(rows[..at].iter().all(|other| other.name != row.name), "{}", row.name);
         }

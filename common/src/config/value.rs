@@ -248,6 +248,33 @@ impl Value for MailLocation {
     }
 }
 
+/// Where mailboxes are that are not the user's own; empty: nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherLocation(Text);
+
+impl OtherLocation {
+    pub(super) const NONE: OtherLocation = OtherLocation(text(""));
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for OtherLocation {
+    const ACCEPTED: &'static str =
+        "nothing, or maildir:PATH[:INBOX=PATH][:CONTROL=PATH][:INDEX=PATH or MEMORY] as in mail_location";
+
+    fn read(text: &str) -> Option<OtherLocation> {
+        let fits = text.is_empty() || MailLocation::read(text).is_some();
+        fits.then(|| OtherLocation(Cow::Owned(text.to_owned())))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone().into_owned()
+    }
+}
+
 impl Value for Passdb {
     const ACCEPTED: &'static str = "a list of: shadow, passwd, passwd-file:/FILE, checkpassword:/PROGRAM";
 

@@ -4,7 +4,7 @@
 
 use super::gone;
 use super::{Hierarchy, HierarchyError, Name, NameError};
-use crate::maildir::{ErrorKind, Maildir, StorageError, uidlist_file, uidvalidity};
+use crate::maildir::{ErrorKind, Maildir, StorageError, quota, uidlist_file, uidvalidity};
 use crate::sys::fs as sys;
 use std::ffi::OsStr;
 use std::fs;
@@ -34,6 +34,7 @@ impl Hierarchy {
         }
         // A use of nothing is none.
         let _ = self.record_uses(name, &[]);
+        quota::recount(&self.location);
         // Nobody has to wait for the rest. What fails now is left over.
         drop(lock);
         for gone in all {

@@ -5,6 +5,7 @@
 //! costs no further look. "Now" is the file system's clock; a time from before any clock was set removes nothing.
 
 use super::{Hierarchy, StorageError, special_use};
+use crate::maildir::quota;
 use crate::maildir::uidvalidity::CLOCK_FLOOR;
 use crate::sys::fs as sys;
 use std::fs::{self, OpenOptions};
@@ -44,6 +45,7 @@ impl Hierarchy {
     fn empty_trash_at(&self, rules: &[(String, u32)], now: i64) -> Result<u32, StorageError> {
         let mut removed = 0u32;
         for (text, days) in rules {
+            let text = if text.is_empty() { &*self.trash } else { text.as_str() };
             let Some(name) = special_use::configured(text, &self.namespace) else { continue };
             let path = match self.find(&name)? {
                 Some(directory) => self.root().join(directory),
@@ -56,6 +58,9 @@ impl Hierarchy {
                 let count = remove_older(&path, limit).map_err(StorageError::at("read", &path))?;
                 removed = removed.saturating_add(count);
             }
+        }
+        if removed > 0 {
+            quota::recount(&self.location);
         }
         Ok(removed)
     }
@@ -127,6 +132,21 @@ mod tests {
         );
         assert_eq!(empty(now + 31 * DAY), 3);
         assert_eq!(place.dir.list("m/.Other/cur").len() + place.dir.list("m/.Other/new").len(), 2);
+    }
+
+    #[test]
+    fn days_without_a_name_are_those_of_the_trash() {
+        let place = Place::with("", &["imap_trashfoldername=Deleted Items"]);
+        for name in ["Trash", "Deleted Items"] {
+            place.create(name).unwrap();
+            place.dir.write(&format!("m/.{name}/cur/1000000000.a.b:2,"), "old");
+        }
+        let now = fs::metadata(place.dir.path().join("m/.Trash/cur/1000000000.a.b:2,")).unwrap().ctime();
+        assert_eq!(place.hierarchy.empty_trash_at(&[(String::new(), 1)], now + 2 * DAY).unwrap(), 1);
+        assert_eq!(
+            (place.dir.list("m/.Deleted Items/cur").len(), place.dir.list("m/.Trash/cur").len()),
+            (0, 1)
+        );
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! looked at inside of a mailbox.
 
 use super::gone;
-use super::name::Namespace;
+use super::name::{Name, Namespace};
 use super::special_use::{SpecialUse, Uses};
-use super::{Hierarchy, Subscriptions, is_directory, name};
+use super::{Hierarchy, is_directory, name};
 use crate::maildir::{ErrorKind, StorageError};
 use std::cmp::Ordering;
 use std::fs;
@@ -55,10 +55,15 @@ pub struct Entry<'a> {
 }
 
 impl Hierarchy {
-    /// What there is, and if wanted what is subscribed to.
-    pub fn listing(&self, subscriptions: Option<&Subscriptions>) -> Result<Listing, StorageError> {
-        let mut names = Names::default();
-        names.add(b"INBOX", &self.namespace, EXISTS)?;
+    /// Adds what there is, as far as its visible name is `wanted`.
+    pub(super) fn collect(
+        &self,
+        names: &mut Names,
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<(), StorageError> {
+        if self.exists(&Name::inbox())? {
+            names.add(b"INBOX", &self.namespace, EXISTS)?;
+        }
         let entries = match fs::read_dir(self.root()) {
             Ok(entries) => Some(entries),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -73,32 +78,19 @@ impl Hierarchy {
                 name::of_directory(&directory, &self.namespace).filter(|_| is_directory(&entry))
             {
                 names.add(name.as_bytes(), &self.namespace, EXISTS)?;
+                names.keep_last(wanted);
             }
-        }
-        for name in subscriptions.into_iter().flat_map(|list| list.names(&self.namespace)) {
-            names.add(name.as_bytes(), &self.namespace, SUBSCRIBED)?;
         }
         if leftovers {
             gone::clean(self.root());
         }
-        let mut listing = names.sort(self.namespace.separator);
-        self.assign_uses(&mut listing)?;
-        Ok(listing)
-    }
-
-    /// Only what is subscribed to, and the levels above. Whether it exists is not looked at.
-    pub fn subscribed(&self, subscriptions: &Subscriptions) -> Result<Listing, StorageError> {
-        let mut names = Names::default();
-        for name in subscriptions.names(&self.namespace) {
-            names.add(name.as_bytes(), &self.namespace, SUBSCRIBED)?;
-        }
-        Ok(names.sort(self.namespace.separator))
+        Ok(())
     }
 }
 
 /// Names on their way into a listing.
 #[derive(Default)]
-struct Names {
+pub(super) struct Names {
     octets: Vec<u8>,
     spans: Vec<(u32, u32, u8)>,
 }
@@ -106,10 +98,7 @@ struct Names {
 impl Names {
     fn add(&mut self, name: &[u8], namespace: &Namespace, bits: u8) -> Result<(), StorageError> {
         let start = self.octets.len();
-        if start > NAMES_MAX {
-            let why = "there are too many mailboxes";
-            return Err(StorageError::with_kind(ErrorKind::Temp, "list", "", why));
-        }
+        check_room(start)?;
         namespace.print_octets(name, &mut self.octets);
         // Both fit: the sum is bounded above.
         let len = self.octets.len().saturating_sub(start);
@@ -117,7 +106,25 @@ impl Names {
         Ok(())
     }
 
-    fn sort(self, separator: u8) -> Listing {
+    /// Adds a name of the list of subscriptions as a client sees it.
+    pub(super) fn add_subscribed(&mut self, visible: &[u8]) -> Result<(), StorageError> {
+        let start = self.octets.len();
+        check_room(start)?;
+        self.octets.extend_from_slice(visible);
+        self.spans.push((start as u32, visible.len() as u32, SUBSCRIBED));
+        Ok(())
+    }
+
+    /// Takes back what was added last, unless it is wanted.
+    fn keep_last(&mut self, wanted: &dyn Fn(&[u8]) -> bool) {
+        let Some(&(start, len, _)) = self.spans.last() else { return };
+        if !wanted(slice(&self.octets, start, len)) {
+            self.spans.pop();
+            self.octets.truncate(start as usize);
+        }
+    }
+
+    pub(super) fn sort(self, separator: u8) -> Listing {
         let Names { octets, mut spans } = self;
         let name = |start: u32, len: u32| slice(&octets, start, len);
         spans.sort_unstable_by(|a, b| tree_order(name(a.0, a.1), name(b.0, b.1), separator));
@@ -156,6 +163,14 @@ impl Names {
         listing.tell_parents();
         listing
     }
+}
+
+fn check_room(octets: usize) -> Result<(), StorageError> {
+    if octets > NAMES_MAX {
+        let why = "there are too many mailboxes";
+        return Err(StorageError::with_kind(ErrorKind::Temp, "list", "", why));
+    }
+    Ok(())
 }
 
 fn slice(octets: &[u8], start: u32, len: u32) -> &[u8] {
@@ -312,11 +327,11 @@ mod tests {
         place.mkdir("m/.a");
         place.dir.write("m/subscriptions", "V\t2\n\na\ngone\tb\nINBOX\na\tx\n");
         let subscriptions = place.hierarchy.subscriptions().unwrap();
-        let listing = place.hierarchy.listing(Some(&subscriptions)).unwrap();
+        let listing = place.namespaces.listing(Some(&subscriptions)).unwrap();
         let shown_all: Vec<String> = listing.iter().map(|entry| shown(&entry)).collect();
         assert_eq!(shown_all, ["INBOXs", "as", "a.x-s", "gone-", "gone.b-s"]);
         assert_eq!((listing.parent(2), listing.parent(1), listing.parent(4)), (Some(1), None, Some(3)));
-        let listing = place.hierarchy.subscribed(&subscriptions).unwrap();
+        let listing = place.namespaces.subscribed(&subscriptions).unwrap();
         let shown_all: Vec<String> = listing.iter().map(|entry| shown(&entry)).collect();
         assert_eq!(shown_all, ["INBOX-s", "a-s", "a.x-s", "gone-", "gone.b-s"]);
         assert_eq!(place.listed(), ["INBOX", "a"]);

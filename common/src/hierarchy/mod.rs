@@ -14,6 +14,7 @@
 //! ```text
 //! mutf7   modified UTF-7      name     names, here and there      pattern   of LIST and LSUB
 //! listing what there is       special_use   what it is for        subscriptions   the file
+//! namespaces   the user's own, public ones, those of other users
 //! create, delete, rename      gone     removing directories       empty_trash   imap_emptytrash
 //! ```
 
@@ -24,6 +25,7 @@ mod gone;
 mod listing;
 pub mod mutf7;
 mod name;
+mod namespaces;
 mod pattern;
 mod rename;
 mod special_use;
@@ -31,6 +33,7 @@ pub mod subscriptions;
 
 pub use listing::{Entry, Listing};
 pub use name::{Name, NameError, Namespace, of_directory};
+pub use namespaces::{Located, Namespaces};
 pub use pattern::Pattern;
 pub use special_use::{SpecialUse, Uses};
 pub use subscriptions::Subscriptions;
@@ -59,6 +62,7 @@ pub struct Hierarchy {
     location: Location,
     namespace: Namespace,
     special_use: SpecialUseNames,
+    trash: Box<str>,
     fsync: bool,
     lock_timeout: Duration,
 }
@@ -111,7 +115,20 @@ impl Hierarchy {
         Hierarchy {
             namespace: Namespace::new(config.namespace_prefix.as_str(), config.namespace_separator.octet()),
             special_use: config.special_use.clone(),
+            trash: (*config.imap_trashfoldername).into(),
             fsync: !config.fsync_disable,
+            lock_timeout: LOCK_TIMEOUT,
+            location: Location { size_limit: config.mailbox_size_limit.0, ..location },
+        }
+    }
+
+    /// Mailboxes that are not the user's own: public ones, or those of another user.
+    fn of_others(location: Location, prefix: &str, separator: u8, fsync: bool) -> Hierarchy {
+        Hierarchy {
+            namespace: Namespace { has_inbox_inside: true, ..Namespace::new(prefix, separator) },
+            special_use: SpecialUseNames::NONE,
+            trash: "".into(),
+            fsync,
             lock_timeout: LOCK_TIMEOUT,
             location,
         }
@@ -136,8 +153,11 @@ impl Hierarchy {
 
     /// The mailbox's directories. Error: `NotFound`.
     pub fn open(&self, name: &Name) -> Result<Maildir, StorageError> {
-        if name.is_inbox() {
+        if name.is_inbox() && !self.namespace.has_inbox_inside {
             return Maildir::open_location(&self.location);
+        }
+        if name.is_inbox() {
+            return Maildir::open_inbox_of_others(&self.location);
         }
         match self.find(name)? {
             Some(directory) => Maildir::open_below(&self.location, &directory),
@@ -148,29 +168,17 @@ impl Hierarchy {
         }
     }
 
-    /// Whether the mailbox is there. INBOX always is.
+    /// Whether the mailbox is there. The user's own INBOX always is.
     pub fn exists(&self, name: &Name) -> Result<bool, StorageError> {
-        Ok(name.is_inbox() || self.find(name)?.is_some())
+        match name.is_inbox() {
+            true => Ok(!self.namespace.has_inbox_inside || self.location.inbox.join("cur").is_dir()),
+            false => Ok(self.find(name)?.is_some()),
+        }
     }
 
     /// The list of subscriptions.
     pub fn subscriptions(&self) -> Result<Subscriptions, StorageError> {
         self.subscriptions_file().read()
-    }
-
-    /// Subscribes to a mailbox, which must exist, as Dovecot demands it (RFC 3501 section 6.3.6 allows that).
-    pub fn subscribe(&self, name: &Name) -> Result<(), HierarchyError> {
-        if !self.exists(name)? {
-            return Err(HierarchyError::NotFound);
-        }
-        self.make_shared()?;
-        self.subscriptions_file().set(name, true)?;
-        Ok(())
-    }
-
-    /// Ends a subscription. That there was none is no error, as with Dovecot.
-    pub fn unsubscribe(&self, name: &Name) -> Result<(), StorageError> {
-        self.subscriptions_file().set(name, false).map(drop)
     }
 
     fn subscriptions_file(&self) -> subscriptions::File<'_> {

@@ -40,6 +40,8 @@ pub struct Namespace {
     pub prefix: Box<[u8]>,
     /// Between two levels: `.` or `/`.
     pub separator: u8,
+    /// INBOX is a name behind the prefix and not the user's own.
+    pub(super) has_inbox_inside: bool,
 }
 
 const INBOX: &[u8] = b"INBOX";
@@ -56,12 +58,12 @@ impl Namespace {
         if !octets.is_empty() {
             octets.push(separator);
         }
-        Namespace { prefix: octets.into(), separator }
+        Namespace { prefix: octets.into(), separator, has_inbox_inside: false }
     }
 
     /// The name that a client means.
     pub fn name(&self, visible: &[u8]) -> Result<Name, NameError> {
-        if visible.eq_ignore_ascii_case(INBOX) {
+        if visible.eq_ignore_ascii_case(INBOX) && !self.has_inbox_inside {
             return Ok(Name::inbox());
         }
         if visible.len() > NAME_MAX {
@@ -91,6 +93,9 @@ impl Namespace {
         if octets.starts_with(b".") {
             return Err(NameError::Invalid("The name begins with the hierarchy separator."));
         }
+        if self.has_inbox_inside && octets.eq_ignore_ascii_case(INBOX) {
+            return Ok(Name::inbox());
+        }
         if self.prefix.is_empty() {
             raise_inbox(&mut octets);
         } else if octets == INBOX {
@@ -118,7 +123,7 @@ impl Namespace {
     }
 
     pub(super) fn print_octets(&self, name: &[u8], visible: &mut Vec<u8>) {
-        if name != INBOX {
+        if name != INBOX || self.has_inbox_inside {
             visible.extend_from_slice(&self.prefix);
         }
         let separator = self.separator;
@@ -138,6 +143,11 @@ impl Name {
     /// The INBOX.
     pub fn inbox() -> Name {
         Name(INBOX.into())
+    }
+
+    /// Modified UTF-7, levels separated by `.`.
+    pub(super) fn of_octets(octets: Vec<u8>) -> Name {
+        Name(octets.into())
     }
 
     /// Whether it is the INBOX.

@@ -6,7 +6,7 @@
 use super::gone;
 use super::name::FILE_NAME_MAX;
 use super::{Hierarchy, HierarchyError, Name, NameError};
-use crate::maildir::{Maildir, StorageError};
+use crate::maildir::{ErrorKind, Maildir, StorageError, quota, uidlist_file};
 use crate::sys::fs as sys;
 use std::ffi::OsString;
 use std::fs;
@@ -56,6 +56,10 @@ impl Hierarchy {
                 sys::sync_directory(base).map_err(StorageError::at("fsync", base))?;
             }
         }
+        // The Trash is not counted.
+        if from.as_bytes() == b"Trash" || to.as_bytes() == b"Trash" {
+            quota::recount(&self.location);
+        }
         // It is done. On a full disk a use falls back to what settings and usual names say.
         let _ = self.rename_uses(from, to);
         Ok(())
@@ -89,20 +93,33 @@ impl Hierarchy {
     fn rename_all(&self, base: &Path, moves: &[Move], must_exist: bool) -> Result<(), HierarchyError> {
         for (done, (old, new)) in moves.iter().enumerate() {
             let path = base.join(new);
+            // Whoever puts messages into it is let finish: half of them would be there, and the client told that none is.
+            // Where no lock can be made, as on a full disk, nothing can be put there either.
+            let _held = match uidlist_file::lock(&base.join(old), self.lock_timeout) {
+                Err(error) if must_exist && error.kind == ErrorKind::InUse => {
+                    self.rename_back(base, moves, done);
+                    return Err(error.into());
+                }
+                held => held.ok(),
+            };
             let error = match sys::rename_without_overwriting(&base.join(old), &path) {
                 Ok(()) => continue,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => continue,
                 Err(error) => error,
             };
-            for (old, new) in moves.iter().take(done).rev() {
-                let _ = sys::rename_without_overwriting(&base.join(new), &base.join(old));
-            }
+            self.rename_back(base, moves, done);
             return Err(match error.kind() {
                 io::ErrorKind::AlreadyExists => self.in_the_way(&path),
                 _ => StorageError::new("rename", path, error).into(),
             });
         }
         Ok(())
+    }
+
+    fn rename_back(&self, base: &Path, moves: &[Move], done: usize) {
+        for (old, new) in moves.iter().take(done).rev() {
+            let _ = sys::rename_without_overwriting(&base.join(new), &base.join(old));
+        }
     }
 
     /// The messages move one by one: after a crash each of them is in one of the two mailboxes.
@@ -218,6 +235,25 @@ mod tests {
         // A level that is no mailbox.
         place.rename("x", "z").unwrap();
         assert_eq!(place.listed(), ["INBOX", "a-+", "a.bc", "z-+", "z.y+", "z.y.Entw&APw-rfe", "z.y.c"]);
+    }
+
+    #[test]
+    fn who_puts_messages_into_it_is_waited_for() {
+        let mut place = Place::new();
+        place.hierarchy.lock_timeout = std::time::Duration::from_millis(30);
+        for name in ["a", "a.x"] {
+            place.create(name).unwrap();
+        }
+        let held =
+            uidlist_file::lock(&place.dir.path().join("m/.a.x"), place.hierarchy.lock_timeout).unwrap();
+        assert!(matches!(place.rename("a", "b"), Err(HierarchyError::Storage(_))));
+        assert_eq!(place.directories(), [".a", ".a.x"]);
+        drop(held);
+        place.rename("a", "b").unwrap();
+        assert_eq!(place.directories(), [".b", ".b.x"]);
+        for name in [".b", ".b.x"] {
+            assert!(!place.dir.list(&format!("m/{name}")).iter().any(|file| file.contains("lock")), "{name}");
+        }
     }
 
     #[test]

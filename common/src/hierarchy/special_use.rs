@@ -131,6 +131,13 @@ impl Hierarchy {
                 settled.insert(*special_use);
             }
         }
+        let of_trash = |(special_use, _): &(SpecialUse, String)| *special_use == SpecialUse::Trash;
+        if !settled.contains(SpecialUse::Trash) && !self.special_use.iter().any(of_trash) {
+            let name = configured(&self.trash, &self.namespace);
+            if name.is_some_and(|name| listing.add_use(&self.visible(&name), SpecialUse::Trash)) {
+                settled.insert(SpecialUse::Trash);
+            }
+        }
         listing.add_usual_uses(&USUAL, settled, &self.namespace);
         Ok(())
     }
@@ -138,7 +145,9 @@ impl Hierarchy {
     /// What CREATE said and what setting and usual names say may be different; only of what CREATE said there is one. A
     /// mailbox of its own shows neither all messages nor all that are flagged.
     pub(super) fn check_uses(&self, uses: &[SpecialUse]) -> Result<(), HierarchyError> {
-        if uses.contains(&SpecialUse::All) || uses.contains(&SpecialUse::Flagged) {
+        // What a use is for is said of the user's own mailboxes only.
+        let others = self.namespace.has_inbox_inside && !uses.is_empty();
+        if others || uses.contains(&SpecialUse::All) || uses.contains(&SpecialUse::Flagged) {
             return Err(HierarchyError::UseRefused);
         }
         for (taken, by) in self.assigned_uses()? {
@@ -237,6 +246,24 @@ mod tests {
             place.create(name).unwrap();
         }
         assert_eq!(used(&place), ["Gesendet/&APw-\\Sent", "Trash\\Trash"]);
+    }
+
+    #[test]
+    fn the_name_of_the_trash_is_a_setting_too() {
+        let name = "imap_trashfoldername=M\u{fc}ll";
+        for (settings, want) in [
+            (&[][..], "Trash\\Trash"),
+            (&[name], "M&APw-ll\\Trash"),
+            (&[name, "special_use=\\Trash:Trash"], "Trash\\Trash"),
+            (&["imap_trashfoldername=None"], "Trash\\Trash"),
+        ] {
+            let place = Place::with("", settings);
+            ["Trash", "M&APw-ll"].iter().for_each(|name| place.create(name).unwrap());
+            assert_eq!(used(&place), [want], "{settings:?}");
+        }
+        let place = Place::with("", &[name, "special_use=\\Trash:"]);
+        ["Trash", "M&APw-ll"].iter().for_each(|name| place.create(name).unwrap());
+        assert_eq!(used(&place), [""; 0]);
     }
 
     #[test]

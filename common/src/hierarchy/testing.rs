@@ -7,6 +7,7 @@ use crate::maildir::testing::TempDir;
 pub struct Place {
     pub dir: TempDir,
     pub hierarchy: Hierarchy,
+    pub namespaces: Namespaces,
 }
 
 impl Place {
@@ -19,10 +20,11 @@ impl Place {
         let location = Location::parse(&text, user).unwrap();
         let program = crate::cli::Program { name: "imapd", version: "0", summary: "", flags: &[] };
         let config = Config::from_pairs(&program, settings.iter().copied()).unwrap();
+        let namespaces = Namespaces::new(location.clone(), &config, user).unwrap();
         let mut hierarchy = Hierarchy::new(location, &config);
         hierarchy.lock_timeout = Duration::from_millis(300);
         Maildir::open_location(&hierarchy.location).unwrap();
-        Place { dir, hierarchy }
+        Place { dir, hierarchy, namespaces }
     }
 
     pub fn new() -> Place {
@@ -62,7 +64,7 @@ impl Place {
 
     /// What is listed: name, then `-` if it does not exist, `+` if there are some below it, and its uses.
     pub fn listed(&self) -> Vec<String> {
-        let listing = self.hierarchy.listing(None).unwrap();
+        let listing = self.namespaces.listing(None).unwrap();
         listing.iter().map(|entry| shown(&entry)).collect()
     }
 }

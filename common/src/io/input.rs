@@ -21,7 +21,9 @@ impl Conn {
             match memchr::memchr(b'\n', pending) {
                 Some(at) => {
                     let line = pending.get(..at).unwrap_or_default();
+                    let bare = !line.ends_with(b"\r");
                     let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
+                    self.bare = bare;
                     self.consume(at + 1);
                     let too_long = self.discarded > 0 || at + 1 > limit;
                     (self.discarded, self.line_since) = (0, None);

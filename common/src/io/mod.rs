@@ -116,6 +116,8 @@ pub struct Conn {
     /// Octets of the current over-long line thrown away so far; 0 when the current line is not too long.
     discarded: usize,
     limits: Limits,
+    /// The last line ended with LF alone.
+    bare: bool,
     /// Since when the next line is waited for: a client that sends an octet now and then is idle too.
     line_since: Option<Instant>,
     /// Whether freed heap goes back when the client is quiet.
@@ -144,6 +146,7 @@ impl Conn {
             filled: 0,
             scratch: None,
             discarded: 0,
+            bare: false,
             limits,
             line_since: None,
             trims_heap: false,
@@ -193,6 +196,11 @@ impl Conn {
     /// Octets sent so far, those included that wait in the buffer.
     pub fn replied(&self) -> u64 {
         self.sent + self.filled as u64
+    }
+
+    /// Whether the last line ended with LF alone, for protocols that care.
+    pub fn line_was_bare(&self) -> bool {
+        self.bare
     }
 
     /// What has been received and not yet been used.

@@ -48,6 +48,12 @@ pub enum Closing {
     },
     /// A password was sent, or a mechanism asked for, that needs TLS first.
     DisallowedPlaintext,
+    /// No login without a client certificate here, and the client never began TLS.
+    CertificateNeedsTls,
+    /// No login without one, and the client showed one that does not count.
+    InvalidCertificate,
+    /// No login without one, and the client showed none.
+    NoCertificate,
     /// It ended before the greeting: in the PROXY header or the TLS handshake.
     NotReady {
         /// Since the start of the connection.
@@ -140,6 +146,9 @@ impl fmt::Display for Closing {
             Closing::TemporaryFailure => f.write_str("(auth service reported temporary failure)"),
             Closing::NoAttempts { seconds } => write!(f, "(no auth attempts in {seconds} secs)"),
             Closing::DisallowedPlaintext => f.write_str("(tried to use disallowed plaintext auth)"),
+            Closing::CertificateNeedsTls => f.write_str("(cert required, client didn't start TLS)"),
+            Closing::InvalidCertificate => f.write_str("(client sent an invalid cert)"),
+            Closing::NoCertificate => f.write_str("(client didn't send a cert)"),
             Closing::NotReady { seconds } => {
                 write!(f, "(disconnected before auth was ready, waited {seconds} secs)")
             }
@@ -191,6 +200,13 @@ mod tests {
                  lip=192.0.2.9, TLS handshaking: no shared cipher, session=<a+/1>",
             ),
         ];
+        for (closing, want) in [
+            (Closing::CertificateNeedsTls, "(cert required, client didn't start TLS)"),
+            (Closing::InvalidCertificate, "(client sent an invalid cert)"),
+            (Closing::NoCertificate, "(client didn't send a cert)"),
+        ] {
+            assert_eq!(closing.to_string(), want);
+        }
         for (line, want) in rows {
             assert_eq!(line, want);
         }

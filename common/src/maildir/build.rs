@@ -6,11 +6,10 @@
 //! different next time would make every client fetch everything again. If that would hide them all, one message is
 //! shown under a unique-id of its own, so that the user can make room.
 //!
-//! A file that comes back under the base name of an expunged message (restored from a backup, moved back) gets the UID
-//! it had, as long as its line is still in the uidlist. Dovecot gives it a new UID and renames it. Here only the
-//! index could say that the message was expunged, and it does not know that from a rename that hid the file when the
-//! directory was read: a client would then fetch the message again, or delete it for good. The same UID for the same
-//! message is never wrong for a POP3 client.
+//! A file that comes back under the base name of an expunged message (restored from a backup, moved back) gets a new UID,
+//! as with Dovecot: IMAP clients have been told that the old one is gone, and it must not come back (RFC 3501 section
+//! 2.3.1.1). The index knows which UIDs these are. Without an index nobody has been told anything, and the line in the
+//! uidlist counts.
 
 use super::courier::{self, DefaultUniqueId};
 use super::dotlock::Dotlock;
@@ -148,6 +147,8 @@ pub(super) struct Built {
     stopgap: Option<(u32, Vec<u8>)>,
     /// Why messages without a UID are hidden, if they are.
     pub incomplete: Option<StorageError>,
+    /// Why `dovecot-uidlist` could not be written, whether messages are hidden or not.
+    pub unwritten: Option<StorageError>,
 }
 
 /// Reads the mailbox. `old` is an index of it that is out of date.
@@ -163,9 +164,18 @@ pub(super) fn build(
     let mut listing = Listing::read(maildir.path())?;
     listing.mark_recent(&taken);
     let on_disk = uidlist_file::read(maildir.control())?;
-    let mut work =
-        Work { maildir, options, listing, on_disk, taken, record_of: Vec::new(), alive: Vec::new() };
+    let mut work = Work {
+        maildir,
+        options,
+        listing,
+        on_disk,
+        taken,
+        record_of: Vec::new(),
+        alive: Vec::new(),
+        expunged: Vec::new(),
+    };
     work.continue_after(old);
+    work.note_expunged(old).map_err(StorageError::at("read", maildir.path()))?;
     work.join();
     for attempt in 0..RESCANS {
         if !(work.has_dead_records() && work.may_have_missed_a_rename(attempt)?) {
@@ -177,17 +187,19 @@ pub(super) fn build(
     if work.counts_now(&sizes, old) {
         sizes.count(&mut work, old)?;
     }
-    let mut incomplete = None;
+    let (mut incomplete, mut unwritten) = (None, None);
     if work.needs_recording(&sizes) {
         match work.record(&mut sizes, old) {
             Ok(()) => {}
             Err(error) if error.is_unwritable() || error.kind == ErrorKind::InUse => {
+                unwritten = Some(error.duplicate());
                 incomplete = Some(error).filter(|_| work.has_new_files());
             }
             Err(error) => return Err(error),
         }
     }
-    work.finish(sizes, incomplete, old)
+    let built = work.finish(sizes, incomplete, old)?;
+    Ok(Built { unwritten, ..built })
 }
 
 /// The mailbox while it is put together.
@@ -202,6 +214,8 @@ pub(super) struct Work<'a> {
     pub record_of: Vec<u32>,
     /// For each record whether a file belongs to it.
     alive: Vec<bool>,
+    /// UIDs of messages that are said to be gone, ascending.
+    expunged: Vec<u32>,
 }
 
 impl Work<'_> {
@@ -213,6 +227,9 @@ impl Work<'_> {
         let Some(list) = &self.on_disk.list else { return };
         for (i, record) in (0..records).zip(0u32..) {
             let Some(place) = self.listing.find(list.base(i)) else { continue };
+            if !self.expunged.is_empty() && self.expunged.binary_search(&list.uid(i)).is_ok() {
+                continue;
+            }
             let Some(slot) = self.record_of.get_mut(place as usize) else { continue };
             let earlier = std::mem::replace(slot, record);
             if let Some(alive) = self.alive.get_mut(earlier as usize) {
@@ -233,6 +250,15 @@ impl Work<'_> {
             }
             list.next_uid = list.next_uid.max(old.header.next_uid);
         }
+    }
+
+    fn note_expunged(&mut self, old: Option<&Index>) -> io::Result<()> {
+        let validity = self.on_disk.list.as_ref().map(|list| list.uid_validity);
+        if let Some(old) = old.filter(|old| Some(old.header.uid_validity) == validity) {
+            self.expunged = old.extras()?.vanished.iter().map(|vanished| vanished.uid).collect();
+            self.expunged.sort_unstable();
+        }
+        Ok(())
     }
 
     /// Reads the directories again. A file that is renamed just then may be in neither listing; with `keep`, messages
@@ -458,6 +484,7 @@ impl Work<'_> {
             recent_of: self.options.recent_of.unwrap_or(0),
             stopgap,
             incomplete,
+            unwritten: None,
         };
         built.continue_history(old).map_err(StorageError::at("read", self.maildir.path()))?;
         Ok(built)

@@ -23,6 +23,9 @@ const PID_SECONDS: i64 = 2;
 #[derive(Debug)]
 pub struct Dotlock {
     path: PathBuf,
+    /// The directory it is in: a mailbox can be renamed meanwhile, and a lock left in it with the number of a process that
+    /// lives would lock it for as long as that one does.
+    directory: Option<File>,
     file: File,
     dev: u64,
     ino: u64,
@@ -77,8 +80,12 @@ impl Dotlock {
 
 impl Drop for Dotlock {
     fn drop(&mut self) {
-        if self.is_held() {
-            let _ = fs::remove_file(&self.path);
+        match (&self.directory, self.path.file_name()) {
+            (Some(directory), Some(name)) => {
+                let _ = sys::remove_below(directory, name.as_bytes(), self.dev, self.ino);
+            }
+            _ if self.is_held() => _ = fs::remove_file(&self.path),
+            _ => {}
         }
     }
 }
@@ -108,8 +115,11 @@ fn create(path: &Path) -> io::Result<Dotlock> {
         Ok(()) => {}
     }
     let meta = file.metadata()?;
+    let mut open = OpenOptions::new();
+    open.read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY);
     Ok(Dotlock {
         path: path.to_owned(),
+        directory: path.parent().and_then(|parent| open.open(parent).ok()),
         file,
         dev: meta.dev(),
         ino: meta.ino(),
@@ -220,6 +230,20 @@ mod tests {
         std::thread::sleep(Duration::from_millis(2100));
         assert_eq!(Dotlock::take(&file, Duration::from_millis(1200)).unwrap_err().kind, ErrorKind::InUse);
         assert!(lock.is_held());
+    }
+
+    #[test]
+    fn the_lock_of_a_renamed_directory_is_removed() {
+        let dir = TempDir::new();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        let lock = Dotlock::take(&dir.path().join("a/f"), SHORT).unwrap();
+        fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+        // And another mailbox has its place, with a lock of its own.
+        fs::create_dir(dir.path().join("a")).unwrap();
+        let other = Dotlock::take(&dir.path().join("a/f"), SHORT).unwrap();
+        drop(lock);
+        assert_eq!(dir.list("b"), Vec::<String>::new());
+        assert!(other.is_held());
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Location {
     pub control: Option<PathBuf>,
     /// Where the indexes are.
     pub index: IndexPlace,
+    /// Octets that all of it may take; 0: as many as `maildirsize` says, if it is there.
+    pub size_limit: u64,
 }
 
 /// Where a mailbox's index is.
@@ -46,13 +48,23 @@ pub enum IndexPlace {
 pub struct LocationError(pub String);
 
 impl Location {
+    /// A Maildir and everything below it.
+    pub fn plain(path: PathBuf) -> Location {
+        Location { inbox: path.clone(), root: path, control: None, index: IndexPlace::Inbox, size_limit: 0 }
+    }
+
     /// Reads a setting for a user.
     pub fn parse(setting: &str, user: User<'_>) -> Result<Location, LocationError> {
-        let fail = |why: &str| LocationError(format!("mail_location = {setting}: {why}"));
+        Location::parse_as("mail_location", setting, user)
+    }
+
+    /// The same for a setting with another name.
+    pub fn parse_as(name: &str, setting: &str, user: User<'_>) -> Result<Location, LocationError> {
+        let fail = |why: &str| LocationError(format!("{name} = {setting}: {why}"));
         let rest = setting.strip_prefix("maildir:").ok_or_else(|| fail("only maildir: is supported"))?;
         let mut parts = rest.split(':');
         let root = expand(parts.next().unwrap_or_default(), user).map_err(|why| fail(&why))?;
-        let mut location = Location { inbox: root.clone(), root, control: None, index: IndexPlace::Inbox };
+        let mut location = Location::plain(root);
         for part in parts.filter(|part| !part.is_empty()) {
             let (key, value) =
                 part.split_once('=').ok_or_else(|| fail(&format!("'{part}' is not NAME=PATH")))?;

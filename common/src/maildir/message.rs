@@ -166,6 +166,20 @@ impl Maildir {
         })
     }
 
+    /// Octets of the message's file.
+    pub(super) fn size_on_disk(&self, message: &Message) -> Result<u64, StorageError> {
+        self.at_its_place(message, "stat", |place| fs::metadata(self.path_of(place)).map(|meta| meta.len()))
+    }
+
+    /// Gives the message's file another name, in a directory of the same file system. Returns its name before.
+    pub(super) fn move_message(&self, message: &Message, to: &Path) -> Result<PathBuf, StorageError> {
+        self.at_its_place(message, "rename", |place| {
+            let from = self.path_of(place);
+            sys::rename_without_overwriting(&from, to)?;
+            Ok(from)
+        })
+    }
+
     /// Waits until removals and renames in `cur` and `new` are on the disk.
     pub fn sync_directories(&self) -> Result<(), StorageError> {
         for name in ["cur", "new"] {

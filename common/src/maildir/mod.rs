@@ -11,6 +11,8 @@
 //! index, blocks   the result, compact   snapshot what a session sees; recount its octets, later
 //! child, temp_index   making the index where its memory does not stay   restore  UIDs from the index
 //! mailbox    what an IMAP session sees, and how sessions tell each other
+//! quota      maildirsize
+//! delivery   a message that arrives, without the mailbox
 //! message, directories   one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
@@ -18,6 +20,7 @@ mod blocks;
 mod build;
 mod child;
 mod courier;
+mod delivery;
 mod directories;
 pub mod dotlock;
 mod error;
@@ -31,6 +34,7 @@ mod message;
 pub mod name;
 mod octets;
 mod places;
+pub mod quota;
 mod recount;
 mod restore;
 mod scan;
@@ -46,6 +50,7 @@ pub mod uidvalidity;
 
 pub use build::Options;
 pub use courier::DefaultUniqueId;
+pub use delivery::Delivery;
 pub use error::{ErrorKind, StorageError};
 pub use flags::{Flags, KEYWORDS};
 pub use header_md5::header_md5;
@@ -57,10 +62,11 @@ pub use octets::COUNT_TIME;
 pub use snapshot::{INDEX_NAME, Message, Snapshot};
 pub use tmp::clean as clean_tmp;
 
+use crate::sys::fs as sys;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -74,6 +80,7 @@ pub struct Maildir {
     shared: PathBuf,
     /// Where renamed messages are, once one was missing from its place.
     moved: Arc<Mutex<Option<message::Moved>>>,
+    quota: Option<Box<quota::Quota>>,
 }
 
 impl Maildir {
@@ -87,6 +94,7 @@ impl Maildir {
             shared: path.clone(),
             path,
             moved: Arc::default(),
+            quota: None,
         };
         maildir.create_directories()?;
         Ok(maildir)
@@ -102,7 +110,17 @@ impl Maildir {
     /// Another mailbox than INBOX, by the name of its directory below the location's root. A directory that is missing
     /// is not made: whoever has a mailbox open that somebody else deletes must not bring it back. Error: `NotFound`.
     pub fn open_below(location: &Location, directory: &OsStr) -> Result<Maildir, StorageError> {
-        let maildir = Maildir::at(location, location.root.join(directory), directory);
+        Maildir::there(Maildir::at(location, location.root.join(directory), directory))
+    }
+
+    /// The INBOX of somebody else, or of nobody: like [`Maildir::open_below`].
+    pub fn open_inbox_of_others(location: &Location) -> Result<Maildir, StorageError> {
+        let maildir = Maildir::at(location, location.inbox.clone(), OsStr::new(".INBOX"));
+        fs::metadata(maildir.path.join("cur")).map_err(StorageError::at("open", &maildir.path))?;
+        Maildir::there(maildir)
+    }
+
+    fn there(maildir: Maildir) -> Result<Maildir, StorageError> {
         for name in ["cur", "new", "tmp"] {
             let path = maildir.path.join(name);
             match fs::metadata(&path) {
@@ -133,12 +151,18 @@ impl Maildir {
             shared,
             path,
             moved: Arc::default(),
+            quota: Some(Box::new(quota::Quota::of(location, directory))),
         }
     }
 
     /// The directory that holds `cur`, `new` and `tmp`.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether flags of messages can be changed and messages removed.
+    pub fn is_writable(&self) -> bool {
+        sys::may_write(&self.path.join("cur")).is_ok()
     }
 
     /// The directory of `dovecot-uidlist`.
@@ -172,6 +196,33 @@ impl Maildir {
 pub fn mode_of(directory: &Path) -> Result<u32, StorageError> {
     let meta = fs::metadata(directory).map_err(StorageError::at("stat", directory))?;
     Ok(meta.permissions().mode() & 0o2777 | 0o700)
+}
+
+/// Opens a file that is made if it is missing, with the rights that its directory gives, as Dovecot does it: whoever can read
+/// and write there can read and write the file. `open` has everything but the creation.
+pub fn open_or_make(open: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    match open.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    made_in(open.clone().create(true), path)
+}
+
+/// Makes a file that must not be there yet; else like [`open_or_make`].
+pub fn make_file(path: &Path) -> io::Result<File> {
+    made_in(OpenOptions::new().write(true).create_new(true), path)
+}
+
+fn made_in(open: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    // Never for everybody to write.
+    let mode = mode_of(directory).map_or(0, |mode| mode & 0o664) | 0o600;
+    let file = open.mode(mode).open(path)?;
+    // The umask of a session leaves nothing to others. A file that somebody else has made meanwhile is not ours to change.
+    if mode != 0o600 && file.metadata()?.permissions().mode() & 0o777 != mode {
+        let _ = file.set_permissions(fs::Permissions::from_mode(mode));
+    }
+    Ok(file)
 }
 
 /// Creates one directory with this mode whatever the umask is. That it is there already is no error.

@@ -175,6 +175,14 @@ pub(crate) fn generate() -> Vec<u8> {
     format!("{}.M{}P{}Q{count}.{host}", now.as_secs(), now.subsec_micros(), std::process::id()).into_bytes()
 }
 
+/// The name of a message that arrived: its base, the number of its file, which no other has while this one lives (after
+/// a power cut the clock of a small machine may begin again at the same moment), and its sizes.
+pub(crate) fn with_inode(base: &[u8], inode: u64, size: u64, octets: u64) -> Vec<u8> {
+    let dot = base.iter().enumerate().filter(|(_, c)| **c == b'.').nth(1);
+    let (front, host) = base.split_at(dot.map_or(base.len(), |(at, _)| at));
+    [front, format!("I{inode:x}").as_bytes(), host, format!(",S={size},W={octets}").as_bytes()].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +242,14 @@ mod tests {
         let (a, b) = (generate(), generate());
         assert_ne!(a, b);
         assert_eq!(base(&a), a);
+    }
+
+    #[test]
+    fn the_inode_stands_with_the_other_numbers_and_does_not_disturb_the_order() {
+        let name = with_inode(b"100.M5P1Q1.host.example", 0x1f, 10, 12);
+        assert_eq!(name, b"100.M5P1Q1I1f.host.example,S=10,W=12");
+        assert_eq!(microseconds(leading_number(&name).1), Some(5));
+        assert_eq!(with_inode(b"odd", 1, 2, 3), b"oddI1,S=2,W=3");
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! An index being written, before it is put in its place.
 
 use super::index::Index;
+use super::open_or_make;
 use super::uidlist_file::Stamp;
 use crate::sys::fs as sys;
 use std::fs::{self, File, OpenOptions};
@@ -107,8 +108,8 @@ impl TempIndex {
 /// A file of ours that is there from now on, whatever is in it.
 pub(super) fn open_own(path: &Path) -> io::Result<File> {
     let mut open = OpenOptions::new();
-    open.read(true).write(true).create(true).truncate(false).mode(0o600);
-    open.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+    open.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    open_or_make(&mut open, path)
 }
 
 /// What time it is for the file system that holds the index directory: nanoseconds since 1970.

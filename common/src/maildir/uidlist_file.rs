@@ -6,6 +6,7 @@
 
 use super::dotlock::Dotlock;
 use super::error::{ErrorKind, StorageError};
+use super::open_or_make;
 use super::uidlist::UidList;
 use crate::sys::fs as sys;
 use std::fs::{self, OpenOptions};
@@ -133,12 +134,8 @@ pub fn rewrite(control: &Path, list: &UidList, lock: &Dotlock, fsync: bool) -> R
 
 fn write_temp(temp: &Path, list: &UidList, fsync: bool, old: Stamp) -> io::Result<Stamp> {
     let mut open = OpenOptions::new();
-    open.write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let mut file = open.open(temp)?;
+    open.write(true).truncate(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let mut file = open_or_make(&mut open, temp)?;
     // Piece by piece: the list is in memory once already.
     let mut out = BufWriter::with_capacity(WRITE_OCTETS, &mut file);
     list.print(&mut out)?;

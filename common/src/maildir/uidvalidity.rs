@@ -5,6 +5,7 @@
 //! the empty file to the value plus one: whoever's rename succeeds owns that value. The same is done here, so that
 //! both programs draw from one sequence and a deleted and recreated mailbox never gets an old value again.
 
+use super::open_or_make;
 use crate::sys::fs as sys;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -95,13 +96,9 @@ fn create_marker(root: &Path, value: u32) -> io::Result<()> {
 
 fn write_current(root: &Path, value: u32) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
-    let current = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(file(root, None))?;
+    let mut open = OpenOptions::new();
+    open.write(true).custom_flags(libc::O_NONBLOCK);
+    let current = open_or_make(&mut open, &file(root, None))?;
     current.write_all_at(format!("{value:08x}").as_bytes(), 0)
 }
 

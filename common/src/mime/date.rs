@@ -248,6 +248,19 @@ fn named_zone(name: &[u8]) -> Option<i32> {
     known.map(|(_, hours)| hours * 60)
 }
 
+/// `Sat, 21 Nov 2026 16:05:09 +0000`: the date-time of RFC 5322 section 3.3 in UTC.
+pub fn print(seconds: i64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, of_month) = civil(day);
+    let week_day = DAYS.get(day.rem_euclid(7).unsigned_abs() as usize).unwrap_or(&"");
+    let month = MONTHS.get((month as usize).saturating_sub(1)).unwrap_or(&"");
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{week_day}, {of_month} {month} {year} {hour:02}:{minute:02}:{second:02} +0000")
+}
+
 /// The day, counted from 1970-01-01, if there is such a day.
 pub fn day_number(year: i32, month: u32, day: u32) -> Option<i32> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

@@ -110,3 +110,16 @@ proptest! {
         utc(&value);
     }
 }
+
+#[test]
+fn printed_dates_are_those_of_rfc_5322() {
+    for (seconds, text) in [
+        (0, "Thu, 1 Jan 1970 00:00:00 +0000"),
+        (1_795_277_109, "Sat, 21 Nov 2026 16:05:09 +0000"),
+        (951_782_400, "Tue, 29 Feb 2000 00:00:00 +0000"),
+        (-1, "Wed, 31 Dec 1969 23:59:59 +0000"),
+    ] {
+        assert_eq!(print(seconds), text);
+        assert_eq!(parse(text.as_bytes()).map(|date| date.seconds), Some(seconds));
+    }
+}

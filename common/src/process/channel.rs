@@ -9,16 +9,19 @@
 
 mod wire;
 
-pub(crate) use wire::{Reader, Writer};
+pub use wire::{Reader, Writer};
 
 use crate::secret::Secret;
 use crate::sys::fd::{self, Interest};
+use crate::tls::proof::ClientProof;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Octets of one message from front to guard.
 pub const REQUEST_MAX: usize = 16 * 1024;
+/// Octets of the one message in which the front may show the guard a client's certificate: a whole handshake.
+pub const JUDGE_MAX: usize = 64 * 1024;
 /// Octets of one message from guard to front: a certificate chain fits.
 pub const ANSWER_MAX: usize = 56 * 1024;
 
@@ -34,6 +37,8 @@ pub enum Proof {
     CramMd5 { user: Vec<u8>, digest: Vec<u8> },
     /// RFC 5802 SCRAM, second step: the client's proof over the whole exchange.
     Scram { sha256: bool, plus: bool, auth_message: Vec<u8>, proof: Vec<u8> },
+    /// RFC 4422 A EXTERNAL: nothing. The guard itself has judged the client's certificate.
+    External { authzid: Vec<u8> },
 }
 
 impl Proof {
@@ -41,6 +46,7 @@ impl Proof {
     pub fn mechanism(&self) -> &str {
         match self {
             Proof::Password { mechanism, .. } => mechanism,
+            Proof::External { .. } => "EXTERNAL",
             Proof::Apop { .. } => "APOP",
             Proof::CramMd5 { .. } => "CRAM-MD5",
             Proof::Scram { sha256: false, plus: false, .. } => "SCRAM-SHA-1",
@@ -61,6 +67,8 @@ pub enum Request {
     StartTls,
     /// A handshake signature, please.
     Sign { scheme: u16, message: Vec<u8> },
+    /// The client has shown a certificate in the handshake: is it good?
+    Judge(ClientProof),
     /// SCRAM, first step: salt and iterations for this user, please.
     ScramStart { sha256: bool, user: Vec<u8> },
     /// May this client log in? `tls` describes the session for the log; empty means in clear.
@@ -68,6 +76,8 @@ pub enum Request {
     /// After acceptance: what the session must know of the conversation so far. `unread` is input that the front read but
     /// did not use; `state` is the protocol's own.
     Handover { unread: Vec<u8>, state: Vec<u8> },
+    /// A question of the protocol's own, in programs whose guard is a [service](super::service).
+    Service(Vec<u8>),
     /// The conversation ended without a login; `detail` says more about a failed handshake.
     Ended { why: Why, detail: String, tls: String },
     /// The front is about to abort: a bug.
@@ -105,10 +115,14 @@ pub enum Answer {
     Tls(crate::tls::Offer),
     /// [`Request::Sign`]: here it is.
     Signature(Vec<u8>),
+    /// [`Request::Judge`]: the client has the certificate's key. Whether EXTERNAL can succeed with it.
+    Judged { external: bool },
     /// [`Request::ScramStart`]: salt, iterations and the server's part of the nonce.
     Scram { salt: Vec<u8>, iterations: u32, nonce: String },
     /// [`Request::Login`]: welcome. SCRAM clients are owed the server's signature.
     Accepted { server_signature: Vec<u8> },
+    /// [`Request::Service`]: the protocol's own answer.
+    Service(Vec<u8>),
     /// [`Request::Proxied`]: heard; whether the client's real way is one on which nobody listens.
     Way { trusted: bool },
 }
@@ -158,9 +172,9 @@ impl Channel {
         self.send(request.encode())
     }
 
-    /// Guard: the next request; `None` when the front is gone.
-    pub fn next_request(&self, patience: Duration) -> io::Result<Option<Request>> {
-        match self.receive(REQUEST_MAX, patience)? {
+    /// Guard: the next request, of at most so many octets; `None` when the front is gone.
+    pub fn next_request(&self, octets_max: usize, patience: Duration) -> io::Result<Option<Request>> {
+        match self.receive(octets_max, patience)? {
             None => Ok(None),
             Some((kind, body)) => match Request::decode(kind, &body) {
                 Some(request) => Ok(Some(request)),
@@ -198,6 +212,7 @@ impl Channel {
     ) -> io::Result<Option<(u8, zeroize::Zeroizing<Vec<u8>>)>> {
         let until = Instant::now() + patience;
         let mut head = [0; 5];
+        self.wait(Interest::Read, until)?;
         if !self.read_exact(&mut head, until)? {
             return Ok(None);
         }
@@ -216,13 +231,15 @@ impl Channel {
     /// `Ok(false)`: the other end is gone.
     fn read_exact(&self, mut buffer: &mut [u8], until: Instant) -> io::Result<bool> {
         while !buffer.is_empty() {
-            self.wait(Interest::Read, until)?;
             match fd::receive(self.socket.as_fd(), buffer) {
                 Ok(0) => return Ok(false),
                 Ok(n) => buffer = buffer.get_mut(n..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The other side sends a message as a whole: this is rare.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(Interest::Read, until)?
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -4,12 +4,15 @@
 //! the guard; a front taken over by its client can ask no more than that.
 
 use super::channel::{Answer, Channel, Proof, Refused, Request};
+use crate::cli;
 use crate::config::Config;
 use crate::io::{Conn, Ending};
-use crate::tls::{self, RemoteSigner, Tickets};
+use crate::tls::proof::ClientProof;
+use crate::tls::{self, Remote, Tickets};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the guard found out before the front was forked.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +23,21 @@ pub struct Facts {
     pub tls_available: bool,
     /// Secrets are stored for some user, so mechanisms that need one can succeed.
     pub secrets_stored: bool,
+    /// Some user can be looked up without a password, so EXTERNAL can succeed.
+    pub users_known: bool,
     /// `<random.clock@host>`: the timestamp of APOP's greeting and the challenge of CRAM-MD5. New in each process.
     pub timestamp: String,
     /// The session's identifier in the log, printable.
     pub session_id: String,
+    /// The program's own options that were given, for [`Facts::has`].
+    pub flags: u32,
+}
+
+impl Facts {
+    /// Whether one of the program's own options was given.
+    pub fn has(&self, program: &cli::Program, name: &str) -> bool {
+        program.has(self.flags, name)
+    }
 }
 
 /// The conversation before the login.
@@ -50,7 +64,13 @@ pub enum Asked<T> {
 
 impl Front {
     pub(super) fn new(conn: Conn, config: Rc<Config>, facts: Box<Facts>, channel: Channel) -> Front {
-        Front { conn, config, facts, refused_in_clear: false, guard: Arc::new(Guard(channel)) }
+        Front {
+            conn,
+            config,
+            facts,
+            refused_in_clear: false,
+            guard: Arc::new(Guard(channel, AtomicBool::new(false))),
+        }
     }
 
     /// Whether nobody on the way can read what is said: TLS, or a way that is trusted.
@@ -60,12 +80,19 @@ impl Front {
 
     /// Whether a password may be said in clear here.
     pub fn may_say_password(&self) -> bool {
-        self.is_secured() || !(self.config.disable_plaintext_auth || self.tls_is_required())
+        !self.login_needs_tls() && (self.is_secured() || !self.config.disable_plaintext_auth)
     }
 
     /// Whether there is no login of any kind without TLS here.
     pub fn login_needs_tls(&self) -> bool {
         self.tls_is_required() && !self.is_secured()
+            // Certificates are shown under TLS.
+            || self.config.auth_ssl_require_client_cert && self.conn.tls().is_none()
+    }
+
+    /// Whether the client has shown a certificate with which EXTERNAL can succeed.
+    pub fn has_certificate(&self) -> bool {
+        self.guard.1.load(Ordering::Relaxed)
     }
 
     fn tls_is_required(&self) -> bool {
@@ -120,8 +147,16 @@ impl Front {
         }
     }
 
+    /// Asks the protocol's [service](super::service) in the guard.
+    pub fn ask_service(&self, question: Vec<u8>) -> Result<Vec<u8>, Ending> {
+        match self.ask(&Request::Service(question))? {
+            Answer::Service(answer) => Ok(answer),
+            _ => Err(Ending::Failed(std::io::ErrorKind::InvalidData.into())),
+        }
+    }
+
     /// For the log: protocol version and cipher, empty in clear.
-    pub(super) fn tls_description(&self) -> String {
+    pub fn tls_description(&self) -> String {
         let stream = self.conn.tls().filter(|stream| !stream.is_handshaking());
         stream.map(tls::Stream::description).unwrap_or_default()
     }
@@ -148,7 +183,8 @@ fn refused<T>(answer: Answer) -> Result<Asked<T>, Ending> {
     }
 }
 
-struct Guard(Channel);
+/// The guard, and whether it has said that the client's certificate is good for EXTERNAL.
+struct Guard(Channel, AtomicBool);
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,11 +192,21 @@ impl fmt::Debug for Guard {
     }
 }
 
-impl RemoteSigner for Guard {
+impl Remote for Guard {
     fn sign(&self, scheme: u16, message: &[u8]) -> Option<Vec<u8>> {
         match self.0.ask(&Request::Sign { scheme, message: message.to_vec() }) {
             Ok(Answer::Signature(signature)) => Some(signature),
             _ => None,
+        }
+    }
+
+    fn judge(&self, proof: ClientProof) -> bool {
+        match self.0.ask(&Request::Judge(proof)) {
+            Ok(Answer::Judged { external }) => {
+                self.1.store(external, Ordering::Relaxed);
+                true
+            }
+            _ => false,
         }
     }
 }

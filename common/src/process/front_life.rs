@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// How long the last words may take to get out.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+/// Above every descriptor that a guard has open when it forks the front.
+const SPARE_DESCRIPTORS: i32 = 20;
 
 /// What the front begins with.
 pub(super) struct Begun {
@@ -30,15 +32,17 @@ pub(super) struct Begun {
     pub implicit_tls: bool,
     /// How long to wait for the guard.
     pub patience: Duration,
+    /// The front's end of the data socket, in programs that have a service.
+    pub data: Option<OwnedFd>,
 }
 
 /// The front's whole life.
 #[inline(never)]
 pub(super) fn live(program: &Program, begun: Begun, socket: OwnedFd, walls: Walls) -> u8 {
-    let Begun { config, facts, proxied, implicit_tls, patience } = begun;
+    let Begun { config, facts, proxied, implicit_tls, patience, data } = begun;
     let deadline = Instant::now().checked_add(config.login_timeout);
     let limits = Limits { idle: config.login_timeout, reply: config.reply_timeout, deadline };
-    let (conn, channel) = match confine(limits, &socket, walls, patience) {
+    let (conn, channel) = match confine(limits, &socket, data.as_ref(), walls, patience) {
         Ok(prepared) => prepared,
         Err(error) => {
             let what = error.to_string();
@@ -46,8 +50,8 @@ pub(super) fn live(program: &Program, begun: Begun, socket: OwnedFd, walls: Wall
             return Exit::Temporary.code();
         }
     };
-    // It has become another descriptor, and this one is closed.
-    std::mem::forget(socket);
+    // They have become other descriptors, and these are closed.
+    std::mem::forget((socket, data));
     let mut front = Front::new(conn, config, facts, channel);
     let spoken = begin(&mut front, proxied, implicit_tls)
         .and_then(|()| (program.front)(&mut front))
@@ -63,15 +67,35 @@ pub(super) fn live(program: &Program, begun: Begun, socket: OwnedFd, walls: Wall
 }
 
 /// Leaves the front the client, the guard and nothing else, and puts the walls up.
-fn confine(limits: Limits, guard: &OwnedFd, walls: Walls, patience: Duration) -> io::Result<(Conn, Channel)> {
+fn confine(
+    limits: Limits,
+    guard: &OwnedFd,
+    data: Option<&OwnedFd>,
+    walls: Walls,
+    patience: Duration,
+) -> io::Result<(Conn, Channel)> {
     let mut conn = Conn::new(limits, &[])?;
     conn.watch(fd::GUARD);
     // Standard error may be the log, and a front is not to write there.
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     fd::replace(2, &null)?;
     drop(null);
-    fd::replace(walls::LAST_DESCRIPTOR, guard)?;
-    fd::close_from(walls::LAST_DESCRIPTOR + 1)?;
+    match data {
+        None => {
+            fd::replace(walls::LAST_DESCRIPTOR, guard)?;
+            fd::close_from(walls::LAST_DESCRIPTOR + 1)?;
+        }
+        Some(data) => {
+            // Either may be where the other has to be: first they go where nothing is.
+            fd::replace(SPARE_DESCRIPTORS, guard)?;
+            fd::replace(SPARE_DESCRIPTORS + 1, data)?;
+            let [guard, data] = [fd::adopt(SPARE_DESCRIPTORS)?, fd::adopt(SPARE_DESCRIPTORS + 1)?];
+            fd::replace(walls::LAST_DESCRIPTOR, &guard)?;
+            fd::replace(walls::DATA_DESCRIPTOR, &data)?;
+            drop((guard, data));
+            fd::close_from(walls::DATA_DESCRIPTOR + 1)?;
+        }
+    }
     let channel = Channel::new(fd::adopt(walls::LAST_DESCRIPTOR)?, patience);
     walls.enter()?;
     Ok((conn, channel))

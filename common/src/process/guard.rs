@@ -4,12 +4,14 @@
 //! front asks for a login with a good proof it becomes the session: gives up root, and executes a fresh copy of the
 //! program. What the front sends is hostile: the front may have been taken over.
 
+mod certificates;
 mod logins;
 
-use super::channel::{Answer, Channel, Refused, Request, Why};
+use super::channel::{Answer, Channel, JUDGE_MAX, REQUEST_MAX, Refused, Request, Why};
 use super::front::Facts;
 use super::handoff::{self, Handoff};
-use super::{Program, environment};
+use super::service::{Ground, Service};
+use super::{After, Program, environment};
 use crate::auth::{Account, Authenticator, ScramAttempt};
 use crate::config::Config;
 use crate::config::keyword::TlsVersion;
@@ -18,9 +20,10 @@ use crate::log::{Closing, Level, Log, LoginLine, Outcome, Security, escape};
 use crate::peer::Peer;
 use crate::sys::{fd, process};
 use crate::tls::key::Identity;
+use certificates::Certificate;
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +31,8 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the front may take to take an answer.
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the guard of a service waits for a front that says nothing, if sessions have no end.
+const SERVICE_TIME: Duration = Duration::from_secs(24 * 3600);
 /// One handshake has one signature; a second request is not a handshake.
 const SIGNATURES_PER_HANDSHAKE: u32 = 1;
 /// Questions about logins that one front may ask, answered or not: a client that begins SCRAM again and again learns nothing.
@@ -37,9 +42,9 @@ const QUESTIONS_MAX: u32 = 20;
 ///
 /// What happens once in a conversation is kept out of line: a guard that only waits has a short stack, and what it has not
 /// written to it shares with the front.
-pub struct Guard<'a> {
+pub struct Guard {
     /// The program that is served.
-    pub program: &'a Program,
+    pub program: &'static Program,
     /// The settings.
     pub config: Rc<Config>,
     /// The log.
@@ -52,6 +57,11 @@ pub struct Guard<'a> {
     pub front: i32,
     /// Whether a PROXY header may say who the client really is.
     pub proxied: bool,
+    /// The data socket, in programs that have a service.
+    pub data: Option<OwnedFd>,
+    service: Option<Box<dyn Service>>,
+    /// Who has logged in, where that is not the end.
+    account: Option<Account>,
     started: Instant,
     authenticator: Authenticator,
     identity: Option<Identity>,
@@ -59,6 +69,8 @@ pub struct Guard<'a> {
     tls_started: bool,
     /// The handshake was signed: what comes now came under TLS.
     signed: bool,
+    /// What is known of the client's certificate, if it is asked for one.
+    certificate: Certificate,
     attempts: u32,
     /// Those of them that were guesses: the password was wrong.
     guesses: u32,
@@ -79,17 +91,22 @@ struct LoggedIn {
     state: Vec<u8>,
 }
 
-impl<'a> Guard<'a> {
+impl Guard {
     /// Before the first request.
     pub fn new(
-        program: &'a Program,
+        program: &'static Program,
         config: Rc<Config>,
         log: Log,
         peer: Peer,
         facts: Box<Facts>,
         proxied: bool,
-    ) -> io::Result<Box<Guard<'a>>> {
+        data: Option<OwnedFd>,
+    ) -> io::Result<Box<Guard>> {
         let authenticator = super::login::authenticator(&config, program.protocol, &peer)?;
+        let service = match program.after {
+            After::Session { .. } => None,
+            After::Service { begin, .. } => Some(begin()),
+        };
         Ok(Box::new(Guard {
             program,
             config,
@@ -98,12 +115,16 @@ impl<'a> Guard<'a> {
             facts,
             front: 0,
             proxied,
+            data,
+            service,
+            account: None,
             started: Instant::now(),
             authenticator,
             identity: None,
             signatures: 0,
             tls_started: false,
             signed: false,
+            certificate: Certificate::None,
             attempts: 0,
             guesses: 0,
             refused: None,
@@ -167,10 +188,17 @@ impl<'a> Guard<'a> {
 
     fn converse(&mut self, channel: &Channel) -> io::Result<Option<LoggedIn>> {
         let patience = self.config.login_timeout + GRACE;
-        let until = self.started + patience;
+        // A service is there as long as its front is, and that sees to the client's times.
+        let lasts = match self.service {
+            None => patience,
+            Some(_) => self.config.session_timeout.max(SERVICE_TIME) + GRACE,
+        };
+        let until = self.started + lasts;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let Some(request) = channel.next_request(left)? else {
+            // A handshake is longer than anything else that is asked, and at most once.
+            let octets_max = if self.certificate.may_be_shown() { JUDGE_MAX } else { REQUEST_MAX };
+            let Some(request) = channel.next_request(octets_max, left)? else {
                 self.log_closing(Why::Closed, "", "");
                 return Ok(None);
             };
@@ -191,13 +219,20 @@ impl<'a> Guard<'a> {
                 Request::Proxied { source, destination, tls } => self.proxied(&source, &destination, tls),
                 Request::StartTls => self.start_tls(),
                 Request::Sign { scheme, message } => self.sign(scheme, &message),
+                Request::Judge(proof) => self.judge(&proof),
                 Request::ScramStart { sha256, user } => self.scram_start(sha256, &user),
+                Request::Service(question) => Answer::Service(self.ask_service(&question)?),
+                Request::Login { .. } if self.account.is_some() => Answer::Refused(Refused::OutOfTurn),
                 Request::Login { proof, tls } => match self.login(proof) {
                     Err(refused) => Answer::Refused(refused),
+                    Ok((account, server_signature)) if self.service.is_some() => {
+                        self.account = Some(account);
+                        Answer::Accepted { server_signature }
+                    }
                     Ok((account, server_signature)) => {
                         channel.answer(&Answer::Accepted { server_signature })?;
                         // Only the handover may follow, however long the check took. SCRAM's client has to agree first.
-                        return match channel.next_request(self.config.login_timeout + GRACE)? {
+                        return match channel.next_request(REQUEST_MAX, self.config.login_timeout + GRACE)? {
                             Some(Request::Handover { unread, state }) => {
                                 Ok(Some(LoggedIn { account, tls, unread, state }))
                             }
@@ -221,22 +256,60 @@ impl<'a> Guard<'a> {
         }
     }
 
+    /// What the protocol's own part of the guard is told of the conversation.
+    fn with_service<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Service, &mut Ground<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let (Some(service), Some(data)) = (&mut self.service, &self.data) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let mut peer = self.peer;
+        let mut ground = Ground {
+            program: self.program,
+            config: &self.config,
+            log: &self.log,
+            peer: &mut peer,
+            facts: &self.facts,
+            tls: self.signed,
+            had_secrets: self.tls_started || self.questions > 0,
+            account: self.account.as_ref(),
+            method: &self.last_method,
+            data,
+        };
+        let result = work(service.as_mut(), &mut ground)?;
+        if peer != self.peer {
+            self.peer = peer;
+            self.look_at_peer_again(false)?;
+        }
+        Ok(result)
+    }
+
+    #[inline(never)]
+    fn ask_service(&mut self, question: &[u8]) -> io::Result<Vec<u8>> {
+        self.with_service(|service, ground| service.answer(ground, question))
+    }
+
+    /// The client is somebody else than the kernel says.
+    fn look_at_peer_again(&mut self, tls: bool) -> io::Result<()> {
+        self.facts.trusted_way = tls || super::is_trusted_way(&self.config, &self.peer);
+        self.authenticator = super::login::authenticator(&self.config, self.program.protocol, &self.peer)?;
+        Ok(())
+    }
+
     #[inline(never)]
     fn proxied(&mut self, source: &str, destination: &str, tls: bool) -> Answer {
         let (Ok(source), Ok(destination)) = (source.parse(), destination.parse()) else {
             return Answer::Refused(Refused::OutOfTurn);
         };
-        if !std::mem::take(&mut self.proxied) {
+        // The header comes before all else.
+        if !std::mem::take(&mut self.proxied) || self.tls_started {
             return Answer::Refused(Refused::OutOfTurn);
         }
         self.peer = self.peer.behind_proxy(source, destination);
-        self.facts.trusted_way = tls || super::is_trusted_way(&self.config, &self.peer);
-        match super::login::authenticator(&self.config, self.program.protocol, &self.peer) {
-            Ok(authenticator) => self.authenticator = authenticator,
-            Err(error) => {
-                self.log.error(format_args!("{error}"));
-                return Answer::Refused(Refused::Temporary);
-            }
+        if let Err(error) = self.look_at_peer_again(tls) {
+            self.log.error(format_args!("{error}"));
+            return Answer::Refused(Refused::Temporary);
         }
         Answer::Way { trusted: self.facts.trusted_way }
     }
@@ -248,7 +321,14 @@ impl<'a> Guard<'a> {
         }
         match super::load_identity(&self.config) {
             Ok(identity) => {
-                let offer = identity.offer(self.config.ssl_min_protocol == TlsVersion::Tls13);
+                let mut offer = identity.offer(self.config.ssl_min_protocol == TlsVersion::Tls13);
+                offer.ask_client = match self.ask_client(&identity) {
+                    Ok(ask_client) => ask_client,
+                    Err(error) => {
+                        self.log.error(format_args!("TLS: {error}"));
+                        return Answer::Refused(Refused::Temporary);
+                    }
+                };
                 self.identity = Some(identity);
                 self.signatures = SIGNATURES_PER_HANDSHAKE;
                 Answer::Tls(offer)
@@ -271,7 +351,10 @@ impl<'a> Guard<'a> {
         // One signature is all a handshake needs: the key goes at once.
         self.identity = None;
         crate::sys::fs::release_free_memory();
-        self.signed |= signature.is_some();
+        if let Some(signature) = &signature {
+            self.signed = true;
+            self.certificate.signed(scheme, message, signature);
+        }
         signature.map_or(Answer::Refused(Refused::OutOfTurn), Answer::Signature)
     }
 

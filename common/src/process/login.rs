@@ -31,6 +31,11 @@ pub fn may_store_secrets(config: &Config) -> bool {
     config.passdb.iter().any(|passdb| matches!(passdb, Passdb::PasswdFile(_)))
 }
 
+/// Whether some user may be found without a password: a checkpassword program always wants one.
+pub fn may_look_up(config: &Config) -> bool {
+    config.passdb.iter().any(|passdb| !matches!(passdb, Passdb::CheckPassword(_)))
+}
+
 /// The user and group of `login_user`: a name in `passwd_path`, or a number.
 pub fn login_user(config: &Config) -> io::Result<(u32, u32)> {
     passwd::login_ids(&path(&config.passwd_path), &config.login_user)

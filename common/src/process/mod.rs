@@ -2,16 +2,18 @@
 //!
 //! [`main`] is the guard: it reads the configuration, forks the [front] behind its [walls], answers
 //! its requests over the [channel], and after a login executes the program afresh as the [session]. The protocols
-//! supply what is spoken in the front and in the session and know nothing of processes.
+//! supply what is spoken in the front and in the session and know nothing of processes. Where there is no session, the
+//! guard answers to the end: a [service].
 
 pub mod channel;
 pub mod front;
 mod front_life;
 mod guard;
 mod handoff;
-mod login;
+pub mod login;
 mod pump;
 pub mod sasl;
+pub mod service;
 pub mod session;
 mod terminal;
 pub mod walls;
@@ -30,6 +32,7 @@ use crate::tls::key::{Identity, KeyError};
 use channel::{Channel, Request};
 use front::{Facts, Front};
 use front_life::Begun;
+use service::Service;
 use session::Session;
 use std::ffi::{CString, OsString};
 use std::fmt::Write as _;
@@ -42,6 +45,9 @@ use walls::{RootWalls, Walls};
 /// The hidden argument with which the guard starts a session.
 const SESSION: &str = "--session";
 
+/// How long the front of a service waits for an answer: what is to be on disk may have to wait for others there.
+const SERVICE_PATIENCE: Duration = Duration::from_secs(600);
+
 /// What a server is made of.
 pub struct Program {
     /// Name, version and options.
@@ -52,10 +58,31 @@ pub struct Program {
     pub out_of_order: &'static str,
     /// Speaks until the login, from the greeting on. `Ok`: what the session must know of it.
     pub front: fn(&mut Front) -> Result<Vec<u8>, Ending>,
-    /// Speaks after the login. The connection is closed afterwards.
-    pub session: fn(&mut Session) -> Ending,
-    /// How long a client may be silent after the login.
-    pub idle_timeout: fn(&Config) -> Duration,
+    /// What there is beside the front.
+    pub after: After,
+    /// Hidden first arguments, and what the program then is instead of a server.
+    pub others: &'static [Other],
+}
+
+/// A hidden first argument, and what the program is with it.
+pub type Other = (&'static str, fn(&'static Program) -> Exit);
+
+/// What a server has beside its front.
+pub enum After {
+    /// A session after the login, with the rights of who has logged in.
+    Session {
+        /// Speaks. The connection is closed afterwards.
+        speak: fn(&mut Session) -> Ending,
+        /// How long a client may be silent.
+        idle_timeout: fn(&Config) -> Duration,
+    },
+    /// No session: the front speaks to the end, and the guard answers it.
+    Service {
+        /// The guard's part.
+        begin: fn() -> Box<dyn Service>,
+        /// The log's tag.
+        tag: fn(u32) -> String,
+    },
 }
 
 /// The whole program.
@@ -79,6 +106,9 @@ fn run(program: &'static Program) -> Exit {
     if entry::arguments().nth(1).is_some_and(|first| first == SESSION) {
         return session::main(program);
     }
+    if let Some(run) = service::other(program) {
+        return run(program);
+    }
     let line = match CommandLine::parse(&program.line, entry::arguments().skip(1).map(OsString::from)) {
         Ok(line) => line,
         Err(error) => return terminal::usage(program, None, &[error.to_string()]),
@@ -100,12 +130,12 @@ fn run(program: &'static Program) -> Exit {
             terminal::usage(program, Some(line.mode), &[what])
         }
         _ if line.preauth => preauth(program, config),
-        _ => serve(program, config, line.tls),
+        _ => serve(program, config, &line),
     }
 }
 
 /// Serves one connection on standard input and output.
-fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit {
+fn serve(program: &'static Program, config: Config, line: &CommandLine) -> Exit {
     // This process will have the key and the password hashes: nobody looks into it, and it leaves no core.
     sysproc::not_dumpable();
     take_listen_fds();
@@ -116,7 +146,7 @@ fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit 
     }
     // What a launcher left open is not for us, still less for the front and the session.
     let closed = sysproc::limit(Resource::Core, 0).and_then(|()| fd::close_from(3));
-    let log = Log::open(&config, login_tag(program));
+    let log = Log::open(&config, login_tag(program, line.flags));
     if let Err(error) = closed {
         log.error(format_args!("descriptors: {error}"));
         return refuse(program);
@@ -125,7 +155,7 @@ fn serve(program: &'static Program, config: Config, implicit_tls: bool) -> Exit 
     sysproc::ignore_pipe_signal();
     fd::set_nodelay(fd::STDIN);
     fd::set_keepalive(fd::STDIN);
-    match try_serve(program, config, implicit_tls, &log) {
+    match try_serve(program, config, line, &log) {
         Ok(exit) => exit,
         Err(error) => {
             log.error(format_args!("{error}"));
@@ -148,29 +178,45 @@ fn catch_panics(log: &Log) {
     }));
 }
 
-fn try_serve(program: &'static Program, config: Config, implicit_tls: bool, log: &Log) -> io::Result<Exit> {
+fn try_serve(program: &'static Program, config: Config, line: &CommandLine, log: &Log) -> io::Result<Exit> {
+    let implicit_tls = line.tls;
     let peer = Peer::of(&fd::STDIN);
     let proxied = peer.is_in(&config.haproxy_trusted_networks);
-    let facts = facts(&config, &peer, proxied)?;
+    let facts = facts(&config, &peer, proxied, line.flags)?;
     if implicit_tls && !facts.tls_available {
         return Err(io::Error::other("--tls, but ssl = no or there is no certificate (ssl_cert_file)"));
     }
     let root = if sysproc::is_root() { Some(root_walls(&config)?) } else { None };
-    let walls = Walls::prepare(root, config.login_memory_limit.0)?;
-    let patience = config.login_timeout + config.auth_failure_delay + Duration::from_secs(60);
+    let mut walls = Walls::prepare(root, config.login_memory_limit.0)?;
+    let mut patience = config.login_timeout + config.auth_failure_delay + Duration::from_secs(60);
     let (ours, theirs) = fd::socketpair()?;
+    let mut data = (None, None);
+    if let After::Service { .. } = program.after {
+        let (reader, writer) = fd::socketpair()?;
+        data = (Some(reader), Some(writer));
+        walls = walls.with_data_descriptor();
+        patience = SERVICE_PATIENCE;
+    }
+    let (data, data_for_front) = data;
     // One copy for each of them, made before the fork: a count or a move would write to pages that they share.
     let config = Rc::new(config);
     let (for_front, facts_for_front) = (config.clone(), Box::new(facts.clone()));
-    let mut guard = guard::Guard::new(program, config, log.clone(), peer, Box::new(facts), proxied)?;
+    let mut guard = guard::Guard::new(program, config, log.clone(), peer, Box::new(facts), proxied, data)?;
     match sysproc::fork()? {
         Fork::Child => {
-            drop(ours);
-            let begun = Begun { config: for_front, facts: facts_for_front, proxied, implicit_tls, patience };
+            drop((ours, guard.data.take()));
+            let begun = Begun {
+                config: for_front,
+                facts: facts_for_front,
+                proxied,
+                implicit_tls,
+                patience,
+                data: data_for_front,
+            };
             sysproc::exit_now(front_life::live(program, begun, theirs, walls));
         }
         Fork::Parent(child) => {
-            drop(theirs);
+            drop((theirs, data_for_front));
             // Until one of them writes to it, guard and front share every page: nothing is freed that need not be.
             std::mem::forget((walls, for_front, facts_for_front));
             guard.front = child;
@@ -180,7 +226,7 @@ fn try_serve(program: &'static Program, config: Config, implicit_tls: bool, log:
 }
 
 /// What the guard knows before it forks.
-fn facts(config: &Config, peer: &Peer, proxied: bool) -> io::Result<Facts> {
+fn facts(config: &Config, peer: &Peer, proxied: bool, flags: u32) -> io::Result<Facts> {
     let mut random = [0; 8];
     sysproc::random(&mut random)?;
     let session_id = random.iter().fold(String::new(), |mut text, octet| {
@@ -197,8 +243,10 @@ fn facts(config: &Config, peer: &Peer, proxied: bool) -> io::Result<Facts> {
         tls_available: config.ssl != Ssl::No
             && config.ssl_cert_file.get().is_some_and(std::path::Path::exists),
         secrets_stored: login::may_store_secrets(config),
+        users_known: login::may_look_up(config),
         timestamp: crate::auth::challenge(&host)?,
         session_id,
+        flags,
     })
 }
 
@@ -230,7 +278,7 @@ fn take_listen_fds() {
 
 fn preauth(program: &Program, config: Config) -> Exit {
     let closed = fd::close_from(3);
-    let log = Log::open(&config, login_tag(program));
+    let log = Log::open(&config, login_tag(program, 0));
     if let Err(error) = closed {
         log.error(format_args!("descriptors: {error}"));
         return refuse(program);
@@ -269,8 +317,11 @@ fn environment(handoff: &handoff::Handoff) -> io::Result<Vec<CString>> {
     Ok(environment)
 }
 
-fn login_tag(program: &Program) -> String {
-    format!("{}-login", program.protocol)
+fn login_tag(program: &Program, flags: u32) -> String {
+    match program.after {
+        After::Session { .. } => format!("{}-login", program.protocol),
+        After::Service { tag, .. } => tag(flags),
+    }
 }
 
 /// Tells the client that the server is out of order.
@@ -281,7 +332,7 @@ fn refuse(program: &Program) -> Exit {
 
 /// Before there is a configuration there is only the default log.
 fn log_and_refuse(program: &Program, faults: &[String]) -> Exit {
-    let log = Log::open(&Config::DEFAULT, login_tag(program));
+    let log = Log::open(&Config::DEFAULT, login_tag(program, 0));
     faults.iter().for_each(|what| log.error(format_args!("{what}")));
     refuse(program)
 }

@@ -49,7 +49,8 @@ impl From<sasl::SaslError> for Stop {
 }
 
 /// Every mechanism there is, strongest first: clients take the first that they know.
-const ALL: [(&str, Mechanism); 7] = [
+const ALL: [(&str, Mechanism); 8] = [
+    ("EXTERNAL", Mechanism::External),
     ("SCRAM-SHA-256-PLUS", Mechanism::ScramSha256),
     ("SCRAM-SHA-256", Mechanism::ScramSha256),
     ("SCRAM-SHA-1-PLUS", Mechanism::ScramSha1),
@@ -81,6 +82,8 @@ fn may_use(front: &Front, name: &str) -> Option<bool> {
     }
     match name {
         "PLAIN" | "LOGIN" => Some(front.may_say_password()),
+        // Where it could not succeed, clients would try it in vain, and before TLS there is no certificate.
+        "EXTERNAL" => (front.has_certificate() && front.facts.users_known).then_some(true),
         // Channel binding needs a channel (RFC 5802 section 6).
         _ if name.ends_with("-PLUS") && front.conn.tls().and_then(crate::tls::Stream::exporter).is_none() => {
             None
@@ -113,6 +116,7 @@ pub fn exchange(
         "PLAIN" => exchange.plain(initial),
         "LOGIN" => exchange.login(initial),
         "CRAM-MD5" => exchange.cram_md5(initial),
+        "EXTERNAL" => exchange.external(initial),
         _ => exchange.scram(initial, name.contains("256"), name.ends_with("-PLUS")),
     };
     match result {
@@ -169,6 +173,13 @@ impl Exchange<'_> {
             user: plain.authcid,
             password: plain.password,
         })
+    }
+
+    /// RFC 4422 A. The client says whom to act as, or nothing.
+    fn external(&mut self, initial: Option<&[u8]>) -> Result<Outcome, Stop> {
+        let message = self.first(initial)?;
+        let authzid = sasl::parse_external(message.expose())?;
+        self.verdict(Proof::External { authzid })
     }
 
     /// Never an RFC: name and password, one after the other.

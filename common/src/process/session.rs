@@ -1,7 +1,7 @@
 //! The session: the program after the login, as the user, with nothing of the guard's in its memory.
 
 use super::handoff::Handoff;
-use super::{Program, log_and_refuse};
+use super::{After, Program, log_and_refuse};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::io::{Conn, Ending, Limits};
@@ -126,6 +126,10 @@ struct Start {
 }
 
 fn run(program: &Program, config: Config, log: Log, start: Start) -> Exit {
+    let After::Session { speak, idle_timeout } = program.after else {
+        log.error(format_args!("{} has no sessions", program.line.name));
+        return super::refuse(program);
+    };
     log.catch_panics();
     process::private_umask();
     process::not_dumpable();
@@ -135,7 +139,7 @@ fn run(program: &Program, config: Config, log: Log, start: Start) -> Exit {
             return super::refuse(program);
         }
     }
-    let idle = (program.idle_timeout)(&config);
+    let idle = idle_timeout(&config);
     let mut conn = match Conn::new(limits(&config, idle), &start.unread) {
         Ok(conn) => conn,
         Err(error) => {
@@ -147,7 +151,7 @@ fn run(program: &Program, config: Config, log: Log, start: Start) -> Exit {
     let log = SessionLog(log);
     let Start { title, user, home, mail_location, state, .. } = start;
     let mut session = Session { conn, config, log, user, home, mail_location, state, title };
-    let ending = (program.session)(&mut session);
+    let ending = speak(&mut session);
     session.conn.close();
     match ending {
         Ending::Failed(_) => Exit::Temporary,

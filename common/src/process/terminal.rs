@@ -8,6 +8,7 @@ use crate::config::{Config, check};
 use crate::exit::Exit;
 use crate::peer::Peer;
 use crate::sys::fd;
+use crate::tls::authorities::Authorities;
 use std::io;
 
 /// The command line or the configuration is wrong, a line for each fault: a person at a terminal reads it there, the
@@ -49,6 +50,18 @@ pub(super) fn print_check(config: &Config, line: &CommandLine) -> Exit {
             Ok(identity) => findings.append(&mut identity.findings(cert_file)),
             Err(error) => {
                 findings.push(check::Finding::error(error.to_string(), "mend the file, or set ssl = no"));
+            }
+        }
+    }
+    if config.ssl != Ssl::No && config.ssl_verify_client_cert {
+        match Authorities::load(config.ssl_ca_file.get()) {
+            Ok(authorities) => {
+                let (crl_required, now) = (config.ssl_require_crl, std::time::SystemTime::now());
+                findings.append(&mut authorities.findings(crl_required, now));
+            }
+            Err(error) => {
+                let advice = "mend the file, or set ssl_verify_client_cert = no";
+                findings.push(check::Finding::error(error.to_string(), advice));
             }
         }
     }

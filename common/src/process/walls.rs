@@ -14,6 +14,8 @@ use std::path::PathBuf;
 
 /// The highest descriptor that the front has: 0 and 1 the client, 2 nothing, 3 the guard.
 pub const LAST_DESCRIPTOR: i32 = 3;
+/// The descriptor on which the front of a [service](super::service) sends what is too large for a message.
+pub const DATA_DESCRIPTOR: i32 = 4;
 
 /// What only root can put up.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ pub struct RootWalls {
 pub struct Walls {
     root: Option<RootWalls>,
     memory: u64,
+    last_descriptor: i32,
     filter: Option<BpfProgram>,
 }
 
@@ -40,7 +43,13 @@ impl Walls {
         let filter = filter::prepare()?;
         #[cfg(not(target_pointer_width = "64"))]
         let filter = None;
-        Ok(Walls { root, memory, filter })
+        Ok(Walls { root, memory, last_descriptor: LAST_DESCRIPTOR, filter })
+    }
+
+    /// The same walls with [`DATA_DESCRIPTOR`] inside them.
+    pub fn with_data_descriptor(mut self) -> Walls {
+        self.last_descriptor = DATA_DESCRIPTOR;
+        self
     }
 
     /// Prepares the same walls without the system call filter, so that a test can show that the others hold alone.
@@ -49,7 +58,8 @@ impl Walls {
         self
     }
 
-    /// Puts the walls up around this process, for good. Descriptors above [`LAST_DESCRIPTOR`] must be closed already.
+    /// Puts the walls up around this process, for good. Descriptors above the last one allowed must be
+    /// closed already.
     pub fn enter(self) -> io::Result<()> {
         if let Some(root) = &self.root {
             process::chroot(root.empty_directory.as_os_str())?;
@@ -57,7 +67,7 @@ impl Walls {
         process::limit(Resource::Core, 0)?;
         process::limit(Resource::FileSize, 0)?;
         process::limit(Resource::AddressSpace, self.memory)?;
-        process::limit(Resource::Descriptors, LAST_DESCRIPTOR as u64 + 1)?;
+        process::limit(Resource::Descriptors, u64::from(self.last_descriptor.unsigned_abs()) + 1)?;
         process::limit(Resource::Processes, 0)?;
         if let Some(root) = &self.root {
             process::become_user(root.uid, root.gid, &[])?;

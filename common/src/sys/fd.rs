@@ -13,6 +13,9 @@ pub const STDOUT: BorrowedFd<'static> = standard(1);
 /// Standard error: after [`crate::log::guard_stderr`] never the client.
 pub const STDERR: BorrowedFd<'static> = standard(2);
 
+/// Pieces of a message, in the front of a service. Nothing, or something else, in other processes.
+pub const DATA: BorrowedFd<'static> = standard(4);
+
 /// The guard, in the front. Nothing, or something else, in other processes.
 pub const GUARD: BorrowedFd<'static> = standard(3);
 
@@ -181,12 +184,16 @@ pub fn replace(target: RawFd, source: &impl AsFd) -> io::Result<()> {
 
 /// Closes every descriptor from `first` on: what a launcher left open is not for us, still less for a confined process.
 pub fn close_from(first: RawFd) -> io::Result<()> {
-    // SAFETY: called before anything of ours is opened, or in a child that keeps only lower descriptors.
+    close_between(first, RawFd::MAX)
+}
+
+fn close_between(first: RawFd, last: RawFd) -> io::Result<()> {
+    // SAFETY: called before anything of ours is opened, or in a child that keeps only other descriptors.
     let result = unsafe {
         cerr(libc::syscall(
             libc::SYS_close_range,
             first as libc::c_uint,
-            libc::c_uint::MAX,
+            last as libc::c_uint,
             0 as libc::c_uint,
         ))
     };
@@ -197,7 +204,7 @@ pub fn close_from(first: RawFd) -> io::Result<()> {
             let mut open = Vec::new();
             for entry in std::fs::read_dir("/proc/self/fd")? {
                 let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
-                open.extend(number.filter(|&number| number >= first));
+                open.extend(number.filter(|number| (first..=last).contains(number)));
             }
             for number in open {
                 // SAFETY: as above; the directory's own descriptor is among them and closed already.
@@ -209,6 +216,26 @@ pub fn close_from(first: RawFd) -> io::Result<()> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Closes every descriptor but these, for a process that keeps a log or a pipe at a number of its own.
+pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let mut kept = kept.to_vec();
+    kept.sort_unstable();
+    let mut first = 0;
+    for &number in &kept {
+        if number > first {
+            close_between(first, number - 1)?;
+        }
+        first = number.saturating_add(1);
+    }
+    close_from(first)
+}
+
+/// The next program does not get this descriptor.
+pub fn close_at_exec(fd: &impl AsFd) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    cerr(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
 }
 
 /// Small replies leave at once: without this each waits for the client's delayed acknowledgement (40 ms).

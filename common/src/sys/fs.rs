@@ -8,6 +8,21 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// For `custom_flags`: a symbolic link at the end of the path is not followed; see [`is_symbolic_link`].
+pub const NO_FOLLOW: i32 = libc::O_NOFOLLOW;
+/// For `custom_flags`: opening does not wait for the other end of a FIFO, and takes no terminal.
+pub const NO_WAIT: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
+
+/// Whether opening failed because of [`NO_FOLLOW`].
+pub fn is_symbolic_link(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ELOOP)
+}
+
+/// Whether opening failed because it is a FIFO that nobody reads, or a socket.
+pub fn has_no_reader(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENXIO)
+}
+
 /// Takes an exclusive flock(2) without waiting. `Ok(false)`: somebody else has it.
 ///
 /// The kernel gives it back when the last descriptor of the open file is closed, so also at kill -9.
@@ -120,6 +135,22 @@ pub fn open_below(directory: &impl AsFd, name: &[u8], keep_atime: bool) -> io::R
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// Removes an entry of a directory, whatever the directory is called by now, if it is the one with this device and inode.
+pub fn remove_below(directory: &impl AsFd, name: &[u8], dev: u64, ino: u64) -> io::Result<()> {
+    let name = CString::new(name)?;
+    let directory = directory.as_fd().as_raw_fd();
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the name ends in NUL and outlives the call, the structure too; the directory's descriptor is open.
+    cerr(unsafe { libc::fstatat(directory, name.as_ptr(), &mut stat, libc::AT_SYMLINK_NOFOLLOW) })?;
+    if (stat.st_dev, stat.st_ino) != (dev, ino) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // SAFETY: as above.
+    cerr(unsafe { libc::unlinkat(directory, name.as_ptr(), 0) })?;
+    Ok(())
+}
+
 /// Gives the name of everything in a directory but `.` and `..` to `visit`, and whether it is a directory itself, without
 /// memory for each. Where the file system does not tell the type, nothing is a directory.
 pub fn for_each_name(path: &Path, visit: &mut dyn FnMut(&[u8], bool)) -> io::Result<()> {
@@ -204,6 +235,27 @@ pub fn touch(file: &impl AsFd) -> io::Result<()> {
     // SAFETY: a null pointer is futimens' way to say "now"; the descriptor is open.
     cerr(unsafe { libc::futimens(file.as_fd().as_raw_fd(), std::ptr::null()) })?;
     Ok(())
+}
+
+/// A file for reading and writing that has no name, so that nothing of it is left when nobody has it open.
+pub fn unnamed_file(directory: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.clone().custom_flags(libc::O_TMPFILE).open(directory) {
+        // File systems that do not know it say so in either way.
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT)) =>
+        {
+            let mut random = [0; 8];
+            super::process::random(&mut random)?;
+            let name = directory.join(format!("{:016x}", u64::from_ne_bytes(random)));
+            let file = options.create_new(true).open(&name)?;
+            std::fs::remove_file(&name)?;
+            Ok(file)
+        }
+        result => result,
+    }
 }
 
 /// Waits until what was created, renamed or removed in the directory is on the disk. File systems that have nothing to

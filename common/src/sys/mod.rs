@@ -8,8 +8,11 @@ pub mod entry;
 pub mod fd;
 pub mod fs;
 pub mod inotify;
+pub mod interface;
+pub mod pass;
 pub mod process;
 pub mod socket;
+pub mod trusted;
 
 use std::io;
 

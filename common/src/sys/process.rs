@@ -22,6 +22,26 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
+/// [`fork`], but the new process is nobody's child: it goes on when its parent has ended, and leaves no zombie.
+pub fn fork_twice() -> io::Result<Fork> {
+    match fork()? {
+        Fork::Parent(child) => {
+            wait(child);
+            Ok(Fork::Parent(0))
+        }
+        Fork::Child => match fork() {
+            Ok(Fork::Child) => Ok(Fork::Child),
+            _ => exit_now(0),
+        },
+    }
+}
+
+/// A session and process group of its own: what is sent to those of the launcher is not for this process.
+pub fn own_session() -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    cerr(unsafe { libc::setsid() }).map(drop)
+}
+
 /// Waits until a child has ended, and takes its zombie away if there is one. How it ended is not told: where SIGCHLD is
 /// ignored, the kernel does not know.
 pub fn wait(child: i32) {

@@ -1,10 +1,11 @@
 //! What a descriptor is: its addresses, its identity, and the few ways to pass it on.
 
-use super::cerr;
+use super::{cerr, fd};
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 /// One end of the connection on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +118,71 @@ pub fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Connects to `remote` within `time`, from `local` (any port) if it is given. Errors: `TimedOut`, or what connect(2) says.
+pub fn connect(remote: SocketAddr, local: Option<std::net::IpAddr>, time: Duration) -> io::Result<OwnedFd> {
+    let family = if remote.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: socket takes integers and touches no memory.
+    let number = cerr(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: it is open and nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    if let Some(local) = local {
+        let (storage, length) = to_storage(SocketAddr::new(local, 0));
+        // SAFETY: the storage is a local that outlives the call; the length is that of the address in it.
+        cerr(unsafe { libc::bind(number, (&raw const storage).cast(), length) })?;
+    }
+    let (storage, length) = to_storage(remote);
+    // SAFETY: as above.
+    match cerr(unsafe { libc::connect(number, (&raw const storage).cast(), length) }) {
+        Ok(_) => return Ok(socket),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    let deadline = Instant::now() + time;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let [ready] = fd::poll([(socket.as_fd(), fd::Interest::Write)], Some(left))?;
+        if ready.write || ready.hangup {
+            break;
+        }
+    }
+    let mut code: libc::c_int = 0;
+    let mut length = mem::size_of::<libc::c_int>() as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ERROR);
+    // SAFETY: passes a pointer to a local integer and its size.
+    cerr(unsafe { libc::getsockopt(number, level, name, (&raw mut code).cast(), &mut length) })?;
+    if code == 0 { Ok(socket) } else { Err(io::Error::from_raw_os_error(code)) }
+}
+
+/// An address as the kernel reads it, and how long it is.
+fn to_storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: all-zero octets are a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let length = match address {
+        SocketAddr::V4(address) => {
+            // SAFETY: a sockaddr_storage has room for a sockaddr_in, and its alignment.
+            let v4 = unsafe { &mut *(&raw mut storage).cast::<libc::sockaddr_in>() };
+            v4.sin_family = libc::AF_INET as libc::sa_family_t;
+            v4.sin_port = address.port().to_be();
+            v4.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
+            mem::size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(address) => {
+            // SAFETY: as above, for a sockaddr_in6.
+            let v6 = unsafe { &mut *(&raw mut storage).cast::<libc::sockaddr_in6>() };
+            v6.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            v6.sin6_port = address.port().to_be();
+            v6.sin6_addr.s6_addr = address.ip().octets();
+            v6.sin6_scope_id = address.scope_id();
+            mem::size_of::<libc::sockaddr_in6>()
+        }
+    };
+    (storage, length as libc::socklen_t)
+}
+
 /// A descriptor that stays open until the process ends, so that copies of its number are always good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastingFd(RawFd);
@@ -190,6 +256,23 @@ mod tests {
         assert_eq!(local_end(&server), Endpoint::Inet(listener.local_addr().unwrap()));
         assert!(is_same(&client, &client.try_clone().unwrap()));
         assert!(!is_same(&client, &server));
+    }
+
+    #[test]
+    fn connections_come_from_where_they_are_told_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let second = Duration::from_secs(1);
+        for (from, want) in [(None, "127.0.0.1"), (Some("127.0.0.5".parse().unwrap()), "127.0.0.5")] {
+            let _client = connect(to, from, second).unwrap();
+            assert_eq!(listener.accept().unwrap().1.ip().to_string(), want);
+        }
+        drop(listener);
+        assert_eq!(connect(to, None, second).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(connect(to, Some("192.0.2.1".parse().unwrap()), second).is_err());
+        if let Ok(listener) = TcpListener::bind("[::1]:0") {
+            let _client = connect(listener.local_addr().unwrap(), None, second).unwrap();
+        }
     }
 
     #[test]

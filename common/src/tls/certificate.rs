@@ -3,6 +3,7 @@
 //! rustls looks at a certificate as a client does, and says nothing of the server's own. This walks over the few fields
 //! of RFC 5280 4.1 that matter here and skips the rest. The file is the administrator's; what does not parse is `None`.
 
+use super::der::{BOOLEAN, Der, EXTENSIONS, INTEGER, OCTET_STRING, OID, SEQUENCE, VERSION};
 use crate::config::check::Finding;
 use crate::log::Stamp;
 use std::path::Path;
@@ -11,16 +12,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A certificate that ends so soon should have been renewed: ACME clients renew a month before.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
-/// DER tags.
-const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
-const OCTET_STRING: u8 = 0x04;
-const OID: u8 = 0x06;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xa0;
-const EXTENSIONS: u8 = 0xa3;
 /// 2.5.29.19
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 
@@ -61,6 +52,14 @@ impl Facts {
     }
 }
 
+/// Of a revocation list in DER (RFC 5280 5.1.2): when it was made, and when the next one is due, in seconds since 1970.
+pub fn revocation_dates(list: &[u8]) -> Option<(i64, Option<i64>)> {
+    let mut fields = Der(Der(Der(list).take(SEQUENCE)?).take(SEQUENCE)?);
+    let _version = fields.take(INTEGER);
+    let _signature_and_issuer = (fields.take(SEQUENCE)?, fields.take(SEQUENCE)?);
+    Some((fields.time()?, fields.time()))
+}
+
 /// `cA` of the basic constraints (RFC 5280 4.2.1.9), which is false where it is not there.
 fn is_ca(extensions: &[u8]) -> Option<bool> {
     let mut extensions = Der(extensions);
@@ -73,68 +72,6 @@ fn is_ca(extensions: &[u8]) -> Option<bool> {
         }
     }
     Some(false)
-}
-
-/// What is left of a sequence of DER values.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    /// The tag of the next value, if there is one.
-    fn tag(&self) -> Option<u8> {
-        self.0.first().copied()
-    }
-
-    /// The content of the next value, whatever it is. It is never longer than what is left.
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let (&[_, length], rest) = self.0.split_first_chunk()?;
-        let (length, rest) = match length {
-            0..=0x7f => (usize::from(length), rest),
-            0x81..=0x83 => {
-                let (octets, rest) = rest.split_at_checked(usize::from(length & 3))?;
-                (octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet)), rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some(content)
-    }
-
-    /// The content of the next value, if it has this tag; else nothing is taken.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
-        if self.tag()? == tag { self.next() } else { None }
-    }
-
-    /// UTCTime or GeneralizedTime, in UTC and with seconds, as RFC 5280 4.1.2.5 wants them.
-    fn time(&mut self) -> Option<i64> {
-        let is_short = self.tag()? == UTC_TIME;
-        let text = self.take(if is_short { UTC_TIME } else { GENERALIZED_TIME })?.strip_suffix(b"Z")?;
-        if !text.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        let (year, rest) = text.split_at_checked(if is_short { 2 } else { 4 })?;
-        let number = |digits: &[u8]| digits.iter().fold(0, |n, digit| n * 10 + i64::from(digit - b'0'));
-        let year = match number(year) {
-            year @ 50.. if is_short => 1900 + year,
-            year if is_short => 2000 + year,
-            year => year,
-        };
-        let &[m1, m2, d1, d2, h1, h2, n1, n2, s1, s2] = rest else { return None };
-        let pair = |one, two| number(&[one, two]);
-        let (month, day) = (pair(m1, m2), pair(d1, d2));
-        if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-            return None;
-        }
-        Some(days(year, month, day) * 86_400 + pair(h1, h2) * 3600 + pair(n1, n2) * 60 + pair(s1, s2))
-    }
-}
-
-/// Days since 1970-01-01.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    // Count from 1 March, so that the leap day is a year's last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let of_year = (153 * month + 2) / 5 + day - 1;
-    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_year - 719_468
 }
 
 /// What is wrong with a chain, the server's own certificate first.
@@ -181,6 +118,7 @@ fn time(seconds: i64) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
+    use super::super::der::{GENERALIZED_TIME, UTC_TIME, days};
     use super::*;
     use proptest::prelude::*;
     use rustls::pki_types::CertificateDer;

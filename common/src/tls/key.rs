@@ -136,6 +136,11 @@ impl Identity {
         certificate::findings(cert_file, chain, SystemTime::now())
     }
 
+    /// The certificates in DER, the server's own first.
+    pub fn chain(&self) -> Vec<Vec<u8>> {
+        self.chain.iter().map(|certificate| certificate.to_vec()).collect()
+    }
+
     /// What the front is told.
     pub fn offer(&self, only_tls13: bool) -> Offer {
         const KNOWN: [SignatureScheme; 9] = [
@@ -151,9 +156,10 @@ impl Identity {
         ];
         let can = |scheme: &SignatureScheme| self.key.choose_scheme(&[*scheme]).is_some();
         Offer {
-            chain: self.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            chain: self.chain(),
             schemes: KNOWN.into_iter().filter(can).map(u16::from).collect(),
             only_tls13,
+            ask_client: None,
         }
     }
 
@@ -188,11 +194,15 @@ fn is_handshake(message: &[u8], only_tls13: bool) -> bool {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let unreadable = |error| KeyError::Unreadable(path.to_owned(), error);
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    read_at_most(path, FILE_MAX).map_err(|error| KeyError::Unreadable(path.to_owned(), error))
+}
+
+/// The beginning of a file.
+pub(super) fn read_at_most(path: &Path, octets_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = std::fs::File::open(path)?;
     // Room for a usual file at once: a copy left behind by growing would not be wiped.
     let mut octets = Zeroizing::new(Vec::with_capacity(16 * 1024));
-    file.take(FILE_MAX).read_to_end(&mut octets).map_err(unreadable)?;
+    file.take(octets_max).read_to_end(&mut octets)?;
     Ok(octets)
 }
 

@@ -4,23 +4,37 @@
 //! implements [`RemoteSigner`] (the guard, through [`key`]). Every error is an alert to the client and an
 //! [`Ending::Tls`] to us.
 
+pub mod authorities;
 pub mod certificate;
+pub mod client;
+mod der;
 pub mod key;
+pub mod proof;
+mod recording;
+pub mod subject;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use crate::io::{Ending, failed};
 use crate::sys::fd;
+use proof::ClientProof;
+use recording::Record;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
-use rustls::{ServerConfig, ServerConnection, SignatureAlgorithm, SignatureScheme};
+use rustls::{CommonState, ServerConfig, ServerConnection, SignatureAlgorithm, SignatureScheme};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-/// Makes handshake signatures somewhere the key is.
-pub trait RemoteSigner: fmt::Debug + Send + Sync {
-    /// The signature of `message` in `scheme`, or `None` when it was refused.
+/// What is not for the process that speaks with the client.
+pub trait Remote: fmt::Debug + Send + Sync {
+    /// The signature of `message` in `scheme`, or `None` when it was refused. It is made where the key is.
     fn sign(&self, scheme: u16, message: &[u8]) -> Option<Vec<u8>>;
+
+    /// Whether the client has the key of the certificate that it showed. Whether that is good for anything is remembered
+    /// where it was judged.
+    fn judge(&self, proof: ClientProof) -> bool;
 }
 
 /// What the front needs to speak TLS: everything but the private key.
@@ -32,6 +46,17 @@ pub struct Offer {
     pub schemes: Vec<u16>,
     /// Whether clients that know only TLS 1.2 are turned away.
     pub only_tls13: bool,
+    /// Whether the client is asked for a certificate of its own.
+    pub ask_client: Option<AskClient>,
+}
+
+/// With what the client is asked for a certificate.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct AskClient {
+    /// The random octets of our ServerHello: see [`proof`].
+    pub random: [u8; 32],
+    /// Names of CAs, in DER, for clients that have several certificates. None: any.
+    pub authorities: Vec<Vec<u8>>,
 }
 
 /// Whether clients get tickets with which to resume the session later.
@@ -47,31 +72,37 @@ pub enum Tickets {
 /// One TLS session over standard input and output, on the server's side.
 pub struct Stream {
     session: ServerConnection,
+    /// What is kept of the handshake while it lasts.
+    record: Option<Record>,
 }
 
 impl Stream {
     /// Before the handshake. Fails only on an offer that no client could take (say, no certificate).
-    pub fn new(offer: Offer, signer: Arc<dyn RemoteSigner>, tickets: Tickets) -> Result<Stream, Ending> {
+    pub fn new(offer: Offer, remote: Arc<dyn Remote>, tickets: Tickets) -> Result<Stream, Ending> {
         let versions: &[&rustls::SupportedProtocolVersion] = match offer.only_tls13 {
             true => &[&rustls::version::TLS13],
             false => &[&rustls::version::TLS13, &rustls::version::TLS12],
         };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut provider = rustls::crypto::ring::default_provider();
+        let asked = offer.ask_client.map(|asked| recording::ask(&mut provider, asked, remote.clone()));
+        let (verifier, record) = asked.unzip();
+        let verifier = verifier.unwrap_or_else(|| Arc::new(rustls::server::NoClientAuth));
         let schemes: Vec<SignatureScheme> = offer.schemes.into_iter().map(SignatureScheme::from).collect();
         let Some(algorithm) = schemes.first().map(|&scheme| algorithm_of(scheme)) else {
             return Err(Ending::Tls("the key makes no signature that TLS knows".to_owned()));
         };
-        let key = GuardedKey { schemes, algorithm, signer };
+        let key = GuardedKey { schemes, algorithm, remote };
         let chain = offer.chain.into_iter().map(CertificateDer::from).collect();
         let certified = Certified(Arc::new(CertifiedKey::new(chain, Arc::new(key))));
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)
             .map_err(|error| Ending::Tls(error.to_string()))?
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(certified));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        if let Tickets::Issue(count, ticketer) = tickets {
+        // With a ticket a client would come back without its certificate.
+        if let (Tickets::Issue(count, ticketer), None) = (tickets, &record) {
             config.send_tls13_tickets = count;
             config.ticketer = ticketer;
         }
@@ -79,7 +110,7 @@ impl Stream {
             ServerConnection::new(Arc::new(config)).map_err(|error| Ending::Tls(error.to_string()))?;
         // We bound what is queued ourselves: nothing is queued while something waits to be written.
         session.set_buffer_limit(None);
-        Ok(Stream { session })
+        Ok(Stream { session, record })
     }
 
     /// Whether the handshake still wants octets from the client.
@@ -89,13 +120,7 @@ impl Stream {
 
     /// Protocol version and cipher suite, for the log.
     pub fn description(&self) -> String {
-        let version = match self.session.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-            _ => "TLS",
-        };
-        let suite = self.session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
-        format!("{version} with cipher {}", suite.unwrap_or("unknown"))
+        version_and_cipher(&self.session)
     }
 
     /// 32 octets that only the two ends of this session know: `tls-exporter` channel binding (RFC 9266). `None` in TLS
@@ -140,7 +165,11 @@ impl Stream {
     pub fn receive(&mut self) -> io::Result<()> {
         let received = self.session.read_tls(&mut Socket)?;
         self.session.process_new_packets().map_err(io::Error::other)?;
-        if received == 0 && self.session.is_handshaking() {
+        let is_handshaking = self.session.is_handshaking();
+        if let Some(record) = self.record.take_if(|_| !is_handshaking) {
+            recording::forget(&record);
+        }
+        if received == 0 && is_handshaking {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(())
@@ -173,6 +202,17 @@ impl Stream {
             None => failed(error),
         }
     }
+}
+
+/// `TLSv1.3 with cipher TLS13_AES_256_GCM_SHA384`.
+fn version_and_cipher(session: &CommonState) -> String {
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLS",
+    };
+    let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+    format!("{version} with cipher {}", suite.unwrap_or("unknown"))
 }
 
 /// Standard input and output as rustls wants them, never blocking.
@@ -210,13 +250,13 @@ impl ResolvesServerCert for Certified {
 struct GuardedKey {
     schemes: Vec<SignatureScheme>,
     algorithm: SignatureAlgorithm,
-    signer: Arc<dyn RemoteSigner>,
+    remote: Arc<dyn Remote>,
 }
 
 impl SigningKey for GuardedKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let scheme = *self.schemes.iter().find(|scheme| offered.contains(scheme))?;
-        Some(Box::new(GuardedSigner { scheme, signer: self.signer.clone() }))
+        Some(Box::new(GuardedSigner { scheme, remote: self.remote.clone() }))
     }
     fn algorithm(&self) -> SignatureAlgorithm {
         self.algorithm
@@ -226,12 +266,12 @@ impl SigningKey for GuardedKey {
 #[derive(Debug)]
 struct GuardedSigner {
     scheme: SignatureScheme,
-    signer: Arc<dyn RemoteSigner>,
+    remote: Arc<dyn Remote>,
 }
 
 impl Signer for GuardedSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        let signature = self.signer.sign(self.scheme.into(), message);
+        let signature = self.remote.sign(self.scheme.into(), message);
         signature.ok_or_else(|| rustls::Error::General("the signature was refused".to_owned()))
     }
     fn scheme(&self) -> SignatureScheme {

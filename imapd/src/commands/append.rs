@@ -20,7 +20,9 @@ pub fn append(
 ) -> Completion {
     let begun = check(context, &message).and_then(|()| {
         let maildir = context.target(name)?;
-        Ok(Append::begin(&maildir, &context.open_options(false))?)
+        let mut append = Append::begin(&maildir, &context.open_options(false))?;
+        append.check_room(message.octets)?;
+        Ok(append)
     });
     let mut append = match begun {
         Ok(append) => append,
@@ -37,7 +39,8 @@ pub fn append(
             Behind::Bad(error) => return Ok(refusal(error)),
             Behind::Message(next) => next,
         };
-        if let Err(failure) = check(context, &message) {
+        let checked = check(context, &message);
+        if let Err(failure) = checked.and_then(|()| Ok(append.check_room(message.octets)?)) {
             return refuse(context, &message, failure);
         }
     }

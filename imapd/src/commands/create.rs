@@ -8,13 +8,12 @@ use common::hierarchy;
 
 /// `CREATE mailbox [(USE (...))]`
 pub fn create(context: &mut Context<'_>, mailbox: &MailboxName, special_use: &[SpecialUse]) -> Completion {
-    let hierarchy = &context.hierarchy;
-    let name = hierarchy.name(mailbox.as_bytes()).map_err(|error| refusal(error.into()))?;
+    let located = context.locate(mailbox).map_err(|error| refusal(error.into()))?;
     let uses: Vec<hierarchy::SpecialUse> = special_use
         .iter()
         .filter_map(|special_use| hierarchy::SpecialUse::from_attribute(special_use.name()))
         .collect();
-    hierarchy.create(&name, &uses).map_err(refusal)?;
+    located.create(&uses).map_err(refusal)?;
     Ok(Reply::ok("Created."))
 }
 

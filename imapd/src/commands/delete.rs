@@ -2,14 +2,13 @@
 
 use crate::context::Context;
 use crate::grammar::MailboxName;
-use crate::names::{existing, refusal};
+use crate::names::refusal;
 use crate::reply::{Completion, Reply};
 
 /// `DELETE mailbox`
 pub fn delete(context: &mut Context<'_>, mailbox: &MailboxName) -> Completion {
-    let hierarchy = &context.hierarchy;
-    let name = existing(hierarchy, mailbox).map_err(refusal)?;
-    hierarchy.delete(&name).map_err(refusal)?;
-    context.close_if_selected(&name, false)?;
+    let located = context.existing(mailbox).map_err(refusal)?;
+    located.delete().map_err(refusal)?;
+    context.close_if_selected(&located, false)?;
     Ok(Reply::ok("Deleted."))
 }

@@ -4,7 +4,9 @@
 //! looks every `mailbox_idle_check_interval`. The client may be silent for `imap_idle_timeout`, IDLE or not: it is to begin
 //! afresh every 29 minutes (RFC 2177 section 3).
 
+use super::Rules;
 use crate::context::Context;
+use crate::grammar::Command;
 use crate::reply::{Completion, Reply};
 use common::io::Woken;
 use common::io::gather::{Gathered, Text};
@@ -38,7 +40,7 @@ pub fn idle(context: &mut Context<'_>, text: &mut Text) -> Completion {
             watch.drain();
         }
         let before = context.conn.replied();
-        context.sync(true, false)?;
+        context.sync(Rules::of(&Command::Idle))?;
         if context.conn.replied() != before {
             said = Instant::now();
         }

@@ -4,20 +4,20 @@
 use super::status;
 use crate::context::Context;
 use crate::grammar::{ListArguments, ListReturn, ListSelection, print};
-use crate::names::open_name;
+use crate::names::open;
 use crate::reply::{Completion, Failure, Reply};
-use common::hierarchy::{Entry, Hierarchy, HierarchyError, Listing, Pattern};
+use common::hierarchy::{Entry, HierarchyError, Listing, Namespaces, Pattern};
 use common::maildir::StorageError;
 
 /// `LIST`
 pub fn list(context: &mut Context<'_>, arguments: &ListArguments) -> Completion {
-    let hierarchy = &context.hierarchy;
+    let namespaces = &context.namespaces;
     if asks_for_separator(arguments) {
-        let line = separator(hierarchy, &arguments.reference);
+        let line = separator(namespaces, &arguments.reference);
         context.conn.push(&line)?;
         return Ok(Reply::ok("Listed."));
     }
-    let answer = Answer::prepare(hierarchy, arguments)?;
+    let answer = Answer::prepare(namespaces, arguments)?;
     let mut line = Vec::new();
     for (at, entry) in answer.listing.iter().enumerate() {
         let bits = answer.bits(at);
@@ -37,8 +37,8 @@ pub fn list(context: &mut Context<'_>, arguments: &ListArguments) -> Completion 
 
 /// A mailbox that cannot be looked into has no STATUS response; the LIST does not fail (RFC 5819 section 2).
 fn push_status(context: &mut Context<'_>, visible: &[u8], arguments: &ListArguments) -> Result<(), Failure> {
-    let Ok(name) = context.hierarchy.name(visible) else { return Ok(()) };
-    let response = open_name(&context.hierarchy, &name).and_then(|maildir| {
+    let Ok(located) = context.namespaces.locate(visible) else { return Ok(()) };
+    let response = open(&located).and_then(|maildir| {
         status::response(context, &maildir, visible, arguments.returns.status)
             .map_err(HierarchyError::Storage)
     });
@@ -56,8 +56,8 @@ fn asks_for_separator(arguments: &ListArguments) -> bool {
     !arguments.extended && arguments.patterns.iter().all(Vec::is_empty)
 }
 
-fn separator(hierarchy: &Hierarchy, reference: &[u8]) -> Vec<u8> {
-    let separator = hierarchy.namespace().separator;
+fn separator(namespaces: &Namespaces, reference: &[u8]) -> Vec<u8> {
+    let separator = namespaces.separator();
     let end = memchr::memchr(separator, reference).map_or(0, |at| at + 1);
     let mut line = b"* LIST (\\Noselect) ".to_vec();
     print::string(&mut line, &[separator]);
@@ -89,14 +89,14 @@ struct Answer {
 }
 
 impl Answer {
-    fn prepare(hierarchy: &Hierarchy, arguments: &ListArguments) -> Result<Answer, StorageError> {
+    fn prepare(namespaces: &Namespaces, arguments: &ListArguments) -> Result<Answer, StorageError> {
         let ListArguments { selection, returns, extended, .. } = *arguments;
         let subscriptions = match selection.subscribed || returns.subscribed {
-            true => Some(hierarchy.subscriptions()?),
+            true => Some(namespaces.subscriptions()?),
             false => None,
         };
-        let listing = hierarchy.listing(subscriptions.as_ref())?;
-        let separator = hierarchy.namespace().separator;
+        let listing = namespaces.listing(subscriptions.as_ref())?;
+        let separator = namespaces.separator();
         let mut patterns: Vec<Pattern> = arguments
             .patterns
             .iter()

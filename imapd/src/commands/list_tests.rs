@@ -8,9 +8,9 @@ fn list(place: &Place, arguments: &str) -> Vec<String> {
     let command = Command::parse(format!("a LIST {arguments}").as_bytes());
     let Ok((_, Command::List(arguments))) = command else { panic!("{arguments}: {command:?}") };
     if asks_for_separator(&arguments) {
-        return vec![text(separator(&place.hierarchy, &arguments.reference))];
+        return vec![text(separator(&place.namespaces, &arguments.reference))];
     }
-    let answer = Answer::prepare(&place.hierarchy, &arguments).unwrap();
+    let answer = Answer::prepare(&place.namespaces, &arguments).unwrap();
     let told = answer.listing.iter().enumerate().filter(|(at, _)| answer.bits(*at) & RETURNED != 0);
     told.map(|(at, entry)| {
         let mut line = Vec::new();

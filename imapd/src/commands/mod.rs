@@ -36,6 +36,8 @@ pub struct Rules {
     pub uid: bool,
     /// It has just said all there is to say of the mailbox.
     pub is_fresh: bool,
+    /// It is one by which a client asks whether there is new mail.
+    pub asks_for_news: bool,
 }
 
 impl Rules {
@@ -54,7 +56,8 @@ impl Rules {
         };
         // A SELECT of an unchanged mailbox need not look at it twice.
         let is_fresh = matches!(command, Command::Select { .. });
-        Rules { needs_mailbox, may_expunge, uid, is_fresh }
+        let asks_for_news = matches!(command, Command::Noop | Command::Check | Command::Idle);
+        Rules { needs_mailbox, may_expunge, uid, is_fresh, asks_for_news }
     }
 }
 

@@ -18,8 +18,9 @@ pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, con
         context.enable_condstore();
     }
     let maildir = context.maildir(&name)?;
+    // On a read-only disk, and in others' mailboxes, nothing can be changed.
+    let read_only = read_only || !maildir.is_writable();
     let mailbox = Mailbox::open(&maildir, &context.open_options(read_only))?;
-    let read_only = read_only || mailbox.is_read_only();
     let selected = Selected { recent: mailbox.recent(), mailbox, name, read_only, recall: Recall::default() };
     let mut out = Vec::with_capacity(512);
     sync::keywords(&mut out, &selected);

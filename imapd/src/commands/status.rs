@@ -2,18 +2,16 @@
 
 use crate::context::Context;
 use crate::grammar::{MailboxName, StatusItem, StatusItems, print};
-use crate::names::{existing, open_name, refusal};
+use crate::names::{open, refusal};
 use crate::reply::{Completion, Reply};
 use common::mailbox::{self, Status};
 use common::maildir::{Maildir, StorageError};
 
 /// `STATUS mailbox (items)`
 pub fn status(context: &mut Context<'_>, mailbox: &MailboxName, items: StatusItems) -> Completion {
-    let hierarchy = &context.hierarchy;
-    let name = existing(hierarchy, mailbox).map_err(refusal)?;
-    let maildir = open_name(hierarchy, &name).map_err(refusal)?;
-    let visible = hierarchy.visible(&name);
-    let line = response(context, &maildir, &visible, items)?;
+    let located = context.existing(mailbox).map_err(refusal)?;
+    let maildir = open(&located).map_err(refusal)?;
+    let line = response(context, &maildir, &located.visible(), items)?;
     context.conn.push(&line)?;
     Ok(Reply::ok("That is it."))
 }

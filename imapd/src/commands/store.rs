@@ -11,6 +11,7 @@ pub fn store(context: &mut Context<'_>, uid: bool, arguments: &StoreArguments) -
     context.check_keywords(&arguments.flags)?;
     let which = context.messages(&arguments.messages, uid)?;
     if arguments.unchanged_since.is_some() {
+        context.check_modseqs()?;
         context.enable_condstore();
     }
     if which.is_empty() {

@@ -1,7 +1,7 @@
 //! A user's mailboxes in a scratch directory, for the tests of the commands that are about them.
 
 use common::config::Config;
-use common::hierarchy::{Hierarchy, HierarchyError, SpecialUse};
+use common::hierarchy::{HierarchyError, Namespaces, SpecialUse};
 use common::maildir::{Location, User};
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub struct Place {
     pub path: PathBuf,
-    pub hierarchy: Hierarchy,
+    pub namespaces: Namespaces,
 }
 
 impl Place {
@@ -20,10 +20,11 @@ impl Place {
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         let setting = format!("maildir:{}", path.display());
-        let location = Location::parse(&setting, User { name: "ann", home: &path }).unwrap();
+        let user = User { name: "ann", home: &path };
+        let location = Location::parse(&setting, user).unwrap();
         let program = common::cli::Program { name: "imapd", version: "0", summary: "", flags: &[] };
         let config = Config::from_pairs(&program, settings.iter().copied()).unwrap();
-        Place { hierarchy: Hierarchy::new(location, &config), path }
+        Place { namespaces: Namespaces::new(location, &config, user).unwrap(), path }
     }
 
     /// Mailboxes by their names as clients see them.
@@ -34,7 +35,7 @@ impl Place {
     }
 
     pub fn create_for(&self, name: &str, uses: &[SpecialUse]) -> Result<(), HierarchyError> {
-        self.hierarchy.create(&self.hierarchy.name(name.as_bytes()).unwrap(), uses)
+        self.namespaces.locate(name.as_bytes()).unwrap().create(uses)
     }
 
     /// A list of subscriptions by the store's names, whether they exist or not.

@@ -44,7 +44,8 @@ const SEEN_BATCH: u32 = 16;
 pub fn fetch(context: &mut Context<'_>, uid: bool, arguments: &FetchArguments) -> Completion {
     let which = context.messages(&arguments.messages, uid)?;
     let plan = Plan::new(arguments, uid);
-    if plan.modseq {
+    if plan.modseq || plan.changed_since.is_some() {
+        context.check_modseqs()?;
         context.enable_condstore();
     }
     let mut scratch = context.conn.borrow_scratch().map_err(Ending::Failed)?;
@@ -88,7 +89,7 @@ fn run(
     let Selected { mailbox, recall, read_only, .. } = selected;
     let sets_seen = plan.sets_seen && !*read_only && !mailbox.is_read_only();
     let batch = if sets_seen { SEEN_BATCH } else { BATCH };
-    let mut answer = Answer::new(plan, condstore, recall);
+    let mut answer = Answer::new(plan, condstore && mailbox.keeps_modseq(), recall);
     let mut outcome = Outcome::default();
     let mut infos: Vec<(u32, Info)> = Vec::new();
     for range in which {

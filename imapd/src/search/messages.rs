@@ -18,6 +18,10 @@ pub trait Messages {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Whether modification sequences can be asked for.
+    fn keeps_modseqs(&self) -> bool {
+        true
+    }
     /// The names of the keywords, by their bits; an unused one is empty.
     fn keywords(&self) -> &[Box<str>];
     /// What the store's own rows say of a message.

@@ -18,6 +18,7 @@ pub mod transfer;
 pub mod words;
 
 use crate::charset::{self, BADCHARSET};
+use crate::context::no_modseqs;
 use crate::grammar::{SearchArguments, SearchKey, SearchReturn};
 use crate::number;
 use crate::reply::{Failure, Reply};
@@ -43,10 +44,14 @@ pub fn compile(
         .ok_or_else(|| Reply::no("This charset is not known here.").with_code(BADCHARSET))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    Program::compile(key, encoding, now, messages).map_err(|error| match error {
+    let program = Program::compile(key, encoding, now, messages).map_err(|error| match error {
         CompileError::NotInCharset => Reply::no("The text is not in the charset that was named.").into(),
-        CompileError::Storage(error) => error.into(),
-    })
+        CompileError::Storage(error) => Failure::from(error),
+    })?;
+    match program.has_modseq && !messages.keeps_modseqs() {
+        true => Err(no_modseqs()),
+        false => Ok(program),
+    }
 }
 
 /// Searches, and shows the untagged response to the command with this tag. Whether it was about modification sequences.

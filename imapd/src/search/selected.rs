@@ -56,6 +56,10 @@ impl Messages for Selected<'_> {
         self.mailbox.len()
     }
 
+    fn keeps_modseqs(&self) -> bool {
+        self.mailbox.keeps_modseq()
+    }
+
     fn keywords(&self) -> &[Box<str>] {
         self.mailbox.keywords()
     }

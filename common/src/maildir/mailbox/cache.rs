@@ -6,6 +6,7 @@
 
 use super::super::blocks::checksum;
 use super::super::index::Decoder;
+use super::super::open_or_make;
 use crate::sys::fs as sys;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -105,8 +106,9 @@ impl Cache {
     fn open_files(&self, create: bool) -> Option<Files> {
         let open = |name: &str, write: bool| {
             let mut options = OpenOptions::new();
-            options.read(true).write(write).create(write && create).truncate(false).mode(0o600);
-            options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(self.path.join(name))
+            options.read(true).write(write).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+            let path = self.path.join(name);
+            if write && create { open_or_make(&mut options, &path) } else { options.open(&path) }
         };
         let both = |write| Some((open(NAME, write).ok()?, open(MAP_NAME, write).ok()?));
         let (pieces, map, writable) = match both(true) {

@@ -3,6 +3,7 @@
 use super::super::error::{ErrorKind, StorageError};
 use super::super::flags::Flags;
 use super::super::index;
+use super::super::quota::Tally;
 use super::super::uidlist_file::{self, Stamp};
 use super::log::{Entry, Stamps};
 use super::{Mailbox, MsnSet};
@@ -32,6 +33,17 @@ pub struct FlagChange<'a> {
     pub keywords: &'a [&'a str],
     /// The client does not ask for the outcome.
     pub silent: bool,
+}
+
+/// Which messages are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remove {
+    /// Those with `\Deleted`.
+    Deleted,
+    /// All.
+    All,
+    /// All; their files are gone already.
+    Moved,
 }
 
 /// What a change of flags came to.
@@ -71,6 +83,9 @@ impl Mailbox {
         let wanted = Flags { bits: change.bits & Flags::ALL, keywords: keyword_bits };
         self.hold_directories();
         let mut batch = Batch::begin(self);
+        // What has \Deleted is not counted any more (Maildir++).
+        let counts = change.how == How::Replace || change.bits & Flags::DELETED != 0;
+        let mut tally = if counts { Tally::begin(&self.maildir) } else { Tally::default() };
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
                 continue;
@@ -98,7 +113,14 @@ impl Mailbox {
             let message = self.message(row, &data)?;
             let flagged = |before| changed(before, wanted, change.how);
             match self.maildir.set_flags(self.directories.as_ref(), &message, flagged) {
-                Ok(flags) => batch.entries.push(Entry::Flags { uid, modseq, flags, place: 0 }),
+                Ok(flags) => {
+                    match (data.mail_flags.bits & Flags::DELETED, flags.bits & Flags::DELETED) {
+                        (0, 1..) => tally.note_anyway(&self.maildir, &message, -1),
+                        (1.., 0) => tally.note_anyway(&self.maildir, &message, 1),
+                        _ => {}
+                    }
+                    batch.entries.push(Entry::Flags { uid, modseq, flags, place: 0 });
+                }
                 Err(error) if error.kind == ErrorKind::NotFound => {
                     batch.entries.push(Entry::Expunged { uid, modseq });
                 }
@@ -109,6 +131,7 @@ impl Mailbox {
             }
             batch.flush_if_full(self, change.silent)?;
         }
+        tally.end(&self.maildir);
         batch.silent = change.silent;
         batch.end(self)?;
         Ok(stored)
@@ -118,11 +141,12 @@ impl Mailbox {
     pub fn expunge(&mut self, which: &MsnSet) -> Result<(), StorageError> {
         let lock = self.lock()?;
         self.refresh_locked(lock.as_ref())?;
-        self.remove(which, true)
+        self.remove(which, Remove::Deleted)
     }
 
-    /// Removes messages, under the lock.
-    pub(super) fn remove(&mut self, which: &MsnSet, only_deleted: bool) -> Result<(), StorageError> {
+    /// Removes messages, under the lock. Of the quota what has `\Deleted` was taken off when it got that; of others the
+    /// caller says it.
+    pub(super) fn remove(&mut self, which: &MsnSet, what: Remove) -> Result<(), StorageError> {
         let mut batch = Batch::begin(self);
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
@@ -131,13 +155,15 @@ impl Mailbox {
             let row = self.view.row_of(msn);
             let data = self.view.row(row).map_err(|error| self.damaged(error))?;
             let deleted = data.mail_flags.bits & Flags::DELETED != 0;
-            if self.view.dead.contains(row) || (only_deleted && !deleted) {
+            if self.view.dead.contains(row) || (what == Remove::Deleted && !deleted) {
                 continue;
             }
-            let message = self.message(row, &data)?;
-            if let Err(error) = self.maildir.remove(&message) {
-                batch.end(self)?;
-                return Err(error);
+            if what != Remove::Moved {
+                let message = self.message(row, &data)?;
+                if let Err(error) = self.maildir.remove(&message) {
+                    batch.end(self)?;
+                    return Err(error);
+                }
             }
             batch.entries.push(Entry::Expunged { uid: data.uid, modseq: batch.modseq });
             batch.flush_if_full(self, true)?;

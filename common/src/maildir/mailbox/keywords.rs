@@ -6,8 +6,8 @@
 use super::super::dotlock::Dotlock;
 use super::super::error::StorageError;
 use super::super::flags::KEYWORDS;
-use super::super::name;
 use super::super::uidlist_file::Stamp;
+use super::super::{name, open_or_make};
 use crate::sys::fs as sys;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -95,15 +95,15 @@ impl Keywords {
         Ok((bits, enough))
     }
 
-    fn write(&mut self, control: &Path, lock: &Dotlock) -> Result<(), StorageError> {
+    pub fn write(&mut self, control: &Path, lock: &Dotlock) -> Result<(), StorageError> {
         let (path, temp) = (control.join(NAME), control.join(TEMP_NAME));
         let mut text = Vec::new();
         for (number, name) in self.names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             let _ = writeln!(text, "{number} {name}");
         }
         let mut open = OpenOptions::new();
-        open.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let written = open.open(&temp).and_then(|mut file| {
+        open.write(true).truncate(true).custom_flags(libc::O_NOFOLLOW);
+        let written = open_or_make(&mut open, &temp).and_then(|mut file| {
             file.write_all(&text)?;
             file.sync_data()?;
             if !lock.is_held() {
@@ -144,7 +144,7 @@ fn parse(text: &[u8]) -> Vec<Box<str>> {
 }
 
 /// Whether this can be said as a flag-keyword: an atom of RFC 3501 section 9, or at least harmless.
-fn is_keyword(keyword: &str) -> bool {
+pub(super) fn is_keyword(keyword: &str) -> bool {
     let harmless =
         |c: char| !c.is_control() && !matches!(c, ' ' | '(' | ')' | '{' | '"' | '\\' | '%' | '*' | ']');
     !keyword.is_empty() && keyword.len() <= 255 && keyword.chars().all(harmless)

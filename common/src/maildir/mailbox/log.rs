@@ -7,6 +7,7 @@
 use super::super::blocks::checksum;
 use super::super::flags::Flags;
 use super::super::index::Decoder;
+use super::super::open_or_make;
 use super::super::uidlist_file::Stamp;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -141,6 +142,11 @@ impl Log {
         log
     }
 
+    /// That of an index which is in no file.
+    pub fn nowhere() -> Log {
+        Log { path: PathBuf::new(), nonce: 0, file: None, offset: HEAD }
+    }
+
     fn find(&mut self) {
         let mut open = OpenOptions::new();
         open.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -236,8 +242,8 @@ impl Log {
     fn create(&mut self) -> io::Result<()> {
         let temp = self.path.with_file_name(TEMP_NAME);
         let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(true).mode(0o600);
-        let file = open.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&temp)?;
+        open.read(true).write(true).truncate(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = open_or_make(&mut open, &temp)?;
         file.write_all_at(&self.head(), 0)?;
         fs::rename(&temp, &self.path)?;
         self.file = Some(file);

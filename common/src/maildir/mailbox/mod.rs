@@ -6,7 +6,7 @@
 //! ```text
 //! view      what the client has been told      log, lock   how sessions tell each other
 //! refresh, quick   noticing what others did    change      STORE, EXPUNGE
-//! deliver   APPEND, COPY, MOVE                 keywords    dovecot-keywords
+//! deliver   APPEND, COPY, MOVE                 keywords    dovecot-keywords; courier_keywords  Courier's
 //! differ    what changed, as entries           tell        what the client hears, and when
 //! cache     what was parsed once               status      a mailbox that is not selected
 //! ```
@@ -16,6 +16,7 @@
 
 mod cache;
 mod change;
+mod courier_keywords;
 mod deliver;
 mod differ;
 mod keywords;
@@ -119,6 +120,10 @@ pub struct Mailbox {
     stamps: Stamps,
     /// There is an index file; else the view is all there is.
     in_file: bool,
+    /// Why `dovecot-uidlist` could not be brought up to date when the directories were read last.
+    unwritten: Option<StorageError>,
+    /// It was so when the mailbox was opened, and the client has been told.
+    keeps_modseq: bool,
     keywords: Keywords,
     untold: Untold,
     /// UIDs of the recent messages, ascending.
@@ -135,8 +140,12 @@ impl Mailbox {
     ///
     /// Errors: the directories cannot be read; `InUse`.
     pub fn open(maildir: &Maildir, options: &OpenOptions) -> Result<Mailbox, StorageError> {
+        if !options.read_only {
+            courier_keywords::take_over(maildir, options)?;
+        }
         let mut mailbox = Mailbox::load(maildir, options)?;
         mailbox.refresh_first()?;
+        mailbox.keeps_modseq = mailbox.in_file;
         Ok(mailbox)
     }
 
@@ -211,9 +220,9 @@ impl Mailbox {
         self.options.read_only
     }
 
-    /// Whether modification sequences outlive the session (RFC 7162: else NOMODSEQ).
+    /// Whether modification sequences outlive the session (RFC 7162: else NOMODSEQ), as far as was known when it began.
     pub fn keeps_modseq(&self) -> bool {
-        self.in_file
+        self.keeps_modseq
     }
 
     /// The keywords by letter, empty where a letter has none; at most 26.

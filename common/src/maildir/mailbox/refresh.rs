@@ -15,7 +15,6 @@ use super::view::{Effect, View};
 use super::{Keywords, Mailbox, OpenOptions, Untold};
 use crate::sys::fs as sys;
 use std::io;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// From so many messages on a child reads the directories, and takes its memory along.
@@ -89,6 +88,8 @@ impl Mailbox {
             log: loaded.log,
             stamps: loaded.stamps,
             in_file,
+            unwritten: None,
+            keeps_modseq: in_file,
             keywords: Keywords::read(maildir.control())?,
             untold: Untold::default(),
             recent: Default::default(),
@@ -344,6 +345,10 @@ impl Mailbox {
             Some(_) => return Ok(Outcome::Failed),
             None => {}
         }
+        // A UIDVALIDITY that stands nowhere else would be another one the next time.
+        if built.unwritten.is_some() && built.header().uidlist == Stamp::default() {
+            return Ok(Outcome::Failed);
+        }
         if let Some(old) = old.filter(|_| self.in_file) {
             if let Some(mut entries) = few_differences(&old, &built)? {
                 entries.push(Entry::Stamps(self.stamps_of(&built, temp.began())));
@@ -378,7 +383,8 @@ impl Mailbox {
         self.in_file = false;
         let old =
             if self.view.uid_is_unset() { None } else { merged(&self.view, &self.stamps).ok().flatten() };
-        let built = build::build(&self.maildir, &self.build_options(), old.as_ref())?;
+        let mut built = build::build(&self.maildir, &self.build_options(), old.as_ref())?;
+        self.unwritten = built.unwritten.take();
         let mut bytes = Vec::new();
         let path = self.maildir.path();
         snapshot::write_built(&mut bytes, &built).map_err(StorageError::at("read", path))?;
@@ -387,8 +393,7 @@ impl Mailbox {
         let too_large =
             || StorageError::with_kind(ErrorKind::Corrupt, "read", path, "the mailbox is too large");
         let view = View::new(Index::in_memory(bytes).ok_or_else(too_large)?);
-        let log = Log::of(Path::new(""), 0);
-        self.adopt(Loaded { view, log, stamps })?;
+        self.adopt(Loaded { view, log: Log::nowhere(), stamps })?;
         sys::release_free_memory();
         Ok(())
     }
@@ -409,6 +414,6 @@ fn empty(maildir: &Maildir) -> Result<Loaded, StorageError> {
     let index = written.ok().and_then(|()| Index::in_memory(bytes));
     let index = index
         .ok_or_else(|| StorageError::with_kind(ErrorKind::Temp, "read", maildir.path(), "no empty index"))?;
-    let log = Log::of(maildir.index().unwrap_or(Path::new("")), index.nonce());
+    let log = maildir.index().map_or_else(Log::nowhere, |directory| Log::of(directory, index.nonce()));
     Ok(Loaded { view: View::new(index), log, stamps: Stamps::default() })
 }

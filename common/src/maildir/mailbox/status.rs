@@ -41,7 +41,8 @@ impl Mailbox {
             recent: self.recent(),
             next_uid: self.next_uid(),
             uid_validity: self.uid_validity(),
-            highest_modseq: self.highest_modseq(),
+            // RFC 7162 section 3.1.7: 0 where they are not kept.
+            highest_modseq: if self.keeps_modseq() { self.highest_modseq() } else { 0 },
             ..Status::default()
         };
         // An index that nothing was added to has counted already.

@@ -21,17 +21,37 @@ impl Mailbox {
     /// Learns what others did and tells what the client has not been told yet, in the order in which it has to be told.
     /// Without `may_expunge` EXPUNGEs wait (RFC 3501 section 7.4.1).
     pub fn sync(&mut self, may_expunge: bool, report: &mut dyn FnMut(Event)) -> Result<(), StorageError> {
+        self.tell(may_expunge, true, report)
+    }
+
+    /// The same without new messages, which wait for another time.
+    pub fn sync_what_is_there(
+        &mut self,
+        may_expunge: bool,
+        report: &mut dyn FnMut(Event),
+    ) -> Result<(), StorageError> {
+        self.tell(may_expunge, false, report)
+    }
+
+    fn tell(
+        &mut self,
+        may_expunge: bool,
+        new_messages: bool,
+        report: &mut dyn FnMut(Event),
+    ) -> Result<(), StorageError> {
         self.directories = None;
         self.refresh()?;
         if may_expunge {
             self.view.bury().into_iter().for_each(|msn| report(Event::Expunge(msn)));
         }
-        let grown = self.view.announce();
-        if grown {
-            report(Event::Exists(self.view.len()));
-        }
-        if grown || std::mem::take(&mut self.untold.recent) {
-            report(Event::Recent(self.recent()));
+        if new_messages {
+            let grown = self.view.announce();
+            if grown {
+                report(Event::Exists(self.view.len()));
+            }
+            if grown || std::mem::take(&mut self.untold.recent) {
+                report(Event::Recent(self.recent()));
+            }
         }
         if std::mem::take(&mut self.untold.keywords) {
             report(Event::Keywords);

@@ -2,6 +2,7 @@ use super::super::testing::TempDir;
 use super::*;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 const OPTIONS: OpenOptions =
     OpenOptions { read_only: false, fsync: false, lock_timeout: Duration::from_millis(500) };
@@ -179,6 +180,33 @@ fn copies_and_moves() {
     let copied = a.copy_to(&vec![1..=1], &maildir_a, false).unwrap();
     assert_eq!(copied.destination, [(4, 4)]);
     assert_eq!(events(&mut a, true)[0], Event::Exists(3));
+    let moved = a.copy_to(&vec![1..=1], &maildir_a, true).unwrap();
+    assert_eq!((moved.source, moved.destination), (vec![1], vec![(5, 5)]));
+    let told = events(&mut a, true);
+    assert!(told.contains(&Event::Expunge(1)) && told.contains(&Event::Exists(3)), "{told:?}");
+}
+
+/// What moves is renamed: there is no moment at which it is in both mailboxes or in none.
+#[test]
+fn a_message_that_moves_stays_the_same_file() {
+    let (from, maildir_a) = with_messages(2);
+    let (to, maildir_b) = with_messages(1);
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    let name = from.list("cur").first().cloned().unwrap();
+    let (path, before) = (from.path().join("cur").join(&name), inode(&from.path().join("cur").join(&name)));
+    let keeps_it = fs::File::open(&path).unwrap();
+    let mut a = Mailbox::open(&maildir_a, &OPTIONS).unwrap();
+    // Another session has given it a flag meanwhile.
+    let mut other = Mailbox::open(&maildir_a, &OPTIONS).unwrap();
+    set(&mut other, vec![1..=1], How::Add, Flags::FLAGGED, &[]);
+    a.copy_to(&vec![1..=1], &maildir_b, true).unwrap();
+    assert_eq!((from.list("cur").len(), to.list("tmp").len()), (1, 0));
+    let in_part =
+        |part| to.list(part).into_iter().map(|name| inode(&to.path().join(part).join(name))).collect();
+    let there: Vec<Vec<u64>> = ["cur", "new"].into_iter().map(in_part).collect();
+    let there = there.concat();
+    assert!(there.contains(&before), "{there:?}");
+    assert_eq!(keeps_it.metadata().unwrap().nlink(), 1);
 }
 
 #[test]
@@ -365,4 +393,62 @@ fn tell(mailbox: &mut Mailbox, client: &mut Vec<(u32, Flags)>, may_expunge: bool
         }
     }
     assert_eq!(*client, everything(mailbox));
+}
+
+#[test]
+fn files_have_the_rights_of_their_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    for (mode, want) in [(0o700, 0o600), (0o770, 0o660), (0o755, 0o644), (0o2777, 0o664)] {
+        let (dir, maildir) = with_messages(2);
+        for name in ["", "cur", "new", "tmp"] {
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+        set(&mut mailbox, vec![1..=1], How::Add, Flags::SEEN, &["$x"]);
+        mailbox.cache(1, b"digest");
+        drop(mailbox);
+        let mut append = Append::begin(&maildir, &OPTIONS).unwrap();
+        append.message(0, &[], None).unwrap();
+        append.write(b"x: y\n").unwrap();
+        append.finish().unwrap();
+        let new = format!("new/{}", dir.list("new")[0]);
+        let ours = ["dovecot-uidlist", "dovecot-keywords", "tinmail-index", "tinmail-index.log"];
+        for name in ours.into_iter().chain(["tinmail-index.lock", "tinmail-cache", "tinmail-cache.map", &new])
+        {
+            let found = fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+            assert_eq!(found, want, "{name} in {mode:o}: {found:o}");
+        }
+    }
+}
+
+#[test]
+fn what_comes_back_gets_a_new_uid() {
+    for slowly in [false, true] {
+        let (dir, maildir) = with_messages(3);
+        let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+        fs::remove_file(dir.path().join("cur/2.m:2,")).unwrap();
+        assert_eq!(events(&mut mailbox, true), [Event::Expunge(2)]);
+        dir.write("cur/2.m:2,S", "Subject: x\n\ntext\n");
+        if slowly {
+            // Another program has written the list anew.
+            let text = fs::read(dir.path().join("dovecot-uidlist")).unwrap();
+            fs::remove_file(dir.path().join("dovecot-uidlist")).unwrap();
+            fs::write(dir.path().join("dovecot-uidlist"), text).unwrap();
+        }
+        assert_eq!(events(&mut mailbox, true)[0], Event::Exists(3), "{slowly}");
+        let uids = |mailbox: &Mailbox| (1..=3).map(|msn| mailbox.uid(msn).unwrap()).collect::<Vec<_>>();
+        assert_eq!(uids(&mailbox), [1, 3, 4]);
+        assert_eq!(uids(&Mailbox::open(&maildir, &OPTIONS).unwrap()), [1, 3, 4]);
+    }
+}
+
+#[test]
+fn modification_sequences_that_are_not_kept_are_none() {
+    let (dir, _) = with_messages(1);
+    let text = format!("maildir:{}:INDEX=MEMORY", dir.path().display());
+    let user = crate::maildir::User { name: "ann", home: dir.path() };
+    let location = crate::maildir::Location::parse(&text, user).unwrap();
+    let maildir = Maildir::open_location(&location).unwrap();
+    assert!(!Mailbox::open(&maildir, &OPTIONS).unwrap().keeps_modseq());
+    assert_eq!(status(&maildir, &OPTIONS, false).unwrap().highest_modseq, 0);
 }

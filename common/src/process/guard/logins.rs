@@ -8,7 +8,7 @@ use crate::auth::{Account, Refusal, Wire};
 use crate::config::keyword::{Mechanism, Ssl};
 use crate::log::{Closing, Outcome, Security, escape};
 
-impl Guard<'_> {
+impl Guard {
     /// Whether the front may ask about a login once more: so many refusals, and so many questions in all.
     fn may_try(&mut self) -> bool {
         self.questions += 1;
@@ -27,6 +27,9 @@ impl Guard<'_> {
                 let offered = mechanisms.contains(Mechanism::Plain) || mechanisms.contains(Mechanism::Login);
                 offered && (secured || !self.config.disable_plaintext_auth)
             }
+            Proof::External { .. } => {
+                mechanisms.contains(Mechanism::External) && self.certificate.user().is_some()
+            }
             Proof::Apop { .. } => mechanisms.contains(Mechanism::Apop),
             Proof::CramMd5 { .. } => mechanisms.contains(Mechanism::CramMd5),
             Proof::Scram { sha256: true, .. } => mechanisms.contains(Mechanism::ScramSha256),
@@ -40,11 +43,18 @@ impl Guard<'_> {
             return Err(Refused::OutOfTurn);
         }
         self.last_method = proof.mechanism().to_owned();
+        if let Some(lack) = self.lacks_certificate() {
+            return Err(self.refuse_without_certificate(lack));
+        }
         let scram = self.scram.take();
         let verdict = match proof {
             Proof::Password { authzid, user, password, .. } => {
                 self.last_user = String::from_utf8_lossy(&user).into_owned();
                 self.authenticator.plain(&user, &authzid, &password).map(|account| (account, Vec::new()))
+            }
+            Proof::External { authzid } => {
+                let user = self.certificate.user().unwrap_or_default();
+                self.authenticator.external(user, &authzid).map(|account| (account, Vec::new()))
             }
             Proof::Apop { user, digest } => {
                 self.last_user = String::from_utf8_lossy(&user).into_owned();
@@ -73,11 +83,23 @@ impl Guard<'_> {
             Err(refusal) => refusal,
         };
         // A password typed where the name belongs must not get into the log: only names that exist do.
-        if !refusal.user_exists() {
-            self.last_user.clear();
+        // What a certificate says was not typed.
+        match self.certificate.user() {
+            Some(user) => self.last_user = user.to_owned(),
+            None if !refusal.user_exists() => self.last_user.clear(),
+            None => {}
         }
         let quick = self.authenticator.nodelay();
         Err(self.refuse(&refusal, quick))
+    }
+
+    /// The client must show a certificate and has not: nothing is looked at, and nothing is learnt of the password.
+    fn refuse_without_certificate(&mut self, lack: Closing) -> Refused {
+        self.attempts += 1;
+        self.last_user.clear();
+        self.refused = Some(lack);
+        std::thread::sleep(self.config.auth_failure_delay);
+        if self.attempts >= self.config.auth_max_attempts { Refused::OutOfTurn } else { Refused::Credentials }
     }
 
     /// Every refusal takes as long, so that guessing does not pay and nothing is learnt from the time.
@@ -93,6 +115,12 @@ impl Guard<'_> {
                 return Refused::Temporary;
             }
         };
+        let (method, user) = (self.last_method.clone(), self.last_user.clone());
+        let guessed = matches!(refusal, Refusal::Credentials(_) | Refusal::NotAllowed(_));
+        let _ = self.with_service(|service, ground| {
+            service.refused(ground, &method, &user, guessed);
+            Ok(())
+        });
         self.attempts += 1;
         let seconds = self.started.elapsed().as_secs();
         // Nor is the right password one, whatever else forbids the login. What does is for the administrator alone.
@@ -119,13 +147,15 @@ impl Guard<'_> {
     #[inline(never)]
     fn log_refusal(&self, refusal: &Refusal) {
         let (user, reason) = (escape(self.last_user.as_bytes()), refusal.to_string());
-        let rip = self
-            .peer
-            .remote
-            .map(|remote| format!(", rip={}", remote.ip().to_canonical()))
-            .unwrap_or_default();
+        let rip = self.rip();
         let reason = escape(reason.as_bytes());
         self.log.warning(format_args!("login refused: user=<{user}>{rip}: {reason}"));
+    }
+
+    /// The client's address for the end of a line, if it is known.
+    pub(super) fn rip(&self) -> String {
+        let rip = |remote: std::net::SocketAddr| format!(", rip={}", remote.ip().to_canonical());
+        self.peer.remote.map(rip).unwrap_or_default()
     }
 
     #[inline(never)]
@@ -133,6 +163,11 @@ impl Guard<'_> {
         let mechanism = if sha256 { Mechanism::ScramSha256 } else { Mechanism::ScramSha1 };
         if !self.may_try() || !self.config.auth_mechanisms.contains(mechanism) {
             return Answer::Refused(Refused::OutOfTurn);
+        }
+        if let Some(lack) = self.lacks_certificate() {
+            let name = if sha256 { "SCRAM-SHA-256" } else { "SCRAM-SHA-1" };
+            self.last_method = name.to_owned();
+            return Answer::Refused(self.refuse_without_certificate(lack));
         }
         let name = String::from_utf8_lossy(user).into_owned();
         let hash = if sha256 { ScramHash::Sha256 } else { ScramHash::Sha1 };
@@ -151,7 +186,14 @@ impl Guard<'_> {
 
     /// The line about a connection that ended without a login, in Dovecot's words: fail2ban reads it.
     #[inline(never)]
-    pub(super) fn log_closing(&self, why: Why, detail: &str, tls: &str) {
+    pub(super) fn log_closing(&mut self, why: Why, detail: &str, tls: &str) {
+        if self.service.is_some() {
+            let _ = self.with_service(|service, ground| {
+                service.ended(ground, why, detail);
+                Ok(())
+            });
+            return;
+        }
         let seconds = self.started.elapsed().as_secs();
         let closing = match (self.guesses, self.refused, why) {
             (1.., _, _) => Closing::AuthFailed { attempts: self.guesses, seconds },

@@ -1,0 +1,241 @@
+//! A message that arrives: written to `tmp`, placed in `new`, and nothing else of the mailbox looked at. The cost does
+//! not depend on what is in there.
+//!
+//! One file, and with `fsync` two calls of it: for the file, and for the directory `new` that names it. Whatever happens
+//! before the name is in `new` leaves at most a file in `tmp`, which [`super::tmp::clean`] removes after 36 hours.
+
+use super::quota::{self, Verdict};
+use super::{Maildir, StorageError, make_file, name};
+use crate::sys::fs as sys;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// Octets that are gathered before they are written.
+const BUFFER: usize = 32 * 1024;
+
+/// Names that are tried where another delivery has the same one. Only a wrong clock can make that happen.
+const ATTEMPTS: u32 = 3;
+
+/// A message on its way into a Maildir. Dropped before [`Delivery::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Delivery {
+    maildir: Maildir,
+    temp: Temp,
+    base: Vec<u8>,
+    text: LfText,
+}
+
+/// A file in `tmp`, removed with this unless it got another name.
+#[derive(Debug)]
+struct Temp(Option<PathBuf>);
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Delivery {
+    /// A new file in `tmp`.
+    pub fn begin(maildir: &Maildir) -> Result<Delivery, StorageError> {
+        let mut attempt = 1;
+        loop {
+            let base = name::generate();
+            let path = maildir.path().join("tmp").join(OsStr::from_bytes(&base));
+            match make_file(&path) {
+                Ok(file) => {
+                    let text = LfText::new(file);
+                    let maildir = maildir.clone();
+                    return Ok(Delivery { maildir, temp: Temp(Some(path)), base, text });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => {
+                    attempt += 1;
+                }
+                Err(error) => return Err(StorageError::new("create", &path, error)),
+            }
+        }
+    }
+
+    /// Adds octets with CRLF at the ends of lines, which become LF on disk; a CR or an LF alone stays what it is.
+    pub fn write(&mut self, octets: &[u8]) -> Result<(), StorageError> {
+        self.text.write(octets).map_err(|error| self.failed("write", error))
+    }
+
+    /// How many octets it has on disk so far.
+    pub fn size(&self) -> u64 {
+        self.text.size
+    }
+
+    /// Puts the message into `new`, if the quota has room for it (else the error's source is `QuotaExceeded`). With `fsync` it and its name are on the disk afterwards. Returns the name.
+    pub fn finish(mut self, fsync: bool) -> Result<Vec<u8>, StorageError> {
+        self.text.flush().map_err(|error| self.failed("write", error))?;
+        if quota::check(&self.maildir, self.text.size)? == Verdict::Over {
+            return Err(quota::over(&self.maildir));
+        }
+        if fsync {
+            self.text.file.sync_all().map_err(|error| self.failed("fsync", error))?;
+        }
+        let inode = self.text.file.metadata().map_err(|error| self.failed("stat", error))?.ino();
+        let name = name::with_inode(&self.base, inode, self.text.size, self.text.octets);
+        let new = self.maildir.path().join("new");
+        let path = new.join(OsStr::from_bytes(&name));
+        if let Some(temp) = &self.temp.0 {
+            sys::rename_without_overwriting(temp, &path).map_err(StorageError::at("rename", &path))?;
+        }
+        self.temp.0 = None;
+        if fsync {
+            if let Err(error) = sys::sync_directory(&new) {
+                // The sender will be told that it failed, and will come again.
+                let _ = fs::remove_file(&path);
+                return Err(StorageError::new("fsync", &new, error));
+            }
+        }
+        quota::add(&self.maildir, i64::try_from(self.text.size).unwrap_or(i64::MAX), 1);
+        Ok(name)
+    }
+
+    fn failed(&self, op: &'static str, error: io::Error) -> StorageError {
+        StorageError::new(op, self.temp.0.as_deref().unwrap_or(self.maildir.path()), error)
+    }
+}
+
+/// A file that gets its lines with CRLF and has them with LF, as Dovecot and local programs keep mail.
+#[derive(Debug)]
+struct LfText {
+    file: File,
+    buffer: Vec<u8>,
+    /// Octets on disk.
+    size: u64,
+    /// Octets if every line ended in CRLF.
+    octets: u64,
+    /// The last octet was a CR; what it is depends on the next.
+    cr: bool,
+}
+
+impl LfText {
+    fn new(file: File) -> LfText {
+        LfText { file, buffer: Vec::new(), size: 0, octets: 0, cr: false }
+    }
+
+    fn write(&mut self, mut octets: &[u8]) -> io::Result<()> {
+        while !octets.is_empty() {
+            if std::mem::take(&mut self.cr) && octets.first() != Some(&b'\n') {
+                self.push(b"\r")?;
+            }
+            let (piece, rest) = match memchr::memchr(b'\r', octets) {
+                Some(at) => {
+                    self.cr = true;
+                    (octets.get(..at), octets.get(at + 1..))
+                }
+                None => (Some(octets), None),
+            };
+            self.push(piece.unwrap_or_default())?;
+            octets = rest.unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.size = self.size.saturating_add(piece.len() as u64);
+        let lines = memchr::memchr_iter(b'\n', piece).count();
+        self.octets = self.octets.saturating_add((piece.len() + lines) as u64);
+        if self.buffer.len() + piece.len() > BUFFER {
+            self.file.write_all(&self.buffer)?;
+            self.buffer.clear();
+        }
+        if piece.len() >= BUFFER {
+            return self.file.write_all(piece);
+        }
+        self.buffer.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.cr) {
+            self.push(b"\r")?;
+        }
+        self.file.write_all(&self.buffer)?;
+        self.buffer = Vec::new();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::TempDir;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn deliver(dir: &TempDir, pieces: &[&[u8]]) -> Vec<u8> {
+        let mut delivery = Delivery::begin(&Maildir::open(dir.path()).unwrap()).unwrap();
+        pieces.iter().for_each(|piece| delivery.write(piece).unwrap());
+        delivery.finish(true).unwrap()
+    }
+
+    #[test]
+    fn a_message_is_in_new_with_lf_and_its_sizes() {
+        let dir = TempDir::new();
+        let base = deliver(&dir, &[b"A: b\r\n\r", b"\nbo", b"dy\r", b"\n"]);
+        let names = dir.list("new");
+        assert_eq!([String::from_utf8(base.clone()).unwrap()], *names);
+        assert_eq!(dir.read(&format!("new/{}", names[0])), "A: b\n\nbody\n");
+        assert_eq!((name::size_hint(&base, b'S'), name::size_hint(&base, b'W')), (Some(11), Some(14)));
+        assert!(dir.list("tmp").is_empty() && dir.list("cur").is_empty());
+        // Nothing of the index was touched.
+        let mut all = dir.list("");
+        all.sort();
+        assert_eq!(all, ["cur", "new", "tmp"]);
+    }
+
+    #[test]
+    fn lone_crs_and_lfs_stay() {
+        let dir = TempDir::new();
+        let base = deliver(&dir, &[b"a\rb\r", b"\r\nc\nd\r"]);
+        let text = dir.read(&format!("new/{}", dir.list("new")[0]));
+        assert_eq!(text, "a\rb\r\nc\nd\r");
+        assert_eq!((name::size_hint(&base, b'S'), name::size_hint(&base, b'W')), (Some(9), Some(11)));
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_nothing() {
+        let dir = TempDir::new();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        let mut delivery = Delivery::begin(&maildir).unwrap();
+        delivery.write(b"half").unwrap();
+        assert_eq!(dir.list("tmp").len(), 1);
+        drop(delivery);
+        // A directory that vanished under our eyes.
+        let delivery = Delivery::begin(&maildir).unwrap();
+        fs::remove_dir(dir.path().join("new")).unwrap();
+        assert_eq!(delivery.finish(true).unwrap_err().kind, super::super::ErrorKind::NotFound);
+        assert!(dir.list("tmp").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(text in "[ab\r\n]{0,40}", cuts in proptest::collection::vec(0usize..40, 0..5)) {
+            let dir = TempDir::maildir();
+            let maildir = Maildir::open(dir.path()).unwrap();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.sort_unstable();
+            let mut delivery = Delivery::begin(&maildir).unwrap();
+            let mut from = 0;
+            for cut in cuts.into_iter().chain([text.len()]) {
+                delivery.write(&text.as_bytes()[from..cut]).unwrap();
+                from = cut;
+            }
+            let base = delivery.finish(false).unwrap();
+            let stored = dir.read(&format!("new/{}", dir.list("new")[0]));
+            prop_assert_eq!(&stored, &text.replace("\r\n", "\n"));
+            let octets = stored.len() + stored.matches('\n').count();
+            prop_assert_eq!(name::size_hint(&base, b'S'), Some(stored.len() as u64));
+            prop_assert_eq!(name::size_hint(&base, b'W'), Some(octets as u64));
+        }
+    }
+}

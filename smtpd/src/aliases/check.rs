@@ -1,0 +1,232 @@
+//! What `newaliases` says: everything that is wrong with an alias file, by line.
+
+use super::{Item, entry, items};
+use crate::logical::LogicalLines;
+use common::sys::trusted;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Octets of a file of addresses.
+pub(crate) const INCLUDE_MAX: u64 = 1 << 20;
+
+/// Most problems that are told.
+const PROBLEMS_MAX: usize = 100;
+
+/// Something wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The line that the alias begins in; 0: it is about the file.
+    pub line: usize,
+    /// What is wrong, and what to do.
+    pub text: String,
+    /// Mail is lost for it, or cannot be delivered; the others are only worth a look.
+    pub error: bool,
+}
+
+/// The figures that sendmail's `newaliases` prints, and the problems.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// How many aliases there are.
+    pub aliases: usize,
+    /// Octets of the longest right side.
+    pub longest: usize,
+    /// Octets of all names and right sides.
+    pub total: usize,
+    /// In the order of the lines.
+    pub problems: Vec<Problem>,
+}
+
+impl Checked {
+    fn add(&mut self, line: usize, error: bool, text: impl Into<String>) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(Problem { line, text: text.into(), error });
+        }
+    }
+
+    /// Whether mail can be delivered by it.
+    pub fn is_good(&self) -> bool {
+        !self.problems.iter().any(|problem| problem.error)
+    }
+}
+
+/// Reads the whole file. `is_user`: whether there is a user with this name, as far as the caller can know. Errors: it cannot
+/// be opened.
+pub fn check(path: &Path, is_user: &dyn Fn(&str) -> bool) -> io::Result<Checked> {
+    let file = File::open(path)?;
+    let meta = file.metadata()?;
+    let mut checked = Checked::default();
+    if meta.mode() & 0o022 != 0 {
+        let text = "others than the owner can write to it: programs and files in it are refused (chmod go-w)";
+        checked.add(0, true, text);
+    }
+    let mut lines = LogicalLines::new(BufReader::new(file));
+    let mut names: HashMap<String, usize> = HashMap::new();
+    let mut used: Vec<(usize, String, String)> = Vec::new();
+    loop {
+        let (number, line) = match lines.next() {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            Err(error) => {
+                checked.add(0, true, error.to_string());
+                break;
+            }
+        };
+        let Ok(line) = std::str::from_utf8(line) else {
+            checked.add(number, true, "not UTF-8");
+            continue;
+        };
+        let (name, value) = match entry(line) {
+            Ok(entry) => entry,
+            Err(why) => {
+                checked.add(number, true, why);
+                continue;
+            }
+        };
+        checked.aliases += 1;
+        checked.longest = checked.longest.max(value.len());
+        checked.total += name.len() + value.len();
+        let name = name.to_ascii_lowercase();
+        if let Some(first) = names.get(&name) {
+            checked.add(number, false, format!("{name}: is in line {first} already, which counts"));
+        } else {
+            names.insert(name.clone(), number);
+        }
+        check_value(number, &name, value, &mut used, &mut checked);
+    }
+    for (number, alias, name) in used {
+        let base = name.split(['+', '-']).next().unwrap_or_default().to_owned();
+        let known = |name: &str| names.contains_key(name) || is_user(name);
+        if !known(&name) && !known(&base) {
+            checked.add(number, true, format!("{alias}: there is no user or alias {name}"));
+        }
+    }
+    for (name, error) in [("postmaster", true), ("root", false)] {
+        if !names.contains_key(name) {
+            let text =
+                format!("{name}: is missing; write \"{name}: somebody\" (mail is never delivered as root)");
+            checked.add(0, error, text);
+        }
+    }
+    checked.problems.sort_by_key(|problem| problem.line);
+    Ok(checked)
+}
+
+fn check_value(
+    number: usize,
+    name: &str,
+    value: &str,
+    used: &mut Vec<(usize, String, String)>,
+    checked: &mut Checked,
+) {
+    let list = items(value);
+    if list.is_empty() {
+        checked.add(number, true, format!("{name}: nothing stands behind it (/dev/null throws mail away)"));
+    }
+    for item in list {
+        match item {
+            Err(why) => checked.add(number, true, format!("{name}: {why}")),
+            Ok(Item::Name(user) | Item::Own(user)) => {
+                used.push((number, name.to_owned(), user.to_ascii_lowercase()))
+            }
+            Ok(Item::Include(path)) => check_include(number, name, Path::new(&path), checked),
+            Ok(Item::Command(words)) => {
+                let program = words.first().map(String::as_str).unwrap_or_default();
+                if program.starts_with('/') && !Path::new(program).is_file() {
+                    checked.add(number, true, format!("{name}: there is no program {program}"));
+                }
+            }
+            Ok(Item::File(_) | Item::Address(_)) => {}
+        }
+    }
+}
+
+fn check_include(number: usize, name: &str, path: &Path, checked: &mut Checked) {
+    let mut text = String::new();
+    let read = trusted::open(path, None)
+        .and_then(|trusted| trusted.file.take(INCLUDE_MAX + 1).read_to_string(&mut text));
+    match read {
+        Err(error) => checked.add(number, true, format!("{name}: {}: {error}", path.display())),
+        Ok(length) if length as u64 > INCLUDE_MAX => {
+            checked.add(number, true, format!("{name}: {}: too large", path.display()));
+        }
+        Ok(_) => {
+            let entries = text.lines().zip(1usize..).filter(|(line, _)| !line.trim_start().starts_with('#'));
+            for (entries, line) in entries {
+                for why in items(entries).into_iter().filter_map(Result::err) {
+                    checked.add(number, true, format!("{name}: {}:{line}: {why}", path.display()));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Scratch;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn problems(text: &str) -> (Checked, Vec<String>) {
+        let scratch = Scratch::new();
+        let path = scratch.file("aliases", text);
+        let checked = check(&path, &|user| user == "anna").unwrap();
+        let lines =
+            checked.problems.iter().map(|problem| format!("{}:{}", problem.line, problem.text)).collect();
+        (checked, lines)
+    }
+
+    #[test]
+    fn a_good_file() {
+        let (checked, problems) = problems(
+            "# aliases\npostmaster: root\nroot: anna, Anna+mail\nnull: /dev/null\nprog: \"|/bin/sh -c 'x'\"\nout: a@b.example\n",
+        );
+        assert!(problems.is_empty(), "{problems:?}");
+        assert!(checked.is_good());
+        assert_eq!((checked.aliases, checked.longest), (5, 17));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        let text = "root: anna\nnonsense\nroot: anna\na: nobody\nb:\nc: x y\n: z\nd: |cat > x\ne: :include:/nonexistent\n\
+                    f: \"|/nonexistent/program\"\n";
+        let (checked, problems) = problems(text);
+        assert!(!checked.is_good());
+        for want in [
+            "0:postmaster: is missing",
+            "2:want name: address",
+            "3:root: is in line 1 already",
+            "4:a: there is no user or alias nobody",
+            "5:b: nothing stands behind it",
+            "6:c: \"x y\": a blank in a name",
+            "7:the name is missing",
+            "8:d: \"|cat > x\": this needs a shell",
+            "9:e: /nonexistent: No such file",
+            "10:f: there is no program /nonexistent/program",
+        ] {
+            assert!(problems.iter().any(|line| line.starts_with(want)), "{want}: {problems:?}");
+        }
+        assert_eq!(problems.len(), 10);
+    }
+
+    #[test]
+    fn files_that_others_can_write_to() {
+        let scratch = Scratch::new();
+        std::fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+        let list = scratch.file("list", "anna\n# c\nx y\n");
+        let text = format!("postmaster: anna\nroot: anna\nlist: :include:{}\n", list.display());
+        let path = scratch.file("aliases", text);
+        let lines = || -> Vec<String> {
+            check(&path, &|_| true).unwrap().problems.into_iter().map(|problem| problem.text).collect()
+        };
+        assert!(lines().iter().any(|text| text.contains("list:3: ")), "{:?}", lines());
+        std::fs::set_permissions(&list, Permissions::from_mode(0o666)).unwrap();
+        assert!(lines().iter().any(|text| text.contains("can be written to by others")), "{:?}", lines());
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        assert!(lines().iter().any(|text| text.contains("chmod go-w")));
+        assert!(check(Path::new("/nonexistent"), &|_| true).is_err());
+    }
+}

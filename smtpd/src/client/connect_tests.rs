@@ -1,0 +1,122 @@
+use super::*;
+use crate::dns::testing::{Zone, resolver};
+use common::config::keyword::InetProtocols;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::thread;
+
+/// Lets servers on these addresses, all with one port, greet everybody with these words. The port.
+fn servers(greetings: &[(&str, &'static str)]) -> u16 {
+    'port: loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut listeners = Vec::new();
+        for (address, greeting) in greetings {
+            match TcpListener::bind((*address, port)) {
+                Ok(listener) => listeners.push((listener, *greeting)),
+                Err(_) => continue 'port,
+            }
+        }
+        for (listener, greeting) in listeners {
+            thread::spawn(move || {
+                for mut client in listener.incoming().flatten() {
+                    let _ = client.write_all(format!("{greeting}\r\n").as_bytes());
+                    for line in BufReader::new(client.try_clone().unwrap()).lines() {
+                        let answer = if line.is_ok_and(|line| line.starts_with("EHLO")) {
+                            "250 x\r\n"
+                        } else {
+                            "502 ?\r\n"
+                        };
+                        let _ = client.write_all(answer.as_bytes());
+                    }
+                }
+            });
+        }
+        return port;
+    }
+}
+
+fn client(zone: Zone, more: Config) -> Client {
+    let mut client = Client::new(&Config { smtp_helo_name: "me.test".into(), ..more });
+    client.resolver = resolver(zone, InetProtocols::All);
+    client
+}
+
+fn connect(zone: Zone, hop: &str, more: Config) -> Result<String, (u16, String)> {
+    let result = client(zone, more).connect(&NextHop::parse(hop).unwrap());
+    result
+        .map(|connection| connection.remote().name.clone())
+        .map_err(|status| (status.code, status.enhanced.to_string()))
+}
+
+const ZONE: Zone = &[
+    ("d.test", "10 refuses.test"),
+    ("d.test", "20 busy.test"),
+    ("d.test", "30 good.test"),
+    ("refuses.test", "127.0.0.9"),
+    ("busy.test", "127.0.0.2"),
+    ("good.test", "127.0.0.3"),
+    ("no.test", "127.0.0.4"),
+    ("two.test", "10 no.test"),
+    ("two.test", "20 refuses.test"),
+    ("only.test", "10 nowhere.test"),
+    ("mixed.test", "10 nowhere.test"),
+    ("mixed.test", "20 bad.test"),
+    ("bad.test", "!"),
+];
+
+#[test]
+fn hosts_are_tried_in_turn() {
+    let port = servers(&[("127.0.0.2", "421 Busy"), ("127.0.0.3", "220 x"), ("127.0.0.4", "554 5.7.1 No")]);
+    let failed = |code, enhanced: &str| Err((code, enhanced.to_owned()));
+    for (hop, want) in [
+        ("d.test", Ok("good.test".to_owned())),
+        ("[good.test]", Ok("good.test".to_owned())),
+        ("good.test", Ok("good.test".to_owned())),
+        ("[127.0.0.3]", Ok("127.0.0.3".to_owned())),
+        ("[busy.test]", failed(421, "4.0.0")),
+        ("[no.test]", failed(554, "5.7.1")),
+        // Permanent there, temporary here: it is tried again.
+        ("two.test", failed(451, "4.4.1")),
+        ("only.test", failed(550, "5.4.4")),
+        ("mixed.test", failed(451, "4.4.3")),
+        ("[nowhere.test]", failed(550, "5.4.4")),
+        ("nowhere.test", failed(550, "5.1.2")),
+        ("bad.test", failed(451, "4.4.3")),
+    ] {
+        assert_eq!(connect(ZONE, &format!("{hop}:{port}"), Config::DEFAULT), want, "{hop}");
+    }
+    let hop = format!("d.test:{port}");
+    let limits = |addresses, sessions| Config {
+        smtp_mx_address_limit: addresses,
+        smtp_mx_session_limit: sessions,
+        ..Config::DEFAULT
+    };
+    assert_eq!(connect(ZONE, &hop, limits(1, 0)), failed(451, "4.4.1"));
+    assert_eq!(connect(ZONE, &hop, limits(0, 1)), failed(421, "4.0.0"));
+    assert_eq!(connect(ZONE, &hop, limits(0, 0)), Ok("good.test".to_owned()));
+}
+
+#[test]
+fn a_relayhost_that_is_not_there_returns_no_mail() {
+    let relay = |text: &str| Config {
+        relayhost: common::config::next_hop::RelayHost(NextHop::parse(text)),
+        ..Config::DEFAULT
+    };
+    for hop in ["[nowhere.test]:1", "nowhere.test"] {
+        assert_eq!(connect(ZONE, hop, relay(hop)).unwrap_err().0, 451);
+    }
+}
+
+#[test]
+fn tls_that_is_not_offered() {
+    let port = servers(&[("127.0.0.3", "220 x")]);
+    for (level, want) in
+        [(TlsLevel::May, Ok("good.test".to_owned())), (TlsLevel::Encrypt, Err((451, "4.7.4".to_owned())))]
+    {
+        let config = Config { smtp_tls_security_level: level, ..Config::DEFAULT };
+        assert_eq!(connect(ZONE, &format!("[good.test]:{port}"), config), want);
+    }
+    let config = Config { smtp_tls_wrappermode: true, ..Config::DEFAULT };
+    let (code, enhanced) = connect(ZONE, &format!("[good.test]:{port}"), config).unwrap_err();
+    assert_eq!((code, &*enhanced), (454, "4.7.5"));
+}

@@ -1,0 +1,68 @@
+use super::*;
+use crate::address::Address;
+use common::config::{Config, value::Text};
+use std::path::{Path, PathBuf};
+
+fn home() -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("tinmail-deliver-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn account(home: &Path) -> Account {
+    let (uid, gid) = common::sys::process::user_and_group();
+    Account { name: "anna".into(), uid, gid, groups: vec![], home: home.into(), mail: None, master: None }
+}
+
+fn recipient() -> Recipient {
+    let address = Address::parse(b"anna@example.org").unwrap();
+    let target = Target::Mailbox { user: "anna".into(), extension: String::new(), direct: true };
+    Recipient { address: address.clone(), original: address, orcpt: None, notify: None, owner: None, target }
+}
+
+fn trace() -> Trace {
+    let address = recipient().address;
+    Trace { reverse_path: None, original: address.clone(), delivered_to: address, received: String::new() }
+}
+
+fn begin_mailbox(config: &Config, home: &Path) -> Result<Box<dyn Sink>, Status> {
+    match begin(config, &account(home), &recipient(), &trace())? {
+        Delivery::Begun(sink) => Ok(sink),
+        Delivery::Forward(_) => panic!("forwarded"),
+    }
+}
+
+#[test]
+fn a_message_gets_its_trace_lines_and_a_place() {
+    let home = home();
+    for (setting, place) in [("", "Maildir/new"), ("mail/in/", "mail/in/new")] {
+        let config = Config { home_mailbox: Text::Borrowed(setting), ..Config::DEFAULT };
+        let mut sink = begin_mailbox(&config, &home).unwrap();
+        sink.write(b"Subject: x\r\n\r\nbody\r\n").unwrap();
+        let name = sink.finish().unwrap();
+        assert_eq!(
+            std::fs::read_to_string(home.join(place).join(name)).unwrap(),
+            "Return-Path: <>\nX-Original-To: anna@example.org\nDelivered-To: anna@example.org\nSubject: x\n\nbody\n"
+        );
+    }
+    std::fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
+fn what_the_sender_is_told() {
+    use common::maildir::StorageError;
+    for (errno, tempfail, want) in [
+        (28, false, "452 4.3.1"),
+        (122, false, "552 5.2.2"),
+        (122, true, "452 4.2.2"),
+        (13, false, "451 4.3.0"),
+    ] {
+        let error = StorageError::new("write", "/x", std::io::Error::from_raw_os_error(errno));
+        let status = mailbox::status_of(&error, tempfail).to_string();
+        assert!(status.starts_with(want), "{errno}: {status}");
+        assert!(!status.contains("/x"), "{status}");
+    }
+}

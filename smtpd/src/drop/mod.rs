@@ -1,0 +1,20 @@
+//! The drop directory: how users without rights submit mail where no program has any for them.
+//!
+//! `drop/` has mode 1733: everybody may leave a file, nobody may list them, and nobody but the owner and root may remove one.
+//! A user's `sendmail` writes a file of its own ([`format`]) and gives it a final name; the guard of a queue run, as
+//! root, only looks at names and owners. The file is opened and read by a process of the owner's uid, so that a link to what
+//! the owner may not read leads nowhere, and what it says is read by a process of mail_owner's, which puts it into the queue.
+//! So no program is setuid or setgid, and the uid that a message comes from is the file system's word.
+//!
+//! Everything here is hostile: names, kinds of files, sizes, contents, changes while they are read.
+
+pub mod format;
+mod pickup;
+
+pub use pickup::pick_up;
+
+/// What the name of a file begins with as long as it is being written.
+pub const UNFINISHED: &str = "new.";
+
+#[cfg(test)]
+mod tests;

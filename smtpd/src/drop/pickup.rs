@@ -1,0 +1,349 @@
+//! The guard's part: takes files out of the drop directory and puts them into the queue.
+
+use super::UNFINISHED;
+use super::format::{Wanted, address};
+use crate::deliver::Sink;
+use crate::envelope::{Envelope, Recipient, Target};
+use crate::queue::{Id, Incoming, Place, QueueDirectory, Received};
+use crate::rules::{Client, Rules};
+use crate::status::{Enhanced, Status};
+use crate::wire::job::Submission;
+use crate::writer::header::Header;
+use common::config::Config;
+use common::log::Log;
+use common::mime::date;
+use common::sys::process::{self, Ended, Fork};
+use common::sys::{fd, fs};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// Files of one user that are taken in one run; the others wait for the next.
+const FILES_MAX: usize = 1000;
+/// Users of one run.
+const USERS_MAX: usize = 1000;
+/// How long a run waits for another one that picks up.
+const WAIT: Duration = Duration::from_secs(2);
+/// Age after which a file that was never finished goes.
+const LEFT_OVER: Duration = Duration::from_secs(36 * 3600);
+/// Octets of a head, beyond the message itself.
+const HEAD: u64 = super::format::HEAD_MAX as u64;
+
+/// Takes everything that is complete. What goes wrong is logged; the file then waits for the next run, or is set aside if it
+/// cannot be a message.
+pub fn pick_up(config: &Config, directory: &QueueDirectory, log: &Log) {
+    if crate::queue::scan::is_empty(directory, Place::Drop) {
+        return;
+    }
+    if let Err(error) = try_pick_up(config, directory, log) {
+        log.error(format_args!("{}: {error}", directory.place(Place::Drop).display()));
+    }
+}
+
+fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Result<()> {
+    let path = directory.place(Place::Drop);
+    let lock = File::open(&path)?;
+    let begun = std::time::Instant::now();
+    while !fs::try_flock(&lock)? {
+        if begun.elapsed() > WAIT {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let now = SystemTime::now();
+    let mut users: Vec<(u32, usize)> = Vec::new();
+    let mut names: Vec<Id> = Vec::new();
+    fs::for_each_name(&path, &mut |name, _| {
+        let Ok(name) = std::str::from_utf8(name) else { return };
+        let file = path.join(name);
+        let Ok(meta) = file.symlink_metadata() else { return };
+        let age = meta.modified().ok().and_then(|time| now.duration_since(time).ok());
+        let id = Id::parse(name).filter(|_| !name.starts_with(UNFINISHED) && meta.is_file());
+        let Some(id) = id else {
+            // Somebody's rubbish or somebody's crash: what is old goes. A directory that is not empty stays.
+            if age.is_some_and(|age| age > LEFT_OVER) {
+                let _ = if meta.is_dir() { std::fs::remove_dir(&file) } else { std::fs::remove_file(&file) };
+            }
+            return;
+        };
+        let at = match users.iter().position(|(uid, _)| *uid == meta.uid()) {
+            Some(at) => at,
+            None if users.len() < USERS_MAX => {
+                users.push((meta.uid(), 0));
+                users.len() - 1
+            }
+            None => return,
+        };
+        let Some((_, count)) = users.get_mut(at) else { return };
+        if *count < FILES_MAX {
+            *count += 1;
+            names.push(id);
+        }
+    })?;
+    // Names begin with the time: what came first goes first.
+    names.sort_unstable();
+    for id in names {
+        let file = path.join(id.as_str());
+        match take(config, directory, log, &file, &id) {
+            Ok(true) => {}
+            Ok(false) => {
+                log.warning(format_args!("drop/{id}: refused and removed: it is no message"));
+                let _ = std::fs::remove_file(&file);
+            }
+            Err(error) => log.error(format_args!("drop/{id}: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// Takes one file. `false`: it is no message and never will be one.
+fn take(config: &Config, directory: &QueueDirectory, log: &Log, path: &Path, id: &Id) -> io::Result<bool> {
+    let meta = path.symlink_metadata()?;
+    // One name: a second one would be another user's file, or would come again under it.
+    if !meta.is_file() || meta.nlink() != 1 {
+        return Ok(false);
+    }
+    let limit = config.message_size_limit.0;
+    if limit > 0 && meta.len() > limit.saturating_add(HEAD) {
+        return Ok(false);
+    }
+    let owner = (meta.uid(), meta.gid());
+    let (reading, writing) = fd::pipe()?;
+    let reader = match process::fork()? {
+        Fork::Child => {
+            drop(reading);
+            let result = copy_as_owner(path, owner, (meta.dev(), meta.ino()), meta.len(), writing);
+            process::exit_now(u8::from(result.is_err()));
+        }
+        Fork::Parent(child) => child,
+    };
+    drop(writing);
+    let writer = match process::fork()? {
+        Fork::Child => {
+            let code = queue_as_mail_owner(config, directory, log, owner.0, id, meta.len(), reading);
+            process::exit_now(code);
+        }
+        Fork::Parent(child) => child,
+    };
+    drop(reading);
+    let read = process::wait_for(reader)?;
+    let written = process::wait_for(writer)?;
+    match (read, written) {
+        (Ended::Code(0), Ended::Code(0)) => {
+            std::fs::remove_file(path)?;
+            Ok(true)
+        }
+        (Ended::Code(0), Ended::Code(code)) if code == i32::from(NO_MESSAGE) => Ok(false),
+        _ => Err(io::Error::other("it could not be put into the queue; it will be tried again")),
+    }
+}
+
+/// Exit code of the process that queues: this is nothing that could be queued.
+const NO_MESSAGE: u8 = 65;
+
+/// In a child: becomes the file's owner, opens it, and copies exactly what it held when root looked.
+fn copy_as_owner(
+    path: &Path,
+    owner: (u32, u32),
+    identity: (u64, u64),
+    length: u64,
+    to: OwnedFd,
+) -> io::Result<()> {
+    // Root's own files need no other user; mail from root is the common case on a small machine.
+    if process::is_root() && owner.0 != 0 {
+        process::become_user(owner.0, owner.1.max(1), &[])?;
+    }
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.uid() != owner.0 || meta.nlink() != 1 || (meta.dev(), meta.ino()) != identity {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut to = File::from(to);
+    // It may grow or shrink meanwhile: that is its owner's doing, and its owner's loss.
+    let copied = io::copy(&mut file.take(length), &mut to)?;
+    if copied == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// In a child: becomes mail_owner and reads what the other child copies.
+fn queue_as_mail_owner(
+    config: &Config,
+    directory: &QueueDirectory,
+    log: &Log,
+    uid: u32,
+    id: &Id,
+    length: u64,
+    from: OwnedFd,
+) -> u8 {
+    let (owner, group) = directory.owner();
+    let result = match process::is_root() {
+        true => process::become_user(owner, group, &[]),
+        false => Ok(()),
+    };
+    let result = result
+        .map_err(|error| Status::new(451, Enhanced(4, 3, 0), error.to_string()))
+        .and_then(|()| queue(config, directory, log, uid, id, length, from));
+    match result {
+        Ok(()) => 0,
+        Err(status) => {
+            log.error(format_args!("drop/{id}: uid={uid}: {status}"));
+            if status.is_permanent() { NO_MESSAGE } else { 75 }
+        }
+    }
+}
+
+struct Counted<R> {
+    from: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buffer)?;
+        self.count = self.count.saturating_add(n as u64);
+        Ok(n)
+    }
+}
+
+fn queue(
+    config: &Config,
+    directory: &QueueDirectory,
+    log: &Log,
+    uid: u32,
+    id: &Id,
+    length: u64,
+    from: OwnedFd,
+) -> Result<(), Status> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::InvalidData => Status::new(554, Enhanced(5, 6, 0), "Malformed submission"),
+        _ => Status::new(451, Enhanced(4, 3, 0), error.to_string()),
+    };
+    let mut rules =
+        Rules::load(config).map_err(|error| Status::new(451, Enhanced(4, 3, 5), error.to_string()))?;
+    let mut input = BufReader::with_capacity(16 * 1024, Counted { from: File::from(from), count: 0 });
+    let wanted = Wanted::read(&mut input).map_err(failed)?;
+    let client = Client { local_uid: Some(uid), ..Client::default() };
+    let sender = match wanted.sender.as_str() {
+        "" => None,
+        text => Some(address(text, &rules).map_err(|_| malformed(text))?),
+    };
+    let envelope = envelope(&wanted, sender, &mut rules, &client, log, id)?;
+    let now = SystemTime::now();
+    let new = id.derived(&format!("u{uid}")).ok_or_else(|| malformed(id.as_str()))?;
+    let received = Received { at: now, from: format!("uid={uid}") };
+    let Some(incoming) = Incoming::create_derived(directory, &new, &envelope, &received)? else {
+        // A run that was killed between the queue and the removal of the file.
+        io::copy(&mut input, &mut io::sink()).map_err(failed)?;
+        return Ok(());
+    };
+    let mut incoming = Box::new(incoming);
+    let trace = trace_field(&rules, uid, &new, now);
+    incoming.write(trace.as_bytes())?;
+    let submission =
+        Submission { from: from_field(&wanted, &envelope, &rules), domain: rules.myhostname().into() };
+    let mut header = Header::new(Some(&submission));
+    loop {
+        let octets = input.fill_buf().map_err(failed)?;
+        let n = octets.len();
+        if n == 0 {
+            break;
+        }
+        header.pass(octets, &mut |octets| incoming.write(octets))?;
+        input.consume(n);
+    }
+    // Less came than root saw: the other child will say that it failed, and this must not be kept.
+    if input.get_ref().count != length {
+        return Err(Status::new(451, Enhanced(4, 3, 0), "the file was cut while it was read"));
+    }
+    header.end(&mut |octets| incoming.write(octets))?;
+    incoming.finish()?;
+    let from = envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+    log.info(format_args!("{new}: uid={uid} from=<{}>", common::log::escape(from.as_bytes())));
+    Ok(())
+}
+
+fn malformed(text: &str) -> Status {
+    Status::new(553, Enhanced(5, 1, 3), format!("Malformed address: {}", text.escape_debug()))
+}
+
+/// Every recipient as the rules have it; those that are refused are open failures, so that the sender hears of them.
+fn envelope(
+    wanted: &Wanted,
+    sender: Option<crate::address::Address>,
+    rules: &mut Rules,
+    client: &Client<'_>,
+    log: &Log,
+    id: &Id,
+) -> Result<Envelope, Status> {
+    let mut envelope = Envelope {
+        envid: wanted.envid.clone(),
+        ret: wanted.ret,
+        body: wanted.body,
+        reverse_path: sender,
+        ..Envelope::default()
+    };
+    for text in &wanted.recipients {
+        let Ok(path) = address(text, rules) else {
+            log.warning(format_args!(
+                "drop/{id}: malformed recipient: {}",
+                common::log::escape(text.as_bytes())
+            ));
+            continue;
+        };
+        match rules.recipient(client, &envelope.reverse_path, &path) {
+            Ok(recipients) => envelope.recipients.extend(recipients),
+            Err(status) if status.is_temporary() => return Err(status),
+            // Nobody is there any more to be answered. As a user's mailbox it will be found not to be one, and returned.
+            Err(_) => envelope.recipients.push(Recipient {
+                address: path.clone(),
+                owner: None,
+                orcpt: None,
+                notify: None,
+                target: Target::Mailbox {
+                    user: path.local().to_lowercase(),
+                    extension: String::new(),
+                    direct: false,
+                },
+                original: path,
+            }),
+        }
+    }
+    envelope.recipients.iter_mut().for_each(|recipient| recipient.notify = wanted.notify);
+    if envelope.recipients.is_empty() {
+        return Err(malformed(wanted.recipients.first().map_or("", String::as_str)));
+    }
+    envelope.smtputf8 = !envelope.recipients.iter().all(|recipient| recipient.address.is_ascii())
+        || envelope.reverse_path.as_ref().is_some_and(|path| !path.is_ascii());
+    Ok(envelope)
+}
+
+/// RFC 5321 section 4.4, for mail that came by no protocol; Postfix writes it so as well.
+fn trace_field(rules: &Rules, uid: u32, id: &Id, now: SystemTime) -> String {
+    let seconds = i64::try_from(crate::queue::schedule::seconds(now)).unwrap_or(0);
+    format!(
+        "Received: by {} (tinmail, from userid {uid})\r\n\tid {id}; {}\r\n",
+        rules.myhostname(),
+        date::print(seconds)
+    )
+}
+
+/// `Full Name <user@example.org>`, or the address alone.
+fn from_field(wanted: &Wanted, envelope: &Envelope, rules: &Rules) -> String {
+    let address = match &envelope.reverse_path {
+        Some(address) => address.to_string(),
+        None => format!("MAILER-DAEMON@{}", rules.myhostname()),
+    };
+    let name = wanted.full_name.trim();
+    if name.is_empty() || !name.is_ascii() || name.len() > 200 {
+        return address;
+    }
+    if name.bytes().all(|c| c.is_ascii_alphanumeric() || b" -'".contains(&c)) {
+        format!("{name} <{address}>")
+    } else {
+        let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("\"{quoted}\" <{address}>")
+    }
+}

@@ -1,0 +1,342 @@
+//! From one address to the mailboxes, hosts, files and programs that it means.
+//!
+//! ```text
+//! virtual_alias_maps, again and again -> class of the domain
+//!   local            aliases, :include: -> users, files, programs; the rest goes through all of it again
+//!   virtual mailbox  users with their domain
+//!   relay, remote    another host
+//! ```
+//! The work lies on a list of its own, so that no table can make the stack deep; circles, depth and the number of recipients
+//! are bounded. A member of a list who cannot be delivered to does not stop the others: he is kept, so that the list's owner
+//! hears of him from the queue.
+
+mod item;
+mod local;
+
+use crate::address::Address;
+use crate::aliases::{Item, items};
+use crate::classes::Class;
+use crate::directory::Directory;
+use crate::envelope::{Recipient, Target};
+use crate::status::{Enhanced, Status};
+use common::config::keyword::Expansion;
+use std::rc::Rc;
+
+/// How deep aliases may name aliases.
+const DEPTH_MAX: usize = 50;
+/// Recipients that one address may mean (Postfix: virtual_alias_expansion_limit).
+pub const RECIPIENTS_MAX: usize = 1000;
+/// Steps for one address.
+const STEPS_MAX: usize = 10_000;
+/// The way on which an entry was reached.
+struct Link {
+    key: String,
+    /// The key is a user whose `~/.forward` was followed.
+    forward: bool,
+    above: Option<Rc<Link>>,
+}
+
+/// What files and programs an entry may name, and whose they are.
+#[derive(Clone)]
+struct Rights {
+    files: bool,
+    commands: bool,
+    /// `None`: `default_privs`.
+    owner: Option<String>,
+    place: String,
+}
+
+/// Something that is still to be looked up.
+struct Work {
+    what: What,
+    /// The domain that names get: that of the address that they were reached from.
+    domain: Rc<str>,
+    above: Option<Rc<Link>>,
+    /// Who hears of failures instead of the sender.
+    list_owner: Option<Address>,
+    rights: Option<Rc<Rights>>,
+}
+
+enum What {
+    Address(Address),
+    /// It is its own virtual alias.
+    Final(Address),
+    Item(Item),
+}
+
+struct Job {
+    original: Address,
+    work: Vec<Work>,
+    found: Vec<Recipient>,
+    /// Those who cannot be delivered to, and why the first cannot.
+    lost: Vec<Recipient>,
+    refused: Option<Status>,
+}
+
+/// What an address means. Status: it cannot be delivered to, or that cannot be said now.
+pub fn expand(directory: &mut Directory, path: &Address) -> Result<Vec<Recipient>, Status> {
+    let first = Work {
+        what: What::Address(path.clone()),
+        domain: path.domain().into(),
+        above: None,
+        list_owner: None,
+        rights: None,
+    };
+    Job { original: path.clone(), work: vec![first], found: Vec::new(), lost: Vec::new(), refused: None }
+        .run(directory)
+}
+
+/// What the entries of a user's `~/.forward` mean. They come from that user's process.
+pub fn forward(
+    directory: &mut Directory,
+    recipient: &Recipient,
+    user: &str,
+    entries: &[String],
+) -> Result<Vec<Recipient>, Status> {
+    let broken = |directory: &mut Directory, why: &str| {
+        directory.warn(format!(".forward of {user}: {why}"));
+        Status::new(451, Enhanced(4, 3, 5), format!("<{}>: the .forward file is damaged", recipient.address))
+    };
+    if entries.len() > RECIPIENTS_MAX {
+        return Err(broken(directory, "too many entries"));
+    }
+    let rights = Rc::new(Rights {
+        files: directory.files.contains(Expansion::Forward),
+        commands: directory.commands.contains(Expansion::Forward),
+        owner: Some(user.to_owned()),
+        place: format!(".forward of {user}"),
+    });
+    let above = Rc::new(Link { key: user.to_lowercase(), forward: true, above: None });
+    let mut work = Vec::new();
+    for entry in entries.iter().rev() {
+        let item = match crate::aliases::item(entry) {
+            // The user's own process has read those already.
+            Ok(Item::Include(_)) => return Err(broken(directory, ":include: in :include:")),
+            Ok(item) => item,
+            Err(why) => return Err(broken(directory, &why)),
+        };
+        work.push(Work {
+            what: What::Item(item),
+            domain: recipient.address.domain().into(),
+            above: Some(above.clone()),
+            list_owner: recipient.owner.clone(),
+            rights: Some(rights.clone()),
+        });
+    }
+    let job =
+        Job { original: recipient.address.clone(), work, found: Vec::new(), lost: Vec::new(), refused: None };
+    let mut all = job.run(directory)?;
+    for one in &mut all {
+        one.original = recipient.original.clone();
+        one.orcpt.clone_from(&recipient.orcpt);
+        one.notify = recipient.notify;
+    }
+    Ok(all)
+}
+
+impl Job {
+    fn run(mut self, directory: &mut Directory) -> Result<Vec<Recipient>, Status> {
+        let mut steps = 0;
+        while let Some(work) = self.work.pop() {
+            steps += 1;
+            if steps > STEPS_MAX || self.found.len() > RECIPIENTS_MAX || self.lost.len() > RECIPIENTS_MAX {
+                directory.warn(format!("<{}>: means too many recipients", self.original));
+                return Err(Status::new(554, Enhanced(5, 4, 6), "Too many recipients behind this address"));
+            }
+            self.step(directory, work)?;
+        }
+        if self.found.is_empty() {
+            let nobody = || unknown(&self.original);
+            return Err(self.refused.unwrap_or_else(nobody));
+        }
+        for lost in self.lost {
+            add(&mut self.found, lost);
+        }
+        Ok(self.found)
+    }
+
+    fn step(&mut self, directory: &mut Directory, work: Work) -> Result<(), Status> {
+        match &work.what {
+            What::Address(address) => {
+                let address = address.clone();
+                let class = directory.class(address.domain())?;
+                // Only what comes from outside: aliases name local users, not virtual ones.
+                let local_name = class == Class::Local && work.rights.is_some();
+                match directory.virtual_alias(&address, class)? {
+                    Some((value, cut)) if !local_name => {
+                        self.virtual_alias(directory, &work, &address, &value, cut)
+                    }
+                    _ => self.address(directory, &work, &address, class),
+                }
+            }
+            What::Final(address) => {
+                let (address, class) = (address.clone(), directory.class(address.domain())?);
+                self.address(directory, &work, &address, class)
+            }
+            What::Item(item) => {
+                let item = item.clone();
+                self.item(directory, &work, item)
+            }
+        }
+    }
+
+    /// The addresses that an address is another name of.
+    fn virtual_alias(
+        &mut self,
+        directory: &mut Directory,
+        work: &Work,
+        address: &Address,
+        value: &str,
+        cut: bool,
+    ) -> Result<(), Status> {
+        let key = address.to_string().to_lowercase();
+        let above = self.link(directory, work, key, false)?;
+        let extension = directory.split(address.local()).filter(|_| cut);
+        let extension =
+            extension.map(|(base, _)| address.local().get(base.len()..).unwrap_or_default().to_owned());
+        let mut next = Vec::new();
+        for item in items(value) {
+            let target = match item {
+                Ok(Item::Address(target)) => Ok(target),
+                Ok(Item::Name(name)) => {
+                    Address::new(name, directory.myorigin()).map_err(|error| error.0.to_owned())
+                }
+                Ok(_) => Err("only addresses are allowed here".to_owned()),
+                // @other.example: the same user there.
+                Err(why) => match value.trim().strip_prefix('@') {
+                    Some(domain) => Address::new(address.local(), domain).map_err(|error| error.0.to_owned()),
+                    None => Err(why),
+                },
+            };
+            let target = target.and_then(|target| match &extension {
+                Some(extension) if directory.split(target.local()).is_none() => {
+                    Address::new(format!("{}{extension}", target.local()), target.domain())
+                        .map_err(|error| error.0.to_owned())
+                }
+                _ => Ok(target),
+            });
+            let target =
+                target.map_err(|why| broken(directory, address, &format!("virtual_alias_maps: {why}")))?;
+            let seen = is_above(&above, &target.to_string().to_lowercase());
+            next.push(Work {
+                domain: target.domain().into(),
+                what: if seen { What::Final(target) } else { What::Address(target) },
+                above: above.clone(),
+                list_owner: work.list_owner.clone(),
+                rights: None,
+            });
+        }
+        self.work.extend(next.into_iter().rev());
+        Ok(())
+    }
+
+    /// An address that no virtual alias is left for.
+    fn address(
+        &mut self,
+        directory: &mut Directory,
+        work: &Work,
+        address: &Address,
+        class: Class,
+    ) -> Result<(), Status> {
+        match class {
+            Class::Local => self.local(directory, work, address),
+            Class::Relay | Class::Remote => {
+                self.keep(work, address, Target::Remote(address.clone()));
+                Ok(())
+            }
+            Class::VirtualAlias => {
+                self.lose(work, address, address.to_string().to_lowercase(), unknown(address));
+                Ok(())
+            }
+            Class::VirtualMailbox => {
+                let full = format!("{}@{}", address.local(), address.domain()).to_lowercase();
+                let cut = directory.split(address.local()).map(|(base, extension)| {
+                    (format!("{base}@{}", address.domain()).to_lowercase(), extension.to_owned())
+                });
+                if !self.user(directory, work, address, &full, cut, true)? {
+                    self.lose(work, address, full, unknown(address));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn link(
+        &self,
+        directory: &mut Directory,
+        work: &Work,
+        key: String,
+        forward: bool,
+    ) -> Result<Option<Rc<Link>>, Status> {
+        let mut depth = 0;
+        let mut link = work.above.as_ref();
+        while let Some(one) = link {
+            depth += 1;
+            if one.key == key || depth > DEPTH_MAX {
+                directory.warn(format!("<{}>: aliases name each other in a circle ({key})", self.original));
+                return Err(Status::new(
+                    554,
+                    Enhanced(5, 4, 6),
+                    format!("<{}>: mail forwarding loop", self.original),
+                ));
+            }
+            link = one.above.as_ref();
+        }
+        Ok(Some(Rc::new(Link { key, forward, above: work.above.clone() })))
+    }
+
+    fn recipient(&self, work: &Work, address: &Address, target: Target) -> Recipient {
+        Recipient {
+            address: address.clone(),
+            original: self.original.clone(),
+            orcpt: None,
+            notify: None,
+            owner: work.list_owner.clone(),
+            target,
+        }
+    }
+
+    fn keep(&mut self, work: &Work, address: &Address, target: Target) {
+        let recipient = self.recipient(work, address, target);
+        add(&mut self.found, recipient);
+    }
+
+    /// Notes somebody who cannot be delivered to. The one that the client named is refused; one behind an alias stays among
+    /// the recipients, where delivery fails and its sender hears of it.
+    fn lose(&mut self, work: &Work, address: &Address, user: String, status: Status) {
+        let target = Target::Mailbox { user, extension: String::new(), direct: true };
+        let recipient = self.recipient(work, address, target);
+        add(&mut self.lost, recipient);
+        self.refused.get_or_insert(status);
+    }
+}
+
+/// Each target once.
+fn add(list: &mut Vec<Recipient>, recipient: Recipient) {
+    if !list.iter().any(|known| known.target == recipient.target) {
+        list.push(recipient);
+    }
+}
+
+fn is_above(link: &Option<Rc<Link>>, key: &str) -> bool {
+    let mut link = link.as_ref();
+    while let Some(one) = link {
+        if one.key == key {
+            return true;
+        }
+        link = one.above.as_ref();
+    }
+    false
+}
+
+fn unknown(address: &Address) -> Status {
+    Status::new(550, Enhanced(5, 1, 1), format!("<{address}>: Recipient address rejected: User unknown"))
+}
+
+fn broken(directory: &mut Directory, address: &Address, why: &str) -> Status {
+    directory.warn(format!("<{address}>: {why}"));
+    Status::new(451, Enhanced(4, 3, 5), format!("<{address}>: Server configuration problem"))
+}
+
+#[cfg(test)]
+mod tests;

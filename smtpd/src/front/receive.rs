@@ -1,0 +1,290 @@
+//! DATA (RFC 5321 section 4.1.1.4) and BDAT (RFC 3030): the message on its way to its writer.
+//!
+//! The octets pass through; none of them is kept. Whatever refuses the message, its rest is read to the true end before the
+//! reply, because what follows is commands again.
+
+use super::{Conversation, Next};
+use crate::data::Machine;
+use crate::envelope::Body;
+use crate::reply;
+use crate::status::Status;
+use crate::wire::pieces::Pieces;
+use crate::wire::{Answer, Note, Question};
+use common::io::Ending;
+use std::io;
+
+/// Octets of a message that has been refused which are read before the connection is given up.
+const REFUSED_MAX: u64 = 1 << 30;
+
+/// A message that is coming in.
+pub(super) struct Incoming {
+    /// Lines are looked at; `None`: BINARYMIME, which has none.
+    machine: Option<Machine>,
+    /// Where it goes; `None`: it was given up.
+    pieces: Option<Pieces>,
+    /// Octets so far, those of the message.
+    octets: u64,
+    /// Octets of a refused message so far.
+    refused: u64,
+    /// The most that is taken.
+    limit: u64,
+    /// Why it is refused.
+    why: Option<Status>,
+}
+
+impl Incoming {
+    fn new(machine: Option<Machine>, limit: u64) -> Incoming {
+        let limit = if limit == 0 { u64::MAX } else { limit };
+        Incoming { machine, pieces: Some(Pieces), octets: 0, refused: 0, limit, why: None }
+    }
+
+    /// Takes octets. How many of them belong to the message, and whether it is complete (DATA).
+    fn take(&mut self, input: &[u8]) -> Result<(usize, bool), Ending> {
+        let Incoming { machine, pieces, octets, limit, .. } = self;
+        let mut out = |part: &[u8]| -> Result<(), Ending> {
+            *octets = octets.saturating_add(part.len() as u64);
+            match pieces {
+                Some(pieces) if *octets <= *limit => pieces.send(part),
+                _ => Ok(()),
+            }
+        };
+        let (used, end) = match machine {
+            Some(machine) => machine.feed(input, &mut out)?,
+            None => {
+                out(input)?;
+                (input.len(), false)
+            }
+        };
+        self.look_for_faults()?;
+        if self.why.is_some() {
+            self.refused = self.refused.saturating_add(used as u64);
+            if self.refused > REFUSED_MAX {
+                return Err(Ending::TooManyBadCommands);
+            }
+        }
+        Ok((used, end))
+    }
+
+    /// A message that will be refused is given up at once: its writer need not keep what has come.
+    fn look_for_faults(&mut self) -> Result<(), Ending> {
+        if self.why.is_some() {
+            return Ok(());
+        }
+        let fault = self.machine.as_ref().and_then(Machine::fault);
+        let why = match fault {
+            Some(fault) => fault.status(),
+            None if self.octets > self.limit => reply::TOO_BIG.into(),
+            None => return Ok(()),
+        };
+        self.why = Some(why);
+        self.give_up()
+    }
+
+    fn give_up(&mut self) -> Result<(), Ending> {
+        match self.pieces.take() {
+            Some(pieces) => pieces.end(false),
+            None => Ok(()),
+        }
+    }
+
+    /// The last chunk is there.
+    fn end_of_chunks(&mut self) -> Result<(), Ending> {
+        if let Some(machine) = &mut self.machine {
+            machine.end_of_chunks();
+            let lacks_line_end = !machine.is_at_line_start();
+            self.look_for_faults()?;
+            if let (true, Some(pieces)) = (lacks_line_end, &mut self.pieces) {
+                pieces.send(b"\r\n")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Conversation<'_> {
+    pub(super) fn data(&mut self) -> Result<Next, Ending> {
+        let verb = "DATA";
+        let Some(transaction) = &self.transaction else { return self.not(verb, reply::MAIL_FIRST) };
+        if transaction.chunks.is_some() {
+            return self.not(verb, reply::DATA_AFTER_BDAT);
+        }
+        if transaction.recipients == 0 {
+            // RFC 5321 section 3.3: 503 or 554.
+            let refused = if transaction.asked { reply::NO_RECIPIENTS } else { reply::RCPT_FIRST };
+            return self.not(verb, refused);
+        }
+        if transaction.body == Body::BinaryMime {
+            // RFC 3030 section 3.
+            return self.not(verb, reply::BINARY_NEEDS_BDAT);
+        }
+        if let Some(status) = self.ask_for_writer()? {
+            self.transaction = None;
+            return self.pass_on(verb, &status);
+        }
+        let machine = Machine::for_data(self.welcome.normalize);
+        let mut incoming = Incoming::new(Some(machine), self.front.config.message_size_limit.0);
+        // From here on the message is given up unless it comes to its end.
+        let received =
+            self.say(&"354 End data with <CR><LF>.<CR><LF>").and_then(|()| self.receive_data(&mut incoming));
+        match received {
+            Ok(()) => self.finish(verb, incoming),
+            Err(ending) => {
+                let _ = incoming.give_up();
+                let _ = self.ask(&Question::Done { complete: false });
+                self.transaction = None;
+                Err(ending)
+            }
+        }
+    }
+
+    /// `Some`: the guard has nobody who takes the message.
+    fn ask_for_writer(&mut self) -> Result<Option<Status>, Ending> {
+        match self.ask(&Question::Data)? {
+            Answer::Go => Ok(None),
+            Answer::Status(status) => Ok(Some(status)),
+            Answer::Welcome(_) => Err(Ending::Failed(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    fn receive_data(&mut self, incoming: &mut Incoming) -> Result<(), Ending> {
+        self.after = "DATA";
+        let limits = self.front.conn.limits();
+        loop {
+            let (used, end) = incoming.take(self.front.conn.peek(0)?)?;
+            self.front.conn.consume(used);
+            // A message may take longer than a command; what counts is that it comes.
+            self.front.conn.set_limits(limits);
+            if end {
+                self.after = "END-OF-MESSAGE";
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) fn bdat(&mut self, size: u64, last: bool) -> Result<Next, Ending> {
+        let verb = "BDAT";
+        let refused = match &self.transaction {
+            _ if !self.offers("CHUNKING") => Some(reply::NOT_OFFERED),
+            None => Some(reply::MAIL_FIRST),
+            Some(transaction) if transaction.recipients > 0 => None,
+            Some(transaction) if transaction.asked => Some(reply::NO_RECIPIENTS),
+            Some(_) => Some(reply::RCPT_FIRST),
+        };
+        // RFC 3030 section 2: the octets come whatever the reply will be.
+        if let Some(refused) = refused {
+            self.skip(size)?;
+            return self.not(verb, refused);
+        }
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.chunks.is_none()) {
+            if let Some(status) = self.ask_for_writer()? {
+                self.transaction = None;
+                self.skip(size)?;
+                return self.pass_on(verb, &status);
+            }
+        }
+        let Some(transaction) = &mut self.transaction else { return self.not(verb, reply::MAIL_FIRST) };
+        let is_binary = transaction.body == Body::BinaryMime;
+        let (normalize, limit) = (self.welcome.normalize, self.front.config.message_size_limit.0);
+        let mut incoming = transaction
+            .chunks
+            .take()
+            .unwrap_or_else(|| Incoming::new((!is_binary).then(|| Machine::for_chunks(normalize)), limit));
+        let received = self.receive_chunk(&mut incoming, size);
+        if let Some(transaction) = &mut self.transaction {
+            if received.is_err() || !last {
+                transaction.chunks = Some(incoming);
+                received?;
+                return self.chunk_taken(size);
+            }
+        }
+        self.finish(verb, incoming)
+    }
+
+    fn chunk_taken(&mut self, size: u64) -> Result<Next, Ending> {
+        let why = self.transaction.as_ref().and_then(|transaction| transaction.chunks.as_ref()?.why.clone());
+        match why {
+            None => {
+                self.counts.count("BDAT", true);
+                self.front.conn.push_fmt(format_args!("250 2.0.0 Ok: {size} octets\r\n"))?;
+                Ok(Next::Command)
+            }
+            // The message is lost; what else comes of it is refused in the same words.
+            Some(status) => self.pass_on("BDAT", &status),
+        }
+    }
+
+    fn receive_chunk(&mut self, incoming: &mut Incoming, size: u64) -> Result<(), Ending> {
+        let limits = self.front.conn.limits();
+        let mut left = size;
+        while left > 0 {
+            let unread = self.front.conn.peek(0)?;
+            let n = unread.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            incoming.take(unread.get(..n).unwrap_or_default())?;
+            self.front.conn.consume(n);
+            self.front.conn.set_limits(limits);
+            left = left.saturating_sub(n as u64);
+        }
+        Ok(())
+    }
+
+    /// Reads a chunk that nobody wants.
+    fn skip(&mut self, size: u64) -> Result<(), Ending> {
+        if size > REFUSED_MAX {
+            return Err(Ending::TooManyBadCommands);
+        }
+        let limits = self.front.conn.limits();
+        let mut left = size;
+        while left > 0 {
+            let n = self.front.conn.peek(0)?.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.front.conn.consume(n);
+            self.front.conn.set_limits(limits);
+            left = left.saturating_sub(n as u64);
+        }
+        Ok(())
+    }
+
+    /// The message is here as a whole: what becomes of it is said now. This is where filters will be asked.
+    fn finish(&mut self, verb: &'static str, mut incoming: Incoming) -> Result<Next, Ending> {
+        let Some(transaction) = self.transaction.take() else { return self.not(verb, reply::MAIL_FIRST) };
+        if verb == "BDAT" {
+            incoming.end_of_chunks()?;
+        }
+        let mut complete = false;
+        if let Some(pieces) = incoming.pieces.take() {
+            pieces.end(true)?;
+            complete = true;
+        }
+        // RFC 2033 section 4.2: one reply for each recipient.
+        let replies = if self.service.lmtp { transaction.recipients } else { 1 };
+        if let Some(status) = incoming.why.filter(|_| !complete) {
+            self.note(Note::Refused, status.to_string())?;
+            self.ask(&Question::Done { complete })?;
+            for _ in 0..replies {
+                self.pass_on(verb, &status)?;
+            }
+            return Ok(Next::Command);
+        }
+        let mut taken = false;
+        for at in 0..replies {
+            let question = if at == 0 { Question::Done { complete } } else { Question::Next };
+            let status = self.ask_status(&question)?;
+            taken |= status.is_positive();
+            self.pass_on(verb, &status)?;
+        }
+        if taken {
+            self.bad = 0;
+            self.messages = self.messages.saturating_add(1);
+        }
+        Ok(Next::Command)
+    }
+
+    /// The transaction is over without a message.
+    pub(super) fn drop_transaction(&mut self) -> Result<(), Ending> {
+        let Some(transaction) = self.transaction.take() else { return Ok(()) };
+        if let Some(mut incoming) = transaction.chunks {
+            incoming.give_up()?;
+            self.ask(&Question::Done { complete: false })?;
+        }
+        Ok(())
+    }
+}

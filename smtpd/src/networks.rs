@@ -1,0 +1,205 @@
+//! `mynetworks`: the clients that may relay.
+//!
+//! ```text
+//! 192.0.2.0/24 2001:db8::/32 [2001:db8::]/32 192.0.2.1 !192.0.2.9 /file-with-more cidr:/file
+//! ```
+//! As in Postfix the first that fits decides, and `!` means that it does not belong. An IPv4 address that comes mapped into
+//! IPv6 is an IPv4 address.
+
+use crate::logical::LogicalLines;
+use crate::map::split_key;
+use crate::values::words;
+use common::config::keyword::NetworksStyle;
+use common::peer::Network;
+use common::sys::interface::{Interface, interfaces};
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Most networks of all files together.
+const MAX: usize = 10_000;
+
+/// A list of networks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Networks(Vec<(Network, bool)>);
+
+impl Networks {
+    /// Reads a list, with the files in it.
+    pub fn parse(list: &str) -> io::Result<Networks> {
+        let mut networks = Networks::default();
+        for word in words(list) {
+            let (file, not) = word.strip_prefix('!').map_or((word, false), |rest| (rest, true));
+            match file.strip_prefix("cidr:").unwrap_or(file) {
+                path if path.starts_with('/') => networks.add_file(Path::new(path), !not)?,
+                _ => networks.add(word)?,
+            }
+        }
+        Ok(networks)
+    }
+
+    fn add(&mut self, word: &str) -> io::Result<()> {
+        let (text, belongs) = word.strip_prefix('!').map_or((word, true), |rest| (rest, false));
+        let network = text.parse::<Network>().map_err(|_| {
+            let why = format!("mynetworks: {word} is not a network, such as 192.0.2.0/24 or [2001:db8::]/32");
+            io::Error::other(why)
+        })?;
+        if self.0.len() >= MAX {
+            return Err(io::Error::other("mynetworks: too many networks"));
+        }
+        self.0.push((network, belongs));
+        Ok(())
+    }
+
+    fn add_file(&mut self, path: &Path, belongs: bool) -> io::Result<()> {
+        let named = |error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
+        let mut lines = LogicalLines::open(path).map_err(named)?;
+        while let Some((_, line)) = lines.next().map_err(named)? {
+            let line = String::from_utf8_lossy(line).into_owned();
+            // A table has a value behind the network; that it is there is all that counts.
+            let word = split_key(&line).0;
+            self.add(word).map_err(named)?;
+            if let (false, Some(last)) = (belongs, self.0.last_mut()) {
+                last.1 = !last.1;
+            }
+        }
+        Ok(())
+    }
+
+    /// What `mynetworks_style` means on this host.
+    pub fn of_style(style: NetworksStyle) -> io::Result<Networks> {
+        Ok(Networks::from_interfaces(style, &interfaces()?))
+    }
+
+    fn from_interfaces(style: NetworksStyle, interfaces: &[Interface]) -> Networks {
+        let mut list = Networks::default();
+        // The loopback networks are always this host's.
+        for (address, prefix) in [("127.0.0.0", 8), ("::1", 128)] {
+            list.add_prefix(address.parse().ok(), prefix);
+        }
+        for Interface { address, prefix } in interfaces {
+            if address.is_loopback() {
+                continue;
+            }
+            let prefix = match (style, address) {
+                (NetworksStyle::Subnet, _) => *prefix,
+                (NetworksStyle::Class, IpAddr::V4(v4)) => match v4.octets().first() {
+                    Some(0..=127) => 8,
+                    Some(128..=191) => 16,
+                    Some(192..=223) => 24,
+                    _ => 32,
+                },
+                (_, IpAddr::V4(_)) => 32,
+                (_, IpAddr::V6(_)) => 128,
+            };
+            list.add_prefix(Some(*address), prefix);
+        }
+        list
+    }
+
+    fn add_prefix(&mut self, address: Option<IpAddr>, prefix: u8) {
+        let network = match address {
+            Some(IpAddr::V4(v4)) => {
+                let mask = u32::MAX.checked_shl(32u32.saturating_sub(prefix.into())).unwrap_or(0);
+                format!("{}/{prefix}", std::net::Ipv4Addr::from_bits(v4.to_bits() & mask))
+            }
+            Some(IpAddr::V6(v6)) => {
+                let mask = u128::MAX.checked_shl(128u32.saturating_sub(prefix.into())).unwrap_or(0);
+                format!("{}/{prefix}", std::net::Ipv6Addr::from_bits(v6.to_bits() & mask))
+            }
+            None => return,
+        };
+        self.0.extend(network.parse::<Network>().ok().map(|network| (network, true)));
+    }
+
+    /// Whether the address belongs.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().find(|(network, _)| network.contains(address)).is_some_and(|(_, belongs)| *belongs)
+    }
+
+    /// Whether the whole of IPv4 or IPv6 belongs.
+    pub fn is_everything(&self) -> bool {
+        self.0.iter().any(|(network, belongs)| *belongs && network.is_everything())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Scratch;
+
+    fn contains(list: &str, address: &str) -> bool {
+        Networks::parse(list).unwrap().contains(address.parse().unwrap())
+    }
+
+    #[test]
+    fn members() {
+        for (list, address, belongs) in [
+            ("192.0.2.0/24", "192.0.2.9", true),
+            ("192.0.2.0/24", "192.0.3.9", false),
+            ("192.0.2.0/24", "::ffff:192.0.2.9", true),
+            ("192.0.2.0/24", "::192.0.2.9", false),
+            ("[2001:db8::]/32", "2001:db8::9", true),
+            ("[2001:db8::]/32, 192.0.2.1", "192.0.2.1", true),
+            ("!192.0.2.9 192.0.2.0/24", "192.0.2.9", false),
+            ("192.0.2.0/24 !192.0.2.9", "192.0.2.9", true),
+            ("::/0", "192.0.2.1", false),
+            ("127.0.0.0/8", "::ffff:127.0.0.1", true),
+            ("", "127.0.0.1", false),
+        ] {
+            assert_eq!(contains(list, address), belongs, "{list} {address}");
+        }
+        for list in ["example.org", "192.0.2.1/24", "192.0.2.0/33", "/nonexistent", "hash:/etc/networks", "*"]
+        {
+            assert!(Networks::parse(list).is_err(), "{list}");
+        }
+    }
+
+    #[test]
+    fn files() {
+        let scratch = Scratch::new();
+        let path = scratch.file("networks", "# ours\n192.0.2.0/24\n!198.51.100.7\n198.51.100.0/24 OK\n");
+        let path = path.to_str().unwrap();
+        for list in [path.to_owned(), format!("cidr:{path}")] {
+            assert!(contains(&list, "192.0.2.1") && contains(&list, "198.51.100.1"), "{list}");
+            assert!(!contains(&list, "198.51.100.7"));
+        }
+        assert!(!contains(&format!("!{path} 0.0.0.0/0"), "192.0.2.1"));
+        assert!(contains(&format!("!{path} 0.0.0.0/0"), "198.51.100.7"));
+    }
+
+    #[test]
+    fn styles() {
+        let interface = |address: &str, prefix| Interface { address: address.parse().unwrap(), prefix };
+        let all = [
+            interface("127.0.0.1", 8),
+            interface("192.0.2.5", 28),
+            interface("10.1.2.3", 24),
+            interface("2001:db8::5", 64),
+        ];
+        for (style, address, belongs) in [
+            (NetworksStyle::Host, "127.9.9.9", true),
+            (NetworksStyle::Host, "::1", true),
+            (NetworksStyle::Host, "192.0.2.5", true),
+            (NetworksStyle::Host, "192.0.2.6", false),
+            (NetworksStyle::Subnet, "192.0.2.14", true),
+            (NetworksStyle::Subnet, "192.0.2.16", false),
+            (NetworksStyle::Subnet, "2001:db8::6", true),
+            (NetworksStyle::Class, "192.0.2.16", true),
+            (NetworksStyle::Class, "10.200.0.1", true),
+            (NetworksStyle::Class, "2001:db8::6", false),
+        ] {
+            let networks = Networks::from_interfaces(style, &all);
+            assert_eq!(networks.contains(address.parse().unwrap()), belongs, "{style:?} {address}");
+        }
+        assert!(Networks::of_style(NetworksStyle::Host).unwrap().contains("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn everything_is_told() {
+        for (list, everything) in
+            [("0.0.0.0/0", true), ("::/0", true), ("10.0.0.0/8", false), ("!0.0.0.0/0", false), ("", false)]
+        {
+            assert_eq!(Networks::parse(list).unwrap().is_everything(), everything, "{list}");
+        }
+    }
+}

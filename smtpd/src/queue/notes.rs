@@ -1,0 +1,117 @@
+//! What became of the last attempt, for people and for bounces: `queue/ID.log` beside the message.
+//!
+//! It is rewritten at each attempt that leaves something to do, never flushed, and may be lost or damaged: then a bounce
+//! says less. What it quotes came from remote hosts.
+
+use super::format::{escape, unescape};
+use super::{Id, Place, QueueDirectory};
+use crate::status::{Enhanced, Status};
+use common::sys::fs;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+
+/// Octets of such a file that are read at most.
+const NOTES_MAX: u64 = 1 << 20;
+/// Characters of a remote host's words that are kept.
+const TEXT_MAX: usize = 500;
+
+/// What is known of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The number of the recipient.
+    pub recipient: usize,
+    /// When it was tried: seconds since 1970.
+    pub at: u64,
+    /// How it went.
+    pub status: Status,
+    /// Who was spoken to: `mx.example.org[192.0.2.1]:25`, `local`, `none`.
+    pub relay: String,
+    /// What they said, word for word.
+    pub diagnostic: Option<String>,
+    /// It went to a server that tells nobody of success.
+    pub relayed: bool,
+}
+
+/// Writes them. A failure is no loss.
+pub fn write(directory: &QueueDirectory, place: Place, id: &Id, notes: &[Note]) -> io::Result<()> {
+    let mut text = String::new();
+    for note in notes {
+        let Enhanced(class, subject, detail) = note.status.enhanced;
+        let _ = write!(
+            text,
+            "{}\t{}\t{}\t{class}\t{subject}\t{detail}\t{}\t",
+            note.recipient,
+            note.at,
+            note.status.code,
+            if note.relayed { 'r' } else { '-' }
+        );
+        for value in [&note.relay, &note.status.text, note.diagnostic.as_deref().unwrap_or("")] {
+            escape(
+                &mut text,
+                value.char_indices().nth(TEXT_MAX).and_then(|(end, _)| value.get(..end)).unwrap_or(value),
+            );
+            text.push('\t');
+        }
+        text.push('\n');
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT);
+    options.open(directory.log_file(place, id))?.write_all(text.as_bytes())
+}
+
+/// Reads them. What is not there or not readable is left out.
+pub fn read(directory: &QueueDirectory, place: Place, id: &Id) -> Vec<Note> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT);
+    let Ok(file) = options.open(directory.log_file(place, id)) else { return Vec::new() };
+    let mut text = Vec::new();
+    if !file.metadata().is_ok_and(|meta| meta.is_file())
+        || file.take(NOTES_MAX).read_to_end(&mut text).is_err()
+    {
+        return Vec::new();
+    }
+    String::from_utf8_lossy(&text).lines().filter_map(parse).collect()
+}
+
+fn parse(line: &str) -> Option<Note> {
+    let mut fields = line.split('\t');
+    let mut next = || fields.next();
+    let (recipient, at) = (next()?.parse().ok()?, next()?.parse().ok()?);
+    let code = next()?.parse().ok()?;
+    let enhanced = Enhanced(next()?.parse().ok()?, next()?.parse().ok()?, next()?.parse().ok()?);
+    let relayed = next()? == "r";
+    let relay = unescape(next()?).ok()?;
+    let status = Status::new(code, enhanced, unescape(next()?).ok()?);
+    let diagnostic = Some(unescape(next()?).ok()?).filter(|text| !text.is_empty());
+    Some(Note { recipient, at, status, relay, diagnostic, relayed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Scratch, queue};
+    use super::*;
+
+    #[test]
+    fn notes_come_back() {
+        let scratch = Scratch::new("notes");
+        let (directory, id) = (queue(&scratch), Id::parse("abc").unwrap());
+        let note = |recipient, text: &str| Note {
+            recipient,
+            at: 1_700_000_000,
+            status: Status::new(450, Enhanced(4, 2, 0), text),
+            relay: "mx\t[1]".into(),
+            diagnostic: (recipient > 0).then(|| "450 x".to_owned()),
+            relayed: recipient > 0,
+        };
+        let notes = [note(0, "a\tb\nc%"), note(7, "ä")];
+        write(&directory, Place::Queue, &id, &notes).unwrap();
+        assert_eq!(read(&directory, Place::Queue, &id), notes);
+        write(&directory, Place::Queue, &id, &[note(1, &"ä".repeat(3000))]).unwrap();
+        assert_eq!(read(&directory, Place::Queue, &id)[0].status.text, "ä".repeat(500));
+        std::fs::write(directory.log_file(Place::Queue, &id), b"\xff\n1\tx\n\n\t\t\t").unwrap();
+        assert!(read(&directory, Place::Queue, &id).is_empty());
+        assert!(read(&directory, Place::Hold, &id).is_empty());
+    }
+}

@@ -1,0 +1,328 @@
+//! Going through a list.
+
+use super::access::{self, Action};
+use super::{Restriction, Restrictions, Subject, words};
+use crate::address::{Address, ReversePath, is_domain};
+use crate::classes::Class;
+use crate::rules::Client;
+use crate::status::{Enhanced, Status};
+use std::io;
+use std::net::IpAddr;
+
+/// What is known where a list is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The client.
+    pub client: &'a Client<'a>,
+    /// Of MAIL; `None`: there was none yet.
+    pub sender: Option<&'a ReversePath>,
+    /// Of RCPT.
+    pub recipient: Option<&'a Address>,
+    /// How many recipients there are, at DATA.
+    pub recipients: usize,
+}
+
+/// What restrictions have to look up.
+pub trait Lookups {
+    /// The class of a domain.
+    fn class(&mut self, domain: &str) -> io::Result<Class>;
+    /// Whether an address of ours exists: the refusal if not. Others are taken for listed.
+    fn listed(&mut self, address: &Address) -> Result<(), Status>;
+    /// Whether the address is in `mynetworks`.
+    fn is_trusted(&self, address: IpAddr) -> bool;
+    /// Whether the address is one of this host's.
+    fn is_own(&self, address: IpAddr) -> bool;
+    /// The local-part without its extension, if it has one.
+    fn base<'a>(&self, local: &'a str) -> Option<&'a str>;
+    /// Who may use an address as sender: names of users. `None`: nobody in particular.
+    fn owners(&mut self, sender: &Address) -> io::Result<Option<Vec<String>>>;
+    /// Something for the log.
+    fn warn(&mut self, text: String);
+}
+
+/// What a list decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Permitted, or nothing decided against it.
+    Permit,
+    /// No.
+    Refuse(Status),
+}
+
+/// How deep tables may name restrictions that ask tables.
+const DEPTH: u32 = 8;
+
+/// What one restriction says.
+enum Step {
+    Next,
+    Permit,
+    Refuse(Status),
+}
+
+/// Conditions for the end of a list.
+#[derive(Default)]
+struct Pending {
+    defer_if_permit: Option<Status>,
+    defer_if_reject: bool,
+}
+
+impl Restrictions {
+    /// Asks the list.
+    pub fn evaluate(&self, facts: &Facts<'_>, lookups: &mut dyn Lookups) -> Verdict {
+        let mut pending = Pending::default();
+        let step = run(&self.list, facts, lookups, &mut pending, DEPTH);
+        match step {
+            Step::Refuse(status) if pending.defer_if_reject && status.is_permanent() => {
+                let code = if status.code == 521 { 421 } else { 450 };
+                let Enhanced(_, subject, detail) = status.enhanced;
+                Verdict::Refuse(Status::new(code, Enhanced(4, subject, detail), status.text))
+            }
+            Step::Refuse(status) => Verdict::Refuse(status),
+            Step::Next | Step::Permit => pending.defer_if_permit.map_or(Verdict::Permit, Verdict::Refuse),
+        }
+    }
+}
+
+fn run(
+    list: &[Restriction],
+    facts: &Facts<'_>,
+    lookups: &mut dyn Lookups,
+    pending: &mut Pending,
+    depth: u32,
+) -> Step {
+    let mut only_warn = false;
+    for restriction in list {
+        if *restriction == Restriction::WarnIfReject {
+            only_warn = true;
+            continue;
+        }
+        match one(restriction, facts, lookups, pending, depth) {
+            Step::Refuse(status) if only_warn => lookups.warn(format!("reject_warning: {status}")),
+            Step::Next => {}
+            other => return other,
+        }
+        only_warn = false;
+    }
+    Step::Next
+}
+
+fn refuse(code: u16, enhanced: Enhanced, text: impl Into<String>) -> Step {
+    Step::Refuse(Status::new(code, enhanced, text))
+}
+
+fn one(
+    restriction: &Restriction,
+    facts: &Facts<'_>,
+    lookups: &mut dyn Lookups,
+    pending: &mut Pending,
+    depth: u32,
+) -> Step {
+    use Restriction as R;
+    let client = facts.client;
+    let is_local_program = client.local_uid.is_some();
+    let permit_if = |condition| if condition { Step::Permit } else { Step::Next };
+    let named = match (facts.recipient, facts.sender) {
+        (Some(recipient), _) => format!("<{recipient}>: Recipient address"),
+        (None, Some(sender)) => format!("{}: Sender address", path(sender)),
+        (None, None) => "Client host".to_owned(),
+    };
+    match restriction {
+        R::Permit => Step::Permit,
+        R::Reject => refuse(554, Enhanced(5, 7, 1), format!("{named} rejected: Access denied")),
+        R::Defer => refuse(450, Enhanced(4, 7, 1), format!("{named} rejected: Try again later")),
+        R::PermitMynetworks => {
+            permit_if(is_local_program || client.address.is_some_and(|address| lookups.is_trusted(address)))
+        }
+        R::PermitSaslAuthenticated => permit_if(client.login.is_some()),
+        R::PermitInetInterfaces => {
+            permit_if(is_local_program || client.address.is_some_and(|address| lookups.is_own(address)))
+        }
+        R::PermitAuthDestination => match facts.recipient.map(|recipient| is_ours(recipient, lookups)) {
+            Some(Ok(true)) => Step::Permit,
+            Some(Err(status)) => Step::Refuse(status),
+            _ => Step::Next,
+        },
+        R::RejectUnauthDestination => unauthorised(facts, lookups, 550, 5),
+        R::DeferUnauthDestination => unauthorised(facts, lookups, 454, 4),
+        R::RejectUnauthPipelining if client.pipelined => {
+            refuse(503, Enhanced(5, 5, 0), "Commands were sent ahead where they may not be")
+        }
+        R::RejectPlaintextSession if !client.tls && !is_local_program => {
+            refuse(450, Enhanced(4, 7, 1), "Session encryption is required")
+        }
+        R::RejectMultiRecipientBounce if facts.sender == Some(&None) && facts.recipients > 1 => {
+            refuse(550, Enhanced(5, 5, 3), "<>: A notification has one recipient")
+        }
+        R::RejectInvalidHelo if !client.helo.is_empty() && !is_helo(client.helo) => {
+            refuse(501, Enhanced(5, 5, 2), "Helo command rejected: Invalid name")
+        }
+        R::RejectNonFqdnHelo if !client.helo.is_empty() && !is_fqdn(client.helo) => {
+            refuse(504, Enhanced(5, 5, 2), "Helo command rejected: need fully-qualified hostname")
+        }
+        R::RejectNonFqdnSender => not_fqdn(facts.sender.and_then(Option::as_ref), "Sender address"),
+        R::RejectNonFqdnRecipient => not_fqdn(facts.recipient, "Recipient address"),
+        R::RejectUnlistedSender => listed(facts.sender.and_then(Option::as_ref), lookups),
+        R::RejectUnlistedRecipient => listed(facts.recipient, lookups),
+        R::RejectSenderLoginMismatch { logged_in, not_logged_in, known_only } => {
+            let Some(Some(sender)) = facts.sender else { return Step::Next };
+            mismatch(sender, client.login, [*logged_in, *not_logged_in, *known_only], lookups)
+        }
+        R::CheckAccess(subject, map) => check(*subject, map, facts, lookups, pending, depth),
+        R::DeferIfPermit => {
+            pending.defer_if_permit =
+                Some(Status::new(450, Enhanced(4, 7, 1), format!("{named} rejected: Try again later")));
+            Step::Next
+        }
+        R::DeferIfReject => {
+            pending.defer_if_reject = true;
+            Step::Next
+        }
+        _ => Step::Next,
+    }
+}
+
+/// `<a@b>` or `<>`.
+fn path(sender: &ReversePath) -> String {
+    sender.as_ref().map_or_else(|| "<>".to_owned(), |sender| format!("<{sender}>"))
+}
+
+fn cannot_look_up(lookups: &mut dyn Lookups, error: &io::Error) -> Status {
+    lookups.warn(error.to_string());
+    Status::new(451, Enhanced(4, 3, 5), "Server configuration problem")
+}
+
+/// Whether mail for it is taken from anybody. A local-part that tells the next host to route it on (`a%b`, `a!b`, `"a@b"`) is
+/// nobody's where that host may believe it.
+fn is_ours(recipient: &Address, lookups: &mut dyn Lookups) -> Result<bool, Status> {
+    let class = lookups.class(recipient.domain()).map_err(|error| cannot_look_up(lookups, &error))?;
+    Ok(match class {
+        Class::Local | Class::VirtualAlias | Class::VirtualMailbox => true,
+        Class::Relay => !recipient.local().contains(['@', '%', '!']),
+        Class::Remote => false,
+    })
+}
+
+fn unauthorised(facts: &Facts<'_>, lookups: &mut dyn Lookups, code: u16, class: u8) -> Step {
+    let Some(recipient) = facts.recipient else { return Step::Next };
+    match is_ours(recipient, lookups) {
+        Ok(true) => Step::Next,
+        Ok(false) => refuse(code, Enhanced(class, 7, 1), format!("<{recipient}>: Relaying denied")),
+        Err(status) => Step::Refuse(status),
+    }
+}
+
+fn listed(address: Option<&Address>, lookups: &mut dyn Lookups) -> Step {
+    match address.map(|address| lookups.listed(address)) {
+        Some(Err(status)) => Step::Refuse(status),
+        _ => Step::Next,
+    }
+}
+
+fn not_fqdn(address: Option<&Address>, what: &str) -> Step {
+    match address {
+        Some(address) if !address.domain().starts_with('[') && !is_fqdn(address.domain()) => refuse(
+            504,
+            Enhanced(5, 5, 2),
+            format!("<{address}>: {what} rejected: need fully-qualified address"),
+        ),
+        _ => Step::Next,
+    }
+}
+
+/// A domain of more than one part, or an address literal.
+fn is_fqdn(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    is_domain(name) && (name.starts_with('[') || name.contains('.'))
+}
+
+fn is_helo(name: &str) -> bool {
+    is_domain(name.strip_suffix('.').unwrap_or(name))
+}
+
+fn mismatch(
+    sender: &Address,
+    login: Option<&str>,
+    [logged_in, not_logged_in, known_only]: [bool; 3],
+    lookups: &mut dyn Lookups,
+) -> Step {
+    let owners = match lookups.owners(sender) {
+        Ok(owners) => owners,
+        Err(error) => return Step::Refuse(cannot_look_up(lookups, &error)),
+    };
+    let say =
+        |why: String| refuse(553, Enhanced(5, 7, 1), format!("<{sender}>: Sender address rejected: {why}"));
+    match (login, owners) {
+        (Some(_), None) if known_only => Step::Next,
+        (Some(login), owners) if logged_in => {
+            let owned = owners.is_some_and(|all| all.iter().any(|owner| owner.eq_ignore_ascii_case(login)));
+            if owned { Step::Next } else { say(format!("not owned by user {login}")) }
+        }
+        (None, Some(_)) if not_logged_in => say("not logged in".to_owned()),
+        _ => Step::Next,
+    }
+}
+
+fn check(
+    subject: Subject,
+    map: &crate::map::Map,
+    facts: &Facts<'_>,
+    lookups: &mut dyn Lookups,
+    pending: &mut Pending,
+    depth: u32,
+) -> Step {
+    let client = facts.client;
+    let (keys, what) = match subject {
+        Subject::Client => {
+            let shown = client.address.map_or_else(|| "local".to_owned(), |address| address.to_string());
+            (access::client_keys(client.name, client.address), format!("<{shown}>: Client host"))
+        }
+        Subject::Helo => (access::domain_keys(client.helo), "Helo command".to_owned()),
+        Subject::Sender => {
+            let Some(sender) = facts.sender else { return Step::Next };
+            let base = sender.as_ref().and_then(|sender| lookups.base(sender.local()));
+            (access::address_keys(sender.as_ref(), base), format!("{}: Sender address", path(sender)))
+        }
+        Subject::Recipient => {
+            let Some(recipient) = facts.recipient else { return Step::Next };
+            let keys = access::address_keys(Some(recipient), lookups.base(recipient.local()));
+            (keys, format!("<{recipient}>: Recipient address"))
+        }
+        Subject::Login => match client.login {
+            Some(login) => (vec![login.to_owned()], format!("<{login}>: SASL login name")),
+            None => return Step::Next,
+        },
+    };
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let value = match map.find(&keys) {
+        Ok(Some((_, value))) => value,
+        Ok(None) => return Step::Next,
+        Err(error) => return Step::Refuse(cannot_look_up(lookups, &error)),
+    };
+    match access::action(&value, &what) {
+        Ok(Action::Permit) => Step::Permit,
+        Ok(Action::Dunno) => Step::Next,
+        Ok(Action::Refuse(status)) => Step::Refuse(status),
+        Ok(Action::DeferIfPermit(text)) => {
+            let text = text.as_deref().unwrap_or("Try again later");
+            pending.defer_if_permit =
+                Some(Status::new(450, Enhanced(4, 7, 1), format!("{what} rejected: {text}")));
+            Step::Next
+        }
+        Ok(Action::DeferIfReject) => {
+            pending.defer_if_reject = true;
+            Step::Next
+        }
+        Ok(Action::Warn(text)) => {
+            lookups.warn(format!("warn: {what}: {text}"));
+            Step::Next
+        }
+        Ok(Action::Restrictions(text)) => match words::parse(&text) {
+            Ok(list) if depth > 0 => run(&list, facts, lookups, pending, depth - 1),
+            Ok(_) => {
+                Step::Refuse(cannot_look_up(lookups, &io::Error::other("tables name each other in a circle")))
+            }
+            Err(error) => Step::Refuse(cannot_look_up(lookups, &error)),
+        },
+        Err(error) => Step::Refuse(cannot_look_up(lookups, &io::Error::other(error))),
+    }
+}

@@ -1,0 +1,101 @@
+//! `smtpd_*_restrictions`: Postfix's names and meaning, for what needs no outside service.
+//!
+//! A list is gone through until a restriction permits or rejects; the other lists are asked all the same, and one that
+//! rejects is enough. What a client said is hostile; the lists are the administrator's and are read at the start, where an
+//! unknown word stops the server.
+
+mod access;
+mod evaluate;
+mod words;
+
+pub use evaluate::{Facts, Lookups, Verdict};
+
+use crate::map::Map;
+use std::io;
+
+/// One restriction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Restriction {
+    Permit,
+    Reject,
+    Defer,
+    PermitMynetworks,
+    PermitSaslAuthenticated,
+    PermitAuthDestination,
+    PermitInetInterfaces,
+    RejectUnauthDestination,
+    DeferUnauthDestination,
+    RejectUnauthPipelining,
+    RejectPlaintextSession,
+    RejectMultiRecipientBounce,
+    RejectInvalidHelo,
+    RejectNonFqdnHelo,
+    RejectNonFqdnSender,
+    RejectNonFqdnRecipient,
+    RejectUnlistedSender,
+    RejectUnlistedRecipient,
+    RejectSenderLoginMismatch {
+        logged_in: bool,
+        not_logged_in: bool,
+        known_only: bool,
+    },
+    CheckAccess(Subject, Map),
+    /// The next one only warns.
+    WarnIfReject,
+    DeferIfPermit,
+    DeferIfReject,
+}
+
+/// What an access table is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    Client,
+    Helo,
+    Sender,
+    Recipient,
+    Login,
+}
+
+/// A list of restrictions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restrictions {
+    list: Vec<Restriction>,
+}
+
+impl Restrictions {
+    /// Reads the value of the setting `name`. Errors: an unknown word, one that needs something outside, a map that is
+    /// missing.
+    pub fn parse(name: &str, text: &str) -> io::Result<Restrictions> {
+        words::parse(text)
+            .map(|list| Restrictions { list })
+            .map_err(|error| io::Error::other(format!("{name}: {error}")))
+    }
+
+    /// Whether a stranger who wants to relay is refused for certain, whatever the tables say. A table may still permit;
+    /// that is the administrator's word.
+    pub fn refuses_strangers(&self) -> bool {
+        use Restriction as R;
+        let mut before = None;
+        for restriction in &self.list {
+            let only_warns = before.replace(restriction) == Some(&R::WarnIfReject);
+            match restriction {
+                R::Permit => return false,
+                R::Reject | R::Defer | R::RejectUnauthDestination | R::DeferUnauthDestination
+                    if !only_warns =>
+                {
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Whether `permit_mynetworks` is in it.
+    pub fn trusts_networks(&self) -> bool {
+        self.list.contains(&Restriction::PermitMynetworks)
+    }
+}
+
+#[cfg(test)]
+mod tests;

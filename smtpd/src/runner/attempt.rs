@@ -1,0 +1,404 @@
+//! One message, one attempt: every open recipient is tried, what came of it is marked, who has to be told is told.
+//!
+//! Everything is in an order that a kill between any two steps leaves right: a recipient is marked once the other side has
+//! it; a notification is in the queue before what it reports is marked as done; the file goes when nothing is owed. What a
+//! repetition makes again has the same ID as before, so that there is one of it.
+
+use crate::address::Address;
+use crate::bounce::{Action, Notification, Report};
+use crate::deliver::Sink;
+use crate::envelope::{Envelope, Notify, Recipient};
+use crate::queue::notes::{self, Note};
+use crate::queue::schedule::{self, Counters, Schedule};
+use crate::queue::{Id, Incoming, Place, Queued, Received, State};
+use crate::status::{Enhanced, Status};
+use std::fmt::Arguments;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+/// Where a double bounce says it comes from. What has this and fails is not reported again.
+const DOUBLE: &str = "double bounce";
+
+/// What became of a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Its number.
+    pub recipient: usize,
+    /// How it went.
+    pub status: Status,
+    /// Who was spoken to, for the log.
+    pub relay: String,
+    /// What they said.
+    pub diagnostic: Option<String>,
+    /// They will tell nobody of success.
+    pub relayed: bool,
+}
+
+/// What an attempt needs of the rest.
+pub trait World {
+    /// Divides recipients into those that are served together.
+    fn groups(&mut self, queued: &Queued, open: &[usize]) -> Vec<Vec<usize>>;
+    /// Serves them. Each is in the result once.
+    fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome>;
+    /// Where a notification for this address goes.
+    fn expand(&mut self, address: &Address) -> Result<Vec<Recipient>, Status>;
+    /// The clock.
+    fn now(&mut self) -> SystemTime;
+    /// The log.
+    fn log(&mut self, line: Arguments<'_>);
+}
+
+/// The settings of an attempt.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// When again, and when no more.
+    pub schedule: Schedule,
+    /// This host's name.
+    pub host: String,
+    /// `bounce_size_limit`.
+    pub bounce_size_limit: u64,
+    /// Who is told of what nobody else can be told of; `None`: nobody.
+    pub postmaster: Option<Address>,
+}
+
+/// What is left of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// It will be tried again.
+    Deferred,
+    /// Its file, in `corrupt/`: it failed, and so did the news of it.
+    SetAside,
+}
+
+/// Makes one attempt. Errors are of the queue's own file system.
+pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) -> io::Result<Left> {
+    let now = world.now();
+    let counters = policy.schedule.older(queued.counters(), now);
+    let is_bounce = queued.envelope().reverse_path.is_none();
+    let open = queued.in_state(State::Pending);
+    let mut notes = Vec::new();
+    if counters.attempts > 0 {
+        notes = notes::read(queued.directory(), Place::Queue, queued.id());
+    }
+    let mut tried = Tried { notes, deferred: 0, expired: false };
+    let groups = if open.is_empty() { Vec::new() } else { world.groups(&queued, &open) };
+    let alone = groups.len() <= 1 && open.len() == queued.envelope().recipients.len();
+    for group in groups {
+        let outcomes = world.deliver(&queued, &group);
+        let sure = alone && outcomes.iter().all(|o| o.status.is_positive() && !owes_success(&queued, o));
+        for outcome in outcomes {
+            tried.expired |= policy.schedule.is_expired(counters, is_bounce) && !outcome.status.is_positive();
+            settle(&mut queued, world, outcome, &mut tried, sure, now)?;
+        }
+        if sure && tried.deferred == 0 {
+            // All of it is done: one unlink says that as well as marks do.
+            world.log(format_args!("{}: removed", queued.id()));
+            queued.remove()?;
+            return Ok(Left::Nothing);
+        }
+        if !queued.in_state(State::Pending).is_empty() {
+            queued.sync()?;
+        }
+    }
+    finish(queued, world, policy, counters, tried)
+}
+
+struct Tried {
+    notes: Vec<Note>,
+    deferred: usize,
+    /// The time is over: what failed for now has failed for good.
+    expired: bool,
+}
+
+impl Tried {
+    fn note(&mut self, outcome: Outcome, now: SystemTime) {
+        let Outcome { recipient, status, relay, diagnostic, relayed } = outcome;
+        let at = schedule::seconds(now);
+        self.notes.retain(|note| note.recipient != recipient);
+        self.notes.push(Note { recipient, at, status, relay, diagnostic, relayed });
+    }
+
+    fn of(&self, recipient: usize) -> Option<&Note> {
+        self.notes.iter().find(|note| note.recipient == recipient)
+    }
+}
+
+/// Whether somebody asked to be told of this success, and nobody else will (RFC 3461 sections 5.2.1, 5.2.2).
+fn owes_success(queued: &Queued, outcome: &Outcome) -> bool {
+    let recipient = queued.envelope().recipients.get(outcome.recipient);
+    let asked = recipient.and_then(|recipient| recipient.notify).is_some_and(|notify| notify.success);
+    asked && outcome.relayed && queued.envelope().reverse_path.is_some()
+}
+
+fn settle(
+    queued: &mut Queued,
+    world: &mut dyn World,
+    outcome: Outcome,
+    tried: &mut Tried,
+    unmarked: bool,
+    now: SystemTime,
+) -> io::Result<()> {
+    let state = match &outcome.status {
+        status if status.is_positive() && owes_success(queued, &outcome) => State::Delivered,
+        status if status.is_positive() => State::Done,
+        status if status.is_permanent() || tried.expired => State::Failed,
+        _ => State::Pending,
+    };
+    log_outcome(queued, world, &outcome, state, now);
+    match state {
+        State::Pending => tried.deferred += 1,
+        _ if unmarked => {}
+        state => queued.mark(outcome.recipient, state)?,
+    }
+    if state != State::Done {
+        tried.note(outcome, now);
+    }
+    Ok(())
+}
+
+/// A line as Postfix writes it, for the programs that read those.
+fn log_outcome(queued: &Queued, world: &mut dyn World, outcome: &Outcome, state: State, now: SystemTime) {
+    let Some(recipient) = queued.envelope().recipients.get(outcome.recipient) else { return };
+    let delay = now.duration_since(queued.head().arrived).unwrap_or(Duration::ZERO).as_secs_f32();
+    let word = match state {
+        State::Delivered | State::Done => "sent",
+        State::Failed if outcome.status.is_permanent() => "bounced",
+        State::Failed => "expired",
+        State::Pending => "deferred",
+    };
+    let Enhanced(_, subject, detail) = outcome.status.enhanced;
+    let class = outcome.status.code / 100;
+    let original = if recipient.original == recipient.address {
+        String::new()
+    } else {
+        format!(" orig_to=<{}>,", escaped(&recipient.original.to_string()))
+    };
+    world.log(format_args!(
+        "{}: to=<{}>,{original} relay={}, delay={delay:.2}, dsn={class}.{subject}.{detail}, status={word} ({})",
+        queued.id(),
+        escaped(&recipient.address.to_string()),
+        escaped(&outcome.relay),
+        escaped(match &outcome.diagnostic {
+            // A server's yes in its own words; a no is quoted by the status, with who said it.
+            Some(said) if outcome.status.is_positive() => said,
+            _ => &outcome.status.text,
+        }),
+    ));
+}
+
+fn escaped(text: &str) -> String {
+    common::log::readable(text.as_bytes()).to_string()
+}
+
+/// Tells who is to be told, then removes the message or puts it off.
+fn finish(
+    mut queued: Box<Queued>,
+    world: &mut dyn World,
+    policy: &Policy,
+    mut counters: Counters,
+    tried: Tried,
+) -> io::Result<Left> {
+    let mut told = true;
+    for success in [true, false] {
+        let state = if success { State::Delivered } else { State::Failed };
+        for (sender, recipients) in by_sender(&queued, state) {
+            match tell(&mut queued, world, policy, &tried, sender.as_ref(), &recipients, success)? {
+                Told::Yes => recipients.iter().try_for_each(|&at| queued.mark(at, State::Done))?,
+                Told::Later => told = false,
+                // What is still open may yet be delivered; after that this comes up again.
+                Told::Never if !queued.in_state(State::Pending).is_empty() => told = false,
+                Told::Never => {
+                    let id = queued.id().clone();
+                    world.log(format_args!("{id}: moved to corrupt: nobody can be told that it failed"));
+                    queued.move_to(Place::Corrupt)?;
+                    return Ok(Left::SetAside);
+                }
+            }
+        }
+    }
+    if queued.is_done() {
+        world.log(format_args!("{}: removed", queued.id()));
+        queued.remove()?;
+        return Ok(Left::Nothing);
+    }
+    if told && policy.schedule.is_delayed(counters) {
+        warn(&queued, world, policy, &tried)?;
+        counters.warned = true;
+    }
+    let _ = notes::write(queued.directory(), Place::Queue, queued.id(), &tried.notes);
+    queued.set_counters(policy.schedule.after(counters))?;
+    Ok(Left::Deferred)
+}
+
+/// The recipients in a state, with whom to tell: the sender, or the owner of a list.
+fn by_sender(queued: &Queued, state: State) -> Vec<(Option<Address>, Vec<usize>)> {
+    let mut groups: Vec<(Option<Address>, Vec<usize>)> = Vec::new();
+    for (at, recipient, of) in queued.recipients() {
+        if of != state {
+            continue;
+        }
+        let sender = queued.envelope().reverse_path_for(recipient);
+        match groups.iter_mut().find(|(known, _)| known.as_ref() == sender) {
+            Some((_, recipients)) => recipients.push(at),
+            None => groups.push((sender.cloned(), vec![at])),
+        }
+    }
+    groups
+}
+
+enum Told {
+    Yes,
+    Later,
+    Never,
+}
+
+fn tell(
+    queued: &mut Queued,
+    world: &mut dyn World,
+    policy: &Policy,
+    tried: &Tried,
+    sender: Option<&Address>,
+    recipients: &[usize],
+    success: bool,
+) -> io::Result<Told> {
+    let double = sender.is_none();
+    let wanted = |recipient: &Recipient| {
+        // A notification itself is marked NEVER: that is about its sender, who is nobody.
+        if double {
+            return !success;
+        }
+        let notify = recipient.notify.unwrap_or(Notify::DEFAULT);
+        if success { notify.success } else { notify.failure }
+    };
+    let envelope = queued.envelope();
+    let report = |&at: &usize| {
+        let recipient = envelope.recipients.get(at).filter(|recipient| wanted(recipient))?;
+        let note = tried.of(at);
+        let action = match success {
+            false => Action::Failed,
+            true if note.is_some_and(|note| note.relay == "local") => Action::Delivered,
+            true => Action::Relayed,
+        };
+        Some(Report { recipient, action, note })
+    };
+    let reports: Vec<Report<'_>> = recipients.iter().filter_map(report).collect();
+    let Some(&first) = recipients.first() else { return Ok(Told::Yes) };
+    let id = queued.id().derived(&format!("{}{first}", if success { "s" } else { "b" }));
+    // Nobody asked, or it has been derived from so often that it only goes in circles.
+    let (Some(id), false) = (id, reports.is_empty()) else { return Ok(Told::Yes) };
+    if double && queued.head().from == DOUBLE {
+        return Ok(Told::Never);
+    }
+    // RFC 5321 section 6.1: nothing is returned to the null reverse-path; the postmaster hears of it.
+    let Some(to) = sender.or(policy.postmaster.as_ref()) else { return Ok(Told::Yes) };
+    let mut target = Ok((to, world.expand(to), double));
+    if let (Ok((_, Err(status), false)), Some(postmaster)) = (&target, &policy.postmaster) {
+        // The sender does not exist: that makes it the postmaster's at once.
+        if status.is_permanent() {
+            target = Ok((postmaster, world.expand(postmaster), true));
+        }
+    }
+    let target: Result<_, Status> = target;
+    match target {
+        Ok((to, Ok(expanded), double)) if !expanded.is_empty() => {
+            let until = None;
+            let now = world.now();
+            let notification = Notification {
+                queued,
+                to,
+                host: &policy.host,
+                double,
+                reports,
+                size_limit: policy.bounce_size_limit,
+                now,
+                until,
+            };
+            match send(&notification, &id, expanded, double) {
+                Ok(made) => {
+                    let word = if success { "success notification" } else { "non-delivery notification" };
+                    if made {
+                        world.log(format_args!("{}: sender {word}: {id}", queued.id()));
+                    }
+                    Ok(Told::Yes)
+                }
+                Err(status) => {
+                    world.log(format_args!("{}: notification deferred: {status}", queued.id()));
+                    Ok(Told::Later)
+                }
+            }
+        }
+        Ok((_, Err(status), _)) if !status.is_permanent() => {
+            world.log(format_args!("{}: notification deferred: {status}", queued.id()));
+            Ok(Told::Later)
+        }
+        _ if success => Ok(Told::Yes),
+        _ => Ok(Told::Never),
+    }
+}
+
+/// A delay is told once, and not at all if that fails: the end will be told in any case.
+fn warn(queued: &Queued, world: &mut dyn World, policy: &Policy, tried: &Tried) -> io::Result<()> {
+    for (sender, recipients) in by_sender(queued, State::Pending) {
+        let (Some(sender), Some(first)) = (sender, recipients.first()) else { continue };
+        let report = |&at: &usize| {
+            let recipient = queued.envelope().recipients.get(at)?;
+            let wanted = recipient.notify.unwrap_or(Notify::DEFAULT).delay;
+            wanted.then(|| Report { recipient, action: Action::Delayed, note: tried.of(at) })
+        };
+        let reports: Vec<Report<'_>> = recipients.iter().filter_map(report).collect();
+        let Some(id) = queued.id().derived(&format!("d{first}")).filter(|_| !reports.is_empty()) else {
+            continue;
+        };
+        let Ok(expanded) = world.expand(&sender) else { continue };
+        let now = world.now();
+        let left = policy.schedule.lifetime.saturating_sub(Duration::from_secs(queued.counters().age));
+        let notification = Notification {
+            queued,
+            to: &sender,
+            host: &policy.host,
+            double: false,
+            reports,
+            size_limit: policy.bounce_size_limit,
+            now,
+            until: now.checked_add(left),
+        };
+        if send(&notification, &id, expanded, false).is_ok_and(|made| made) {
+            world.log(format_args!("{}: sender delay notification: {id}", queued.id()));
+        }
+    }
+    Ok(())
+}
+
+/// Puts a notification into the queue. `false`: it is there already.
+fn send(
+    notification: &Notification<'_>,
+    id: &Id,
+    mut recipients: Vec<Recipient>,
+    double: bool,
+) -> Result<bool, Status> {
+    // RFC 3461 section 5.2.9: nobody is told about notifications.
+    recipients.iter_mut().for_each(|recipient| recipient.notify = Some(Notify::NEVER));
+    let envelope = Envelope {
+        body: notification.body(),
+        smtputf8: notification.is_utf8(),
+        recipients,
+        ..Envelope::default()
+    };
+    let from = if double { DOUBLE } else { "bounce" };
+    let received = Received { at: notification.now, from: from.into() };
+    let directory = notification.queued.directory();
+    let Some(incoming) = Incoming::create_derived(directory, id, &envelope, &received)? else {
+        return Ok(false);
+    };
+    let mut incoming = Box::new(incoming);
+    notification.write(incoming.as_mut())?;
+    incoming.finish()?;
+    super::slots::look_again(directory);
+    Ok(true)
+}
+
+#[cfg(test)]
+#[path = "attempt_tests.rs"]
+mod tests;

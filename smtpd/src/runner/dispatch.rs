@@ -1,0 +1,207 @@
+//! The runner itself: goes through the queue and gives each destination's messages to its workers.
+//!
+//! A destination has a pipe with the IDs of its messages, from which all its workers read: the kernel keeps what waits, not
+//! this process. What does not fit, or would need more processes than there may be, is left for another look through the
+//! queue when these are done.
+
+use super::Run;
+use super::slots;
+use super::{ways, worker};
+use crate::queue::queued::{self, peek};
+use crate::queue::{Id, Opened, Place, Queued, State, scan};
+use common::sys::fd::{self, Interest};
+use common::sys::pass;
+use common::sys::process::{self, Ended, Fork};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, SystemTime};
+
+/// Octets of an ID in a pipe: padded, so that each read finds whole ones.
+pub const RECORD: usize = 64;
+/// Octets that a pipe is to hold: IDs of 16,384 messages.
+const PIPE: i32 = 1 << 20;
+/// Messages for which a destination gets one more worker.
+const PER_WORKER: u32 = 8;
+/// Looks through the queue in one run: a bound for what can only be a loop.
+const PASSES_MAX: u32 = 10_000;
+
+/// The end of a worker that found no slot.
+pub const NO_SLOT: u8 = 75;
+
+/// What is to be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// What is due.
+    Due,
+    /// These, whether they are due or not.
+    Ids(Vec<Id>),
+    /// What goes to this domain, whether it is due or not.
+    Domain(String),
+}
+
+struct Destination {
+    key: String,
+    reading: OwnedFd,
+    writing: OwnedFd,
+    workers: Vec<i32>,
+    given: u32,
+}
+
+struct Dispatcher<'a> {
+    run: &'a Run,
+    destinations: Vec<Destination>,
+    /// Something was left for another look.
+    more: bool,
+    failed: Option<io::Error>,
+}
+
+/// Goes through the queue until nothing is left that is due.
+pub fn dispatch(run: &Run, selection: &Selection) -> io::Result<()> {
+    let schedule = &run.policy.schedule;
+    let mut selection = selection;
+    for pass in 0..PASSES_MAX {
+        let mut dispatcher = Dispatcher { run, destinations: Vec::new(), more: false, failed: None };
+        let now = SystemTime::now();
+        match selection {
+            Selection::Due => {
+                let (log, directory) = (&run.log, &run.directory);
+                scan::due(directory, schedule, now, &mut |id| dispatcher.give(&id, None), &mut |name| {
+                    log.warning(format_args!("{}: moved to corrupt: no queue ID", name.escape_debug()));
+                    let _ = queued::set_aside(directory, Place::Queue, name);
+                })?;
+                if pass == 0 {
+                    scan::tidy(directory, now)?;
+                }
+            }
+            Selection::Ids(ids) => ids.iter().for_each(|id| dispatcher.give(id, None)),
+            Selection::Domain(domain) => {
+                scan::all(&run.directory, Place::Queue, &mut |id| dispatcher.give(&id, Some(domain)))?;
+            }
+        }
+        let more = dispatcher.more;
+        let served = dispatcher.end()?;
+        if !served || !(slots::was_missed(&run.directory) || more) {
+            return Ok(());
+        }
+        // What was chosen has been made due: from now on that says what is left.
+        selection = &Selection::Due;
+    }
+    Ok(())
+}
+
+impl Dispatcher<'_> {
+    /// Gives a message to its destination's workers. With a domain: if it goes there.
+    fn give(&mut self, id: &Id, domain: Option<&str>) {
+        if self.failed.is_some() {
+            return;
+        }
+        match peek(&self.run.directory, Place::Queue, id) {
+            Ok(Some(Ok(head))) => {
+                let goes_there = |domain: &str| {
+                    head.envelope.recipients.iter().zip(&head.states).any(|(recipient, (state, _))| {
+                        *state == State::Pending && recipient.address.domain().eq_ignore_ascii_case(domain)
+                    })
+                };
+                if domain.is_some_and(|domain| !goes_there(domain)) {
+                    return;
+                }
+                let key = ways::key(&self.run.config, &head);
+                let due = self.run.policy.schedule.is_due(head.counters.next, SystemTime::now());
+                let result = if due { Ok(()) } else { self.make_due(id) };
+                if let Err(error) = result.and_then(|()| self.give_to(&key, id)) {
+                    self.failed = Some(error);
+                }
+            }
+            Ok(Some(Err(why))) => {
+                self.run.log.error(format_args!("{id}: moved to corrupt: {}", why.0));
+                let _ = queued::set_aside(&self.run.directory, Place::Queue, id.as_str());
+            }
+            Ok(None) => {}
+            Err(error) => self.run.log.error(format_args!("{id}: {error}")),
+        }
+    }
+
+    /// Somebody has named it: its time is now.
+    fn make_due(&mut self, id: &Id) -> io::Result<()> {
+        match Queued::open(&self.run.directory, Place::Queue, id)? {
+            Opened::Message(mut queued) => queued.make_due(SystemTime::now()),
+            _ => Ok(()),
+        }
+    }
+
+    fn give_to(&mut self, key: &str, id: &Id) -> io::Result<()> {
+        let at = match self.destinations.iter().position(|destination| destination.key == key) {
+            Some(at) => at,
+            None => {
+                if self.processes() >= self.run.config.default_process_limit.max(1) as usize {
+                    self.more = true;
+                    return Ok(());
+                }
+                let (reading, writing) = fd::pipe()?;
+                pass::widen_pipe(&writing, PIPE);
+                let (key, workers) = (key.to_owned(), Vec::new());
+                self.destinations.push(Destination { key, reading, writing, workers, given: 0 });
+                self.destinations.len() - 1
+            }
+        };
+        let limit = self.run.config.default_destination_concurrency_limit.max(1) as usize;
+        let processes = self.processes();
+        let Some(destination) = self.destinations.get_mut(at) else { return Ok(()) };
+        // Linux says that a pipe can be written to when it has room for PIPE_BUF octets, far more than a record.
+        let [ready] = fd::poll([(destination.writing.as_fd(), Interest::Write)], Some(Duration::ZERO))?;
+        if !ready.write {
+            self.more = true;
+            return Ok(());
+        }
+        let mut record = [0; RECORD];
+        for (to, octet) in record.iter_mut().zip(id.as_str().bytes()) {
+            *to = octet;
+        }
+        fd::write(destination.writing.as_fd(), &record)?;
+        destination.given += 1;
+        let wanted = (destination.given.div_ceil(PER_WORKER) as usize).min(limit);
+        let may = processes < self.run.config.default_process_limit.max(1) as usize;
+        if destination.workers.len() < wanted && (may || destination.workers.is_empty()) {
+            self.start_worker(at)?;
+        }
+        Ok(())
+    }
+
+    fn processes(&self) -> usize {
+        self.destinations.iter().map(|destination| destination.workers.len()).sum()
+    }
+
+    fn start_worker(&mut self, at: usize) -> io::Result<()> {
+        match process::fork()? {
+            Fork::Child => {
+                // Pipes stay open as long as anybody could write to them: the others' must go, and our own other end.
+                let mut destinations = std::mem::take(&mut self.destinations);
+                let ours = destinations.swap_remove(at);
+                drop(destinations);
+                let Destination { key, reading, writing, .. } = ours;
+                drop(writing);
+                process::exit_now(worker::main(self.run, &key, &reading));
+            }
+            Fork::Parent(child) => {
+                if let Some(destination) = self.destinations.get_mut(at) {
+                    destination.workers.push(child);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for all workers. Whether any of them had a slot.
+    fn end(mut self) -> io::Result<bool> {
+        let destinations = std::mem::take(&mut self.destinations);
+        let mut workers = Vec::new();
+        for destination in destinations {
+            workers.extend(destination.workers);
+        }
+        let mut served = false;
+        for worker in workers {
+            served |= process::wait_for(worker)? != Ended::Code(i32::from(NO_SLOT));
+        }
+        self.failed.map_or(Ok(served), Err)
+    }
+}

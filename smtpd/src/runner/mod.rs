@@ -1,0 +1,153 @@
+//! The queue run, `smtpd -q`: what is due is tried once, and everybody is told who has to be.
+//!
+//! ```text
+//! guard (root)          picks up what users have dropped; answers workers: becomes a recipient for a local delivery
+//!   runner (mail_owner) goes through the queue, a pipe of IDs for each destination
+//!     worker...         a message at a time: connection, client, marks, notifications
+//! ```
+//!
+//! No process of a run is needed by another run, and none is resident. Every message is locked while somebody works on it,
+//! slots bound the processes for a destination: any number of runs at once is safe.
+
+pub mod attempt;
+pub mod dispatch;
+mod local;
+mod options;
+mod slots;
+mod ways;
+mod worker;
+
+use crate::address::Address;
+use crate::queue::QueueDirectory;
+use crate::queue::schedule::Schedule;
+use crate::{rules, values};
+use attempt::Policy;
+use common::config::Config;
+use common::exit::Exit;
+use common::log::{self, Log};
+use common::sys::process::{self, Fork};
+use common::sys::{entry, fd, pass};
+use dispatch::Selection;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+
+pub use options::{Options, is_asked_for};
+
+/// What all processes of a run have.
+pub struct Run {
+    /// The settings.
+    pub config: Config,
+    /// The queue.
+    pub directory: QueueDirectory,
+    /// The log.
+    pub log: Log,
+    /// When again, and who is told.
+    pub policy: Policy,
+    /// Where workers ask for local deliveries.
+    pub guard: OwnedFd,
+}
+
+/// `smtpd -q`, and `sendmail -q`.
+pub fn main() -> u8 {
+    if log::guard_stderr().is_err() {
+        return Exit::Temporary.code();
+    }
+    match Options::parse(entry::arguments().skip(1).map(OsString::from)) {
+        Ok(options) => start(options).code(),
+        Err(what) => complain(&what).code(),
+    }
+}
+
+/// Runs with these options.
+pub fn start(options: Options) -> Exit {
+    let config = match Config::load(&options::PROGRAM, &options.line) {
+        Ok(config) => config,
+        Err(error) => return complain(&error.to_string()),
+    };
+    // Who started us may go away; what a launcher left open is not for us.
+    if let Err(error) = fd::close_from(3) {
+        return complain(&error.to_string());
+    }
+    let log = Log::open(&config, format!("postfix/smtpd/queue[{}]", std::process::id()));
+    log.catch_panics();
+    process::ignore_pipe_signal();
+    process::private_umask();
+    process::return_large_memory();
+    match run(config, &log, options.selection) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            log.error(format_args!("queue run: {error}"));
+            complain(&error.to_string());
+            Exit::Temporary
+        }
+    }
+}
+
+/// For a person at a terminal, or the launcher's journal.
+fn complain(what: &str) -> Exit {
+    let _ = writeln!(io::stderr(), "smtpd -q: {what}");
+    Exit::Usage
+}
+
+fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
+    let directory = QueueDirectory::open(&config)?;
+    crate::drop::pick_up(&config, &directory, log);
+    let (ours, theirs) = pass::message_pair()?;
+    match process::fork()? {
+        Fork::Child => {
+            drop(ours);
+            let (uid, gid) = directory.owner();
+            let become_owner = || -> io::Result<()> {
+                if process::is_root() {
+                    process::become_user(uid, gid, &[])?;
+                }
+                process::no_new_privileges()?;
+                process::not_dumpable();
+                Ok(())
+            };
+            let result = become_owner()
+                .and_then(|()| Run::new(config, directory, log, theirs))
+                .and_then(|run| dispatch::dispatch(&run, &selection));
+            match result {
+                Ok(()) => process::exit_now(0),
+                Err(error) => {
+                    log.error(format_args!("queue run: {error}"));
+                    process::exit_now(Exit::Temporary.code());
+                }
+            }
+        }
+        Fork::Parent(_) => {
+            drop(theirs);
+            local::serve(&ours, &config, log)
+        }
+    }
+}
+
+impl Run {
+    fn new(config: Config, directory: QueueDirectory, log: &Log, guard: OwnedFd) -> io::Result<Run> {
+        let host = values::myhostname(&config);
+        let postmaster = match config.double_bounce_notice_recipient.as_ref() {
+            "" => None,
+            name => {
+                let text = match name.contains('@') {
+                    true => name.to_owned(),
+                    false => format!("{name}@{}", values::myorigin(&config)?),
+                };
+                let wrong = |error: crate::address::NotAnAddress| {
+                    io::Error::other(format!("double_bounce_notice_recipient = {name}: {}", error.0))
+                };
+                Some(Address::parse(text.as_bytes()).map_err(wrong)?)
+            }
+        };
+        // A bad setting is to be found before the first message, not by each.
+        rules::Rules::load(&config)?;
+        let policy = Policy {
+            schedule: Schedule::of(&config),
+            host,
+            bounce_size_limit: config.bounce_size_limit.0,
+            postmaster,
+        };
+        Ok(Run { config, directory, log: log.clone(), policy, guard })
+    }
+}

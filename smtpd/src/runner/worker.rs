@@ -1,0 +1,325 @@
+//! A worker: serves the messages of one destination, one after the other, over one connection where there is one.
+
+use super::Run;
+use super::attempt::{self, Outcome, World};
+use super::dispatch::{NO_SLOT, RECORD};
+use super::local::{self, Answer};
+use super::{slots, ways};
+use crate::address::{Address, ReversePath};
+use crate::client::{Client, Connection};
+use crate::deliver::Sink;
+use crate::envelope::{Envelope, Recipient, Target};
+use crate::queue::{Id, Incoming, Opened, Place, Queued, Received, queued};
+use crate::route::NextHop;
+use crate::rules::{self, Rules};
+use crate::status::{Enhanced, Status};
+use common::exit::Exit;
+use common::sys::fd;
+use std::fmt::Arguments;
+use std::io::{self, BufRead};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::SystemTime;
+
+/// Recipients of one transaction; RFC 5321 section 4.5.3.1.8 makes every server take a hundred.
+const RECIPIENTS_MAX: usize = 100;
+/// Next hops that are remembered as out of order for the rest of this process's life.
+const DEAD_MAX: usize = 64;
+
+/// Serves what comes through the pipe until its end.
+pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
+    let limit = run.config.default_destination_concurrency_limit;
+    let _slot = match slots::take(&run.directory, key, limit) {
+        Ok(Some(slot)) => slot,
+        Ok(None) => return NO_SLOT,
+        Err(error) => {
+            run.log.error(format_args!("lock of a destination: {error}"));
+            return Exit::Temporary.code();
+        }
+    };
+    let mut carrier =
+        Carrier { run, client: Client::new(&run.config), connection: None, dead: Vec::new(), rules: None };
+    let mut code = Exit::Success.code();
+    loop {
+        match next(ids) {
+            Ok(Some(id)) => {
+                if let Err(error) = serve(run, &mut carrier, &id) {
+                    run.log.error(format_args!("{id}: {error}"));
+                    code = Exit::Temporary.code();
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                run.log.error(format_args!("{error}"));
+                code = Exit::Temporary.code();
+                break;
+            }
+        }
+    }
+    if let Some((_, connection)) = carrier.connection.take() {
+        connection.quit();
+    }
+    code
+}
+
+/// The next ID; the kernel gives whole records, because only whole ones were written.
+fn next(ids: &OwnedFd) -> io::Result<Option<Id>> {
+    let mut record = [0; RECORD];
+    loop {
+        match fd::read(ids.as_fd(), &mut record) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(0) => return Ok(None),
+            Ok(_) => {
+                let text = std::str::from_utf8(&record).unwrap_or("").trim_end_matches('\0');
+                match Id::parse(text) {
+                    Some(id) => return Ok(Some(id)),
+                    None => return Err(io::ErrorKind::InvalidData.into()),
+                }
+            }
+        }
+    }
+}
+
+fn serve(run: &Run, carrier: &mut Carrier<'_>, id: &Id) -> io::Result<()> {
+    match Queued::open(&run.directory, Place::Queue, id)? {
+        Opened::Message(queued) => {
+            // Another runner may have tried it since it was chosen.
+            let due = run.policy.schedule.is_due(queued.counters().next, SystemTime::now());
+            if due {
+                attempt::attempt(queued, carrier, &run.policy)?;
+            }
+        }
+        Opened::Corrupt(why) => {
+            run.log.error(format_args!("{id}: moved to corrupt: {why}"));
+            queued::set_aside(&run.directory, Place::Queue, id.as_str())?;
+        }
+        Opened::Busy | Opened::Gone => {}
+    }
+    Ok(())
+}
+
+/// What a connection can be used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Way {
+    hop: NextHop,
+    /// Whose password was used, if that makes a difference.
+    sender: ReversePath,
+}
+
+/// The same for all: nobody was spoken to.
+fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
+    let failed = |&recipient: &usize| Outcome {
+        recipient,
+        status: status.clone(),
+        relay: "none".into(),
+        diagnostic: None,
+        relayed: false,
+    };
+    group.iter().map(failed).collect()
+}
+
+/// How messages leave: over the connection, or through the guard.
+struct Carrier<'a> {
+    run: &'a Run,
+    client: Client,
+    connection: Option<(Way, Connection)>,
+    dead: Vec<(Way, Status)>,
+    rules: Option<Rules>,
+}
+
+impl World for Carrier<'_> {
+    fn groups(&mut self, queued: &Queued, open: &[usize]) -> Vec<Vec<usize>> {
+        // Where it goes, and the reverse-path it goes with; nothing: a local one, which is served alone.
+        type Key<'a> = Option<(NextHop, Option<&'a Address>)>;
+        let mut groups: Vec<(Key<'_>, Vec<usize>)> = Vec::new();
+        let envelope = queued.envelope();
+        for &at in open {
+            let Some(recipient) = envelope.recipients.get(at) else { continue };
+            // Recipients of different reverse-paths cannot share a transaction. What has no way is told so alone.
+            let hop = ways::hop(&self.run.config, envelope, recipient).ok().flatten();
+            let key = hop.map(|hop| (hop, envelope.reverse_path_for(recipient)));
+            let found = groups
+                .iter_mut()
+                .find(|(known, group)| key.is_some() && *known == key && group.len() < RECIPIENTS_MAX);
+            match found {
+                Some((_, group)) => group.push(at),
+                None => groups.push((key, vec![at])),
+            }
+        }
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
+
+    fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome> {
+        let Some(&first) = group.first() else { return Vec::new() };
+        let Some(recipient) = queued.envelope().recipients.get(first) else { return Vec::new() };
+        match ways::hop(&self.run.config, queued.envelope(), recipient) {
+            Ok(Some(hop)) => {
+                let sender = queued.envelope().reverse_path_for(recipient).cloned();
+                self.remote(queued, &hop, &sender, group)
+            }
+            Ok(None) => vec![self.local(queued, first, recipient)],
+            Err(error) => {
+                self.run.log.error(format_args!("{error}"));
+                let status = Status::new(451, Enhanced(4, 3, 5), "Local configuration error");
+                unserved(group, &status)
+            }
+        }
+    }
+
+    fn expand(&mut self, address: &Address) -> Result<Vec<Recipient>, Status> {
+        let client = rules::Client { local_uid: Some(self.run.directory.owner().0), ..Default::default() };
+        self.rules()?.recipient(&client, &None, address)
+    }
+
+    fn now(&mut self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn log(&mut self, line: Arguments<'_>) {
+        self.run.log.info(line);
+    }
+}
+
+impl Carrier<'_> {
+    fn rules(&mut self) -> Result<&mut Rules, Status> {
+        match &mut self.rules {
+            Some(rules) => Ok(rules),
+            none => match Rules::load(&self.run.config) {
+                Ok(rules) => Ok(none.insert(rules)),
+                Err(error) => {
+                    self.run.log.error(format_args!("{error}"));
+                    Err(Status::new(451, Enhanced(4, 3, 5), "Local configuration error"))
+                }
+            },
+        }
+    }
+
+    fn remote(
+        &mut self,
+        queued: &Queued,
+        hop: &NextHop,
+        sender: &ReversePath,
+        group: &[usize],
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(group.len());
+        let mut rest = group;
+        while !rest.is_empty() {
+            let reused = match self.connect(hop, sender) {
+                Ok(reused) => reused,
+                Err(status) => {
+                    outcomes.extend(unserved(rest, &status));
+                    return outcomes;
+                }
+            };
+            let Some((_, connection)) = &mut self.connection else { return outcomes };
+            let length = connection.recipients_max().unwrap_or(RECIPIENTS_MAX).clamp(1, rest.len());
+            let (part, behind) = rest.split_at(length);
+            let settled = connection.send(queued.envelope(), part, &mut queued.message(), queued.size());
+            let relay = connection.remote().to_string();
+            let open = connection.is_open();
+            if !open {
+                self.connection = None;
+                // A server may close a connection that waited too long for its next message; nothing was tried then.
+                if reused && settled.iter().all(|o| o.status.is_temporary() && o.diagnostic.is_none()) {
+                    continue;
+                }
+            }
+            outcomes.extend(settled.into_iter().map(|settled| Outcome {
+                recipient: settled.recipient,
+                status: settled.status,
+                relay: relay.clone(),
+                diagnostic: settled.diagnostic,
+                relayed: settled.relayed,
+            }));
+            rest = behind;
+        }
+        outcomes
+    }
+
+    /// Makes sure that there is a connection to this next hop. `true`: it has been used before.
+    fn connect(&mut self, hop: &NextHop, sender: &ReversePath) -> Result<bool, Status> {
+        // Where a sender has a password of its own, the connection is that sender's.
+        let by_sender = self.run.config.smtp_sender_dependent_authentication;
+        let way = Way { hop: hop.clone(), sender: sender.clone().filter(|_| by_sender) };
+        if let Some((known, connection)) = self.connection.take() {
+            if known == way && connection.is_open() {
+                self.connection = Some((known, connection));
+                return Ok(true);
+            }
+            connection.quit();
+        }
+        if let Some((_, status)) = self.dead.iter().find(|(dead, _)| *dead == way) {
+            return Err(status.clone());
+        }
+        let login = local::ask_login(&self.run.guard, sender.as_ref(), hop)?;
+        match self.client.connect(hop, login.as_ref()) {
+            Ok(connection) => {
+                self.connection = Some((way, connection));
+                Ok(false)
+            }
+            Err(status) => {
+                // The next hundred messages need not wait for the same host to be silent.
+                if self.dead.len() < DEAD_MAX {
+                    self.dead.push((way, status.clone()));
+                }
+                Err(status)
+            }
+        }
+    }
+
+    fn local(&mut self, queued: &Queued, at: usize, recipient: &Recipient) -> Outcome {
+        let sender = queued.envelope().reverse_path_for(recipient);
+        let (_, offset) = queued.file();
+        let path = self.run.directory.file(Place::Queue, queued.id());
+        let answer = local::ask(&self.run.guard, &path, (offset, queued.size()), sender, recipient);
+        let status = match answer {
+            Answer::Status(status) => status,
+            Answer::Forward(entries) => {
+                self.forward(queued, at, recipient, &entries).unwrap_or_else(|status| status)
+            }
+        };
+        let relay = match recipient.target {
+            Target::Command { .. } => "command",
+            Target::File { .. } => "file",
+            _ => "local",
+        };
+        // Who asked to be told of success is told by us: we are where it ends.
+        Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed: true }
+    }
+
+    /// A message of its own takes the recipient's place, the same one each time.
+    fn forward(
+        &mut self,
+        queued: &Queued,
+        at: usize,
+        recipient: &Recipient,
+        entries: &[String],
+    ) -> Result<Status, Status> {
+        let failed = |_| Status::new(451, Enhanced(4, 3, 0), "The queue cannot be read");
+        let recipients = self.rules()?.forward(recipient, entries)?;
+        let id = queued.id().derived(&format!("f{at}"));
+        let id = id.ok_or_else(|| Status::new(554, Enhanced(5, 4, 6), "Forwarded too often"))?;
+        let done = |id: &Id| Status::new(250, Enhanced(2, 0, 0), format!("forwarded as {id}"));
+        let reverse_path = queued.envelope().reverse_path_for(recipient).cloned();
+        let envelope = Envelope { reverse_path, recipients, ..queued.envelope().clone() };
+        let received = Received { at: SystemTime::now(), from: format!("forwarded by {}", queued.id()) };
+        let incoming = Incoming::create_derived(&self.run.directory, &id, &envelope, &received)?;
+        let Some(incoming) = incoming else { return Ok(done(&id)) };
+        let mut incoming = Box::new(incoming);
+        // Seen again by the same mailbox, it runs in a circle.
+        incoming.write(format!("Delivered-To: {}\r\n", recipient.address).as_bytes())?;
+        let mut message = queued.message();
+        loop {
+            let octets = message.fill_buf().map_err(failed)?;
+            let length = octets.len();
+            if length == 0 {
+                break;
+            }
+            incoming.write(octets)?;
+            message.consume(length);
+        }
+        incoming.finish()?;
+        slots::look_again(&self.run.directory);
+        Ok(done(&id))
+    }
+}

@@ -1,0 +1,116 @@
+//! sendmail(1), mailq(1) and newaliases(1): how the programs of this host submit mail.
+//!
+//! It has no rights but its caller's: no setuid, no setgid. It writes a file into the drop directory ([`crate::drop`]), and
+//! then sees to it that somebody looks there: root and the owner of a queue start a queue run; everybody else connects to
+//! the SMTP port of this host once, for the smtpd that is started there starts a run at its end. Where nothing listens, the
+//! path unit of systemd, cron or s6 comes to it.
+//!
+//! Its input is its caller's own; it is bounded because it may be endless. Exit codes are those of sysexits.h.
+
+mod body;
+mod header;
+mod options;
+mod smtp;
+mod submit;
+
+use crate::runner;
+use common::cli::CommandLine;
+use common::config::Config;
+use common::sys::{entry, process};
+use options::{Mode, Options};
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+/// Exit codes of sysexits.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// EX_OK.
+    Ok = 0,
+    /// EX_USAGE: an option or an argument is wrong.
+    Usage = 64,
+    /// EX_DATAERR: an address or the message is wrong.
+    Data = 65,
+    /// EX_NOUSER: the caller has no name.
+    NoUser = 67,
+    /// EX_IOERR: the message cannot be read.
+    Io = 74,
+    /// EX_TEMPFAIL: it may work later.
+    Temporary = 75,
+    /// EX_NOPERM: the caller may not.
+    NoPermission = 77,
+    /// EX_CONFIG: the configuration is wrong.
+    Config = 78,
+}
+
+/// Why it went wrong: for the caller's terminal or mail.
+#[derive(Debug)]
+pub struct Failure(Exit, String);
+
+/// The program.
+pub fn main() -> u8 {
+    process::ignore_pipe_signal();
+    let mut arguments = entry::arguments().map(|argument| argument.to_string_lossy().into_owned());
+    let name = arguments.next().unwrap_or_default();
+    let arguments = entry::arguments().skip(1).map(OsString::from);
+    let result = match Options::parse(&name, arguments) {
+        Ok(options) => run(options),
+        Err(what) => Err(Failure(Exit::Usage, what)),
+    };
+    match result {
+        Ok(()) => Exit::Ok as u8,
+        Err(Failure(exit, what)) => {
+            let _ = writeln!(io::stderr(), "sendmail: {what}");
+            exit as u8
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), Failure> {
+    let mut line = CommandLine::default();
+    line.config_file = options.config.clone().map(Into::into);
+    line.overrides = options.settings.clone();
+    if options.mode == Mode::Run {
+        let mut arguments = Vec::new();
+        if let Some(file) = &options.config {
+            arguments.extend([OsString::from("-c"), file.into()]);
+        }
+        for setting in &options.settings {
+            arguments.extend([OsString::from("-o"), setting.into()]);
+        }
+        arguments.extend(options.run);
+        let run = runner::Options::parse(arguments.into_iter());
+        let exit = runner::start(run.map_err(|what| Failure(Exit::Usage, what))?);
+        return match exit {
+            common::exit::Exit::Success => Ok(()),
+            _ => Err(Failure(Exit::Temporary, "the queue could not be run".to_owned())),
+        };
+    }
+    let config = Config::load(&crate::PROGRAM.line, &line)
+        .map_err(|error| Failure(Exit::Config, error.to_string()))?;
+    match options.mode {
+        Mode::List => list(&config),
+        Mode::Aliases => aliases(&config),
+        Mode::Smtp => smtp::speak(&config, &options),
+        Mode::Message | Mode::Run => submit::message(&config, &options),
+    }
+}
+
+fn list(config: &Config) -> Result<(), Failure> {
+    let directory = crate::queue::QueueDirectory::open(config).map_err(|error| {
+        let exit = if error.kind() == io::ErrorKind::PermissionDenied {
+            Exit::NoPermission
+        } else {
+            Exit::Temporary
+        };
+        Failure(exit, format!("{error}: the queue is for root and mail_owner to look at"))
+    })?;
+    crate::queue::list::print(&directory, &mut io::stdout())
+        .map_err(|error| Failure(Exit::Temporary, error.to_string()))
+}
+
+/// There is no data base to be made: the files are read as they are.
+fn aliases(config: &Config) -> Result<(), Failure> {
+    crate::rules::Rules::load(config).map_err(|error| Failure(Exit::Config, error.to_string()))?;
+    let words = "aliases are read directly: there is nothing to rebuild";
+    writeln!(io::stdout(), "newaliases: {words}").map_err(|error| Failure(Exit::Io, error.to_string()))
+}

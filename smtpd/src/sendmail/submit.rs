@@ -1,0 +1,285 @@
+//! A message from standard input into the drop directory.
+
+use super::body::Wire;
+use super::header;
+use super::options::Options;
+use super::{Exit, Failure};
+use crate::drop::UNFINISHED;
+use crate::drop::format::{MAGIC, RECIPIENTS_MAX, Wanted, print_body};
+use crate::envelope::Body;
+use crate::queue::{Id, Place, QueueDirectory};
+use common::config::Config;
+use common::log::Log;
+use common::process::service;
+use common::sys::process::{self, Fork};
+use common::sys::{child, fd};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Octets that are read at once.
+const PIECE: usize = 32 * 1024;
+/// How long the SMTP server of this host may take for anything.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads a message and submits it.
+pub fn message(config: &Config, options: &Options) -> Result<(), Failure> {
+    let mut wanted = wanted(config, options)?;
+    for list in &options.recipients {
+        header::addresses(list.as_bytes(), &mut wanted.recipients);
+    }
+    if wanted.recipients.is_empty() && !options.from_header {
+        return Err(Failure(Exit::Usage, "recipient addresses must be specified, or -t".to_owned()));
+    }
+    let mut input = fd_input();
+    let mut wire = Wire::new(options.dot_is_text);
+    let mut octets = Vec::with_capacity(PIECE);
+    let mut header_end = None;
+    if options.from_header {
+        // The whole header first: it says to whom.
+        while header_end.is_none() && read(&mut input, &mut wire, &mut octets)? {
+            header_end = header::end(&octets);
+            if header_end.is_none() && octets.len() > header::HEADER_MAX {
+                return Err(Failure(Exit::Data, "the header is too long".to_owned()));
+            }
+        }
+        let header_end = header_end.or_else(|| header::end(&octets)).unwrap_or(octets.len());
+        let found = header::recipients(octets.get(..header_end).unwrap_or_default());
+        for recipient in found.recipients {
+            if !wanted.recipients.contains(&recipient) {
+                wanted.recipients.push(recipient);
+            }
+        }
+        octets.splice(..header_end, found.header);
+        if wanted.recipients.is_empty() {
+            return Err(Failure(Exit::Usage, "no recipient addresses found in the header".to_owned()));
+        }
+    }
+    let mut dropped = Dropped::create(config, &wanted)?;
+    loop {
+        dropped.write(&octets)?;
+        octets.clear();
+        if !read(&mut input, &mut wire, &mut octets)? {
+            break;
+        }
+    }
+    dropped.write(&octets)?;
+    let id = dropped.finish(wire.is_eight_bit())?;
+    if options.verbose {
+        let _ =
+            writeln!(io::stdout(), "sendmail: {id} left for the queue, for {}", wanted.recipients.join(", "));
+    }
+    poke(config);
+    Ok(())
+}
+
+fn fd_input() -> BufReader<io::Stdin> {
+    BufReader::with_capacity(PIECE, io::stdin())
+}
+
+/// Appends some of the message. `false`: that was its end.
+fn read(input: &mut dyn BufRead, wire: &mut Wire, out: &mut Vec<u8>) -> Result<bool, Failure> {
+    let octets = input.fill_buf().map_err(|error| Failure(Exit::Io, format!("standard input: {error}")))?;
+    let length = octets.len();
+    wire.take(octets, out);
+    input.consume(length);
+    if length == 0 || wire.has_ended() {
+        wire.end(out);
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// What the options say, and who the caller is.
+pub fn wanted(config: &Config, options: &Options) -> Result<Wanted, Failure> {
+    let caller = Caller::find(config);
+    let sender = match &options.sender {
+        Some(text) => text.trim().trim_start_matches('<').trim_end_matches('>').to_owned(),
+        None => {
+            let name = caller.name.clone();
+            name.ok_or_else(|| Failure(Exit::NoUser, "who you are is not known: use -f".to_owned()))?
+        }
+    };
+    let full_name = options.full_name.clone().or_else(|| std::env::var("NAME").ok()).or(caller.full_name);
+    let (envid, ret, notify) = (options.envid.clone(), options.ret, options.notify);
+    let full_name = full_name.unwrap_or_default();
+    Ok(Wanted { sender, full_name, envid, ret, notify, body: Body::SevenBit, recipients: Vec::new() })
+}
+
+struct Caller {
+    name: Option<String>,
+    full_name: Option<String>,
+}
+
+impl Caller {
+    /// The uid's line in passwd(5): name, and the full name up to the first comma, `&` being the name.
+    fn find(config: &Config) -> Caller {
+        let (uid, _) = process::user_and_group();
+        let path = config.passwd_path.get().unwrap_or(Path::new("/etc/passwd"));
+        let lines = File::open(path).map(|file| BufReader::new(file.take(64 << 20)).split(b'\n'));
+        for line in lines.into_iter().flatten().map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            let mut fields = line.split(':');
+            let (name, number, gecos) = (fields.next(), fields.nth(1), fields.nth(1));
+            if number.and_then(|number| number.parse().ok()) == Some(uid) {
+                let name = name.unwrap_or_default().to_owned();
+                let full = gecos.and_then(|gecos| gecos.split(',').next()).unwrap_or("");
+                let mut capital = name.clone();
+                if let Some(first) = capital.get_mut(..1) {
+                    first.make_ascii_uppercase();
+                }
+                return Caller { full_name: Some(full.replace('&', &capital)), name: Some(name) };
+            }
+        }
+        let name = std::env::var("LOGNAME").or_else(|_| std::env::var("USER")).ok();
+        Caller { name: name.filter(|name| !name.is_empty()), full_name: None }
+    }
+}
+
+/// A file in the drop directory that is being written. Dropped unfinished, it goes.
+pub struct Dropped {
+    file: File,
+    unfinished: PathBuf,
+    finished: PathBuf,
+    id: Id,
+    left: Option<u64>,
+    done: bool,
+}
+
+impl Dropped {
+    /// Begins one.
+    pub fn create(config: &Config, wanted: &Wanted) -> Result<Dropped, Failure> {
+        check(wanted)?;
+        let failed = |what: String| Failure(Exit::Temporary, what);
+        if process::is_root() {
+            QueueDirectory::open(config).map_err(|error| failed(error.to_string()))?;
+        }
+        let queue = config.queue_directory.get().unwrap_or(Path::new("")).to_owned();
+        let directory = queue.join(Place::Drop.name());
+        let id = Id::new(SystemTime::now()).map_err(|error| failed(error.to_string()))?;
+        let unfinished = directory.join(format!("{UNFINISHED}{id}"));
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(&unfinished).map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => ": root makes it with the first \"smtpd -q\"",
+                io::ErrorKind::PermissionDenied => ": it must have mode 1733",
+                _ => "",
+            };
+            failed(format!("{}: {error}{hint}", directory.display()))
+        })?;
+        let left = Some(config.message_size_limit.0).filter(|&limit| limit > 0);
+        let finished = directory.join(id.as_str());
+        let mut dropped = Dropped { file, unfinished, finished, id, left, done: false };
+        dropped.put(wanted.print().as_bytes())?;
+        Ok(dropped)
+    }
+
+    fn put(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        self.file.write_all(octets).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure(Exit::Temporary, format!("{}: {error}", self.unfinished.display()))
+    }
+
+    /// Some of the message, in wire form.
+    pub fn write(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        if let Some(left) = &mut self.left {
+            match left.checked_sub(octets.len() as u64) {
+                Some(rest) => *left = rest,
+                None => {
+                    return Err(Failure(
+                        Exit::Data,
+                        "the message is larger than message_size_limit".to_owned(),
+                    ));
+                }
+            }
+        }
+        self.put(octets)
+    }
+
+    /// The message is complete: it is on the disk, and has a name under which it is picked up.
+    pub fn finish(mut self, eight_bit: bool) -> Result<Id, Failure> {
+        let body = if eight_bit { Body::EightBitMime } else { Body::SevenBit };
+        let at = MAGIC.len() as u64;
+        // The directory cannot be opened by us to be flushed; most file systems flush a file's new name with the file.
+        let result = self
+            .file
+            .write_all_at(print_body(body).as_bytes(), at)
+            .and_then(|()| self.file.sync_all())
+            .and_then(|()| std::fs::rename(&self.unfinished, &self.finished))
+            .and_then(|()| self.file.sync_all());
+        result.map_err(|error| self.failed(&error))?;
+        self.done = true;
+        Ok(self.id.clone())
+    }
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = std::fs::remove_file(&self.unfinished);
+        }
+    }
+}
+
+/// What could never be queued is refused while the caller is here to hear it.
+fn check(wanted: &Wanted) -> Result<(), Failure> {
+    let is_address = |text: &String| {
+        crate::address::Address::parse(text.as_bytes()).is_ok()
+            || crate::address::parse_local_part(text)
+                .is_ok_and(|(local, rest)| !local.is_empty() && rest.is_empty())
+    };
+    if wanted.recipients.len() > RECIPIENTS_MAX {
+        return Err(Failure(Exit::Data, format!("more than {RECIPIENTS_MAX} recipients")));
+    }
+    let wrong = wanted.recipients.iter().find(|recipient| !is_address(recipient));
+    let wrong = wrong.or(Some(&wanted.sender).filter(|sender| !sender.is_empty() && !is_address(sender)));
+    match wrong {
+        Some(text) => Err(Failure(Exit::Data, format!("{}: malformed address", text.escape_debug()))),
+        None => Ok(()),
+    }
+}
+
+/// Sees to it that somebody picks up. Nothing is lost if that fails, it only takes longer.
+pub fn poke(config: &Config) {
+    let directory = config.queue_directory.get().unwrap_or(Path::new(""));
+    let us = child::effective().uid;
+    let is_ours = directory.join(Place::Queue.name()).symlink_metadata().is_ok_and(|meta| meta.uid() == us);
+    if us == 0 || is_ours {
+        let settings: Vec<String> = config.changed_pairs().collect();
+        let mut arguments = vec!["-q", "-c", "/dev/null"];
+        settings.iter().for_each(|setting| arguments.extend(["-o", setting.as_str()]));
+        let _ = service::start_detached(&Log::open(config, "sendmail"), "sendmail", &arguments);
+        return;
+    }
+    // The caller waits for the ends of its pipes: this goes on without them.
+    if let Ok(Fork::Child) = process::fork_twice() {
+        let _ = process::own_session();
+        if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+            for standard in 0..3 {
+                let _ = fd::replace(standard, &null);
+            }
+        }
+        let _ = fd::close_from(3);
+        let addresses =
+            [SocketAddr::from((Ipv4Addr::LOCALHOST, 25)), SocketAddr::from((Ipv6Addr::LOCALHOST, 25))];
+        let _ = addresses.iter().any(|address| greet(address).is_ok());
+        process::exit_now(0);
+    }
+}
+
+/// A polite visit: greeting, QUIT, reply.
+fn greet(address: &SocketAddr) -> io::Result<()> {
+    let mut server = TcpStream::connect_timeout(address, PATIENCE)?;
+    server.set_read_timeout(Some(PATIENCE))?;
+    server.set_write_timeout(Some(PATIENCE))?;
+    let mut buffer = [0; 512];
+    let _ = server.read(&mut buffer)?;
+    server.write_all(b"QUIT\r\n")?;
+    let _ = server.read(&mut buffer)?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The log's lines, in Postfix's form: what reads its log (fail2ban, statistics) reads this one.
+//!
+//! Everything from the client is escaped and cut.
+
+use super::client::Known;
+use super::transaction::Transaction;
+use crate::envelope::Recipient;
+use crate::status::Status;
+use crate::wire::Mail;
+use common::log::{escape, readable};
+use common::process::channel::Why;
+use common::process::service::Ground;
+
+impl Known {
+    pub(super) fn log_connect(&mut self, ground: &Ground<'_>) {
+        self.set_connected();
+        ground.log.info(format_args!("connect from {}", self.shown(ground)));
+    }
+
+    pub(super) fn log_refused(&self, ground: &Ground<'_>, method: &str, user: &str, guessed: bool) {
+        let client = self.shown(ground);
+        let why = if guessed { "authentication failure" } else { "account may not be used" };
+        let method = escape(method.as_bytes());
+        let user = escape(user.as_bytes());
+        ground.log.warning(format_args!(
+            "{client}: SASL {method} authentication failed: {why}, sasl_username={user}"
+        ));
+    }
+
+    pub(super) fn log_end(&self, ground: &Ground<'_>, why: Why, detail: &str) {
+        let client = self.shown(ground);
+        match why {
+            Why::Handshake => {
+                let detail = escape(detail.as_bytes());
+                ground.log.info(format_args!("SSL_accept error from {client}: {detail}"));
+                ground.log.info(format_args!("lost connection after STARTTLS from {client}"));
+            }
+            Why::NoProxyHeader => {
+                ground.log.warning(format_args!("PROXY header from {client}: {}", escape(detail.as_bytes())));
+            }
+            _ => {}
+        }
+        if self.is_connected() {
+            let blank = if self.counts.is_empty() { "" } else { " " };
+            let counts = escape(self.counts.as_bytes());
+            ground.log.info(format_args!("disconnect from {client}{blank}{counts}"));
+        }
+    }
+
+    /// `NOQUEUE: reject: RCPT from unknown[192.0.2.1]: 554 5.7.1 ...`
+    pub(super) fn log_reject(
+        &self,
+        ground: &Ground<'_>,
+        mail: &Mail,
+        at: &str,
+        status: &Status,
+        from: &str,
+        to: Option<&str>,
+    ) {
+        let client = self.shown(ground);
+        let to = to.map(|to| format!(" to=<{}>", escape(to.as_bytes()))).unwrap_or_default();
+        let from = escape(from.as_bytes());
+        let helo = escape(self.helo(mail).as_bytes());
+        let status = status.to_string();
+        ground.log.info(format_args!(
+            "NOQUEUE: reject: {at} from {client}: {}; from=<{from}>{to} proto={} helo=<{helo}>",
+            readable(status.as_bytes()),
+            protocol(mail),
+        ));
+    }
+
+    /// A message that was refused for what it is made of.
+    pub(super) fn log_data_refused(&self, ground: &Ground<'_>, transaction: &Transaction, reply: &str) {
+        let client = self.shown(ground);
+        let from = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let to = transaction.only_recipient().map(|recipient| recipient.original.to_string());
+        let to = to.map(|to| format!(" to=<{}>", escape(to.as_bytes()))).unwrap_or_default();
+        ground.log.info(format_args!(
+            "NOQUEUE: reject: END-OF-MESSAGE from {client}: {}; from=<{}>{to} proto={} helo=<{}>",
+            readable(reply.as_bytes()),
+            escape(from.as_bytes()),
+            protocol(&transaction.mail),
+            escape(self.helo(&transaction.mail).as_bytes()),
+        ));
+    }
+
+    /// Who sent it: what stands at the beginning of a line about a message.
+    fn origin(&self, ground: &Ground<'_>, transaction: &Transaction) -> String {
+        let client = self.shown(ground);
+        let from = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let sasl = match self.login(ground) {
+            None => String::new(),
+            Some(login) => {
+                let (method, login) = (escape(ground.method.as_bytes()), escape(login.as_bytes()));
+                format!(", sasl_method={method}, sasl_username={login}")
+            }
+        };
+        format!("client={client}{sasl}, from=<{}>", escape(from.as_bytes()))
+    }
+
+    /// A message went straight to its recipient: one line, because there is no queue file whose way there could be told.
+    pub(super) fn log_delivered(
+        &self,
+        ground: &Ground<'_>,
+        transaction: &Transaction,
+        id: &str,
+        recipient: &Recipient,
+        result: &Result<(String, u64), Status>,
+    ) {
+        let origin = self.origin(ground, transaction);
+        let to = recipient.address.to_string();
+        let original = match recipient.original == recipient.address {
+            true => String::new(),
+            false => format!(", orig_to=<{}>", escape(recipient.original.to_string().as_bytes())),
+        };
+        let to = escape(to.as_bytes());
+        match result {
+            Ok((name, size)) => ground.log.info(format_args!(
+                "{id}: {origin}, size={size}, to=<{to}>{original}, relay=local, dsn=2.0.0, status=sent (delivered to \
+                 maildir: {})",
+                escape(name.as_bytes())
+            )),
+            Err(status) => {
+                let kind = if status.is_temporary() { "deferred" } else { "bounced" };
+                ground.log.info(format_args!(
+                    "{id}: {origin}, to=<{to}>{original}, relay=local, dsn={}, status={kind} ({})",
+                    status.enhanced,
+                    escape(status.text.as_bytes())
+                ));
+            }
+        }
+    }
+
+    /// A message went into the queue.
+    pub(super) fn log_queued(
+        &self,
+        ground: &Ground<'_>,
+        transaction: &Transaction,
+        recipients: usize,
+        result: &Result<(String, u64), Status>,
+    ) {
+        let origin = self.origin(ground, transaction);
+        match result {
+            Ok((id, size)) => ground.log.info(format_args!(
+                "{}: {origin}, size={size}, nrcpt={recipients} (queue active)",
+                escape(id.as_bytes())
+            )),
+            Err(status) => {
+                let status = status.to_string();
+                ground.log.warning(format_args!("NOQUEUE: {origin}: {}", escape(status.as_bytes())));
+            }
+        }
+    }
+}
+
+fn protocol(mail: &Mail) -> &'static str {
+    match (mail.with.lmtp, mail.with.esmtp) {
+        (true, _) => "LMTP",
+        (false, true) => "ESMTP",
+        (false, false) => "SMTP",
+    }
+}

@@ -1,0 +1,330 @@
+//! The guard's part of SMTP: who may send what where, and which process writes it.
+//!
+//! Every question is the front's, and a front may have been taken over by its client: whatever is out of turn ends the
+//! conversation, and a recipient is only what [`Rules`] made of an address. The guard reads no message and writes none.
+//!
+//! ```text
+//!  Mail -> Collecting -- Rcpt* -> Collecting -- Data -> Receiving -- Done -> Answering -- Next* -> nothing
+//! ```
+
+mod client;
+mod journal;
+mod plan;
+mod runner;
+mod transaction;
+mod writers;
+
+use crate::address::ReversePath;
+use crate::command::path::ForwardPath;
+use crate::command::xclient::Attributes;
+use crate::reply;
+use crate::rules::Rules;
+use crate::status::Status;
+use crate::wire::{Answer, Mail, Note, Question, Welcome};
+use client::Known;
+use common::log::escape;
+use common::process::channel::Why;
+use common::process::service::{Ground, Service};
+use common::sys::fs::release_free_memory;
+use runner::Runner;
+use std::io;
+use transaction::{Stage, Transaction};
+use writers::Writers;
+
+/// Recipients whose memory is worth the system calls that give it back.
+const MANY: usize = 16;
+
+/// The state of one conversation.
+#[derive(Default)]
+pub struct Smtp {
+    rules: Option<Rules>,
+    known: Known,
+    transaction: Option<Transaction>,
+    writers: Writers,
+    runner: Runner,
+}
+
+/// For [`common::process::Program`].
+pub fn begin() -> Box<dyn Service> {
+    Box::new(Smtp::default())
+}
+
+impl Service for Smtp {
+    fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Vec<u8>> {
+        let question = Question::decode(question).ok_or(io::ErrorKind::InvalidData)?;
+        let answer = match question {
+            Question::Hello => Answer::Welcome(self.hello(ground)?),
+            Question::Mail(mail) => Answer::Status(self.mail(ground, *mail)),
+            Question::Rcpt { path, orcpt, notify } => {
+                let transaction = self.transaction.take().ok_or(io::ErrorKind::InvalidData)?;
+                Answer::Status(self.rcpt(ground, transaction, path, orcpt, notify)?)
+            }
+            Question::Data => self.data(ground)?,
+            Question::Done { complete } => Answer::Status(self.done(ground, complete)?),
+            Question::Next => Answer::Status(self.next()?),
+            Question::Vrfy(text) => Answer::Status(self.vrfy(ground, &text)),
+            Question::Xclient(attributes) => self.xclient(ground, attributes)?,
+            Question::Note(note, text) => {
+                self.note(ground, note, &text);
+                Answer::Go
+            }
+        };
+        Ok(answer.encode())
+    }
+
+    fn refused(&mut self, ground: &Ground<'_>, method: &str, user: &str, guessed: bool) {
+        self.known.log_refused(ground, method, user, guessed);
+    }
+
+    fn ended(&mut self, ground: &Ground<'_>, why: Why, detail: &str) {
+        self.transaction = None;
+        self.writers.end();
+        self.runner.end(ground);
+        self.known.log_end(ground, why, detail);
+    }
+}
+
+impl Smtp {
+    fn hello(&mut self, ground: &Ground<'_>) -> io::Result<Welcome> {
+        if !self.known.is_connected() {
+            self.known.log_connect(ground);
+        }
+        let config = ground.config;
+        let banner = crate::values::expand(config, &config.smtpd_banner)?;
+        let host = crate::values::myhostname(config);
+        Ok(Welcome {
+            // RFC 5321 section 4.2: the greeting begins with our name.
+            banner: if banner.starts_with(&host) { banner } else { format!("{host} {banner}") },
+            host,
+            xclient: ground.peer.is_in(&config.smtpd_authorized_xclient_hosts) || self.known.was_xclient(),
+            normalize: ground.peer.is_in(&config.smtpd_forbid_bare_newline_exclusions),
+            trusted_way: ground.facts.trusted_way,
+            logged_in: self.known.login(ground).is_some(),
+        })
+    }
+
+    fn rules(&mut self, ground: &Ground<'_>) -> Result<&mut Rules, Status> {
+        if self.rules.is_none() {
+            match Rules::load(ground.config) {
+                Ok(rules) => self.rules = Some(rules),
+                Err(error) => ground.log.error(format_args!("{error}")),
+            }
+        }
+        self.rules.as_mut().ok_or_else(|| reply::LOCAL_PROBLEM.into())
+    }
+
+    fn mail(&mut self, ground: &Ground<'_>, mail: Mail) -> Status {
+        // A new transaction takes the place of one that was given up.
+        self.transaction = None;
+        match self.checked_sender(ground, &mail) {
+            Ok(path) => {
+                self.transaction = Some(Transaction::new(mail, path));
+                reply::SENDER_OK.into()
+            }
+            Err(status) => {
+                let path = mail.path.as_ref().map(shown).unwrap_or_default();
+                self.known.log_reject(ground, &mail, "MAIL", &status, &path, None);
+                status
+            }
+        }
+    }
+
+    fn checked_sender(&mut self, ground: &Ground<'_>, mail: &Mail) -> Result<ReversePath, Status> {
+        // RFC 1870 section 6.1: what is announced as too large need not be sent.
+        let limit = ground.config.message_size_limit.0;
+        if limit > 0 && mail.size.is_some_and(|size| size > limit) {
+            return Err(reply::TOO_BIG.into());
+        }
+        if is(ground, "submission") && self.known.login(ground).is_none() {
+            return Err(reply::AUTH_REQUIRED.into());
+        }
+        let path = match &mail.path {
+            None => None,
+            Some(ForwardPath::Mailbox(address)) => Some(address.clone()),
+            Some(ForwardPath::Local(local)) => {
+                let qualified = self.rules(ground)?.qualified(local);
+                Some(qualified.ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?)
+            }
+        };
+        self.rules(ground)?;
+        let (known, rules) = (&self.known, self.rules.as_mut());
+        let rules = rules.ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?;
+        rules.sender(&known.client(ground, mail), &path)?;
+        Ok(path)
+    }
+
+    fn rcpt(
+        &mut self,
+        ground: &Ground<'_>,
+        mut transaction: Transaction,
+        path: ForwardPath,
+        orcpt: Option<String>,
+        notify: Option<crate::envelope::Notify>,
+    ) -> io::Result<Status> {
+        if !matches!(transaction.stage, Stage::Collecting) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let outcome = self.checked_recipient(ground, &mut transaction, &path, orcpt, notify);
+        let status = outcome.err().unwrap_or_else(|| reply::RECIPIENT_OK.into());
+        if !status.is_positive() {
+            let sender = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+            let (mail, to) = (&transaction.mail, shown(&path));
+            self.known.log_reject(ground, mail, "RCPT", &status, &sender, Some(&to));
+        }
+        self.transaction = Some(transaction);
+        Ok(status)
+    }
+
+    fn checked_recipient(
+        &mut self,
+        ground: &Ground<'_>,
+        transaction: &mut Transaction,
+        path: &ForwardPath,
+        orcpt: Option<String>,
+        notify: Option<crate::envelope::Notify>,
+    ) -> Result<(), Status> {
+        if transaction.accepted() >= ground.config.smtpd_recipient_limit as usize {
+            return Err(reply::TOO_MANY_RECIPIENTS.into());
+        }
+        self.rules(ground)?;
+        let (known, rules) = (&self.known, self.rules.as_mut());
+        let rules = rules.ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?;
+        let address = match path {
+            ForwardPath::Mailbox(address) => address.clone(),
+            ForwardPath::Local(local) => {
+                rules.qualified(local).ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?
+            }
+        };
+        let client = known.client(ground, &transaction.mail);
+        let mut recipients = rules.recipient(&client, &transaction.reverse_path, &address)?;
+        for recipient in &mut recipients {
+            recipient.orcpt = orcpt.clone();
+            recipient.notify = notify;
+        }
+        transaction.add(recipients)
+    }
+
+    /// The data may come: somebody is there to take them.
+    fn data(&mut self, ground: &Ground<'_>) -> io::Result<Answer> {
+        let transaction = self.transaction.as_mut().ok_or(io::ErrorKind::InvalidData)?;
+        if !matches!(transaction.stage, Stage::Collecting) || transaction.accepted() == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let rules = self.rules.as_mut().ok_or(io::ErrorKind::InvalidData)?;
+        let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
+        match place.begin(transaction) {
+            Ok(plan) => {
+                transaction.stage = Stage::Receiving(plan);
+                Ok(Answer::Go)
+            }
+            Err(status) => {
+                let sender = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+                let to = transaction.only_recipient().map(|recipient| recipient.original.to_string());
+                self.known.log_reject(ground, &transaction.mail, "DATA", &status, &sender, to.as_deref());
+                self.transaction = None;
+                Ok(Answer::Status(status))
+            }
+        }
+    }
+
+    fn done(&mut self, ground: &Ground<'_>, complete: bool) -> io::Result<Status> {
+        let mut transaction = self.transaction.take().ok_or(io::ErrorKind::InvalidData)?;
+        let Stage::Receiving(plan) = std::mem::replace(&mut transaction.stage, Stage::Collecting) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let rules = self.rules.as_mut().ok_or(io::ErrorKind::InvalidData)?;
+        let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
+        if !complete {
+            place.give_up(&plan);
+            return Ok(reply::OK.into());
+        }
+        let mut results = place.finish(&transaction, plan);
+        for id in place.writers.take_queued() {
+            self.runner.start(ground, id);
+        }
+        let many = transaction.accepted() > MANY;
+        let first = results.pop_front().unwrap_or_else(|| reply::LOCAL_PROBLEM.into());
+        if !results.is_empty() {
+            transaction.stage = Stage::Answering(results);
+            self.transaction = Some(transaction);
+        }
+        // A long list of recipients is not kept for the next message.
+        if many {
+            release_free_memory();
+        }
+        Ok(first)
+    }
+
+    /// RFC 2033 section 4.2: one reply for each recipient.
+    fn next(&mut self) -> io::Result<Status> {
+        match self.transaction.as_mut().map(|transaction| &mut transaction.stage) {
+            Some(Stage::Answering(results)) => {
+                results.pop_front().ok_or_else(|| io::ErrorKind::InvalidData.into())
+            }
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// RFC 5321 section 7.3: nobody is told who has a mailbox here.
+    fn vrfy(&mut self, ground: &Ground<'_>, _text: &str) -> Status {
+        match ground.config.disable_vrfy_command {
+            true => reply::VRFY_DISABLED.into(),
+            false => reply::VRFY.into(),
+        }
+    }
+
+    fn xclient(&mut self, ground: &mut Ground<'_>, attributes: Attributes) -> io::Result<Answer> {
+        let is_allowed = ground.peer.is_in(&ground.config.smtpd_authorized_xclient_hosts);
+        if !is_allowed && !self.known.was_xclient() {
+            return Ok(Answer::Status(reply::XCLIENT_REFUSED.into()));
+        }
+        self.transaction = None;
+        self.known.take_xclient(ground, attributes);
+        // Facts follow the peer when this answer is on its way; the front asks again.
+        Ok(Answer::Go)
+    }
+
+    fn note(&mut self, ground: &Ground<'_>, note: Note, text: &str) {
+        let client = self.known.shown(ground);
+        match note {
+            Note::Pipelining => {
+                let (after, octets) = text.split_once(' ').unwrap_or((text, ""));
+                let octets = escape(octets.as_bytes());
+                ground
+                    .log
+                    .info(format_args!("improper command pipelining after {after} from {client}: {octets}"));
+            }
+            Note::Early => {
+                let octets = escape(text.as_bytes());
+                ground
+                    .log
+                    .info(format_args!("improper command pipelining after CONNECT from {client}: {octets}"));
+            }
+            Note::Refused => {
+                if let Some(transaction) = &self.transaction {
+                    self.known.log_data_refused(ground, transaction, text);
+                }
+            }
+            Note::Counts => self.known.counts = text.to_owned(),
+            Note::Lost => ground.log.info(format_args!("lost connection after {text} from {client}")),
+            Note::Silent => ground.log.info(format_args!("timeout after {text} from {client}")),
+            Note::Errors => ground.log.info(format_args!("too many errors after {text} from {client}")),
+            Note::Tls => ground.log.info(format_args!(
+                "Anonymous TLS connection established from {client}: {}",
+                escape(text.as_bytes())
+            )),
+        }
+    }
+}
+
+/// Whether an option was given.
+fn is(ground: &Ground<'_>, option: &str) -> bool {
+    ground.facts.has(&ground.program.line, option)
+}
+
+fn shown(path: &ForwardPath) -> String {
+    match path {
+        ForwardPath::Mailbox(address) => address.to_string(),
+        ForwardPath::Local(local) => local.clone(),
+    }
+}

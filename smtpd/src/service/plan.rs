@@ -1,0 +1,299 @@
+//! Which process takes the message: the recipient's own, the queue's, or, for several recipients of LMTP, the spool file's and
+//! then each of theirs.
+
+use super::client::Known;
+use super::is;
+use super::transaction::Transaction;
+use super::writers::Writers;
+use crate::envelope::{Recipient, Target};
+use crate::queue::{Id, QueueDirectory};
+use crate::received::Received;
+use crate::reply;
+use crate::rules::Rules;
+use crate::status::{Enhanced, Status};
+use crate::wire::job::{Deliver, Job, Outcome, Queue, Submission};
+use common::auth::Account;
+use common::process::service::{Ground, User};
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+/// Who takes the message, and what for.
+pub(super) enum Plan {
+    /// The recipient's own writer.
+    Mailbox { user: User, id: String, recipient: Box<Recipient> },
+    /// The queue's.
+    Queue { user: User, recipients: usize },
+    /// The spool file's.
+    Spool { user: User },
+}
+
+/// What a plan is made from.
+pub(super) struct Place<'a, 'g> {
+    pub ground: &'a Ground<'g>,
+    pub rules: &'a mut Rules,
+    pub known: &'a Known,
+    pub writers: &'a mut Writers,
+}
+
+/// What one recipient, or the queue, is to be given, once somebody has agreed to take it.
+enum Taken {
+    Mailbox(User, String, Recipient),
+    Queue(User, usize),
+}
+
+impl Place<'_, '_> {
+    /// Finds somebody who takes the message. Nothing of it has been read.
+    pub fn begin(&mut self, transaction: &Transaction) -> Result<Plan, Status> {
+        let several = is(self.ground, "lmtp") && transaction.accepted() > 1;
+        if several {
+            return self.begin_spool();
+        }
+        match self.begin_for(transaction, transaction.recipients(), false)? {
+            Taken::Mailbox(user, id, recipient) => {
+                Ok(Plan::Mailbox { user, id, recipient: Box::new(recipient) })
+            }
+            Taken::Queue(user, recipients) => Ok(Plan::Queue { user, recipients }),
+        }
+    }
+
+    /// The front has sent the message or given it up. What is to be said of it.
+    pub fn finish(&mut self, transaction: &Transaction, plan: Plan) -> VecDeque<Status> {
+        match plan {
+            Plan::Mailbox { user, id, recipient } => {
+                let result = self.written(&user);
+                [self.delivered(transaction, &id, &recipient, result)].into()
+            }
+            Plan::Queue { user, recipients } => {
+                let result = self.written(&user);
+                [self.queued(transaction, recipients, result)].into()
+            }
+            Plan::Spool { user } => match self.written(&user) {
+                Err(status) => transaction.groups().iter().map(|_| status.clone()).collect(),
+                // RFC 2033 section 4.2: what becomes of one recipient is nothing to the others.
+                Ok(_) => transaction
+                    .groups()
+                    .iter()
+                    .map(|group| {
+                        self.deliver_spooled(transaction, group.clone()).unwrap_or_else(|status| status)
+                    })
+                    .collect(),
+            },
+        }
+    }
+
+    /// The front has given the message up: the writer says that it knows.
+    pub fn give_up(&mut self, plan: &Plan) {
+        let (Plan::Mailbox { user, .. } | Plan::Queue { user, .. } | Plan::Spool { user }) = plan;
+        let _ = self.writers.hear(self.ground, user);
+    }
+
+    fn deliver_spooled(
+        &mut self,
+        transaction: &Transaction,
+        group: Vec<Recipient>,
+    ) -> Result<Status, Status> {
+        Ok(match self.begin_for(transaction, group, true)? {
+            Taken::Mailbox(user, id, recipient) => {
+                let result = self.written(&user);
+                self.delivered(transaction, &id, &recipient, result)
+            }
+            Taken::Queue(user, recipients) => {
+                let result = self.written(&user);
+                self.queued(transaction, recipients, result)
+            }
+        })
+    }
+
+    fn delivered(
+        &mut self,
+        transaction: &Transaction,
+        id: &str,
+        recipient: &Recipient,
+        result: Result<(String, u64), Status>,
+    ) -> Status {
+        self.known.log_delivered(self.ground, transaction, id, recipient, &result);
+        match result {
+            Ok(_) => Status::new(250, Enhanced(2, 0, 0), format!("Ok: delivered as {id}")),
+            Err(status) => status,
+        }
+    }
+
+    fn queued(
+        &mut self,
+        transaction: &Transaction,
+        recipients: usize,
+        result: Result<(String, u64), Status>,
+    ) -> Status {
+        self.known.log_queued(self.ground, transaction, recipients, &result);
+        match result {
+            Ok((id, _)) => {
+                self.writers.note_queued(&id);
+                Status::new(250, Enhanced(2, 0, 0), format!("Ok: queued as {id}"))
+            }
+            Err(status) => status,
+        }
+    }
+
+    fn written(&mut self, user: &User) -> Result<(String, u64), Status> {
+        match self.writers.hear(self.ground, user) {
+            Outcome::Written(name, octets) => Ok((name, octets)),
+            Outcome::Failed(status) | Outcome::Refused(status) => Err(status),
+            Outcome::Abandoned | Outcome::Ready | Outcome::Forward(_) => Err(reply::LOCAL_PROBLEM.into()),
+        }
+    }
+
+    /// One recipient with a mailbox gets the message straight into it; everything else goes through the queue.
+    fn begin_for(
+        &mut self,
+        transaction: &Transaction,
+        recipients: Vec<Recipient>,
+        spooled: bool,
+    ) -> Result<Taken, Status> {
+        let recipients = match recipients.as_slice() {
+            [recipient] if matches!(recipient.target, Target::Mailbox { .. }) => {
+                match self.begin_mailbox(transaction, recipient.clone(), spooled)? {
+                    Ok(taken) => return Ok(taken),
+                    Err(forwarded) => forwarded,
+                }
+            }
+            _ => recipients,
+        };
+        self.begin_queue(transaction, recipients, spooled)
+    }
+
+    /// `Ok(Err(...))`: the user's `~/.forward` says where it goes instead.
+    fn begin_mailbox(
+        &mut self,
+        transaction: &Transaction,
+        mut recipient: Recipient,
+        spooled: bool,
+    ) -> Result<Result<Taken, Vec<Recipient>>, Status> {
+        // Twice: ~/.forward may name the mailbox itself.
+        for _ in 0..2 {
+            let account = self.rules.account(&recipient)?;
+            let user = user_of(&account);
+            let id = new_id()?;
+            let job = Job::Deliver(Box::new(Deliver {
+                received: self.received(transaction, &id),
+                account,
+                reverse_path: transaction.envelope(Vec::new(), None).reverse_path_for(&recipient).cloned(),
+                recipient: recipient.clone(),
+                submission: self.submission(transaction),
+                spooled,
+            }));
+            match self.writers.give(self.ground, &user, &job) {
+                Outcome::Ready => return Ok(Ok(Taken::Mailbox(user, id, recipient))),
+                Outcome::Forward(entries) => {
+                    let forwarded = self.rules.forward(&recipient, &entries)?;
+                    match forwarded.as_slice() {
+                        [only] if matches!(only.target, Target::Mailbox { direct: true, .. }) => {
+                            recipient = only.clone();
+                        }
+                        _ => return Ok(Err(forwarded)),
+                    }
+                }
+                Outcome::Refused(status) | Outcome::Failed(status) => return Err(status),
+                Outcome::Written(..) | Outcome::Abandoned => return Err(reply::LOCAL_PROBLEM.into()),
+            }
+        }
+        Err(reply::LOCAL_PROBLEM.into())
+    }
+
+    fn begin_queue(
+        &mut self,
+        transaction: &Transaction,
+        recipients: Vec<Recipient>,
+        spooled: bool,
+    ) -> Result<Taken, Status> {
+        let (user, count) = (self.queue_user()?, recipients.len());
+        let job = Job::Queue(Box::new(Queue {
+            received: self.received(transaction, "\0"),
+            envelope: transaction.envelope(recipients, self.known.login(self.ground)),
+            from: format!("client={}", self.known.shown(self.ground)),
+            submission: self.submission(transaction),
+            spooled,
+        }));
+        match self.writers.give(self.ground, &user, &job) {
+            Outcome::Ready => Ok(Taken::Queue(user, count)),
+            Outcome::Refused(status) | Outcome::Failed(status) => Err(status),
+            Outcome::Forward(_) | Outcome::Written(..) | Outcome::Abandoned => {
+                Err(reply::LOCAL_PROBLEM.into())
+            }
+        }
+    }
+
+    fn begin_spool(&mut self) -> Result<Plan, Status> {
+        let user = self.queue_user()?;
+        if !self.writers.has_spool() {
+            let directory = self.queue()?.path().join("tmp");
+            let file = common::sys::fs::unnamed_file(&directory).map_err(|error| {
+                self.ground.log.error(format_args!("{}: {error}", directory.display()));
+                Status::from(reply::LOCAL_PROBLEM)
+            })?;
+            self.writers.set_spool(file.into());
+        }
+        match self.writers.give(self.ground, &user, &Job::Spool) {
+            Outcome::Ready => Ok(Plan::Spool { user }),
+            Outcome::Refused(status) | Outcome::Failed(status) => Err(status),
+            Outcome::Forward(_) | Outcome::Written(..) | Outcome::Abandoned => {
+                Err(reply::LOCAL_PROBLEM.into())
+            }
+        }
+    }
+
+    fn queue(&self) -> Result<QueueDirectory, Status> {
+        QueueDirectory::open(self.ground.config).map_err(|error| {
+            self.ground.log.error(format_args!("queue: {error}"));
+            Status::from(reply::LOCAL_PROBLEM)
+        })
+    }
+
+    fn queue_user(&self) -> Result<User, Status> {
+        let (uid, gid) = self.queue()?.owner();
+        Ok(User { uid, gid, groups: Vec::new() })
+    }
+
+    fn received(&self, transaction: &Transaction, id: &str) -> String {
+        let (ground, mail) = (self.ground, &transaction.mail);
+        let remote = ground.peer.remote.map(|remote| remote.ip()).filter(|ip| !ip.is_unspecified());
+        let login = self.known.login(ground);
+        let shown = login.filter(|_| ground.config.smtpd_sasl_authenticated_header);
+        let only = if transaction.accepted() == 1 { transaction.groups().first() } else { None };
+        let mut with = mail.with;
+        (with.lmtp, with.tls, with.login) = (is(ground, "lmtp"), ground.tls, login.is_some());
+        let received = Received {
+            helo: self.known.helo(mail),
+            name: self.known.name(ground.peer),
+            address: remote,
+            tls: &mail.tls,
+            login: shown,
+            by: self.rules.myhostname(),
+            with,
+            id,
+            recipient: only.and_then(|group| group.first()).map(|recipient| &recipient.original),
+            at: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .ok()
+                .and_then(|since| i64::try_from(since.as_secs()).ok())
+                .unwrap_or(0),
+        };
+        received.to_string()
+    }
+
+    fn submission(&self, transaction: &Transaction) -> Option<Submission> {
+        if !is(self.ground, "submission") {
+            return None;
+        }
+        let from = transaction.reverse_path.as_ref().map(|path| format!("<{path}>")).unwrap_or_default();
+        Some(Submission { from, domain: self.rules.myhostname().to_owned() })
+    }
+}
+
+fn new_id() -> Result<String, Status> {
+    let id = Id::new(SystemTime::now()).map_err(|_| Status::from(reply::LOCAL_PROBLEM))?;
+    Ok(id.as_str().to_owned())
+}
+
+fn user_of(account: &Account) -> User {
+    User { uid: account.uid, gid: account.gid, groups: account.groups.clone() }
+}

@@ -1,0 +1,94 @@
+//! A mail transaction as the guard sees it: a value, dropped when it is over.
+
+use super::plan::Plan;
+use crate::address::ReversePath;
+use crate::envelope::{Envelope, Recipient};
+use crate::reply;
+use crate::status::Status;
+use crate::wire::Mail;
+use std::collections::VecDeque;
+
+/// Recipients of one message with everything that aliases made of them.
+const EXPANDED_MAX: usize = 10_000;
+
+/// Where a transaction is.
+pub(super) enum Stage {
+    /// Recipients are named.
+    Collecting,
+    /// The message is on its way to a writer.
+    Receiving(Plan),
+    /// LMTP: what is to be said about the other recipients.
+    Answering(VecDeque<Status>),
+}
+
+/// From MAIL to the reply that ends it.
+pub(super) struct Transaction {
+    /// What MAIL said.
+    pub mail: Mail,
+    /// From whom.
+    pub reverse_path: ReversePath,
+    /// What became of each RCPT that was accepted: at least one recipient.
+    groups: Vec<Vec<Recipient>>,
+    total: usize,
+    /// Where it is.
+    pub stage: Stage,
+}
+
+impl Transaction {
+    /// After MAIL.
+    pub fn new(mail: Mail, reverse_path: ReversePath) -> Transaction {
+        Transaction { mail, reverse_path, groups: Vec::new(), total: 0, stage: Stage::Collecting }
+    }
+
+    /// After RCPT.
+    pub fn add(&mut self, recipients: Vec<Recipient>) -> Result<(), Status> {
+        let total = self.total.saturating_add(recipients.len());
+        if total > EXPANDED_MAX {
+            return Err(reply::TOO_MANY_RECIPIENTS.into());
+        }
+        self.total = total;
+        self.groups.push(recipients);
+        Ok(())
+    }
+
+    /// How many RCPT were accepted.
+    pub fn accepted(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The recipients that each RCPT came to.
+    pub fn groups(&self) -> &[Vec<Recipient>] {
+        &self.groups
+    }
+
+    /// All recipients, each place once: whoever is on two lists gets the message once.
+    pub fn recipients(&self) -> Vec<Recipient> {
+        let mut seen = std::collections::HashSet::new();
+        let all = self.groups.iter().flatten();
+        all.filter(|recipient| seen.insert(format!("{:?}", recipient.target))).cloned().collect()
+    }
+
+    /// The recipient, if there is only one.
+    pub fn only_recipient(&self) -> Option<&Recipient> {
+        match self.groups.as_slice() {
+            [group] => match group.as_slice() {
+                [recipient] => Some(recipient),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The envelope for these recipients.
+    pub fn envelope(&self, recipients: Vec<Recipient>, login: Option<&str>) -> Envelope {
+        Envelope {
+            reverse_path: self.reverse_path.clone(),
+            envid: self.mail.envid.clone(),
+            ret: self.mail.ret,
+            body: self.mail.body,
+            smtputf8: self.mail.with.utf8,
+            sender_login: login.map(str::to_owned),
+            recipients,
+        }
+    }
+}

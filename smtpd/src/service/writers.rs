@@ -1,0 +1,125 @@
+//! The writers of a connection: helper processes, one for each user that mail goes to.
+
+use crate::reply;
+use crate::status::Status;
+use crate::wire::job::{self, Job, Outcome};
+use crate::writer;
+use common::process::service::{Ground, Helper, User};
+use common::sys::process;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Writers that are kept for the next message. Those for other users end when there are more.
+const KEPT: usize = 4;
+/// How long a writer may take to look at a mailbox, or to get a message onto a disk.
+const PATIENCE: Duration = Duration::from_secs(540);
+
+/// A writer.
+struct Writer {
+    user: User,
+    helper: Helper,
+}
+
+/// The writers that there are.
+#[derive(Default)]
+pub(super) struct Writers {
+    running: Vec<Writer>,
+    /// What has been queued since the last look.
+    queued: Vec<String>,
+    /// What several recipients of LMTP read: unlinked.
+    spool: Option<OwnedFd>,
+}
+
+impl Writers {
+    /// Gives a job to the user's writer, and waits for its first word.
+    pub fn give(&mut self, ground: &Ground<'_>, user: &User, job: &Job) -> Outcome {
+        let failed = |error: std::io::Error| {
+            ground.log.error(format_args!("writer: {error}"));
+            Outcome::Refused(reply::LOCAL_PROBLEM.into())
+        };
+        if let Err(error) = self.be_there(ground, user) {
+            return failed(error);
+        }
+        let Some(writer) = self.running.last() else { return Outcome::Refused(reply::LOCAL_PROBLEM.into()) };
+        if let Err(error) = job::send(&writer.helper.commands, &job.encode(), PATIENCE) {
+            self.give_up(user);
+            return failed(error);
+        }
+        self.hear(ground, user)
+    }
+
+    /// Waits for the next word of the user's writer.
+    pub fn hear(&mut self, ground: &Ground<'_>, user: &User) -> Outcome {
+        let writer = self.running.iter().find(|writer| writer.user == *user);
+        let heard = writer.map(|writer| job::receive(&writer.helper.commands, Some(PATIENCE)));
+        let why = match heard {
+            Some(Ok(Some(message))) => match Outcome::decode(&message) {
+                Some(outcome) => return outcome,
+                None => "it does not make sense".to_owned(),
+            },
+            Some(Ok(None)) => "it is gone".to_owned(),
+            Some(Err(error)) => error.to_string(),
+            None => "there is none".to_owned(),
+        };
+        ground.log.error(format_args!("writer of uid {}: {why}", user.uid));
+        self.give_up(user);
+        Outcome::Failed(Status::from(reply::LOCAL_PROBLEM))
+    }
+
+    /// Makes the user's writer the last of those running.
+    fn be_there(&mut self, ground: &Ground<'_>, user: &User) -> std::io::Result<()> {
+        if let Some(at) = self.running.iter().position(|writer| writer.user == *user) {
+            let writer = self.running.remove(at);
+            self.running.push(writer);
+            return Ok(());
+        }
+        while self.running.len() >= KEPT {
+            end(self.running.remove(0));
+        }
+        let helper = ground.start_helper(user, writer::ARGUMENT, self.spool.as_ref(), writer::run)?;
+        self.running.push(Writer { user: user.clone(), helper });
+        Ok(())
+    }
+
+    /// A writer that does not keep to the rules.
+    fn give_up(&mut self, user: &User) {
+        self.running.retain(|writer| {
+            if writer.user == *user {
+                process::terminate(writer.helper.pid);
+                process::wait(writer.helper.pid);
+            }
+            writer.user != *user
+        });
+    }
+
+    /// A file that all writers share from now on.
+    pub fn set_spool(&mut self, spool: OwnedFd) {
+        self.end();
+        self.spool = Some(spool);
+    }
+
+    pub fn has_spool(&self) -> bool {
+        self.spool.is_some()
+    }
+
+    /// A message is in the queue.
+    pub fn note_queued(&mut self, id: &str) {
+        self.queued.push(id.to_owned());
+    }
+
+    /// What has been queued since the last call.
+    pub fn take_queued(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.queued)
+    }
+
+    /// No more messages: the writers end by themselves.
+    pub fn end(&mut self) {
+        self.running.drain(..).for_each(end);
+    }
+}
+
+/// Its socket is closed, and it has nothing left to do.
+fn end(writer: Writer) {
+    drop(writer.helper.commands);
+    process::wait(writer.helper.pid);
+}

@@ -1,0 +1,178 @@
+//! What happens to a message's header as it passes: Received fields are counted, and what a submission lacks is added.
+//!
+//! The message is a stranger's. Only the beginnings of lines are looked at; a line is never held, and nothing grows.
+
+use crate::status::{Enhanced, Status};
+use crate::wire::job::Submission;
+use common::mime::date;
+use common::sys::process;
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+/// Received fields with which a message has gone in circles for long enough (RFC 5321 section 6.3).
+const HOPS_MAX: u32 = 50;
+/// Octets of the longest name that is looked for, with its colon.
+const NAME_MAX: usize = 11;
+
+/// Where in the message we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// At the start of a line of the header, or within what may be a name that is looked for.
+    Name,
+    /// Behind CR at the start of a line: it is held back.
+    Cr,
+    /// Within a line whose beginning says nothing more.
+    Line,
+    /// In the body.
+    Body,
+}
+
+/// The header on its way through.
+#[derive(Debug)]
+pub struct Header<'a> {
+    submission: Option<&'a Submission>,
+    at: At,
+    name: [u8; NAME_MAX],
+    filled: usize,
+    hops: u32,
+    has_from: bool,
+    has_date: bool,
+    has_message_id: bool,
+}
+
+impl<'a> Header<'a> {
+    /// At a message's first octet.
+    pub fn new(submission: Option<&'a Submission>) -> Header<'a> {
+        Header {
+            submission,
+            at: At::Name,
+            name: [0; NAME_MAX],
+            filled: 0,
+            hops: 0,
+            has_from: false,
+            has_date: false,
+            has_message_id: false,
+        }
+    }
+
+    /// Passes octets on, with what has to stand between them.
+    pub fn pass(
+        &mut self,
+        octets: &[u8],
+        out: &mut dyn FnMut(&[u8]) -> Result<(), Status>,
+    ) -> Result<(), Status> {
+        let mut rest = octets;
+        // Octets of `octets` that are with `out`.
+        let mut passed = 0;
+        while let (Some((&octet, behind)), true) = (rest.split_first(), self.at != At::Body) {
+            let here = octets.len() - rest.len();
+            match (self.at, octet) {
+                (At::Cr, b'\n') => {
+                    // The empty line: what is missing comes before it.
+                    self.add_what_is_missing(out)?;
+                    out(b"\r")?;
+                    (self.at, passed) = (At::Body, here);
+                }
+                (At::Cr, _) => {
+                    out(b"\r")?;
+                    passed = here;
+                    self.at = At::Line;
+                    continue;
+                }
+                (At::Name, b'\r') if self.filled == 0 => {
+                    out(octets.get(passed..here).unwrap_or_default())?;
+                    (self.at, passed) = (At::Cr, here + 1);
+                }
+                (At::Name, b':') => {
+                    self.name_ends()?;
+                    self.at = At::Line;
+                }
+                (At::Name, _) => match self.name.get_mut(self.filled) {
+                    Some(place) => {
+                        *place = octet;
+                        self.filled += 1;
+                    }
+                    None if octet == b'\n' => {}
+                    None => self.at = At::Line,
+                },
+                (At::Line, _) => {
+                    let end = memchr::memchr(b'\n', rest);
+                    match end.and_then(|end| rest.get(end + 1..)) {
+                        Some(next) => {
+                            rest = next;
+                            (self.at, self.filled) = (At::Name, 0);
+                        }
+                        None => rest = &[],
+                    }
+                    continue;
+                }
+                (At::Body, _) => {}
+            }
+            if self.at == At::Name && octet == b'\n' {
+                self.filled = 0;
+            }
+            rest = behind;
+        }
+        match octets.get(passed..) {
+            Some(rest) if !rest.is_empty() => out(rest),
+            _ => Ok(()),
+        }
+    }
+
+    /// The message is over. One that is all header gets what is missing, too.
+    pub fn end(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<(), Status>) -> Result<(), Status> {
+        match self.at {
+            At::Body => Ok(()),
+            At::Cr => out(b"\r"),
+            At::Name if self.filled == 0 => self.add_what_is_missing(out),
+            At::Name | At::Line => Ok(()),
+        }
+    }
+
+    fn name_ends(&mut self) -> Result<(), Status> {
+        // RFC 5322 section 4.5: blanks before the colon are obsolete but there.
+        let name = self.name.get(..self.filled).unwrap_or_default().trim_ascii_end();
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is("Received") {
+            self.hops += 1;
+            if self.hops > HOPS_MAX {
+                return Err(Status::new(554, Enhanced(5, 4, 6), "Too many hops"));
+            }
+        }
+        self.has_from |= is("From");
+        self.has_date |= is("Date");
+        self.has_message_id |= is("Message-ID");
+        Ok(())
+    }
+
+    /// RFC 6409 section 8: a submission server adds what the client left out.
+    fn add_what_is_missing(
+        &mut self,
+        out: &mut dyn FnMut(&[u8]) -> Result<(), Status>,
+    ) -> Result<(), Status> {
+        let Some(submission) = self.submission.take() else { return Ok(()) };
+        let now = SystemTime::now();
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut fields = String::new();
+        if !self.has_message_id {
+            let mut random = [0; 8];
+            process::random(&mut random)
+                .map_err(|_| Status::new(451, Enhanced(4, 3, 0), "Local error in processing"))?;
+            let random = u64::from_be_bytes(random);
+            let seconds = since.as_secs();
+            let _ = write!(fields, "Message-ID: <{seconds:x}.{random:016x}@{}>\r\n", submission.domain);
+        }
+        if !self.has_date {
+            let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+            let _ = write!(fields, "Date: {}\r\n", date::print(seconds));
+        }
+        if !self.has_from && !submission.from.is_empty() {
+            let _ = write!(fields, "From: {}\r\n", submission.from);
+        }
+        out(fields.as_bytes())
+    }
+}
+
+#[cfg(test)]
+#[path = "header_tests.rs"]
+mod tests;

@@ -1,0 +1,79 @@
+use super::*;
+use proptest::prelude::*;
+
+fn submission() -> Submission {
+    Submission { from: "<a@b.example>".into(), domain: "mx.example".into() }
+}
+
+fn pass(text: &[u8], piece: usize, submission: Option<&Submission>) -> Result<String, Status> {
+    let mut out = Vec::new();
+    let mut header = Header::new(submission);
+    let mut sink = |octets: &[u8]| {
+        out.extend_from_slice(octets);
+        Ok(())
+    };
+    for piece in text.chunks(piece.max(1)) {
+        header.pass(piece, &mut sink)?;
+    }
+    header.end(&mut sink)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn mail_that_is_no_submission_passes_as_it_is() {
+    for text in
+        ["", "a", "\r\n", "Subject: x\r\n\r\nb\r\n", "\r", "no header at all\r\n", "A:\r\n\r\n\r\n", "\n\n"]
+    {
+        for piece in [1, 2, 3, 99] {
+            assert_eq!(pass(text.as_bytes(), piece, None).unwrap(), text);
+        }
+    }
+}
+
+#[test]
+fn a_submission_gets_what_it_lacks() {
+    let ours = submission();
+    for piece in [1, 2, 3, 5, 99] {
+        let text = pass(b"Subject: x\r\n y\r\n\r\nFrom: z\r\n", piece, Some(&ours)).unwrap();
+        let added =
+            text.strip_prefix("Subject: x\r\n y\r\n").unwrap().strip_suffix("\r\nFrom: z\r\n").unwrap();
+        let lines: Vec<&str> = added.lines().collect();
+        assert!(lines[0].starts_with("Message-ID: <") && lines[0].ends_with("@mx.example>"), "{added}");
+        assert!(lines[1].starts_with("Date: ") && lines[2] == "From: <a@b.example>", "{added}");
+        assert_eq!(lines.len(), 3);
+        let whole = "from : me\r\nDATE: x\r\nMessage-Id: y\r\n\r\nbody\r\n";
+        assert_eq!(pass(whole.as_bytes(), piece, Some(&ours)).unwrap(), whole);
+        // All header.
+        let text = pass(b"From: me\r\n", piece, Some(&ours)).unwrap();
+        assert!(text.starts_with("From: me\r\nMessage-ID: ") && text.contains("\r\nDate: "), "{text}");
+    }
+}
+
+#[test]
+fn messages_do_not_go_in_circles() {
+    let hops =
+        |count: usize| format!("{}\r\nReceived: body\r\n", "Received: from a\r\n\tby b\r\n".repeat(count));
+    assert_eq!(pass(hops(50).as_bytes(), 7, None).unwrap(), hops(50));
+    assert_eq!(pass(hops(51).as_bytes(), 7, None).unwrap_err().enhanced, Enhanced(5, 4, 6));
+    let folded = "Subject: x\r\n Received: y\r\n".repeat(60);
+    assert_eq!(pass(folded.as_bytes(), 7, None).unwrap(), folded);
+}
+
+proptest! {
+    #[test]
+    fn every_octet_passes_in_its_order(text in "[A-Da:\\r\\n \\.]{0,60}", piece in 1usize..9) {
+        prop_assert_eq!(pass(text.as_bytes(), piece, None).unwrap(), text);
+    }
+
+    #[test]
+    fn what_is_added_is_whole_lines(text in "(From: a\r\n|Date: b\r\n|X: c\r\n|\r\n|d\r\n){0,9}", piece in 1usize..9) {
+        let ours = submission();
+        let passed = pass(text.as_bytes(), piece, Some(&ours)).unwrap();
+        let added = ["Message-ID: <", "Date: ", "From: <a@b"];
+        let left: Vec<&str> = passed
+            .split_inclusive('\n')
+            .filter(|line| !added.iter().any(|start| line.starts_with(start)) || line.starts_with("Date: b"))
+            .collect();
+        prop_assert_eq!(left.concat(), text);
+    }
+}

@@ -1,0 +1,232 @@
+//! The writer: a helper process that puts messages where they belong, with the rights of who owns the place.
+//!
+//! It is one user's mailbox writer or the queue's. What comes on the data socket is a stranger's message; the jobs come from
+//! the guard. A writer serves as many messages as the guard has for its user on one connection.
+//!
+//! Whatever goes wrong, the socket is read to the mark that ends the message: the next message is read from the same socket.
+
+pub(crate) mod header;
+
+use crate::deliver::{self, Delivery, Sink, Trace};
+use crate::queue::{Incoming, QueueDirectory, Received};
+use crate::reply;
+use crate::status::Status;
+use crate::wire::job::{self, Deliver, Job, Outcome, Queue, Submission};
+use crate::wire::pieces::{Piece, Source};
+use common::exit::Exit;
+use common::process::Program;
+use common::process::service::{self, Helping};
+use header::Header;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, SystemTime};
+
+/// The hidden argument of a writer that was executed afresh.
+pub const ARGUMENT: &str = "--writer";
+/// How long the guard may take to take an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Octets read from the spool file at once.
+const SPOOL_BUFFER: usize = 32 * 1024;
+
+/// A writer that was executed afresh.
+pub fn main(program: &'static Program) -> Exit {
+    match service::helping(program) {
+        Ok(helping) => run(helping),
+        Err(_) => Exit::Temporary,
+    }
+}
+
+/// A writer's life.
+pub fn run(helping: Helping) -> Exit {
+    match serve(&helping) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            helping.log.error(format_args!("writer: {error}"));
+            Exit::Temporary
+        }
+    }
+}
+
+fn serve(helping: &Helping) -> io::Result<()> {
+    while let Some(message) = job::receive(&helping.commands, None)? {
+        let job = Job::decode(&message).ok_or(io::ErrorKind::InvalidData)?;
+        drop(message);
+        let work = Work { helping };
+        match job {
+            Job::Deliver(job) => work.deliver(&job)?,
+            Job::Queue(job) => work.queue(&job)?,
+            Job::Spool => work.spool()?,
+        }
+    }
+    Ok(())
+}
+
+struct Work<'a> {
+    helping: &'a Helping,
+}
+
+impl Work<'_> {
+    fn say(&self, outcome: &Outcome) -> io::Result<()> {
+        job::send(&self.helping.commands, &outcome.encode(), PATIENCE)
+    }
+
+    fn deliver(&self, job: &Deliver) -> io::Result<()> {
+        let trace = Trace {
+            reverse_path: job.reverse_path.clone(),
+            original: job.recipient.original.clone(),
+            delivered_to: job.recipient.address.clone(),
+            received: job.received.clone(),
+        };
+        match deliver::begin(&self.helping.config, &job.account, &job.recipient, &trace) {
+            Err(status) => self.say(&Outcome::Refused(status)),
+            Ok(Delivery::Forward(entries)) => self.say(&Outcome::Forward(entries)),
+            Ok(Delivery::Begun(sink)) => self.fill(sink, job.submission.as_ref(), job.spooled),
+        }
+    }
+
+    fn queue(&self, job: &Queue) -> io::Result<()> {
+        let directory = match QueueDirectory::open(&self.helping.config) {
+            Ok(directory) => directory,
+            Err(error) => {
+                self.helping.log.error(format_args!("queue: {error}"));
+                return self.say(&Outcome::Refused(reply::LOCAL_PROBLEM.into()));
+            }
+        };
+        let received = Received { at: SystemTime::now(), from: job.from.clone() };
+        let begun = Incoming::create(&directory, &job.envelope, &received).and_then(|mut incoming| {
+            let field = job.received.replace('\0', incoming.id().as_str());
+            incoming.write(field.as_bytes())?;
+            Ok(incoming)
+        });
+        match begun {
+            Err(status) => self.say(&Outcome::Refused(status)),
+            Ok(incoming) => self.fill(Box::new(incoming), job.submission.as_ref(), job.spooled),
+        }
+    }
+
+    fn spool(&self) -> io::Result<()> {
+        let file = match self.helping.shared.as_ref().map(OwnedFd::try_clone) {
+            Some(Ok(fd)) => File::from(fd),
+            _ => return self.say(&Outcome::Refused(reply::LOCAL_PROBLEM.into())),
+        };
+        match file.set_len(0) {
+            Ok(()) => self.fill(Box::new(Spool { file, at: 0, buffer: Vec::new() }), None, false),
+            Err(error) => self.say(&Outcome::Refused(spool_failed(&error))),
+        }
+    }
+
+    fn fill(&self, sink: Box<dyn Sink>, submission: Option<&Submission>, spooled: bool) -> io::Result<()> {
+        self.say(&Outcome::Ready)?;
+        match spooled {
+            false => self.take(sink, submission),
+            true => {
+                let outcome = match self.copy(sink, submission) {
+                    Ok((name, octets)) => Outcome::Written(name, octets),
+                    Err(status) => Outcome::Failed(status),
+                };
+                self.say(&outcome)
+            }
+        }
+    }
+
+    /// Takes a message from the spool file.
+    fn copy(
+        &self,
+        mut sink: Box<dyn Sink>,
+        submission: Option<&Submission>,
+    ) -> Result<(String, u64), Status> {
+        let fd = self.helping.shared.as_ref().and_then(|fd| fd.try_clone().ok());
+        let file = File::from(fd.ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?);
+        let mut header = Header::new(submission);
+        let mut buffer = vec![0; SPOOL_BUFFER];
+        let mut at = 0u64;
+        loop {
+            let n = file.read_at(&mut buffer, at).map_err(|error| spool_failed(&error))?;
+            let Some(octets) = buffer.get(..n).filter(|octets| !octets.is_empty()) else { break };
+            at = at.saturating_add(n as u64);
+            header.pass(octets, &mut |octets| sink.write(octets))?;
+        }
+        header.end(&mut |octets| sink.write(octets))?;
+        sink.finish().map(|name| (name, at))
+    }
+
+    /// Takes a message from the front.
+    fn take(&self, mut sink: Box<dyn Sink>, submission: Option<&Submission>) -> io::Result<()> {
+        let mut source = Source::new(&self.helping.data);
+        let mut header = Header::new(submission);
+        let mut octets = 0u64;
+        let limit = self.helping.config.message_size_limit.0;
+        let failed: Status = loop {
+            match source.next_piece()? {
+                Piece::Octets(piece) => {
+                    octets = octets.saturating_add(piece.len() as u64);
+                    // The front sees to it, too, but that is the front's word.
+                    if limit > 0 && octets > limit {
+                        break reply::TOO_BIG.into();
+                    }
+                    if let Err(status) = header.pass(piece, &mut |octets| sink.write(octets)) {
+                        break status;
+                    }
+                }
+                Piece::Complete => {
+                    let written = header.end(&mut |octets| sink.write(octets)).and_then(|()| sink.finish());
+                    return match written {
+                        Ok(name) => self.say(&Outcome::Written(name, octets)),
+                        Err(status) => self.say(&Outcome::Failed(status)),
+                    };
+                }
+                Piece::Abandoned => {
+                    drop(sink);
+                    return self.say(&Outcome::Abandoned);
+                }
+            }
+        };
+        // What was written goes at once: the disk may be full, and the client may take its time.
+        drop(sink);
+        match source.drain()? {
+            true => self.say(&Outcome::Failed(failed)),
+            false => self.say(&Outcome::Abandoned),
+        }
+    }
+}
+
+/// The sink for several recipients of LMTP: a file without a name, which nobody has to find after a crash, because nobody has
+/// been told yet that we have the message.
+struct Spool {
+    file: File,
+    at: u64,
+    buffer: Vec<u8>,
+}
+
+impl Spool {
+    fn flush(&mut self) -> Result<(), Status> {
+        self.file.write_all_at(&self.buffer, self.at).map_err(|error| spool_failed(&error))?;
+        self.at = self.at.saturating_add(self.buffer.len() as u64);
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Sink for Spool {
+    fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
+        if self.buffer.len().saturating_add(octets.len()) > SPOOL_BUFFER {
+            self.flush()?;
+        }
+        self.buffer.extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<String, Status> {
+        self.flush()?;
+        Ok("spool".to_owned())
+    }
+}
+
+fn spool_failed(error: &io::Error) -> Status {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => reply::DISK_FULL.into(),
+        _ => reply::LOCAL_PROBLEM.into(),
+    }
+}
