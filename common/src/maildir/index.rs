@@ -40,7 +40,7 @@ pub const RECENT: u16 = 16;
 const OWN: u16 = IN_NEW | VANISHED | RECENT;
 
 const MAGIC: &[u8; 8] = b"tinmail3";
-const HEADER: u64 = 256;
+pub(super) const HEADER: u64 = 256;
 const ROW: u64 = 56;
 /// A vanished UID and when it vanished.
 const GONE: u64 = 12;
@@ -87,7 +87,7 @@ pub struct Header {
     /// 1 if POP3's order is another than that of the UIDs.
     ordered: u32,
     parts_length: u64,
-    nonce: u64,
+    pub(super) nonce: u64,
 }
 
 /// The fixed part of a message.

@@ -25,8 +25,11 @@ mod directories;
 pub mod dotlock;
 mod error;
 mod flags;
+#[doc(hidden)]
+pub mod fuzzing;
 mod header_md5;
 mod index;
+mod lf_text;
 mod location;
 mod lock;
 pub mod mailbox;

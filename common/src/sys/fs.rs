@@ -213,6 +213,22 @@ pub fn read_control(path: &std::path::Path) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
+/// Opens a mailbox file to append to; it is made with mode 0600 if it is missing. What is no regular file, has a second name
+/// or is a symbolic link is refused: in a directory that others write to, those are ways to another's file.
+pub fn open_append(path: &std::path::Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let mut options = std::fs::File::options();
+    // Reading is for the blank line that has to be at its end.
+    let file = options.read(true).append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.nlink() == 1 {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file of one name"))
+    }
+}
+
 /// Gives freed heap pages back to the kernel. An idle session must not keep what a busy moment needed.
 pub fn release_free_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -6,7 +6,7 @@
 
 use super::Run;
 use super::slots;
-use super::{ways, worker};
+use super::worker;
 use crate::queue::queued::{self, peek};
 use crate::queue::{Id, Opened, Place, Queued, State, scan};
 use common::sys::fd::{self, Interest};
@@ -105,7 +105,7 @@ impl Dispatcher<'_> {
                 if domain.is_some_and(|domain| !goes_there(domain)) {
                     return;
                 }
-                let key = ways::key(&self.run.config, &head);
+                let key = self.run.ways.key(&head);
                 let due = self.run.policy.schedule.is_due(head.counters.next, SystemTime::now());
                 let result = if due { Ok(()) } else { self.make_due(id) };
                 if let Err(error) = result.and_then(|()| self.give_to(&key, id)) {

@@ -1,292 +1,150 @@
-//! Local recipients of a queue run: what the worker asks of the guard, and what the guard's child does as the recipient.
+//! The guard of a run: answers the workers, and becomes a recipient to deliver.
 //!
-//! The worker (`mail_owner`) sends the recipient with two descriptors: the queue file, for reading, and a pipe for the answer.
-//! The guard (root) looks up whose mailbox it is, forks, and the child becomes that user for good before it reads the message.
-//! The guard trusts the worker with the choice of the mailbox, nothing else: what it reads is parsed and bounded.
+//! For a delivery it looks up whose mailbox it is, forks, and the child becomes that user for good before it reads an octet of
+//! the message. Everything else it answers itself: password files and maps with passwords are root's to read.
 
-use crate::address::{Address, ReversePath};
-use crate::client::Login;
+use super::ask::{Answer, QUESTION_MAX, Question, local_error};
+use crate::address::ReversePath;
 use crate::deliver::{self, Delivery, Trace};
-use crate::envelope::Recipient;
-use crate::queue::format::{self, escape, unescape};
+use crate::envelope::{Recipient, Target};
 use crate::queue::queued::Message;
-use crate::route::{self, NextHop};
+use crate::route;
 use crate::rules::Rules;
 use crate::status::{Enhanced, Status};
 use common::auth::Account;
 use common::config::Config;
-use common::log::Log;
-use common::secret::Secret;
-use common::sys::fd::{self, Interest};
+use common::log::{Log, readable};
 use common::sys::pass;
 use common::sys::process::{self, Fork};
 use std::fs::File;
-use std::io::{self, BufRead, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::io::{self, BufRead, Write};
+use std::os::fd::OwnedFd;
 
-/// Octets of the longest request.
-const REQUEST_MAX: usize = 64 * 1024;
-/// Octets of the longest answer.
-const ANSWER_MAX: u64 = 64 * 1024;
-/// How long a delivery may take: a program that it starts has a time of its own, which is shorter.
-const PATIENCE: Duration = Duration::from_secs(3600);
-
-/// What became of a local recipient.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// It was delivered, or was not.
-    Status(Status),
-    /// The user's `~/.forward` has other places for it.
-    Forward(Vec<String>),
+struct Guard<'a> {
+    config: &'a Config,
+    log: &'a Log,
+    /// Read when they are first needed.
+    rules: Option<Rules>,
 }
 
-/// One local delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Request {
-    reverse_path: ReversePath,
-    offset: u64,
-    size: u64,
-    recipient: Recipient,
-}
-
-impl Request {
-    fn print(&self) -> String {
-        let mut text = String::new();
-        escape(&mut text, &self.reverse_path.as_ref().map(Address::to_string).unwrap_or_default());
-        text.push_str(&format!("\n{} {}\n", self.offset, self.size));
-        format::print_recipient(&mut text, &self.recipient);
-        text
-    }
-
-    fn parse(octets: &[u8]) -> Option<Request> {
-        let mut lines = std::str::from_utf8(octets).ok()?.split('\n');
-        let path = unescape(lines.next()?).ok()?;
-        let reverse_path = if path.is_empty() { None } else { Some(Address::parse(path.as_bytes()).ok()?) };
-        let (offset, size) = lines.next()?.split_once(' ')?;
-        let (offset, size) = (offset.parse().ok()?, size.parse().ok()?);
-        let (_, recipient) = format::parse_recipient(lines.next()?.strip_prefix('R')?).ok()?;
-        Some(Request { reverse_path, offset, size, recipient })
-    }
-}
-
-impl Answer {
-    fn print(&self) -> String {
-        let mut text = String::new();
-        match self {
-            Answer::Status(status) => {
-                let Enhanced(class, subject, detail) = status.enhanced;
-                text.push_str(&format!("S\t{}\t{class}\t{subject}\t{detail}\t", status.code));
-                escape(&mut text, &status.text);
-            }
-            Answer::Forward(entries) => {
-                text.push('F');
-                for entry in entries {
-                    text.push('\t');
-                    escape(&mut text, entry);
-                }
-            }
-        }
-        text.push('\n');
-        text
-    }
-
-    /// An answer without its end is none: who wrote it has died.
-    fn parse(octets: &[u8]) -> Option<Answer> {
-        let line = std::str::from_utf8(octets).ok()?.strip_suffix('\n')?;
-        let mut fields = line.split('\t');
-        match fields.next()? {
-            "S" => {
-                let mut next = || fields.next();
-                let code = next()?.parse().ok().filter(|code| (200..600).contains(code))?;
-                let enhanced = Enhanced(next()?.parse().ok()?, next()?.parse().ok()?, next()?.parse().ok()?);
-                Some(Answer::Status(Status::new(code, enhanced, unescape(next()?).ok()?)))
-            }
-            "F" => fields.map(|field| unescape(field).ok()).collect::<Option<_>>().map(Answer::Forward),
-            _ => None,
-        }
-    }
-}
-
-/// The worker's side: has one recipient served. `path` is the queue file.
-pub fn ask(
-    guard: &OwnedFd,
-    path: &std::path::Path,
-    (offset, size): (u64, u64),
-    reverse_path: Option<&Address>,
-    recipient: &Recipient,
-) -> Answer {
-    let go = || -> io::Result<Option<Answer>> {
-        // Another opening of the file, without the right to write and without our lock.
-        let file = File::open(path)?;
-        let (reading, writing) = fd::pipe()?;
-        let request =
-            Request { reverse_path: reverse_path.cloned(), offset, size, recipient: recipient.clone() };
-        let text = request.print();
-        if text.len() > REQUEST_MAX {
-            return Ok(None);
-        }
-        pass::send_with(guard, text.as_bytes(), [file.as_fd(), writing.as_fd()])?;
-        drop(writing);
-        let [ready] = fd::poll([(reading.as_fd(), Interest::Read)], Some(PATIENCE))?;
-        if !ready.read {
-            return Ok(None);
-        }
-        let mut answer = Vec::new();
-        File::from(reading).take(ANSWER_MAX).read_to_end(&mut answer)?;
-        Ok(Answer::parse(&answer))
-    };
-    match go() {
-        Ok(Some(answer)) => answer,
-        Ok(None) => Answer::Status(local_error("the delivery process has failed")),
-        Err(error) => Answer::Status(local_error(&error.to_string())),
-    }
-}
-
-fn local_error(what: &str) -> Status {
-    Status::new(451, Enhanced(4, 3, 0), format!("local error: {what}"))
-}
-
-/// The worker's side: the password for a next hop, which only root may be able to read.
-pub fn ask_login(guard: &OwnedFd, sender: Option<&Address>, hop: &NextHop) -> Result<Option<Login>, Status> {
-    let go = || -> io::Result<Option<Option<Login>>> {
-        let (reading, writing) = fd::pipe()?;
-        let mut text = String::from(LOGIN);
-        escape(&mut text, &sender.map(Address::to_string).unwrap_or_default());
-        text.push('\n');
-        escape(&mut text, &hop.to_string());
-        pass::send_with(guard, text.as_bytes(), [writing.as_fd(), writing.as_fd()])?;
-        drop(writing);
-        let mut answer = Vec::new();
-        File::from(reading).take(ANSWER_MAX).read_to_end(&mut answer)?;
-        Ok(parse_login(&answer))
-    };
-    match go() {
-        Ok(Some(login)) => Ok(login),
-        Ok(None) => Err(Status::new(451, Enhanced(4, 3, 5), "Local configuration error")),
-        Err(error) => Err(local_error(&error.to_string())),
-    }
-}
-
-/// What a request for a password begins with; a request for a delivery begins with an address, which has no control
-/// character.
-const LOGIN: &str = "\u{1}login\n";
-
-/// `-` if there is none, `=user<TAB>password`, or nothing: it cannot be found out.
-fn parse_login(octets: &[u8]) -> Option<Option<Login>> {
-    let line = std::str::from_utf8(octets).ok()?.strip_suffix('\n')?;
-    if line == "-" {
-        return Some(None);
-    }
-    let (user, password) = line.strip_prefix('=')?.split_once('\t')?;
-    let password = Secret::new(unescape(password).ok()?.into_bytes());
-    Some(Some(Login { user: unescape(user).ok()?, password }))
-}
-
-/// The guard's side.
-fn find_login(config: &Config, question: &str) -> io::Result<String> {
-    let bad = || io::Error::from(io::ErrorKind::InvalidData);
-    let (sender, hop) = question.split_once('\n').ok_or_else(bad)?;
-    let (sender, hop) = (unescape(sender).map_err(|_| bad())?, unescape(hop).map_err(|_| bad())?);
-    let sender =
-        if sender.is_empty() { None } else { Some(Address::parse(sender.as_bytes()).map_err(|_| bad())?) };
-    let hop = NextHop::parse(&hop).ok_or_else(bad)?;
-    let Some(login) = route::login(config, &sender, &hop)? else { return Ok("-\n".to_owned()) };
-    let mut text = String::from("=");
-    escape(&mut text, &login.user);
-    text.push('\t');
-    escape(&mut text, std::str::from_utf8(login.password.expose()).map_err(|_| bad())?);
-    text.push('\n');
-    Ok(text)
-}
-
-/// The guard's side: serves requests until nobody is left who could have one.
+/// Answers until nobody is left who could ask.
 pub fn serve(socket: &OwnedFd, config: &Config, log: &Log) -> io::Result<()> {
     // Children are not waited for: each answers to its worker.
     process::ignore_child_signal();
-    let mut rules = None;
-    let mut buffer = vec![0; REQUEST_MAX];
+    let mut guard = Guard { config, log, rules: None };
+    let mut buffer = Vec::new();
     loop {
+        buffer.resize(QUESTION_MAX, 0);
         let (length, descriptors) = pass::receive_with(socket, &mut buffer)?;
         if length == 0 {
             return Ok(());
         }
-        let octets = buffer.get(..length).unwrap_or_default();
-        if let Some(question) = octets.strip_prefix(LOGIN.as_bytes()) {
-            let found = std::str::from_utf8(question)
-                .map_err(io::Error::other)
-                .and_then(|question| find_login(config, question));
-            match (found, descriptors) {
-                (Ok(answer), Some([to, _])) => drop(File::from(to).write_all(answer.as_bytes())),
-                (Err(error), _) => log.error(format_args!("{error}")),
-                (Ok(_), None) => {}
-            }
-            continue;
-        }
-        let request = Request::parse(octets);
-        let (Some(request), Some([message, answer])) = (request, descriptors) else {
+        let question = buffer.get(..length).and_then(Question::parse);
+        let (Some(question), Some([file, to])) = (question, descriptors) else {
             log.error(format_args!("a queue worker asked for something malformed"));
             continue;
         };
-        let rules = match &mut rules {
-            Some(rules) => rules,
-            none => none.insert(Rules::load(config)?),
-        };
-        // The rules are asked here, as root: password files are not for everybody to read.
-        let account = rules.account(&request.recipient);
-        match account {
-            Err(status) => say(&answer, &Answer::Status(status)),
-            Ok(account) => match process::fork() {
-                Ok(Fork::Child) => {
-                    let result = deliver(config, &account, &request, message);
-                    say(&answer, &result);
-                    process::exit_now(0);
-                }
-                Ok(Fork::Parent(_)) => {}
-                Err(error) => say(&answer, &Answer::Status(local_error(&error.to_string()))),
-            },
+        if let Some(answer) = guard.answer(question, file, &to) {
+            say(to, &answer);
         }
+        guard.tell();
     }
 }
 
-fn say(to: &OwnedFd, answer: &Answer) {
-    if let Ok(copy) = to.try_clone() {
-        let _ = File::from(copy).write_all(answer.print().as_bytes());
+fn say(to: OwnedFd, answer: &Answer) {
+    let _ = File::from(to).write_all(answer.print().as_bytes());
+}
+
+impl Guard<'_> {
+    /// `None`: a child answers.
+    fn answer(&mut self, question: Question, file: OwnedFd, to: &OwnedFd) -> Option<Answer> {
+        let result = match question {
+            Question::Expand(address) => {
+                self.rules().and_then(|rules| rules.expand(&address)).map(Answer::Recipients)
+            }
+            Question::Forward(recipient, entries) => {
+                self.rules().and_then(|rules| rules.forward(&recipient, &entries)).map(Answer::Recipients)
+            }
+            Question::Login(sender, hop) => route::login(self.config, &sender, &hop)
+                .map(Answer::Login)
+                .map_err(|error| self.wrong(&error)),
+            Question::Deliver { reverse_path, offset, size, recipient } => {
+                let account = match self.rules().and_then(|rules| rules.account(&recipient)) {
+                    Ok(account) => account,
+                    Err(status) => return Some(Answer::Status(status)),
+                };
+                match process::fork() {
+                    Ok(Fork::Child) => {
+                        let answer =
+                            deliver(self.config, self.log, &account, reverse_path, recipient, file, (offset, size));
+                        let answer = answer.unwrap_or_else(Answer::Status);
+                        if let Ok(to) = to.try_clone() {
+                            say(to, &answer);
+                        }
+                        process::exit_now(0);
+                    }
+                    Ok(Fork::Parent(_)) => return None,
+                    Err(error) => Err(local_error(&error.to_string())),
+                }
+            }
+        };
+        Some(result.unwrap_or_else(Answer::Status))
+    }
+
+    fn rules(&mut self) -> Result<&mut Rules, Status> {
+        match &mut self.rules {
+            Some(rules) => Ok(rules),
+            none => match Rules::load(self.config) {
+                Ok(rules) => Ok(none.insert(rules)),
+                Err(error) => {
+                    self.log.error(format_args!("{error}"));
+                    Err(Status::new(451, Enhanced(4, 3, 5), "Local configuration error"))
+                }
+            },
+        }
+    }
+
+    /// What the rules found that the administrator should hear.
+    fn tell(&mut self) {
+        for line in self.rules.as_mut().map(Rules::take_warnings).unwrap_or_default() {
+            self.log.warning(format_args!("{}", readable(line.as_bytes())));
+        }
+    }
+
+    fn wrong(&self, error: &io::Error) -> Status {
+        self.log.error(format_args!("{error}"));
+        Status::new(451, Enhanced(4, 3, 5), "Local configuration error")
     }
 }
 
 /// In the child: becomes the user, then reads the message.
-fn deliver(config: &Config, account: &Account, request: &Request, message: OwnedFd) -> Answer {
-    match try_deliver(config, account, request, message) {
-        Ok(answer) => answer,
-        Err(status) => Answer::Status(status),
-    }
-}
-
-fn try_deliver(
+fn deliver(
     config: &Config,
+    log: &Log,
     account: &Account,
-    request: &Request,
+    reverse_path: ReversePath,
+    recipient: Recipient,
     message: OwnedFd,
+    (offset, size): (u64, u64),
 ) -> Result<Answer, Status> {
     let failed = |error: io::Error| local_error(&error.to_string());
     if process::is_root() {
         process::become_user(account.uid, account.gid, &account.groups).map_err(failed)?;
     }
     process::private_umask();
-    let recipient = &request.recipient;
     let trace = Trace {
-        reverse_path: request.reverse_path.clone(),
+        reverse_path,
         original: recipient.original.clone(),
         delivered_to: recipient.address.clone(),
         received: String::new(),
     };
-    let mut sink = match deliver::begin(config, account, recipient, &trace)? {
+    let mut warn = |text: String| log.warning(format_args!("{}", readable(text.as_bytes())));
+    let mut sink = match deliver::begin(config, account, &recipient, &trace, &mut warn)? {
         Delivery::Begun(sink) => sink,
         Delivery::Forward(entries) => return Ok(Answer::Forward(entries)),
     };
     let file = File::from(message);
-    let mut message = Message::new(&file, request.offset, request.size);
+    let mut message = Message::new(&file, offset, size);
     loop {
         let octets = message.fill_buf().map_err(failed)?;
         let length = octets.len();
@@ -298,40 +156,10 @@ fn try_deliver(
     }
     let name = sink.finish()?;
     let kind = match &recipient.target {
-        crate::envelope::Target::Command { .. } => "delivered to command",
-        crate::envelope::Target::File { .. } => "delivered to file",
+        Target::Command { .. } => "delivered to command",
+        Target::File { .. } => "delivered to file",
         _ => "delivered to maildir",
     };
     let text = if name.is_empty() { kind.to_owned() } else { format!("{kind}: {name}") };
     Ok(Answer::Status(Status::new(250, Enhanced(2, 0, 0), text)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::queue::tests::envelope;
-
-    #[test]
-    fn requests_and_answers_come_back() {
-        let recipient = envelope(&["a@x"]).recipients.remove(0);
-        for reverse_path in [None, Some(Address::parse(b"\"a b%\"@x").unwrap())] {
-            let request = Request { reverse_path, offset: 300, size: 1 << 40, recipient: recipient.clone() };
-            assert_eq!(Request::parse(request.print().as_bytes()), Some(request));
-        }
-        for answer in [
-            Answer::Status(Status::new(452, Enhanced(4, 2, 2), "mailbox\tis\nfull")),
-            Answer::Forward(vec!["|a b".into(), "c@d".into()]),
-            Answer::Forward(vec![]),
-        ] {
-            let text = answer.print();
-            assert_eq!(Answer::parse(text.as_bytes()), Some(answer));
-            assert_eq!(Answer::parse(&text.as_bytes()[..text.len() - 1]), None);
-        }
-        for bad in [&b""[..], b"\n", b"S\n", b"S\t99\t2\t0\t0\tx\n", b"X\n", b"\xff\n"] {
-            assert_eq!(Answer::parse(bad), None);
-        }
-        for bad in [&b""[..], b"\n\n\n", b"\n1 2\nR", b"\n1 x\nR.\t", b"a\n1 2\n"] {
-            assert_eq!(Request::parse(bad), None);
-        }
-    }
 }

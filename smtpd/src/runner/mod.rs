@@ -9,6 +9,7 @@
 //! No process of a run is needed by another run, and none is resident. Every message is locked while somebody works on it,
 //! slots bound the processes for a destination: any number of runs at once is safe.
 
+mod ask;
 pub mod attempt;
 pub mod dispatch;
 mod local;
@@ -20,7 +21,7 @@ mod worker;
 use crate::address::Address;
 use crate::queue::QueueDirectory;
 use crate::queue::schedule::Schedule;
-use crate::{rules, values};
+use crate::values;
 use attempt::Policy;
 use common::config::Config;
 use common::exit::Exit;
@@ -31,6 +32,7 @@ use dispatch::Selection;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use ways::Ways;
 
 pub use options::{Options, is_asked_for};
 
@@ -44,7 +46,9 @@ pub struct Run {
     pub log: Log,
     /// When again, and who is told.
     pub policy: Policy,
-    /// Where workers ask for local deliveries.
+    /// Which way a recipient's mail goes.
+    pub ways: Ways,
+    /// Where workers ask for what only root can do.
     pub guard: OwnedFd,
 }
 
@@ -140,14 +144,13 @@ impl Run {
                 Some(Address::parse(text.as_bytes()).map_err(wrong)?)
             }
         };
-        // A bad setting is to be found before the first message, not by each.
-        rules::Rules::load(&config)?;
         let policy = Policy {
             schedule: Schedule::of(&config),
             host,
             bounce_size_limit: config.bounce_size_limit.0,
             postmaster,
         };
-        Ok(Run { config, directory, log: log.clone(), policy, guard })
+        let ways = Ways::load(&config)?;
+        Ok(Run { config, directory, log: log.clone(), policy, ways, guard })
     }
 }

@@ -3,38 +3,49 @@
 use crate::envelope::{Envelope, Recipient, Target};
 use crate::queue::State;
 use crate::queue::format::Head;
-use crate::route::{self, NextHop};
+use crate::route::{NextHop, Router};
 use common::config::Config;
 use std::io;
 
-/// Where a recipient's mail goes; `None`: it stays here. Errors: a map is wrong.
-pub fn hop(config: &Config, envelope: &Envelope, recipient: &Recipient) -> io::Result<Option<NextHop>> {
-    match &recipient.target {
-        Target::Remote(address) => {
-            let sender = envelope.reverse_path_for(recipient).cloned();
-            route::next_hop(config, &sender, address).map(Some)
-        }
-        _ => Ok(None),
-    }
+/// The rules of a run.
+pub struct Ways {
+    router: Router,
 }
 
-/// Whose workers serve a message: those of its destination, or, if it has several, those that go from one to the next.
-pub fn key(config: &Config, head: &Head) -> String {
-    let mut only: Option<String> = None;
-    for (recipient, (state, _)) in head.envelope.recipients.iter().zip(&head.states) {
-        if *state != State::Pending {
-            continue;
-        }
-        let key = match hop(config, &head.envelope, recipient) {
-            Ok(Some(hop)) => hop.to_string(),
-            Ok(None) => "local delivery".to_owned(),
-            Err(_) => "no way".to_owned(),
-        };
-        match &only {
-            None => only = Some(key),
-            Some(first) if *first == key => {}
-            Some(_) => return "several destinations".to_owned(),
+impl Ways {
+    /// Reads what the settings name.
+    pub fn load(config: &Config) -> io::Result<Ways> {
+        Ok(Ways { router: Router::load(config)? })
+    }
+
+    /// Where a recipient's mail goes; `None`: it stays here.
+    pub fn hop(&self, envelope: &Envelope, recipient: &Recipient) -> Option<NextHop> {
+        match &recipient.target {
+            Target::Remote(address) => {
+                let sender = envelope.reverse_path_for(recipient).cloned();
+                Some(self.router.next_hop(&sender, address))
+            }
+            _ => None,
         }
     }
-    only.unwrap_or_else(|| "notifications".to_owned())
+
+    /// Whose workers serve a message: those of its destination, or, if it has several, those that go from one to the next.
+    pub fn key(&self, head: &Head) -> String {
+        let mut only: Option<String> = None;
+        for (recipient, (state, _)) in head.envelope.recipients.iter().zip(&head.states) {
+            if *state != State::Pending {
+                continue;
+            }
+            let key = match self.hop(&head.envelope, recipient) {
+                Some(hop) => hop.to_string(),
+                None => "local delivery".to_owned(),
+            };
+            match &only {
+                None => only = Some(key),
+                Some(first) if *first == key => {}
+                Some(_) => return "several destinations".to_owned(),
+            }
+        }
+        only.unwrap_or_else(|| "notifications".to_owned())
+    }
 }

@@ -1,21 +1,21 @@
 //! A worker: serves the messages of one destination, one after the other, over one connection where there is one.
 
 use super::Run;
+use super::ask::{Answer, Question, ask, local_error};
 use super::attempt::{self, Outcome, World};
 use super::dispatch::{NO_SLOT, RECORD};
-use super::local::{self, Answer};
-use super::{slots, ways};
+use super::slots;
 use crate::address::{Address, ReversePath};
 use crate::client::{Client, Connection};
 use crate::deliver::Sink;
 use crate::envelope::{Envelope, Recipient, Target};
 use crate::queue::{Id, Incoming, Opened, Place, Queued, Received, queued};
 use crate::route::NextHop;
-use crate::rules::{self, Rules};
 use crate::status::{Enhanced, Status};
 use common::exit::Exit;
 use common::sys::fd;
 use std::fmt::Arguments;
+use std::fs::File;
 use std::io::{self, BufRead};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
@@ -36,8 +36,7 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
             return Exit::Temporary.code();
         }
     };
-    let mut carrier =
-        Carrier { run, client: Client::new(&run.config), connection: None, dead: Vec::new(), rules: None };
+    let mut carrier = Carrier { run, client: Client::new(&run.config), connection: None, dead: Vec::new() };
     let mut code = Exit::Success.code();
     loop {
         match next(ids) {
@@ -118,13 +117,19 @@ fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
     group.iter().map(failed).collect()
 }
 
+fn recipients(answer: Answer) -> Result<Vec<Recipient>, Status> {
+    match answer {
+        Answer::Recipients(recipients) if !recipients.is_empty() => Ok(recipients),
+        _ => Err(local_error("an address leads nowhere")),
+    }
+}
+
 /// How messages leave: over the connection, or through the guard.
 struct Carrier<'a> {
     run: &'a Run,
     client: Client,
     connection: Option<(Way, Connection)>,
     dead: Vec<(Way, Status)>,
-    rules: Option<Rules>,
 }
 
 impl World for Carrier<'_> {
@@ -135,9 +140,9 @@ impl World for Carrier<'_> {
         let envelope = queued.envelope();
         for &at in open {
             let Some(recipient) = envelope.recipients.get(at) else { continue };
-            // Recipients of different reverse-paths cannot share a transaction. What has no way is told so alone.
-            let hop = ways::hop(&self.run.config, envelope, recipient).ok().flatten();
-            let key = hop.map(|hop| (hop, envelope.reverse_path_for(recipient)));
+            // Recipients of different reverse-paths cannot share a transaction.
+            let key =
+                self.run.ways.hop(envelope, recipient).map(|hop| (hop, envelope.reverse_path_for(recipient)));
             let found = groups
                 .iter_mut()
                 .find(|(known, group)| key.is_some() && *known == key && group.len() < RECIPIENTS_MAX);
@@ -152,23 +157,17 @@ impl World for Carrier<'_> {
     fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome> {
         let Some(&first) = group.first() else { return Vec::new() };
         let Some(recipient) = queued.envelope().recipients.get(first) else { return Vec::new() };
-        match ways::hop(&self.run.config, queued.envelope(), recipient) {
-            Ok(Some(hop)) => {
+        match self.run.ways.hop(queued.envelope(), recipient) {
+            Some(hop) => {
                 let sender = queued.envelope().reverse_path_for(recipient).cloned();
                 self.remote(queued, &hop, &sender, group)
             }
-            Ok(None) => vec![self.local(queued, first, recipient)],
-            Err(error) => {
-                self.run.log.error(format_args!("{error}"));
-                let status = Status::new(451, Enhanced(4, 3, 5), "Local configuration error");
-                unserved(group, &status)
-            }
+            None => vec![self.local(queued, first, recipient)],
         }
     }
 
     fn expand(&mut self, address: &Address) -> Result<Vec<Recipient>, Status> {
-        let client = rules::Client { local_uid: Some(self.run.directory.owner().0), ..Default::default() };
-        self.rules()?.recipient(&client, &None, address)
+        recipients(ask(&self.run.guard, &Question::Expand(address.clone()), None)?)
     }
 
     fn now(&mut self) -> SystemTime {
@@ -181,19 +180,6 @@ impl World for Carrier<'_> {
 }
 
 impl Carrier<'_> {
-    fn rules(&mut self) -> Result<&mut Rules, Status> {
-        match &mut self.rules {
-            Some(rules) => Ok(rules),
-            none => match Rules::load(&self.run.config) {
-                Ok(rules) => Ok(none.insert(rules)),
-                Err(error) => {
-                    self.run.log.error(format_args!("{error}"));
-                    Err(Status::new(451, Enhanced(4, 3, 5), "Local configuration error"))
-                }
-            },
-        }
-    }
-
     fn remote(
         &mut self,
         queued: &Queued,
@@ -251,8 +237,11 @@ impl Carrier<'_> {
         if let Some((_, status)) = self.dead.iter().find(|(dead, _)| *dead == way) {
             return Err(status.clone());
         }
-        let login = local::ask_login(&self.run.guard, sender.as_ref(), hop)?;
-        match self.client.connect(hop, login.as_ref()) {
+        let login = match ask(&self.run.guard, &Question::Login(sender.clone(), hop.clone()), None)? {
+            Answer::Login(login) => login,
+            _ => return Err(local_error("there is no answer")),
+        };
+        match self.client.connect_as(hop, login.as_ref()) {
             Ok(connection) => {
                 self.connection = Some((way, connection));
                 Ok(false)
@@ -268,16 +257,7 @@ impl Carrier<'_> {
     }
 
     fn local(&mut self, queued: &Queued, at: usize, recipient: &Recipient) -> Outcome {
-        let sender = queued.envelope().reverse_path_for(recipient);
-        let (_, offset) = queued.file();
-        let path = self.run.directory.file(Place::Queue, queued.id());
-        let answer = local::ask(&self.run.guard, &path, (offset, queued.size()), sender, recipient);
-        let status = match answer {
-            Answer::Status(status) => status,
-            Answer::Forward(entries) => {
-                self.forward(queued, at, recipient, &entries).unwrap_or_else(|status| status)
-            }
-        };
+        let status = self.try_local(queued, at, recipient).unwrap_or_else(|status| status);
         let relay = match recipient.target {
             Target::Command { .. } => "command",
             Target::File { .. } => "file",
@@ -287,16 +267,34 @@ impl Carrier<'_> {
         Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed: true }
     }
 
+    fn try_local(&mut self, queued: &Queued, at: usize, recipient: &Recipient) -> Result<Status, Status> {
+        // Another opening of the file, without the right to write and without our lock.
+        let path = self.run.directory.file(Place::Queue, queued.id());
+        let file = File::open(path).map_err(|error| local_error(&error.to_string()))?;
+        let question = Question::Deliver {
+            reverse_path: queued.envelope().reverse_path_for(recipient).cloned(),
+            offset: queued.file().1,
+            size: queued.size(),
+            recipient: recipient.clone(),
+        };
+        match ask(&self.run.guard, &question, Some(file.as_fd()))? {
+            Answer::Status(status) => Ok(status),
+            Answer::Forward(entries) => self.forward(queued, at, recipient, entries),
+            _ => Err(local_error("there is no answer")),
+        }
+    }
+
     /// A message of its own takes the recipient's place, the same one each time.
     fn forward(
         &mut self,
         queued: &Queued,
         at: usize,
         recipient: &Recipient,
-        entries: &[String],
+        entries: Vec<String>,
     ) -> Result<Status, Status> {
         let failed = |_| Status::new(451, Enhanced(4, 3, 0), "The queue cannot be read");
-        let recipients = self.rules()?.forward(recipient, entries)?;
+        let question = Question::Forward(recipient.clone(), entries);
+        let recipients = recipients(ask(&self.run.guard, &question, None)?)?;
         let id = queued.id().derived(&format!("f{at}"));
         let id = id.ok_or_else(|| Status::new(554, Enhanced(5, 4, 6), "Forwarded too often"))?;
         let done = |id: &Id| Status::new(250, Enhanced(2, 0, 0), format!("forwarded as {id}"));

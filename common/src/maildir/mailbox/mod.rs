@@ -51,6 +51,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use view::{Ascending, View};
 
+/// For `fuzz/`.
+pub(super) fn read_keyword_lists(text: &[u8]) {
+    courier_keywords::parse(text);
+    let names = keywords::parse(text);
+    assert!(names.len() <= KEYWORDS, "{} keywords", names.len());
+}
+
 /// Message sequence numbers: ascending ranges that do not overlap, within 1..=len.
 pub type MsnSet = Vec<RangeInclusive<u32>>;
 

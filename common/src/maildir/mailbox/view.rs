@@ -306,7 +306,7 @@ impl View {
         let unheard: Vec<u32> =
             self.dead.as_slice().iter().copied().filter(|&row| row >= self.announced).collect();
         self.gone.unite(&unheard);
-        self.dead.0.retain(|row| !unheard.contains(row));
+        self.dead.0.retain(|row| unheard.binary_search(row).is_err());
         self.announced = self.rows();
         self.len() != before
     }
