@@ -364,7 +364,7 @@ class User:
         return iter((self.name, self.password))
 
 
-PROTOCOLS = ("pop3", "imap")
+PROTOCOLS = ("pop3", "imap", "smtp")
 
 
 class Box:
@@ -611,7 +611,14 @@ class Xinetd(Launcher):
 
     def start(self):
         configuration = self.box.dir / f"xinetd-{self.protocol}.conf"
-        configuration.write_text(self.service(self.protocol, self.port) + self.service(f"{self.protocol}s", self.tls_port))
+        services = self.service(self.protocol, self.port)
+        if self.protocol == "smtp":
+            # Its other two ports have names of their own; that of 587 is .submission_port.
+            self.submission_port = free_port()
+            services += self.service("submission", self.submission_port) + self.service("submissions", self.tls_port)
+        else:
+            services += self.service(f"{self.protocol}s", self.tls_port)
+        configuration.write_text(services)
         self.spawn(program("xinetd"), "-f", configuration, "-dontfork",
                    "-pidfile", self.box.dir / f"xinetd-{self.protocol}.pid",
                    "-filelog", self.output)

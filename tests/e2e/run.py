@@ -145,7 +145,7 @@ def main():
     if options.here:
         name, _, only = options.files[0].partition(":")
         sys.exit(run_here(HERE / pathlib.Path(name).name, only))
-    for variable in ("E2E_POP3D", "E2E_IMAPD"):
+    for variable in ("E2E_POP3D", "E2E_IMAPD", "E2E_SMTPD"):
         if variable not in os.environ:
             sys.exit(f"run.py: {variable} must name a program to test; tests/run sets it")
     namespaces = can_unshare()

@@ -179,7 +179,7 @@ class Documentation(Case):
 
     def test_every_setting_is_in_the_manual_page_and_no_other(self):
         headings = [line for line in self.manual.splitlines() if line.startswith(".It Ic ")]
-        documented = {name for line in headings for name in re.findall(r"\b([a-z][a-z0-9]*_[a-z0-9_]+|ssl|passdb|myhostname)\b",
+        documented = {name for line in headings for name in re.findall(r"\b([a-z][a-z0-9]*_[a-z0-9_]+|ssl|passdb|myhostname|mydomain|myorigin|mydestination|mynetworks|relayhost)\b",
                                                                        line.split(" Pq ")[0])}
         self.assertEqual(documented, set(self.settings))
 

@@ -206,7 +206,6 @@ settings! {
     smtpd allow_mail_to_files: Set<Expansion> = Set::<Expansion>::of(&[Expansion::Alias, Expansion::Forward]), "what may name files";
     smtpd default_privs: Text = text("nobody"), "user who runs the programs and writes the files of aliases";
     smtpd command_time_limit: Duration = seconds(1000), "time for a program that takes mail";
-    smtpd hopcount_limit: u32 = 50, "Received lines with which a message runs in a circle";
     smtpd home_mailbox: Text = text(""), "Maildir below a user's home directory; empty: mail_location";
     smtpd quota_full_tempfail: bool = false, "mail for a full mailbox is to come again (452), not to be returned (552)";
 

@@ -43,6 +43,28 @@ pub fn spawn_with_3_and_4(command: &mut Command, three: &OwnedFd, four: &OwnedFd
     command.spawn()
 }
 
+/// Starts the command in a process group of its own, with nothing open but 0, 1 and 2.
+pub fn spawn_alone(command: &mut Command) -> io::Result<Child> {
+    const LAST: libc::c_uint = libc::c_uint::MAX;
+    /// Where the kernel is older than 5.11, so many descriptors are closed one by one.
+    const MOST: RawFd = 1024;
+    let seal = || {
+        // At the exec, not before: std still needs its own to say that it failed.
+        // SAFETY: plain integers; async-signal-safe, as is fcntl.
+        let sealed = unsafe { libc::syscall(libc::SYS_close_range, 3, LAST, libc::CLOSE_RANGE_CLOEXEC) };
+        if sealed != 0 {
+            for fd in 3..MOST {
+                // SAFETY: plain integers; what is not open is an error that does not matter.
+                unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes system calls only and allocates nothing.
+    unsafe { command.pre_exec(seal) };
+    command.process_group(0).spawn()
+}
+
 /// A copy that does not lie on 0 to 4. What had to be opened to get there is kept in `taken`.
 fn above_4(fd: &OwnedFd, taken: &mut Vec<OwnedFd>) -> io::Result<OwnedFd> {
     const LAST: RawFd = 4;

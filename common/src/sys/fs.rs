@@ -4,7 +4,7 @@ use super::cerr;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -213,6 +213,22 @@ pub fn read_control(path: &std::path::Path) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
+/// Opens a mailbox file to append to; it is made with mode 0600 if it is missing. What is no regular file, has a second name
+/// or is a symbolic link is refused: in a directory that others write to, those are ways to another's file.
+pub fn open_append(path: &std::path::Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let mut options = std::fs::File::options();
+    // Reading is for the blank line that has to be at its end.
+    let file = options.read(true).append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.nlink() == 1 {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file of one name"))
+    }
+}
+
 /// Gives freed heap pages back to the kernel. An idle session must not keep what a busy moment needed.
 pub fn release_free_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -265,6 +281,26 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTSUP)) => Ok(()),
         result => result,
     }
+}
+
+/// Renames a file of one open directory to a name in another; an existing file is never overwritten.
+///
+/// Errors: `EEXIST`; `EINVAL` or `ENOSYS` where the file system or the kernel cannot, and [`rename_without_overwriting`] may.
+pub fn rename_between(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) -> io::Result<()> {
+    let (c_from, c_to) = (CString::new(from.1)?, CString::new(to.1)?);
+    const RENAME_NOREPLACE: libc::c_uint = 1;
+    // SAFETY: both strings end in NUL and outlive the call, as do the descriptors.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            from.0.as_raw_fd(),
+            c_from.as_ptr(),
+            to.0.as_raw_fd(),
+            c_to.as_ptr(),
+            RENAME_NOREPLACE,
+        )
+    };
+    cerr(result).map(drop)
 }
 
 /// Renames `from` to `to` unless `to` exists, which gives [`io::ErrorKind::AlreadyExists`]. File systems without an

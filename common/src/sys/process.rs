@@ -76,6 +76,14 @@ pub fn ignore_child_signal() {
     }
 }
 
+/// Children leave word of how they ended, whatever the program before this one wanted.
+pub fn heed_child_signal() {
+    // SAFETY: setting a disposition to SIG_DFL installs no handler.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
+}
+
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -278,6 +286,16 @@ pub fn terminate(pid: i32) {
         // SAFETY: plain integers.
         unsafe {
             libc::kill(pid, libc::SIGKILL);
+        }
+    }
+}
+
+/// Asks all processes of a group to end.
+pub fn terminate_group(group: i32) {
+    if group > 1 {
+        // SAFETY: plain integers; a negative number means the group, and -1, which means everybody, is not among them.
+        unsafe {
+            libc::kill(-group, libc::SIGKILL);
         }
     }
 }

@@ -8,6 +8,10 @@
 //!       -> Delivery::Forward(items) the user's ~/.forward says where to; the guard expands that
 //! ```
 
+mod command;
+mod file;
+mod forward;
+mod looping;
 mod mailbox;
 mod trace;
 
@@ -17,6 +21,7 @@ use crate::envelope::{Recipient, Target};
 use crate::status::{Enhanced, Status};
 use common::auth::Account;
 use common::config::Config;
+use looping::LoopGuard;
 
 /// Takes one message. Dropped before `finish`, it leaves nothing behind.
 pub trait Sink {
@@ -35,20 +40,34 @@ pub enum Delivery {
     Forward(Vec<String>),
 }
 
-/// Opens the mailbox, file or program of a recipient. This process is the account already.
+/// Opens the mailbox, file or program of a recipient. This process is the account already. `warn` gets what the administrator
+/// should hear, such as a `~/.forward` that does not count.
 pub fn begin(
     config: &Config,
     account: &Account,
     recipient: &Recipient,
     trace: &Trace,
+    warn: &mut dyn FnMut(String),
 ) -> Result<Delivery, Status> {
-    match &recipient.target {
-        Target::Mailbox { .. } => mailbox::begin(config, account, trace).map(Delivery::Begun),
-        Target::File { .. } | Target::Command { .. } => {
-            Err(Status::new(550, Enhanced(5, 7, 1), "Mail to files and programs is not allowed here"))
+    let sink = match &recipient.target {
+        Target::Mailbox { .. } => {
+            if let Some(entries) = forward::read(config, account, recipient, warn)? {
+                return Ok(Delivery::Forward(entries));
+            }
+            mailbox::begin(config, account, trace)?
         }
-        Target::Remote(_) => Err(Status::new(451, Enhanced(4, 3, 5), "Local configuration error")),
-    }
+        Target::File { path, .. } => file::begin(config, path, trace)?,
+        Target::Command { words, .. } => command::begin(config, account, recipient, words, trace)?,
+        Target::Remote(_) => return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem")),
+    };
+    Ok(Delivery::Begun(Box::new(LoopGuard::new(sink, &trace.delivered_to))))
+}
+
+/// The copy of a message that a user's `~/.forward` sends on: it begins with [`forward_line`], and one that was sent on from
+/// here before is refused. Trace lines of the queue's own stand before it, if at all.
+pub fn forwarded(mut sink: Box<dyn Sink>, recipient: &Recipient) -> Result<Box<dyn Sink>, Status> {
+    sink.write(forward_line(&recipient.address).as_bytes())?;
+    Ok(Box::new(LoopGuard::new(sink, &recipient.address)))
 }
 
 #[cfg(test)]

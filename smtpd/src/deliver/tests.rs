@@ -29,7 +29,7 @@ fn trace() -> Trace {
 }
 
 fn begin_mailbox(config: &Config, home: &Path) -> Result<Box<dyn Sink>, Status> {
-    match begin(config, &account(home), &recipient(), &trace())? {
+    match begin(config, &account(home), &recipient(), &trace(), &mut |_| {})? {
         Delivery::Begun(sink) => Ok(sink),
         Delivery::Forward(_) => panic!("forwarded"),
     }

@@ -13,7 +13,7 @@ use crate::rules::Rules;
 use crate::status::{Enhanced, Status};
 use common::auth::Account;
 use common::config::Config;
-use common::log::Log;
+use common::log::{Log, readable};
 use common::sys::pass;
 use common::sys::process::{self, Fork};
 use std::fs::File;
@@ -47,6 +47,7 @@ pub fn serve(socket: &OwnedFd, config: &Config, log: &Log) -> io::Result<()> {
         if let Some(answer) = guard.answer(question, file, &to) {
             say(to, &answer);
         }
+        guard.tell();
     }
 }
 
@@ -75,7 +76,7 @@ impl Guard<'_> {
                 match process::fork() {
                     Ok(Fork::Child) => {
                         let answer =
-                            deliver(self.config, &account, reverse_path, recipient, file, (offset, size));
+                            deliver(self.config, self.log, &account, reverse_path, recipient, file, (offset, size));
                         let answer = answer.unwrap_or_else(Answer::Status);
                         if let Ok(to) = to.try_clone() {
                             say(to, &answer);
@@ -103,6 +104,13 @@ impl Guard<'_> {
         }
     }
 
+    /// What the rules found that the administrator should hear.
+    fn tell(&mut self) {
+        for line in self.rules.as_mut().map(Rules::take_warnings).unwrap_or_default() {
+            self.log.warning(format_args!("{}", readable(line.as_bytes())));
+        }
+    }
+
     fn wrong(&self, error: &io::Error) -> Status {
         self.log.error(format_args!("{error}"));
         Status::new(451, Enhanced(4, 3, 5), "Local configuration error")
@@ -112,6 +120,7 @@ impl Guard<'_> {
 /// In the child: becomes the user, then reads the message.
 fn deliver(
     config: &Config,
+    log: &Log,
     account: &Account,
     reverse_path: ReversePath,
     recipient: Recipient,
@@ -129,7 +138,8 @@ fn deliver(
         delivered_to: recipient.address.clone(),
         received: String::new(),
     };
-    let mut sink = match deliver::begin(config, account, &recipient, &trace)? {
+    let mut warn = |text: String| log.warning(format_args!("{}", readable(text.as_bytes())));
+    let mut sink = match deliver::begin(config, account, &recipient, &trace, &mut warn)? {
         Delivery::Begun(sink) => sink,
         Delivery::Forward(entries) => return Ok(Answer::Forward(entries)),
     };

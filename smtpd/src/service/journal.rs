@@ -23,7 +23,7 @@ impl Known {
         let method = escape(method.as_bytes());
         let user = escape(user.as_bytes());
         ground.log.warning(format_args!(
-            "{client}: SASL {method} authentication failed: {why}, sasl_username={user}"
+            "warning: {client}: SASL {method} authentication failed: {why}, sasl_username={user}"
         ));
     }
 
@@ -61,7 +61,8 @@ impl Known {
         let to = to.map(|to| format!(" to=<{}>", escape(to.as_bytes()))).unwrap_or_default();
         let from = escape(from.as_bytes());
         let helo = escape(self.helo(mail).as_bytes());
-        let status = status.to_string();
+        // The client is told in sendmail's words, the log has Postfix's: those are what its readers look for.
+        let status = status.to_string().replace(": Relaying denied", ": Relay access denied");
         ground.log.info(format_args!(
             "NOQUEUE: reject: {at} from {client}: {}; from=<{from}>{to} proto={} helo=<{helo}>",
             readable(status.as_bytes()),

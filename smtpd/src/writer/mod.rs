@@ -14,6 +14,7 @@ use crate::status::Status;
 use crate::wire::job::{self, Deliver, Job, Outcome, Queue, Submission};
 use crate::wire::pieces::{Piece, Source};
 use common::exit::Exit;
+use common::log::readable;
 use common::process::Program;
 use common::process::service::{self, Helping};
 use header::Header;
@@ -79,7 +80,8 @@ impl Work<'_> {
             delivered_to: job.recipient.address.clone(),
             received: job.received.clone(),
         };
-        match deliver::begin(&self.helping.config, &job.account, &job.recipient, &trace) {
+        let mut warn = |text: String| self.helping.log.warning(format_args!("{}", readable(text.as_bytes())));
+        match deliver::begin(&self.helping.config, &job.account, &job.recipient, &trace, &mut warn) {
             Err(status) => self.say(&Outcome::Refused(status)),
             Ok(Delivery::Forward(entries)) => self.say(&Outcome::Forward(entries)),
             Ok(Delivery::Begun(sink)) => self.fill(sink, job.submission.as_ref(), job.spooled),

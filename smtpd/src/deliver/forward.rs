@@ -1,0 +1,156 @@
+//! `~/.forward`, read by the user's own process.
+//!
+//! The file steers what happens with the user's rights, so it counts only if nobody else can have put it there; otherwise
+//! mail goes into the mailbox, and the log says why. The extension in its name is a stranger's.
+
+use crate::aliases::{Item, items};
+use crate::envelope::{Recipient, Target};
+use crate::expand::RECIPIENTS_MAX;
+use crate::status::{Enhanced, Status};
+use crate::values::words;
+use common::auth::Account;
+use common::config::Config;
+use common::sys::trusted;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Octets of the file, and of each that it includes.
+const SIZE_MAX: u64 = 256 * 1024;
+/// How deep files may include files.
+const DEPTH_MAX: usize = 10;
+
+/// The entries of the user's file, as they were written. `None`: there is none, or none that counts. Status: that cannot be
+/// said now. `warn` gets lines for the log.
+pub(super) fn read(
+    config: &Config,
+    account: &Account,
+    recipient: &Recipient,
+    warn: &mut dyn FnMut(String),
+) -> Result<Option<Vec<String>>, Status> {
+    let Target::Mailbox { extension, direct: false, .. } = &recipient.target else { return Ok(None) };
+    for path in paths(config, account, recipient, extension) {
+        match read_file(&path, account.uid) {
+            Ok(text) => {
+                let mut entries = Vec::new();
+                add(&text, account.uid, &path, 0, &mut entries, warn)?;
+                // An empty one means the mailbox.
+                return Ok((!entries.is_empty()).then_some(entries));
+            }
+            Err(error) if is_absent(&error) => {}
+            Err(error) if error.raw_os_error().is_none() => {
+                warn(format!("{}: not followed: {error}", path.display()));
+                return Ok(None);
+            }
+            Err(error) => {
+                warn(format!("{}: {error}", path.display()));
+                return Err(Status::new(451, Enhanced(4, 3, 0), "The .forward file cannot be read now"));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Where it may be, by `forward_path`.
+fn paths(config: &Config, account: &Account, recipient: &Recipient, extension: &str) -> Vec<PathBuf> {
+    // `.forward+../x` would be another's directory.
+    let safe = |c: char| if c.is_alphanumeric() || "-_.+=".contains(c) { c } else { '_' };
+    let extension: String = extension.chars().map(safe).collect();
+    let delimiter = match extension.as_str() {
+        "" => String::new(),
+        _ => delimiter_of(config, recipient),
+    };
+    let home = account.home.to_string_lossy();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for word in words(&config.forward_path) {
+        let text = word
+            .replace("${", "$")
+            .replace('}', "")
+            .replace("$recipient_delimiter", &delimiter)
+            .replace("$extension", &extension)
+            .replace("$user", &account.name)
+            .replace("$home", &home);
+        let path = PathBuf::from(text);
+        if path.is_absolute() && !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+/// The delimiter that stands in the address.
+fn delimiter_of(config: &Config, recipient: &Recipient) -> String {
+    let found = recipient.address.local().chars().skip(1).find(|c| config.recipient_delimiter.contains(*c));
+    found.or_else(|| config.recipient_delimiter.chars().next()).map(String::from).unwrap_or_default()
+}
+
+fn read_file(path: &Path, uid: u32) -> io::Result<String> {
+    let trusted = trusted::open(path, Some(uid))?;
+    let mut text = Vec::new();
+    trusted.file.take(SIZE_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > SIZE_MAX {
+        return Err(io::Error::other("too large"));
+    }
+    String::from_utf8(text).map_err(|_| io::Error::other("not UTF-8"))
+}
+
+/// Adds the entries of a file, with those of the files that it includes.
+fn add(
+    text: &str,
+    uid: u32,
+    path: &Path,
+    depth: usize,
+    entries: &mut Vec<String>,
+    warn: &mut dyn FnMut(String),
+) -> Result<(), Status> {
+    let broken = |warn: &mut dyn FnMut(String), why: &str| {
+        warn(format!("{}: {why}", path.display()));
+        Status::new(451, Enhanced(4, 3, 5), "The .forward file is damaged")
+    };
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for found in items(line) {
+            match found {
+                Ok(Item::Include(included)) => {
+                    if depth >= DEPTH_MAX {
+                        return Err(broken(warn, "files include each other in a circle"));
+                    }
+                    let included = PathBuf::from(included);
+                    let text = read_file(&included, uid).map_err(|error| {
+                        broken(warn, &format!(":include:{}: {error}", included.display()))
+                    })?;
+                    add(&text, uid, &included, depth + 1, entries, warn)?;
+                }
+                Ok(found) => entries.push(printed(&found)),
+                Err(why) => return Err(broken(warn, &why)),
+            }
+            if entries.len() > RECIPIENTS_MAX {
+                return Err(broken(warn, "too many entries"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An entry in the one form that [`crate::aliases::item`] reads again.
+fn printed(entry: &Item) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    match entry {
+        Item::Address(address) => address.to_string(),
+        Item::Name(name) => name.clone(),
+        Item::Own(name) => format!("\\{name}"),
+        Item::Include(path) => quoted(&format!(":include:{path}")),
+        Item::File(path) => quoted(path),
+        Item::Command(words) => {
+            let words: Vec<String> =
+                words.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+            quoted(&format!("|{}", words.join(" ")))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "forward_tests.rs"]
+mod tests;

@@ -1,0 +1,154 @@
+use super::*;
+use crate::address::Address;
+use crate::aliases::item;
+use crate::testing::Scratch;
+use proptest::prelude::*;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+struct Home {
+    scratch: Scratch,
+    config: Config,
+}
+
+impl Home {
+    fn new() -> Home {
+        let scratch = Scratch::new();
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+        Home { scratch, config: Config { recipient_delimiter: "+-".into(), ..Config::DEFAULT } }
+    }
+
+    fn account(&self) -> Account {
+        let (uid, gid) = common::sys::process::user_and_group();
+        let home = self.scratch.path().to_owned();
+        Account { name: "anna".into(), uid, gid, groups: vec![], home, mail: None, master: None }
+    }
+
+    fn ask(&self, local: &str) -> (Result<Option<Vec<String>>, Status>, Vec<String>) {
+        let address = Address::new(local, "example.org").unwrap();
+        let cut = local.split_once(['+', '-']);
+        let extension = cut.map(|(_, extension)| extension.to_owned()).unwrap_or_default();
+        let target = Target::Mailbox { user: "anna".into(), extension, direct: false };
+        let recipient = Recipient {
+            address: address.clone(),
+            original: address,
+            orcpt: None,
+            notify: None,
+            owner: None,
+            target,
+        };
+        let mut warnings = Vec::new();
+        let read = read(&self.config, &self.account(), &recipient, &mut |line| warnings.push(line));
+        (read, warnings)
+    }
+
+    fn entries(&self, local: &str) -> Option<Vec<String>> {
+        self.ask(local).0.unwrap()
+    }
+}
+
+#[test]
+fn the_file_s_entries() {
+    let home = Home::new();
+    assert_eq!(home.entries("anna"), None);
+    home.scratch
+        .file(".forward", "# mine\nbert@x.example, \\anna\n \"|/usr/bin/vacation anna\"\n/home/anna/a b\n");
+    let want = ["bert@x.example", "\\anna", "\"|'/usr/bin/vacation' 'anna'\"", "\"/home/anna/a b\""];
+    assert_eq!(home.entries("anna").unwrap(), want);
+    for empty in ["", "\n\n", "# nothing\n"] {
+        home.scratch.file(".forward", empty);
+        assert_eq!(home.entries("anna"), None);
+    }
+    let list = home.scratch.file("list", "a@x.example\nb@x.example # not a comment\n");
+    home.scratch.file(".forward", format!(":include:{}", list.display()));
+    assert!(home.ask("anna").0.unwrap_err().is_temporary());
+    home.scratch.file("list", "a@x.example\nb@x.example\n");
+    assert_eq!(home.entries("anna").unwrap(), ["a@x.example", "b@x.example"]);
+}
+
+#[test]
+fn extensions_have_files_of_their_own() {
+    let home = Home::new();
+    home.scratch.file(".forward", "plain@x.example");
+    home.scratch.file(".forward+lists", "lists@x.example");
+    home.scratch.file(".forward-lists", "minus@x.example");
+    home.scratch.file(".forward+_.._secret", "odd@x.example");
+    home.scratch.file("secret", "secret@x.example");
+    for (local, want) in [
+        ("anna", "plain@x.example"),
+        ("anna+lists", "lists@x.example"),
+        ("anna-lists", "minus@x.example"),
+        ("anna+other", "plain@x.example"),
+        ("anna+/../secret", "odd@x.example"),
+    ] {
+        assert_eq!(home.entries(local).unwrap(), [want], "{local}");
+    }
+}
+
+#[test]
+fn what_others_could_have_written_is_not_followed() {
+    let home = Home::new();
+    let path = home.scratch.file(".forward", "x@x.example");
+    let refused = |why: &str| {
+        let (entries, warnings) = home.ask("anna");
+        assert_eq!(entries.unwrap(), None, "{why}");
+        assert!(warnings.iter().any(|line| line.contains(why)), "{warnings:?}");
+    };
+    for mode in [0o664, 0o646] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        refused("can be written to by others");
+    }
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    for mode in [0o775, 0o757] {
+        fs::set_permissions(home.scratch.path(), Permissions::from_mode(mode)).unwrap();
+        refused("can be written to by others");
+    }
+    fs::set_permissions(home.scratch.path(), Permissions::from_mode(0o700)).unwrap();
+    assert!(home.entries("anna").is_some());
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    refused("no regular file");
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, vec![b'#'; SIZE_MAX as usize + 1]).unwrap();
+    refused("too large");
+    fs::write(&path, b"\xff").unwrap();
+    refused("not UTF-8");
+    if common::sys::process::user_and_group().0 == 0 {
+        std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
+        refused("somebody else");
+        std::os::unix::fs::chown(home.scratch.path(), Some(1234), None).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(home.scratch.path().join("other"), "x@x.example").unwrap();
+        symlink(home.scratch.path().join("other"), &path).unwrap();
+        refused("belongs to somebody else");
+    }
+}
+
+#[test]
+fn circles_and_damage() {
+    let home = Home::new();
+    let path = home.scratch.path().join(".forward");
+    home.scratch.file(".forward", format!(":include:{}", path.display()));
+    let (read, warnings) = home.ask("anna");
+    assert!(read.unwrap_err().is_temporary() && warnings[0].contains("circle"));
+    home.scratch.file(".forward", "|cat > x\n");
+    assert!(home.ask("anna").0.unwrap_err().is_temporary());
+    home.scratch.file(".forward", "a@x.example,".repeat(RECIPIENTS_MAX + 1));
+    assert!(home.ask("anna").0.unwrap_err().is_temporary());
+}
+
+proptest! {
+    #[test]
+    fn entries_are_handed_over_as_they_were(words in proptest::collection::vec("[ -~]{1,10}", 1..4)) {
+        let mut words = words;
+        words[0] = "/bin/x".to_owned();
+        let command = Item::Command(words);
+        prop_assert_eq!(item(&printed(&command)), Ok(command));
+    }
+
+    #[test]
+    fn paths_are_handed_over_as_they_were(path in "/[ -~]{1,20}") {
+        let file = Item::File(path);
+        prop_assert_eq!(item(&printed(&file)), Ok(file));
+    }
+}

@@ -1,0 +1,132 @@
+//! A message that has been here before: its header has a Delivered-To field with the address that it is delivered to now.
+//!
+//! The message is a stranger's; one line of it is held at most, and only as far as an address can be long.
+
+use super::Sink;
+use crate::address::Address;
+use crate::status::{Enhanced, Status};
+
+/// Octets of a line of the header that are looked at.
+const LOOK_MAX: usize = 400;
+
+/// A sink that refuses what comes back.
+pub(super) struct LoopGuard {
+    inner: Box<dyn Sink>,
+    /// In small letters.
+    address: String,
+    /// The beginning of this line.
+    line: Vec<u8>,
+    body: bool,
+}
+
+impl LoopGuard {
+    pub(super) fn new(inner: Box<dyn Sink>, address: &Address) -> LoopGuard {
+        LoopGuard { inner, address: address.to_string().to_lowercase(), line: Vec::new(), body: false }
+    }
+
+    /// The next octets of the header. Status: it was here before.
+    fn look(&mut self, octets: &[u8]) -> Result<(), Status> {
+        for piece in octets.split_inclusive(|c| *c == b'\n') {
+            let room = LOOK_MAX.saturating_sub(self.line.len());
+            self.line.extend_from_slice(piece.get(..piece.len().min(room)).unwrap_or_default());
+            if !piece.ends_with(b"\n") {
+                break;
+            }
+            let line = self.line.trim_ascii();
+            if line.is_empty() {
+                self.body = true;
+                break;
+            }
+            if self.is_ours(line) {
+                let text = format!("mail forwarding loop for {}", self.address);
+                return Err(Status::new(554, Enhanced(5, 4, 6), text));
+            }
+            self.line.clear();
+        }
+        Ok(())
+    }
+
+    fn is_ours(&self, line: &[u8]) -> bool {
+        const NAME: &[u8] = b"delivered-to";
+        let Some((name, rest)) = line.split_at_checked(NAME.len()) else { return false };
+        if !name.eq_ignore_ascii_case(NAME) {
+            return false;
+        }
+        let Some(value) = rest.trim_ascii_start().strip_prefix(b":") else { return false };
+        let value = String::from_utf8_lossy(value.trim_ascii());
+        let value = value.strip_prefix('<').and_then(|value| value.strip_suffix('>')).unwrap_or(&value);
+        value.to_lowercase() == self.address
+    }
+}
+
+impl Sink for LoopGuard {
+    fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
+        if !self.body {
+            self.look(octets)?;
+        }
+        self.inner.write(octets)
+    }
+
+    fn finish(self: Box<Self>) -> Result<String, Status> {
+        self.inner.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    struct Memory(Rc<RefCell<Vec<u8>>>);
+
+    impl Sink for Memory {
+        fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
+            self.0.borrow_mut().extend_from_slice(octets);
+            Ok(())
+        }
+
+        fn finish(self: Box<Self>) -> Result<String, Status> {
+            Ok("done".to_owned())
+        }
+    }
+
+    fn passes(message: &str, cut: usize) -> bool {
+        let kept = Rc::new(RefCell::new(Vec::new()));
+        let address = Address::parse(b"Anna@Example.org").unwrap();
+        let mut guard = Box::new(LoopGuard::new(Box::new(Memory(kept.clone())), &address));
+        let (front, back) = message.as_bytes().split_at(cut.min(message.len()));
+        let passed =
+            guard.write(front).and_then(|()| guard.write(back)).and_then(|()| guard.finish()).is_ok();
+        assert!(!passed || *kept.borrow() == message.as_bytes());
+        passed
+    }
+
+    #[test]
+    fn what_was_here_is_known() {
+        let long = format!("Subject: {}\r\nDelivered-To: anna@example.org\r\n\r\n", "x".repeat(2000));
+        for (message, new) in [
+            ("Delivered-To: anna@example.org\r\n\r\nbody\r\n", false),
+            ("A: b\r\ndelivered-TO : <ANNA@example.ORG> \r\n\r\n", false),
+            (&long, false),
+            ("Delivered-To: anna+x@example.org\r\n\r\n", true),
+            ("Delivered-To: xanna@example.org\r\n\r\n", true),
+            ("X-Delivered-To: anna@example.org\r\n\r\n", true),
+            ("A: b\r\n\r\nDelivered-To: anna@example.org\r\n", true),
+            ("", true),
+            ("no line end", true),
+        ] {
+            for cut in 0..message.len().min(60) {
+                assert_eq!(passes(message, cut), new, "{message:?} {cut}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost(message in "[a-zD:\r\n ]{0,200}", cut in 0usize..200) {
+            prop_assert!(passes(&message, cut));
+        }
+    }
+}
