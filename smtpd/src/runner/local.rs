@@ -75,8 +75,15 @@ impl Guard<'_> {
                 };
                 match process::fork() {
                     Ok(Fork::Child) => {
-                        let answer =
-                            deliver(self.config, self.log, &account, reverse_path, recipient, file, (offset, size));
+                        let answer = deliver(
+                            self.config,
+                            self.log,
+                            &account,
+                            reverse_path,
+                            recipient,
+                            file,
+                            (offset, size),
+                        );
                         let answer = answer.unwrap_or_else(Answer::Status);
                         if let Ok(to) = to.try_clone() {
                             say(to, &answer);
