@@ -4,18 +4,16 @@
 //! One file, and with `fsync` two calls of it: for the file, and for the directory `new` that names it. Whatever happens
 //! before the name is in `new` leaves at most a file in `tmp`, which [`super::tmp::clean`] removes after 36 hours.
 
+use super::lf_text::LfText;
 use super::quota::{self, Verdict};
 use super::{Maildir, StorageError, make_file, name};
 use crate::sys::fs as sys;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-
-/// Octets that are gathered before they are written.
-const BUFFER: usize = 32 * 1024;
 
 /// Names that are tried where another delivery has the same one. Only a wrong clock can make that happen.
 const ATTEMPTS: u32 = 3;
@@ -109,67 +107,6 @@ impl Delivery {
 
     fn failed(&self, op: &'static str, error: io::Error) -> StorageError {
         StorageError::new(op, self.temp.0.as_deref().unwrap_or(self.maildir.path()), error)
-    }
-}
-
-/// A file that gets its lines with CRLF and has them with LF, as Dovecot and local programs keep mail.
-#[derive(Debug)]
-struct LfText {
-    file: File,
-    buffer: Vec<u8>,
-    /// Octets on disk.
-    size: u64,
-    /// Octets if every line ended in CRLF.
-    octets: u64,
-    /// The last octet was a CR; what it is depends on the next.
-    cr: bool,
-}
-
-impl LfText {
-    fn new(file: File) -> LfText {
-        LfText { file, buffer: Vec::new(), size: 0, octets: 0, cr: false }
-    }
-
-    fn write(&mut self, mut octets: &[u8]) -> io::Result<()> {
-        while !octets.is_empty() {
-            if std::mem::take(&mut self.cr) && octets.first() != Some(&b'\n') {
-                self.push(b"\r")?;
-            }
-            let (piece, rest) = match memchr::memchr(b'\r', octets) {
-                Some(at) => {
-                    self.cr = true;
-                    (octets.get(..at), octets.get(at + 1..))
-                }
-                None => (Some(octets), None),
-            };
-            self.push(piece.unwrap_or_default())?;
-            octets = rest.unwrap_or_default();
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.size = self.size.saturating_add(piece.len() as u64);
-        let lines = memchr::memchr_iter(b'\n', piece).count();
-        self.octets = self.octets.saturating_add((piece.len() + lines) as u64);
-        if self.buffer.len() + piece.len() > BUFFER {
-            self.file.write_all(&self.buffer)?;
-            self.buffer.clear();
-        }
-        if piece.len() >= BUFFER {
-            return self.file.write_all(piece);
-        }
-        self.buffer.extend_from_slice(piece);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.cr) {
-            self.push(b"\r")?;
-        }
-        self.file.write_all(&self.buffer)?;
-        self.buffer = Vec::new();
-        Ok(())
     }
 }
 

@@ -40,7 +40,7 @@ pub const RECENT: u16 = 16;
 const OWN: u16 = IN_NEW | VANISHED | RECENT;
 
 const MAGIC: &[u8; 8] = b"tinmail3";
-const HEADER: u64 = 256;
+pub(super) const HEADER: u64 = 256;
 const ROW: u64 = 56;
 /// A vanished UID and when it vanished.
 const GONE: u64 = 12;
@@ -87,7 +87,7 @@ pub struct Header {
     /// 1 if POP3's order is another than that of the UIDs.
     ordered: u32,
     parts_length: u64,
-    nonce: u64,
+    pub(super) nonce: u64,
 }
 
 /// The fixed part of a message.
@@ -399,7 +399,7 @@ pub fn write(
     header.ordered = u32::from(!extras.order.is_empty());
     header.vanished = u32::try_from(extras.vanished.len()).unwrap_or(0);
     messages(&mut |message| {
-        header.add(&message.row(0));
+        header.add(&message.row_without_hash());
         header.parts_length = header.parts_length.saturating_add(message.parts_length());
         Ok(())
     })?;
@@ -433,23 +433,34 @@ pub fn write(
 pub fn base_hash(file_name: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let base = name::base(file_name);
-    let mixed = base.chunks(8).fold(base.len() as u64 ^ FACTOR, |sum, bytes| {
-        let mut word = [0u8; 8];
-        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        (sum ^ u64::from_le_bytes(word)).wrapping_mul(FACTOR).rotate_left(29)
-    });
+    let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(FACTOR).rotate_left(29);
+    let words = base.chunks_exact(8);
+    let rest = words.remainder();
+    let words = words.filter_map(|word| word.first_chunk().copied()).map(u64::from_le_bytes);
+    let mut mixed = words.fold(base.len() as u64 ^ FACTOR, mix);
+    if !rest.is_empty() {
+        mixed = mix(mixed, rest.iter().rev().fold(0, |word, &octet| word << 8 | u64::from(octet)));
+    }
     (mixed ^ (mixed >> 31)).wrapping_mul(FACTOR)
+}
+
+/// Parts longer than a u16 cannot come from a file name or a uidlist that was accepted; they would be cut.
+fn length16(part: &[u8]) -> u16 {
+    u16::try_from(part.len()).unwrap_or(u16::MAX)
 }
 
 impl Source<'_> {
     fn parts_length(&self) -> u64 {
-        let lengths = self.row(0);
-        u64::from(lengths.name_length) + u64::from(lengths.unique_id_length) + u64::from(lengths.guid_length)
+        let length = |part: Option<&[u8]>| part.map_or(0, |part| u64::from(length16(part)));
+        length(Some(self.name)) + length(self.unique_id) + length(self.guid)
     }
 
-    /// Parts longer than a u16 cannot come from a file name or a uidlist that was accepted; they would be cut.
+    /// The fixed part.
     pub(super) fn row(&self, parts_start: u32) -> Row {
-        let length = |part: &[u8]| u16::try_from(part.len()).unwrap_or(u16::MAX);
+        Row { base_hash: base_hash(self.name), parts_start, ..self.row_without_hash() }
+    }
+
+    fn row_without_hash(&self) -> Row {
         let mut flags = self.flags & OWN;
         flags |= if self.unique_id.is_some() { HAS_UNIQUE_ID } else { 0 };
         flags |= if self.guid.is_some() { HAS_GUID } else { 0 };
@@ -460,11 +471,11 @@ impl Source<'_> {
             date: self.date,
             mail_flags: Flags::of_name(self.name),
             flags,
-            base_hash: base_hash(self.name),
-            parts_start,
-            name_length: length(self.name),
-            unique_id_length: self.unique_id.map_or(0, length),
-            guid_length: self.guid.map_or(0, length),
+            base_hash: 0,
+            parts_start: 0,
+            name_length: length16(self.name),
+            unique_id_length: self.unique_id.map_or(0, length16),
+            guid_length: self.guid.map_or(0, length16),
         }
     }
 }

@@ -152,6 +152,13 @@ impl Kept {
     }
 }
 
+/// For `fuzz/`: what is printed of what was read says the same.
+pub(super) fn read_again(text: &[u8]) {
+    let kept = Kept::parse(text);
+    let again = Kept::parse(format!("{}\n{}", kept.definition.print(), line(kept.there)).as_bytes());
+    assert_eq!((again.definition, again.there), (kept.definition, kept.there), "{}", text.escape_ascii());
+}
+
 fn signed(digits: &[u8]) -> Option<i64> {
     let (sign, digits) = match digits.strip_prefix(b"-") {
         Some(digits) => (-1, digits),

@@ -72,7 +72,7 @@ impl Header {
         out.bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Header> {
+    pub(in super::super) fn decode(bytes: &[u8]) -> Option<Header> {
         let mut fields = Decoder(bytes.strip_prefix(MAGIC)?);
         let mut number = || fields.u32();
         let (count, uid_validity, next_uid, unknown) = (number(), number(), number(), number());

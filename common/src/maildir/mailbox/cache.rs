@@ -4,6 +4,8 @@
 //! a checksum; in `tinmail-cache.map` where the piece of each UID begins, at the place that the UID gives. Either may be
 //! deleted, cut or of another time: a piece that is not what it should be is not there.
 
+mod tidy;
+
 use super::super::blocks::checksum;
 use super::super::index::Decoder;
 use super::super::open_or_make;
@@ -146,6 +148,12 @@ impl Cache {
         if let Some(&(_, start)) = self.places.iter().rev().find(|(other, _)| *other == uid) {
             return piece_in(self.unwritten.get(start..)?, uid, self.uid_validity);
         }
+        let uid_validity = self.uid_validity;
+        piece_in(self.whole(uid)?, uid, uid_validity)
+    }
+
+    /// What is in the files for this UID, with its head, whole or not.
+    fn whole(&mut self, uid: u32) -> Option<&[u8]> {
         let files = self.files.as_ref()?;
         let place = map_place(uid, files.first_uid)?;
         let start = u64::from_le_bytes(self.map_window.get(&files.map, place, 8)?.try_into().ok()?);
@@ -157,7 +165,8 @@ impl Cache {
         if length > PIECE_MAX {
             return None;
         }
-        piece_in(self.window.get(&files.pieces, start, PIECE_HEAD + length)?, uid, self.uid_validity)
+        let whole = self.window.get(&files.pieces, start, PIECE_HEAD + length)?;
+        piece_in(whole, uid, self.uid_validity).is_some().then_some(whole)
     }
 
     /// Keeps a piece; it is written sooner or later.
@@ -189,7 +198,12 @@ impl Cache {
         self.map_window.forget();
     }
 
-    fn write(&self) -> io::Result<()> {
+    fn write(&mut self) -> io::Result<()> {
+        // Shortened by somebody else: there are others in their place.
+        let nameless = |files: &Files| files.pieces.metadata().is_ok_and(|meta| meta.nlink() == 0);
+        if self.files.as_ref().is_some_and(nameless) {
+            self.files = self.open_files(true);
+        }
         let Some(files) = self.files.as_ref().filter(|files| files.writable) else { return Ok(()) };
         // Whoever comes second at the same moment does without.
         if !sys::try_flock(&files.pieces)? {

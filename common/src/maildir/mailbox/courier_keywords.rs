@@ -104,7 +104,7 @@ fn pending_of(file_name: &[u8]) -> Option<(u64, Vec<u8>)> {
 }
 
 /// Reads the list. Never fails: what makes no sense is passed over.
-fn parse(text: &[u8]) -> Found {
+pub(super) fn parse(text: &[u8]) -> Found {
     let mut lines = text.split(|&octet| octet == b'\n');
     let names: Vec<Option<Box<str>>> =
         lines.by_ref().take_while(|line| !line.is_empty()).map(keyword).collect();

@@ -8,6 +8,7 @@ use super::super::dotlock::Dotlock;
 use super::super::error::{ErrorKind, StorageError};
 use super::super::flags::Flags;
 use super::super::index;
+use super::super::lf_text::LfText;
 use super::super::quota::{self, Amount, Verdict};
 use super::super::uidlist::UID_LIMIT;
 use super::super::uidlist_file::{self, Stamp};
@@ -25,8 +26,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Octets of a message that are gathered before they are written.
-const BUFFER: usize = 64 * 1024;
+/// Octets of a message that are copied at a time.
+const BUFFER: usize = 32 * 1024;
 /// How often a uidlist that changes under our eyes is looked at again.
 const ATTEMPTS: u32 = 3;
 
@@ -66,12 +67,8 @@ impl Drop for Ready {
 #[derive(Debug)]
 struct Current {
     ready: Ready,
-    file: File,
-    buffer: Vec<u8>,
-    /// Octets on disk, that is without the CRs of line ends.
-    size: u64,
+    text: LfText,
     date: Option<i64>,
-    cr: bool,
 }
 
 /// Where the messages are now.
@@ -119,15 +116,14 @@ impl Append {
         let (letters, enough) = self.mailbox.keywords.bits_for(keywords, &control, timeout)?;
         let flags = Flags { bits: bits & Flags::ALL, keywords: letters };
         let (ready, file) = begin_file(&self.mailbox.maildir, flags)?;
-        let buffer = Vec::with_capacity(BUFFER);
-        self.current = Some(Current { ready, file, buffer, size: 0, date: internal_date, cr: false });
+        self.current = Some(Current { ready, text: LfText::new(file), date: internal_date });
         Ok(enough)
     }
 
     /// Adds octets to the message. On disk a line ends in LF alone, as Dovecot and local programs have it.
     pub fn write(&mut self, octets: &[u8]) -> Result<(), StorageError> {
         let Some(current) = &mut self.current else { return Ok(()) };
-        current.write(octets).map_err(StorageError::at("write", &current.ready.temp))
+        current.text.write(octets).map_err(StorageError::at("write", &current.ready.temp))
     }
 
     fn complete(&mut self) -> Result<(), StorageError> {
@@ -188,52 +184,12 @@ fn begin_file(maildir: &Maildir, flags: Flags) -> Result<(Ready, File), StorageE
 }
 
 impl Current {
-    fn write(&mut self, mut octets: &[u8]) -> io::Result<()> {
-        while !octets.is_empty() {
-            // A CR waits until it is known whether an LF follows it.
-            if std::mem::take(&mut self.cr) && octets.first() != Some(&b'\n') {
-                self.push(b"\r")?;
-            }
-            let (piece, rest) = match memchr::memchr(b'\r', octets) {
-                Some(at) => {
-                    self.cr = true;
-                    (octets.get(..at), octets.get(at + 1..))
-                }
-                None => (Some(octets), None),
-            };
-            let piece = piece.unwrap_or_default();
-            // Every LF counts for two octets, every other octet for one; a CR that vanished is part of its LF.
-            self.ready.octets += piece.len() as u64 + memchr::memchr_iter(b'\n', piece).count() as u64;
-            self.push(piece)?;
-            octets = rest.unwrap_or_default();
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, octets: &[u8]) -> io::Result<()> {
-        if octets == b"\r" {
-            self.ready.octets += 1;
-        }
-        self.size += octets.len() as u64;
-        if self.buffer.len() + octets.len() > BUFFER {
-            self.file.write_all(&self.buffer)?;
-            self.buffer.clear();
-        }
-        if octets.len() >= BUFFER {
-            self.file.write_all(octets)
-        } else {
-            self.buffer.extend_from_slice(octets);
-            Ok(())
-        }
-    }
-
-    fn complete(mut self, fsync: bool) -> io::Result<Ready> {
-        if std::mem::take(&mut self.cr) {
-            self.push(b"\r")?;
-        }
-        self.file.write_all(&self.buffer)?;
-        complete_file(&self.file, &mut self.ready, self.size, self.date, fsync)?;
-        Ok(self.ready)
+    fn complete(self, fsync: bool) -> io::Result<Ready> {
+        let Current { mut ready, mut text, date } = self;
+        text.flush()?;
+        ready.octets = text.octets;
+        complete_file(&text.file, &mut ready, text.size, date, fsync)?;
+        Ok(ready)
     }
 }
 
@@ -391,8 +347,7 @@ impl Mailbox {
         let date = from.metadata().map_err(StorageError::at("stat", self.maildir.path()))?.mtime();
         let (ready, file) = begin_file(to, flags)?;
         let temp = ready.temp.clone();
-        let buffer = Vec::with_capacity(BUFFER);
-        let mut current = Current { ready, file, buffer, size: 0, date: Some(date), cr: false };
+        let mut current = Current { ready, text: LfText::new(file), date: Some(date) };
         let copied = (|| -> io::Result<Ready> {
             let mut buffer = vec![0; BUFFER];
             loop {
@@ -400,7 +355,7 @@ impl Mailbox {
                 if length == 0 {
                     break current.complete(self.options.fsync);
                 }
-                current.write(buffer.get(..length).unwrap_or_default())?;
+                current.text.write(buffer.get(..length).unwrap_or_default())?;
             }
         })();
         copied.map(|ready| (ready, false)).map_err(StorageError::at("copy", &temp))

@@ -120,7 +120,7 @@ impl Keywords {
     }
 }
 
-fn parse(text: &[u8]) -> Vec<Box<str>> {
+pub(super) fn parse(text: &[u8]) -> Vec<Box<str>> {
     let mut names: Vec<Box<str>> = Vec::new();
     for line in text.split(|&octet| octet == b'\n') {
         let Some(blank) = line.iter().position(|&octet| octet == b' ') else { continue };

@@ -95,7 +95,7 @@ impl Entry {
     }
 
     /// The first entry of a frame that passed its checksum.
-    fn decode(fields: &mut Decoder<'_>) -> Option<Entry> {
+    pub fn decode(fields: &mut Decoder<'_>) -> Option<Entry> {
         let [tag] = fields.take();
         Some(match tag {
             b'F' => {

@@ -39,6 +39,7 @@ impl Mailbox {
         new_messages: bool,
         report: &mut dyn FnMut(Event),
     ) -> Result<(), StorageError> {
+        self.directories = None;
         self.refresh()?;
         if may_expunge {
             self.view.bury().into_iter().for_each(|msn| report(Event::Expunge(msn)));
@@ -78,6 +79,21 @@ impl Mailbox {
         }
     }
 
+    /// What was kept of messages that are gone takes room.
+    fn tidy_cache(&mut self) {
+        if !self.cache_file().is_some_and(|cache| cache.may_be_tidied()) {
+            return;
+        }
+        let lives = |row: &u32| !self.view.is_gone(*row) && !self.view.dead.contains(*row);
+        let uid = |row| self.view.row(row).map(|row| row.uid);
+        let Ok(uids) = (0..self.view.rows()).filter(lives).map(uid).collect::<Result<Vec<u32>, _>>() else {
+            return;
+        };
+        if let Some(cache) = &mut self.cache {
+            cache.tidy(&uids);
+        }
+    }
+
     /// Writes a new index if the log has become long. Another session that is at it, or a full disk, is no matter.
     pub(super) fn compact(&mut self) {
         let long =
@@ -109,6 +125,7 @@ impl Mailbox {
         }
         drop(temp);
         self.view.learned = Vec::new();
+        self.tidy_cache();
         let _ = self.follow(false);
         self.settle_view();
         sys::release_free_memory();
