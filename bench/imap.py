@@ -210,9 +210,10 @@ def select(to, n, before=None):
 
 
 def prepare(name):
-    """For a target, what gives it a fresh mailbox."""
+    """For a target, what gives it a fresh mailbox, its files in the page cache."""
     def fresh(to):
         peers.reset([to.user], name)
+        peers.warm(to.user)
         os.sync()
     return fresh
 

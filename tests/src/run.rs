@@ -83,7 +83,7 @@ pub fn record(transcript: &Transcript, feed: Feed, way: Way) -> Result<(Heard, V
     if transcript.protocol == Protocol::Smtp {
         server = server.program(crate::program::smtpd());
         let queue = format!("queue_directory={}", place.path().join("queue").display());
-        for setting in [&queue, "myhostname=mx.example.org", "mydestination=example.org"] {
+        for setting in [&queue, "myhostname=mx.example.org", "mydestination=example.org", "alias_maps="] {
             server = server.set(setting);
         }
     }

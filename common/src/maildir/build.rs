@@ -22,7 +22,6 @@ use super::sizes::Sizes;
 use super::uidlist::{UID_LIMIT, UidList};
 use super::uidlist_file::{self, OnDisk, Stamp};
 use super::{Maildir, name, restore, uidvalidity};
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -143,7 +142,6 @@ pub(super) struct Built {
     vanished_since: u64,
     /// POP3's order and the UIDs that vanished.
     pub extras: Extras,
-    taken: HashSet<Vec<u8>>,
     recent_of: u64,
     /// UID, unique-id of the one message shown when none has a recorded UID.
     stopgap: Option<(u32, Vec<u8>)>,
@@ -161,9 +159,10 @@ pub(super) fn build(
 ) -> Result<Built, StorageError> {
     let taken = match options.recent_of {
         Some(_) => scan::take_new(maildir.path()),
-        None => HashSet::new(),
+        None => Vec::new(),
     };
-    let listing = Listing::read(maildir.path())?;
+    let mut listing = Listing::read(maildir.path())?;
+    listing.mark_recent(&taken);
     let on_disk = uidlist_file::read(maildir.control())?;
     let mut work = Work {
         maildir,
@@ -210,7 +209,7 @@ pub(super) struct Work<'a> {
     pub listing: Listing,
     pub on_disk: OnDisk,
     /// Bases of the messages that were moved from `new` just now.
-    taken: HashSet<Vec<u8>>,
+    taken: Vec<Vec<u8>>,
     /// For each place of the listing its record, or NONE.
     pub record_of: Vec<u32>,
     /// For each record whether a file belongs to it.
@@ -222,13 +221,12 @@ pub(super) struct Work<'a> {
 impl Work<'_> {
     /// Brings files and records together. Of two records with one base the later one counts.
     fn join(&mut self) {
-        let by_base = self.listing.by_base();
         self.record_of = vec![NONE; self.listing.len()];
         let records = self.on_disk.list.as_ref().map_or(0, UidList::len);
         self.alive = vec![false; records];
         let Some(list) = &self.on_disk.list else { return };
         for (i, record) in (0..records).zip(0u32..) {
-            let Some(&place) = by_base.get(list.base(i)) else { continue };
+            let Some(place) = self.listing.find(list.base(i)) else { continue };
             if !self.expunged.is_empty() && self.expunged.binary_search(&list.uid(i)).is_ok() {
                 continue;
             }
@@ -272,6 +270,7 @@ impl Work<'_> {
                 (0u32..).zip(&self.record_of).filter(|&(_, &record)| record != NONE).map(|(place, _)| place);
             self.listing.adopt(&before, known);
         }
+        self.listing.mark_recent(&self.taken);
         self.join();
         Ok(())
     }
@@ -358,25 +357,33 @@ impl Work<'_> {
         }
         let rewrite = list.needs_rewrite || self.on_disk.stamp == Stamp::default();
         for place in new {
-            let uid = list.next_uid;
-            list.add_with_uid(self.listing.name(place), uid, sizes.to_record(place));
+            let (uid, record) = (list.next_uid, u32::try_from(list.len()).unwrap_or(NONE));
+            let added = list.add_with_uid(self.listing.name(place), uid, sizes.to_record(place));
+            if let Some(slot) = self.record_of.get_mut(place as usize).filter(|_| added) {
+                *slot = record;
+                self.alive.push(true);
+            }
         }
         list.needs_rewrite = rewrite;
-        let alive = self.alive.iter().filter(|&&alive| alive).count() + (list.len() - recorded);
+        let alive = self.alive.iter().filter(|&&alive| alive).count();
         let compact = alive * 100 < list.len() * ALIVE_PERCENT;
         let fsync = self.options.fsync;
+        let mut gives_up = false;
         let written = if rewrite || compact {
             // Only where no rename can have hidden a file from us are records without a file given up.
             let settled = !is_racy(self.listing.new, &lock) && !is_racy(self.listing.cur, &lock);
-            let mut tidy = list.clone();
-            if settled {
+            if list.guid.is_empty() {
+                list.guid = uidvalidity::new_guid(control);
+            }
+            gives_up = settled && self.alive.contains(&false);
+            if gives_up {
+                let mut tidy = list.clone();
                 tidy.forget(|i| self.alive.get(i).copied().unwrap_or(true));
+                let stamp = uidlist_file::rewrite(control, &tidy, &lock, fsync);
+                stamp.inspect(|_| *list = tidy)
+            } else {
+                uidlist_file::rewrite(control, list, &lock, fsync)
             }
-            if tidy.guid.is_empty() {
-                tidy.guid = uidvalidity::new_guid(control);
-            }
-            let stamp = uidlist_file::rewrite(control, &tidy, &lock, fsync);
-            stamp.inspect(|_| *list = tidy)
         } else {
             uidlist_file::append(control, list, recorded, self.on_disk.stamp, &lock, fsync)
         };
@@ -384,11 +391,14 @@ impl Work<'_> {
             Ok(stamp) => {
                 list.needs_rewrite = false;
                 self.on_disk.stamp = stamp;
-                self.join();
+                if gives_up {
+                    self.join();
+                }
                 Ok(())
             }
             Err(error) => {
                 list.forget(|i| i < recorded);
+                self.join();
                 Err(error)
             }
         }
@@ -405,7 +415,7 @@ impl Work<'_> {
             || uidvalidity::next(shared, 0, self.options.fsync).map_err(StorageError::at("create", shared));
         let taken = courier::take_over(
             self.maildir.path(),
-            &self.listing.by_base(),
+            &self.listing,
             guid.clone(),
             fresh,
             self.options.default_unique_id,
@@ -423,27 +433,18 @@ impl Work<'_> {
         incomplete: Option<StorageError>,
         old: Option<&Index>,
     ) -> Result<Built, StorageError> {
-        let on_disk = self.on_disk.list.take();
-        let list = on_disk.or_else(|| restore::uidlist(old?, &self.listing, Vec::new()));
-        let list = match list {
-            Some(list) => list,
-            None => {
+        if self.on_disk.list.is_none() {
+            let restored = old.and_then(|old| restore::uidlist(old, &self.listing, Vec::new()));
+            let list = restored.unwrap_or_else(|| {
                 // Nothing could be recorded. Courier's numbers are still the same next time.
-                let by_base = self.listing.by_base();
                 let none = || Ok::<u32, ()>(1);
-                let guid = Vec::new();
-                let taken = courier::take_over(
-                    self.maildir.path(),
-                    &by_base,
-                    guid,
-                    none,
-                    self.options.default_unique_id,
-                );
+                let usual = self.options.default_unique_id;
+                let taken = courier::take_over(self.maildir.path(), &self.listing, Vec::new(), none, usual);
                 taken.ok().flatten().unwrap_or_else(|| UidList::new(1, Vec::new()))
-            }
-        };
-        self.on_disk.list = Some(list);
-        self.join();
+            });
+            self.on_disk.list = Some(list);
+            self.join();
+        }
         let list = self.on_disk.list.take().unwrap_or_default();
         let mut shown: Vec<(u64, Shown)> = Vec::with_capacity(self.record_of.len());
         for (place, &record) in (0u32..).zip(&self.record_of) {
@@ -480,7 +481,6 @@ impl Work<'_> {
             highest_modseq: 1,
             vanished_since: 1,
             extras: Extras { order, vanished: Vec::new() },
-            taken: self.taken,
             recent_of: self.options.recent_of.unwrap_or(0),
             stopgap,
             incomplete,
@@ -587,9 +587,9 @@ impl Built {
 
     fn source(&self, i: usize, shown: Shown) -> Source<'_> {
         let (file_name, record) = (self.listing.name(shown.place), shown.record as usize);
-        let in_new = self.listing.entry(shown.place).is_some_and(|entry| entry.in_new);
+        let entry = self.listing.entry(shown.place);
+        let (in_new, recent) = entry.map_or((false, false), |entry| (entry.in_new, entry.recent));
         let vanished = self.vanished.binary_search(&shown.place).is_ok();
-        let recent = !self.taken.is_empty() && self.taken.contains(name::base(file_name));
         // An empty P means the base name.
         let unique_id = self.list.field(record, b'P');
         let unique_id = unique_id.map(|id| if id.is_empty() { name::base(file_name) } else { id });

@@ -6,7 +6,7 @@
 //! exact. Broken lines are passed over.
 
 use super::name;
-use super::scan::ByBase;
+use super::scan::Listing;
 use super::uidlist::UidList;
 use crate::sys::fs as sys;
 use std::path::Path;
@@ -25,7 +25,7 @@ struct Listed<'a> {
 /// `new_uid_validity` is asked. `None` when there is nothing to take over. `files` are the messages that exist.
 pub fn take_over<E>(
     maildir: &Path,
-    files: &ByBase<'_>,
+    files: &Listing,
     guid: Vec<u8>,
     new_uid_validity: impl FnOnce() -> Result<u32, E>,
     default: Option<&DefaultUniqueId<'_>>,
@@ -34,7 +34,7 @@ pub fn take_over<E>(
     let imap = imap.and_then(|text| UidList::parse(text).ok());
     let pop3 = sys::read_control(&maildir.join("courierpop3dsizelist")).unwrap_or_default();
     let listed: Vec<Listed<'_>> =
-        parse_pop3(&pop3).into_iter().filter(|l| files.contains_key(l.base)).collect();
+        parse_pop3(&pop3).into_iter().filter(|l| files.find(l.base).is_some()).collect();
     let mut list = match imap {
         Some(mut list) => {
             list.guid = guid;
@@ -68,10 +68,10 @@ pub fn take_over<E>(
 }
 
 /// Whether going by UID gives the POP3 list's order, with everything not listed behind it.
-fn keeps_order(list: &UidList, order: &[usize], files: &ByBase<'_>) -> bool {
+fn keeps_order(list: &UidList, order: &[usize], files: &Listing) -> bool {
     let ascending = order.windows(2).all(|pair| pair.first() < pair.last());
     let last = order.last().copied().unwrap_or(0);
-    let existing = (0..list.len()).filter(|&i| files.contains_key(list.base(i)));
+    let existing = (0..list.len()).filter(|&i| files.find(list.base(i)).is_some());
     let unlisted_before = existing.filter(|&i| i <= last).count() > order.len();
     ascending && !unlisted_before
 }
@@ -128,7 +128,9 @@ mod tests {
     const GUID: &[u8] = b"0123456789abcdef0123456789abcdef";
 
     fn taken(dir: &TempDir, files: &[&str]) -> Option<String> {
-        let files: ByBase<'_> = files.iter().map(|name| name.as_bytes()).zip(0..).collect();
+        let maildir = TempDir::maildir();
+        files.iter().for_each(|name| maildir.write(&format!("cur/{name}"), ""));
+        let files = Listing::read(maildir.path()).unwrap();
         let default = |v: u32, u: u32, _: &[u8]| Some(format!("UID{u}-{v}").into_bytes());
         let list = take_over(dir.path(), &files, GUID.to_vec(), || Ok::<_, ()>(77), Some(&default)).unwrap();
         list.map(|list| {

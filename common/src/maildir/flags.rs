@@ -45,11 +45,18 @@ impl Flags {
     pub fn of_name(file_name: &[u8]) -> Flags {
         name::flags(file_name).iter().fold(Flags::default(), |flags, letter| match letter {
             b'a'..=b'z' => Flags { keywords: flags.keywords | 1 << (letter - b'a'), ..flags },
-            _ => {
-                let bit = LETTERS.iter().find(|(known, _)| known == letter).map_or(0, |(_, bit)| *bit);
-                Flags { bits: flags.bits | bit, ..flags }
-            }
+            b'D' => flags.and(Flags::DRAFT),
+            b'F' => flags.and(Flags::FLAGGED),
+            b'P' => flags.and(Flags::PASSED),
+            b'R' => flags.and(Flags::ANSWERED),
+            b'S' => flags.and(Flags::SEEN),
+            b'T' => flags.and(Flags::DELETED),
+            _ => flags,
         })
+    }
+
+    fn and(self, bit: u8) -> Flags {
+        Flags { bits: self.bits | bit, ..self }
     }
 
     /// The name of the same file with these flags. Letters that mean nothing here stay; a name that already has these flags

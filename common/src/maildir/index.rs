@@ -398,7 +398,7 @@ pub fn write(
     header.ordered = u32::from(!extras.order.is_empty());
     header.vanished = u32::try_from(extras.vanished.len()).unwrap_or(0);
     messages(&mut |message| {
-        header.add(&message.row(0));
+        header.add(&message.row_without_hash());
         header.parts_length = header.parts_length.saturating_add(message.parts_length());
         Ok(())
     })?;
@@ -428,15 +428,23 @@ pub fn write(
     out.finish()
 }
 
+/// Parts longer than a u16 cannot come from a file name or a uidlist that was accepted; they would be cut.
+fn length16(part: &[u8]) -> u16 {
+    u16::try_from(part.len()).unwrap_or(u16::MAX)
+}
+
 impl Source<'_> {
     fn parts_length(&self) -> u64 {
-        let lengths = self.row(0);
-        u64::from(lengths.name_length) + u64::from(lengths.unique_id_length) + u64::from(lengths.guid_length)
+        let length = |part: Option<&[u8]>| part.map_or(0, |part| u64::from(length16(part)));
+        length(Some(self.name)) + length(self.unique_id) + length(self.guid)
     }
 
-    /// Parts longer than a u16 cannot come from a file name or a uidlist that was accepted; they would be cut.
+    /// The fixed part.
     pub(super) fn row(&self, parts_start: u32) -> Row {
-        let length = |part: &[u8]| u16::try_from(part.len()).unwrap_or(u16::MAX);
+        Row { base_hash: base_hash(self.name), parts_start, ..self.row_without_hash() }
+    }
+
+    fn row_without_hash(&self) -> Row {
         let mut flags = self.flags & OWN;
         flags |= if self.unique_id.is_some() { HAS_UNIQUE_ID } else { 0 };
         flags |= if self.guid.is_some() { HAS_GUID } else { 0 };
@@ -447,11 +455,11 @@ impl Source<'_> {
             date: self.date,
             mail_flags: Flags::of_name(self.name),
             flags,
-            base_hash: base_hash(self.name),
-            parts_start,
-            name_length: length(self.name),
-            unique_id_length: self.unique_id.map_or(0, length),
-            guid_length: self.guid.map_or(0, length),
+            base_hash: 0,
+            parts_start: 0,
+            name_length: length16(self.name),
+            unique_id_length: self.unique_id.map_or(0, length16),
+            guid_length: self.guid.map_or(0, length16),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Single messages: opening, marking, removing. Between snapshot and now another program may have renamed the file
 //! (flags, `new` to `cur`); then it is found by its base name.
 
+use super::directories::Directories;
 use super::error::{ErrorKind, StorageError};
 use super::flags::Flags;
 use super::scan::Listing;
@@ -77,20 +78,33 @@ impl Maildir {
     ///
     /// Errors: `NotFound` if it is gone; `NoPerm`, `Temp`.
     pub fn open_message(&self, message: &Message) -> Result<(File, FileName), StorageError> {
-        self.at_its_place(message, "open", |place| {
-            let mut options = File::options();
-            let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
-            let path = self.path_of(place);
-            // The first reading would write the file's access time, which nobody looks at. Only its owner may leave it.
-            let file = options.read(true).custom_flags(flags | libc::O_NOATIME).open(&path);
-            let file = match file {
-                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                    options.custom_flags(flags).open(&path)
-                }
-                file => file,
-            };
-            Ok((file?, place.clone()))
+        self.at_its_place(message, "open", |place| Ok((self.open_place(place)?, place.clone())))
+    }
+
+    /// The same through directories that are open already.
+    pub(super) fn open_message_in(
+        &self,
+        mut directories: Option<&Directories>,
+        message: &Message,
+    ) -> Result<File, StorageError> {
+        // They may be others by now: only the first attempt.
+        self.at_its_place(message, "open", |place| match directories.take() {
+            Some(directories) => directories.open_message(place),
+            None => self.open_place(place),
         })
+    }
+
+    fn open_place(&self, place: &FileName) -> io::Result<File> {
+        let mut options = File::options();
+        let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+        let path = self.path_of(place);
+        // The first reading would write the file's access time, which nobody looks at. Only its owner may leave it.
+        match options.read(true).custom_flags(flags | libc::O_NOATIME).open(&path) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                options.custom_flags(flags).open(&path)
+            }
+            opened => opened,
+        }
     }
 
     /// When the message's file was last modified: seconds since 1970.
@@ -124,15 +138,17 @@ impl Maildir {
     /// Returns what it has now.
     ///
     /// Errors: as for [`Maildir::mark_seen`].
-    pub fn set_flags(
+    pub(super) fn set_flags(
         &self,
+        mut directories: Option<&Directories>,
         message: &Message,
         change: impl Fn(Flags) -> Flags,
     ) -> Result<Flags, StorageError> {
         self.at_its_place(message, "rename", |place| {
             let flags = change(Flags::of_name(&place.name));
             let new = FileName { in_new: false, name: flags.in_name(&place.name) };
-            if new != *place {
+            let through = directories.take();
+            if new != *place && !through.map_or(Ok(false), |through| through.rename(place, &new))? {
                 sys::rename_without_overwriting(&self.path_of(place), &self.path_of(&new))?;
             }
             Ok(flags)

@@ -5,7 +5,7 @@
 //! [`StorageError`]s.
 //!
 //! ```text
-//! name       file names            scan     what is in new and cur
+//! name       file names            scan, places   what is in new and cur
 //! uidlist    UIDs, in memory       uidlist_file, uidvalidity, dotlock   UIDs, on disk
 //! courier    first take-over       build, sizes   all of it together
 //! index, blocks   the result, compact   snapshot what a session sees; recount its octets, later
@@ -13,7 +13,7 @@
 //! mailbox    what an IMAP session sees, and how sessions tell each other
 //! quota      maildirsize
 //! delivery   a message that arrives, without the mailbox
-//! message    one message's file    lock, tmp, location, octets, header_md5   what the words say
+//! message, directories   one message's file    lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
 mod blocks;
@@ -21,6 +21,7 @@ mod build;
 mod child;
 mod courier;
 mod delivery;
+mod directories;
 pub mod dotlock;
 mod error;
 mod flags;
@@ -35,6 +36,7 @@ pub mod mailbox;
 mod message;
 pub mod name;
 mod octets;
+mod places;
 pub mod quota;
 mod recount;
 mod restore;

@@ -122,13 +122,12 @@ impl Snapshot {
                 break;
             }
             let listing = Listing::read(maildir.path())?;
-            let by_base = listing.by_base();
             let (mut still, mut space) = (Vec::new(), Vec::new());
             for i in missing {
                 let Some(slot) = counted.get_mut(i as usize) else { continue };
                 let message = self.index.row(i).and_then(|row| self.index.parts(&row, &mut space));
                 let message = message.map_err(|error| self.damaged(error))?;
-                let place = by_base.get(name::base(message.name)).copied();
+                let place = listing.find(name::base(message.name));
                 let Some((place, entry)) = place.and_then(|place| Some((place, listing.entry(place)?)))
                 else {
                     *slot = GONE;

@@ -44,14 +44,13 @@ pub(super) fn uidlist(index: &Index, listing: &Listing, guid: Vec<u8>) -> Option
     for (place, &row) in (0u32..).zip(&order) {
         *place_of.get_mut(row as usize)? = place;
     }
-    let by_base = listing.by_base();
     let mut is_this = header.new.ino == listing.new.ino && header.cur.ino == listing.cur.ino;
     let mut list = UidList::new(header.uid_validity, guid);
     let mut space = Vec::new();
     for (i, place) in (0..header.count).zip(place_of) {
         let row = index.row(i).ok()?;
         let message = index.parts(&row, &mut space).ok()?;
-        is_this |= by_base.contains_key(name::base(message.name));
+        is_this |= listing.find(name::base(message.name)).is_some();
         let counted = message.octets != index::UNKNOWN && message.flags & index::VANISHED == 0;
         let octets =
             Some(message.octets).filter(|_| counted && name::size_hint(message.name, b'W').is_none());

@@ -5,14 +5,14 @@
 //! nearly always one message that was renamed while the directory was read: it counts once, the later place wins
 //! (`cur` after `new`). Whether it is a real duplicate is looked at in [`Listing::repair_duplicates`].
 
+use super::directories::Directories;
 use super::error::StorageError;
 use super::name;
+use super::places::Places;
 use super::uidlist_file::Stamp;
 use crate::sys::fs as sys;
-use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -25,9 +25,14 @@ const LINKS_SETTLED_SECONDS: i64 = 30;
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     start: u32,
+    /// Of the base, see [`Places::hash`].
+    hash: u32,
     length: u16,
+    base_length: u16,
     /// In `new`, not in `cur`.
     pub in_new: bool,
+    /// Taken from `new` just now.
+    pub recent: bool,
 }
 
 /// All messages' files at one moment, with the directories' stamps from before it.
@@ -35,52 +40,13 @@ pub struct Entry {
 pub struct Listing {
     names: Vec<u8>,
     entries: Vec<Entry>,
+    places: Places,
     /// Pairs of places in `entries` that have one base, both in `cur` or both in `new`.
     duplicates: Vec<(u32, Entry)>,
     /// `new` before it was read.
     pub new: Stamp,
     /// `cur` before it was read.
     pub cur: Stamp,
-}
-
-/// Where each base is in a listing.
-pub type ByBase<'a> = HashMap<&'a [u8], u32, Names>;
-
-/// Hashes base names faster than the standard library, and with a secret as it does: names come from strangers.
-#[derive(Clone)]
-pub struct Names(u64);
-
-impl Default for Names {
-    fn default() -> Names {
-        Names(std::hash::RandomState::new().hash_one(0))
-    }
-}
-
-impl BuildHasher for Names {
-    type Hasher = NameHasher;
-
-    fn build_hasher(&self) -> NameHasher {
-        NameHasher(self.0)
-    }
-}
-
-/// See [`Names`].
-pub struct NameHasher(u64);
-
-impl Hasher for NameHasher {
-    fn write(&mut self, octets: &[u8]) {
-        for piece in octets.chunks(8) {
-            let mut word = [0u8; 8];
-            word.iter_mut().zip(piece).for_each(|(to, from)| *to = *from);
-            // Both halves of the product: which octets differ must not be lost.
-            let product = u128::from(self.0 ^ u64::from_le_bytes(word)) * 0x9e37_79b9_7f4a_7c15;
-            self.0 = (product as u64) ^ ((product >> 64) as u64);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 impl Listing {
@@ -105,39 +71,64 @@ impl Listing {
 
     fn read_directory(&mut self, path: &Path, in_new: bool) -> Result<(), StorageError> {
         let read = sys::for_each_name(path, &mut |bytes, is_directory| {
-            if !is_message_name(bytes) || is_directory {
-                return;
+            if !is_directory && is_message_name(bytes) {
+                self.push(bytes, in_new);
             }
-            let (Ok(start), Ok(length)) = (u32::try_from(self.names.len()), u16::try_from(bytes.len()))
-            else {
-                return;
-            };
-            self.names.extend_from_slice(bytes);
-            self.entries.push(Entry { start, length, in_new });
         });
         read.map_err(StorageError::at("readdir", path))
     }
 
-    /// Leaves one entry for each base.
+    fn push(&mut self, file_name: &[u8], in_new: bool) {
+        let (start, length) = (u32::try_from(self.names.len()), u16::try_from(file_name.len()));
+        let (Ok(start), Ok(length)) = (start, length) else { return };
+        let base_length = name::base(file_name).len() as u16;
+        self.names.extend_from_slice(file_name);
+        self.entries.push(Entry { start, hash: 0, length, base_length, in_new, recent: false });
+    }
+
+    /// Leaves one entry for each base, and makes them easy to find.
     fn unite(&mut self) {
-        let mut kept: Vec<Entry> = Vec::with_capacity(self.entries.len());
-        let mut seen = ByBase::with_capacity_and_hasher(self.entries.len(), Names::default());
-        let names = &self.names;
-        for &entry in &self.entries {
-            let base = name::base(name_of(names, entry));
-            let Some(&first) = seen.get(base) else {
-                seen.insert(base, kept.len() as u32);
-                kept.push(entry);
-                continue;
-            };
-            if let Some(earlier) = kept.get_mut(first as usize) {
-                if earlier.in_new == entry.in_new {
-                    self.duplicates.push((first, *earlier));
+        let mut places = Places::with_room_for(self.entries.len());
+        let mut kept = 0u32;
+        for i in 0..self.entries.len() {
+            let Some(mut entry) = self.entries.get(i).copied() else { break };
+            entry.hash = places.hash(base_of(&self.names, entry));
+            let found = places.find_or_insert(entry.hash, kept, |place| self.is_base_of(place, entry));
+            let slot = found.unwrap_or(kept);
+            if let Some(to) = self.entries.get_mut(slot as usize) {
+                let earlier = std::mem::replace(to, entry);
+                if found.is_none() {
+                    kept += 1;
+                } else if earlier.in_new == entry.in_new {
+                    self.duplicates.push((slot, earlier));
                 }
-                *earlier = entry;
             }
         }
-        self.entries = kept;
+        self.entries.truncate(kept as usize);
+        self.places = places;
+    }
+
+    fn is_base_of(&self, place: u32, entry: Entry) -> bool {
+        let other = self.entries.get(place as usize);
+        other.is_some_and(|other| {
+            other.hash == entry.hash && base_of(&self.names, *other) == base_of(&self.names, entry)
+        })
+    }
+
+    /// The place of the message with this base.
+    pub fn find(&self, base: &[u8]) -> Option<u32> {
+        let hash = self.places.hash(base);
+        self.places.find(hash, |place| {
+            self.entry(place).is_some_and(|entry| entry.hash == hash && base_of(&self.names, entry) == base)
+        })
+    }
+
+    /// Marks the messages with these bases as recent.
+    pub fn mark_recent(&mut self, bases: &[Vec<u8>]) {
+        for base in bases {
+            let entry = self.find(base).and_then(|place| self.entries.get_mut(place as usize));
+            entry.into_iter().for_each(|entry| entry.recent = true);
+        }
     }
 
     /// How many messages there are.
@@ -155,23 +146,20 @@ impl Listing {
         self.entry(i).map_or(&[], |entry| name_of(&self.names, entry))
     }
 
-    /// An index by base name.
-    pub fn by_base(&self) -> ByBase<'_> {
-        let bases = self.entries.iter().map(|&entry| name::base(name_of(&self.names, entry)));
-        bases.zip(0u32..).collect()
+    /// The base name of the message at place `i`.
+    pub fn base(&self, i: u32) -> &[u8] {
+        self.entry(i).map_or(&[], |entry| base_of(&self.names, entry))
     }
 
     /// Takes over, from the places given of an earlier listing, the messages whose bases are missing here.
     pub fn adopt(&mut self, earlier: &Listing, places: impl Iterator<Item = u32>) {
-        let here = self.by_base();
-        let missing = |place: &u32| !here.contains_key(name::base(earlier.name(*place)));
-        let missing: Vec<u32> = places.filter(missing).collect();
-        for place in missing {
-            let (Some(entry), Ok(start)) = (earlier.entry(place), u32::try_from(self.names.len())) else {
-                continue;
-            };
-            self.names.extend_from_slice(earlier.name(place));
-            self.entries.push(Entry { start, ..entry });
+        let missing: Vec<u32> = places.filter(|&place| self.find(earlier.base(place)).is_none()).collect();
+        for &place in &missing {
+            let Some(entry) = earlier.entry(place) else { continue };
+            self.push(earlier.name(place), entry.in_new);
+        }
+        if !missing.is_empty() {
+            self.unite();
         }
     }
 
@@ -224,6 +212,11 @@ fn name_of(names: &[u8], entry: Entry) -> &[u8] {
     names.get(start..start + usize::from(entry.length)).unwrap_or_default()
 }
 
+fn base_of(names: &[u8], entry: Entry) -> &[u8] {
+    let start = entry.start as usize;
+    names.get(start..start + usize::from(entry.base_length)).unwrap_or_default()
+}
+
 /// Whether there are at least that many files, roughly: one that is listed twice counts twice. Reads no further than
 /// it must. What cannot be read holds nothing; whoever reads it in earnest will say why.
 pub fn holds_at_least(maildir: &Path, count: u32) -> bool {
@@ -235,8 +228,8 @@ pub fn holds_at_least(maildir: &Path, count: u32) -> bool {
 
 /// Whether a file in `new` or `cur` can be a message: not hidden, and such that its name can stand in the uidlist.
 pub fn is_message_name(file_name: &[u8]) -> bool {
-    let odd = |c: &u8| matches!(c, b'\r' | b'\n');
-    !file_name.starts_with(b".") && !name::base(file_name).is_empty() && !file_name.iter().any(odd)
+    let odd = memchr::memchr2(b'\r', b'\n', file_name);
+    !file_name.starts_with(b".") && !name::base(file_name).is_empty() && odd.is_none()
 }
 
 /// Whether there is a message in `new`.
@@ -247,20 +240,22 @@ pub fn has_new(maildir: &Path) -> bool {
 
 /// Moves the messages in `new` to `cur`: somebody has been told of them now. What cannot be moved stays. Returns the
 /// bases of those that this call has moved; another session may move others at the same time.
-pub fn take_new(maildir: &Path) -> HashSet<Vec<u8>> {
+pub fn take_new(maildir: &Path) -> Vec<Vec<u8>> {
     let (new, cur) = (maildir.join("new"), maildir.join("cur"));
-    let mut taken = HashSet::new();
-    for entry in fs::read_dir(&new).into_iter().flatten().flatten() {
-        let file_name = entry.file_name();
-        let bytes = file_name.as_bytes();
-        if bytes.starts_with(b".") || entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
+    let mut taken = Vec::new();
+    let Ok(directories) = Directories::open(maildir) else { return taken };
+    let _ = sys::for_each_name(&new, &mut |file_name, is_directory| {
+        if is_directory || file_name.starts_with(b".") {
+            return;
         }
-        let target = cur.join(OsStr::from_bytes(&name::with_flags(bytes, b"", b"")));
-        if sys::rename_without_overwriting(&entry.path(), &target).is_ok() {
-            taken.insert(name::base(bytes).to_vec());
+        let by_path = || {
+            let target = cur.join(OsStr::from_bytes(&name::with_flags(file_name, b"", b"")));
+            sys::rename_without_overwriting(&new.join(OsStr::from_bytes(file_name)), &target).is_ok()
+        };
+        if directories.take(file_name) || by_path() {
+            taken.push(name::base(file_name).to_vec());
         }
-    }
+    });
     taken
 }
 
@@ -307,7 +302,7 @@ mod tests {
             [("1.a".into(), true), ("2.b:2,S".into(), false), ("3.c:2,".into(), false)]
         );
         assert!(!listing.has_duplicates());
-        assert_eq!(listing.name(listing.by_base()[&b"2.b"[..]]), b"2.b:2,S");
+        assert_eq!(listing.name(listing.find(b"2.b").unwrap()), b"2.b:2,S");
         assert!(!listing.is_outdated(dir.path()).unwrap());
     }
 

@@ -40,7 +40,6 @@ impl Sizes {
     }
 
     fn take_from(&mut self, work: &Work<'_>, old: &Index) {
-        let by_base = work.listing.by_base();
         let mut space = Vec::new();
         for i in 0..old.header.count {
             let Ok(row) = old.row(i) else { return };
@@ -48,8 +47,8 @@ impl Sizes {
                 continue;
             }
             let Ok(message) = old.parts(&row, &mut space) else { return };
-            let slot =
-                by_base.get(name::base(message.name)).and_then(|&place| self.octets.get_mut(place as usize));
+            let place = work.listing.find(name::base(message.name));
+            let slot = place.and_then(|place| self.octets.get_mut(place as usize));
             if let Some(slot) = slot.filter(|slot| **slot == index::UNKNOWN) {
                 *slot = row.octets;
             }

@@ -4,7 +4,7 @@ use super::cerr;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -281,6 +281,26 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTSUP)) => Ok(()),
         result => result,
     }
+}
+
+/// Renames a file of one open directory to a name in another; an existing file is never overwritten.
+///
+/// Errors: `EEXIST`; `EINVAL` or `ENOSYS` where the file system or the kernel cannot, and [`rename_without_overwriting`] may.
+pub fn rename_between(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) -> io::Result<()> {
+    let (c_from, c_to) = (CString::new(from.1)?, CString::new(to.1)?);
+    const RENAME_NOREPLACE: libc::c_uint = 1;
+    // SAFETY: both strings end in NUL and outlive the call, as do the descriptors.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            from.0.as_raw_fd(),
+            c_from.as_ptr(),
+            to.0.as_raw_fd(),
+            c_to.as_ptr(),
+            RENAME_NOREPLACE,
+        )
+    };
+    cerr(result).map(drop)
 }
 
 /// Renames `from` to `to` unless `to` exists, which gives [`io::ErrorKind::AlreadyExists`]. File systems without an

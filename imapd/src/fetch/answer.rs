@@ -118,10 +118,11 @@ impl<'a> Answer<'a> {
             self.print_flags(mailbox, info);
         }
         let mut known = Known { octets: info.octets, internal_date: info.internal_date };
-        if plan.internal_date && known.internal_date.is_none() {
+        let is_cached = plan.digest && self.items_from_cache(mailbox, msn, info, known);
+        // A digest has the date, and so has the open file: asking for it by name is for those who need nothing else.
+        if plan.internal_date && !plan.digest && known.internal_date.is_none() {
             known.internal_date = Some(mailbox.internal_date(msn)?);
         }
-        let is_cached = plan.digest && self.items_from_cache(mailbox, msn, info, known);
         let mut source = None;
         if plan.digest && !is_cached || !plan.sections.is_empty() {
             let file = mailbox.open_message(msn)?;
@@ -132,10 +133,10 @@ impl<'a> Answer<'a> {
             if plan.digest && !is_cached {
                 source.parse(&mut self.digester.tree).map_err(|error| failed(error, mailbox))?;
                 tree_is_read = true;
-                let internal_date = match known.internal_date {
-                    Some(date) => date,
-                    None => mailbox.internal_date(msn)?,
-                };
+                let internal_date = known.internal_date.unwrap_or_else(|| {
+                    mailbox.learn_date(msn, source.modified());
+                    source.modified()
+                });
                 mailbox.cache(msn, self.digester.of_tree(internal_date));
                 let digest = Digest::decode(self.digester.last());
                 print_items(&mut self.line, plan, info, known, digest.as_ref(), &self.flags);

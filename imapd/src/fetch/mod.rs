@@ -162,11 +162,17 @@ pub fn make_digest(
     digester: &mut Digester,
     buffer: &mut [u8],
 ) -> Result<(), StorageError> {
-    let internal_date = mailbox.internal_date(msn)?;
+    let known = mailbox.info(msn)?.internal_date;
     let file = mailbox.open_message(msn)?;
-    let failed = |error, mailbox: &Mailbox| StorageError::new("read", mailbox.maildir().path(), error);
-    let parsed = Source::new(file, buffer).and_then(|mut source| source.parse(&mut digester.tree));
-    parsed.map_err(|error| failed(error, mailbox))?;
+    let parsed = Source::new(file, buffer).and_then(|mut source| {
+        source.parse(&mut digester.tree)?;
+        Ok(source.modified())
+    });
+    let modified = parsed.map_err(|error| StorageError::new("read", mailbox.maildir().path(), error))?;
+    let internal_date = known.unwrap_or_else(|| {
+        mailbox.learn_date(msn, modified);
+        modified
+    });
     mailbox.cache(msn, digester.of_tree(internal_date));
     Ok(())
 }

@@ -4,12 +4,13 @@ use common::mime::position::{Counter, Position};
 use common::mime::tree::Tree;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// An open message. It is as long as it was when it was opened; what is added later is not seen.
 pub struct Source<'b> {
     file: File,
     length: u64,
+    modified: i64,
     buffer: &'b mut [u8],
     /// Which octets of the file the buffer holds.
     start: u64,
@@ -24,7 +25,12 @@ impl<'b> Source<'b> {
         if !meta.is_file() {
             return Err(io::Error::other("not a file"));
         }
-        Ok(Source { length: meta.len(), file, buffer, start: 0, filled: 0 })
+        Ok(Source { length: meta.len(), modified: meta.mtime(), file, buffer, start: 0, filled: 0 })
+    }
+
+    /// When the file was last modified, seconds since 1970: the message's internal date.
+    pub fn modified(&self) -> i64 {
+        self.modified
     }
 
     /// Octets of the file.

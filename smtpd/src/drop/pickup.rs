@@ -5,7 +5,7 @@ use super::format::{Wanted, address};
 use crate::deliver::Sink;
 use crate::envelope::{Envelope, Recipient, Target};
 use crate::queue::{Id, Incoming, Place, QueueDirectory, Received};
-use crate::rules::{Client, Rules};
+use crate::rules::Rules;
 use crate::status::{Enhanced, Status};
 use crate::wire::job::Submission;
 use crate::writer::header::Header;
@@ -14,8 +14,8 @@ use common::log::Log;
 use common::mime::date;
 use common::sys::process::{self, Ended, Fork};
 use common::sys::{fd, fs};
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -32,24 +32,25 @@ const LEFT_OVER: Duration = Duration::from_secs(36 * 3600);
 /// Octets of a head, beyond the message itself.
 const HEAD: u64 = super::format::HEAD_MAX as u64;
 
-/// Takes everything that is complete. What goes wrong is logged; the file then waits for the next run, or is set aside if it
+/// Takes everything that is complete, and says whether there was anything. What goes wrong is logged; the file then waits for the next run, or is set aside if it
 /// cannot be a message.
-pub fn pick_up(config: &Config, directory: &QueueDirectory, log: &Log) {
-    if crate::queue::scan::is_empty(directory, Place::Drop) {
-        return;
+pub fn pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> bool {
+    if !super::is_waiting(directory.path()) {
+        return false;
     }
-    if let Err(error) = try_pick_up(config, directory, log) {
+    try_pick_up(config, directory, log).unwrap_or_else(|error| {
         log.error(format_args!("{}: {error}", directory.place(Place::Drop).display()));
-    }
+        false
+    })
 }
 
-fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Result<()> {
+fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Result<bool> {
     let path = directory.place(Place::Drop);
     let lock = File::open(&path)?;
     let begun = std::time::Instant::now();
     while !fs::try_flock(&lock)? {
         if begun.elapsed() > WAIT {
-            return Ok(());
+            return Ok(false);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -85,10 +86,14 @@ fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Re
     })?;
     // Names begin with the time: what came first goes first.
     names.sort_unstable();
+    let mut rules = Rules::load(config)?;
+    let mut any = false;
     for id in names {
         let file = path.join(id.as_str());
-        match take(config, directory, log, &file, &id) {
-            Ok(true) => {}
+        let result = take(config, directory, log, &mut rules, &file, &id);
+        rules.take_warnings().iter().for_each(|what| log.warning(format_args!("{what}")));
+        match result {
+            Ok(true) => any = true,
             Ok(false) => {
                 log.warning(format_args!("drop/{id}: refused and removed: it is no message"));
                 let _ = std::fs::remove_file(&file);
@@ -96,11 +101,18 @@ fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Re
             Err(error) => log.error(format_args!("drop/{id}: {error}")),
         }
     }
-    Ok(())
+    Ok(any)
 }
 
 /// Takes one file. `false`: it is no message and never will be one.
-fn take(config: &Config, directory: &QueueDirectory, log: &Log, path: &Path, id: &Id) -> io::Result<bool> {
+fn take(
+    config: &Config,
+    directory: &QueueDirectory,
+    log: &Log,
+    rules: &mut Rules,
+    path: &Path,
+    id: &Id,
+) -> io::Result<bool> {
     let meta = path.symlink_metadata()?;
     // One name: a second one would be another user's file, or would come again under it.
     if !meta.is_file() || meta.nlink() != 1 {
@@ -110,89 +122,92 @@ fn take(config: &Config, directory: &QueueDirectory, log: &Log, path: &Path, id:
     if limit > 0 && meta.len() > limit.saturating_add(HEAD) {
         return Ok(false);
     }
-    let owner = (meta.uid(), meta.gid());
-    let (reading, writing) = fd::pipe()?;
+    let (head, head_to) = fd::pipe()?;
+    let (message, message_to) = fd::pipe()?;
     let reader = match process::fork()? {
         Fork::Child => {
-            drop(reading);
-            let result = copy_as_owner(path, owner, (meta.dev(), meta.ino()), meta.len(), writing);
-            process::exit_now(u8::from(result.is_err()));
-        }
-        Fork::Parent(child) => child,
-    };
-    drop(writing);
-    let writer = match process::fork()? {
-        Fork::Child => {
-            let code = queue_as_mail_owner(config, directory, log, owner.0, id, meta.len(), reading);
+            drop((head, message));
+            let code = match copy_as_owner(path, &meta, head_to, message_to) {
+                Ok(()) => 0,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => NO_MESSAGE,
+                Err(_) => TEMPORARY,
+            };
             process::exit_now(code);
         }
         Fork::Parent(child) => child,
     };
-    drop(reading);
+    drop((head_to, message_to));
+    let queued = read_head(head).and_then(|(length, wanted)| {
+        let envelope = envelope(&wanted, rules, log, id).map_err(|status| {
+            log.error(format_args!("drop/{id}: uid={}: {status}", meta.uid()));
+            io::Error::from(if status.is_permanent() {
+                io::ErrorKind::InvalidData
+            } else {
+                io::ErrorKind::Other
+            })
+        })?;
+        match process::fork()? {
+            Fork::Child => {
+                let drop = Dropped { uid: meta.uid(), id, wanted: &wanted, envelope: &envelope, length };
+                process::exit_now(drop.queue_as_mail_owner(directory, rules, log, message));
+            }
+            Fork::Parent(child) => {
+                drop(message);
+                process::wait_for(child)
+            }
+        }
+    });
     let read = process::wait_for(reader)?;
-    let written = process::wait_for(writer)?;
-    match (read, written) {
-        (Ended::Code(0), Ended::Code(0)) => {
+    let never = Ended::Code(i32::from(NO_MESSAGE));
+    match queued {
+        Ok(Ended::Code(0)) => {
             std::fs::remove_file(path)?;
             Ok(true)
         }
-        (Ended::Code(0), Ended::Code(code)) if code == i32::from(NO_MESSAGE) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
+        Ok(written) if written == never => Ok(false),
+        _ if read == never => Ok(false),
         _ => Err(io::Error::other("it could not be put into the queue; it will be tried again")),
     }
 }
 
-/// Exit code of the process that queues: this is nothing that could be queued.
+/// Exit codes of the children: this is nothing that could be queued; something failed.
 const NO_MESSAGE: u8 = 65;
+const TEMPORARY: u8 = 75;
 
-/// In a child: becomes the file's owner, opens it, and copies exactly what it held when root looked.
-fn copy_as_owner(
-    path: &Path,
-    owner: (u32, u32),
-    identity: (u64, u64),
-    length: u64,
-    to: OwnedFd,
-) -> io::Result<()> {
+/// In a child: becomes the file's owner, opens it, and says what it holds: the message's length and the head through one
+/// pipe, the message through the other.
+fn copy_as_owner(path: &Path, seen: &Metadata, head_to: OwnedFd, message_to: OwnedFd) -> io::Result<()> {
     // Root's own files need no other user; mail from root is the common case on a small machine.
-    if process::is_root() && owner.0 != 0 {
-        process::become_user(owner.0, owner.1.max(1), &[])?;
+    if process::is_root() && seen.uid() != 0 {
+        process::become_user(seen.uid(), seen.gid().max(1), &[])?;
     }
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT).open(path)?;
     let meta = file.metadata()?;
-    if !meta.is_file() || meta.uid() != owner.0 || meta.nlink() != 1 || (meta.dev(), meta.ino()) != identity {
+    let identity = |meta: &Metadata| (meta.dev(), meta.ino(), meta.uid(), meta.nlink());
+    if !meta.is_file() || identity(&meta) != identity(seen) {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut to = File::from(to);
     // It may grow or shrink meanwhile: that is its owner's doing, and its owner's loss.
-    let copied = io::copy(&mut file.take(length), &mut to)?;
+    let mut input = BufReader::with_capacity(16 * 1024, Counted { from: file.take(seen.len()), count: 0 });
+    let wanted = Wanted::read(&mut input)?;
+    let head = input.get_ref().count.saturating_sub(input.buffer().len() as u64);
+    let length = seen.len().saturating_sub(head);
+    let mut to = File::from(head_to);
+    to.write_all(format!("{length}\n{}", wanted.print()).as_bytes())?;
+    drop(to);
+    let copied = io::copy(&mut input, &mut File::from(message_to))?;
     if copied == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// In a child: becomes mail_owner and reads what the other child copies.
-fn queue_as_mail_owner(
-    config: &Config,
-    directory: &QueueDirectory,
-    log: &Log,
-    uid: u32,
-    id: &Id,
-    length: u64,
-    from: OwnedFd,
-) -> u8 {
-    let (owner, group) = directory.owner();
-    let result = match process::is_root() {
-        true => process::become_user(owner, group, &[]),
-        false => Ok(()),
-    };
-    let result = result
-        .map_err(|error| Status::new(451, Enhanced(4, 3, 0), error.to_string()))
-        .and_then(|()| queue(config, directory, log, uid, id, length, from));
-    match result {
-        Ok(()) => 0,
-        Err(status) => {
-            log.error(format_args!("drop/{id}: uid={uid}: {status}"));
-            if status.is_permanent() { NO_MESSAGE } else { 75 }
-        }
-    }
+/// What that child says. It is hostile: a user may have a hand in it.
+fn read_head(from: OwnedFd) -> io::Result<(u64, Wanted)> {
+    let mut input = BufReader::new(File::from(from).take(HEAD + 4096));
+    let mut line = String::new();
+    Read::take(&mut input, 32).read_line(&mut line)?;
+    let length = line.trim_end().parse().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+    Ok((length, Wanted::read(&mut input)?))
 }
 
 struct Counted<R> {
@@ -208,61 +223,73 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-fn queue(
-    config: &Config,
-    directory: &QueueDirectory,
-    log: &Log,
+/// A submission whose recipients are known.
+struct Dropped<'a> {
     uid: u32,
-    id: &Id,
+    id: &'a Id,
+    wanted: &'a Wanted,
+    envelope: &'a Envelope,
     length: u64,
-    from: OwnedFd,
-) -> Result<(), Status> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::InvalidData => Status::new(554, Enhanced(5, 6, 0), "Malformed submission"),
-        _ => Status::new(451, Enhanced(4, 3, 0), error.to_string()),
-    };
-    let mut rules =
-        Rules::load(config).map_err(|error| Status::new(451, Enhanced(4, 3, 5), error.to_string()))?;
-    let mut input = BufReader::with_capacity(16 * 1024, Counted { from: File::from(from), count: 0 });
-    let wanted = Wanted::read(&mut input).map_err(failed)?;
-    let client = Client { local_uid: Some(uid), ..Client::default() };
-    let sender = match wanted.sender.as_str() {
-        "" => None,
-        text => Some(address(text, &rules).map_err(|_| malformed(text))?),
-    };
-    let envelope = envelope(&wanted, sender, &mut rules, &client, log, id)?;
-    let now = SystemTime::now();
-    let new = id.derived(&format!("u{uid}")).ok_or_else(|| malformed(id.as_str()))?;
-    let received = Received { at: now, from: format!("uid={uid}") };
-    let Some(incoming) = Incoming::create_derived(directory, &new, &envelope, &received)? else {
-        // A run that was killed between the queue and the removal of the file.
-        io::copy(&mut input, &mut io::sink()).map_err(failed)?;
-        return Ok(());
-    };
-    let mut incoming = Box::new(incoming);
-    let trace = trace_field(&rules, uid, &new, now);
-    incoming.write(trace.as_bytes())?;
-    let submission =
-        Submission { from: from_field(&wanted, &envelope, &rules), domain: rules.myhostname().into() };
-    let mut header = Header::new(Some(&submission));
-    loop {
-        let octets = input.fill_buf().map_err(failed)?;
-        let n = octets.len();
-        if n == 0 {
-            break;
+}
+
+impl Dropped<'_> {
+    /// In a child: becomes mail_owner and reads what the other child copies.
+    fn queue_as_mail_owner(&self, directory: &QueueDirectory, rules: &Rules, log: &Log, from: OwnedFd) -> u8 {
+        let (owner, group) = directory.owner();
+        let become_owner =
+            || if process::is_root() { process::become_user(owner, group, &[]) } else { Ok(()) };
+        match become_owner().map_err(failed).and_then(|()| self.queue(directory, rules, log, from)) {
+            Ok(()) => 0,
+            Err(status) => {
+                log.error(format_args!("drop/{}: uid={}: {status}", self.id, self.uid));
+                if status.is_permanent() { NO_MESSAGE } else { TEMPORARY }
+            }
         }
-        header.pass(octets, &mut |octets| incoming.write(octets))?;
-        input.consume(n);
     }
-    // Less came than root saw: the other child will say that it failed, and this must not be kept.
-    if input.get_ref().count != length {
-        return Err(Status::new(451, Enhanced(4, 3, 0), "the file was cut while it was read"));
+
+    fn queue(
+        &self,
+        directory: &QueueDirectory,
+        rules: &Rules,
+        log: &Log,
+        from: OwnedFd,
+    ) -> Result<(), Status> {
+        let now = SystemTime::now();
+        let new = self.id.derived(&format!("u{}", self.uid)).ok_or_else(|| malformed(self.id.as_str()))?;
+        let received = Received { at: now, from: format!("uid={}", self.uid) };
+        let mut input = BufReader::with_capacity(16 * 1024, Counted { from: File::from(from), count: 0 });
+        let Some(incoming) = Incoming::create_derived(directory, &new, self.envelope, &received)? else {
+            // A run that was killed between the queue and the removal of the file.
+            return io::copy(&mut input, &mut io::sink()).map(drop).map_err(failed);
+        };
+        let mut incoming = Box::new(incoming);
+        incoming.write(trace_field(rules, self.uid, &new, now).as_bytes())?;
+        let from = from_field(self.wanted, self.envelope, rules);
+        let submission = Submission { from, domain: rules.myhostname().into() };
+        let mut header = Header::new(Some(&submission));
+        loop {
+            let octets = input.fill_buf().map_err(failed)?;
+            let n = octets.len();
+            if n == 0 {
+                break;
+            }
+            header.pass(octets, &mut |octets| incoming.write(octets))?;
+            input.consume(n);
+        }
+        // Less came than there was: the other child has died or the file was cut, and half a message is none.
+        if input.get_ref().count != self.length {
+            return Err(Status::new(451, Enhanced(4, 3, 0), "the file was cut while it was read"));
+        }
+        header.end(&mut |octets| incoming.write(octets))?;
+        incoming.finish()?;
+        let from = self.envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+        log.info(format_args!("{new}: uid={} from=<{}>", self.uid, common::log::escape(from.as_bytes())));
+        Ok(())
     }
-    header.end(&mut |octets| incoming.write(octets))?;
-    incoming.finish()?;
-    let from = envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
-    log.info(format_args!("{new}: uid={uid} from=<{}>", common::log::escape(from.as_bytes())));
-    Ok(())
+}
+
+fn failed(error: io::Error) -> Status {
+    Status::new(451, Enhanced(4, 3, 0), error.to_string())
 }
 
 fn malformed(text: &str) -> Status {
@@ -270,14 +297,11 @@ fn malformed(text: &str) -> Status {
 }
 
 /// Every recipient as the rules have it; those that are refused are open failures, so that the sender hears of them.
-fn envelope(
-    wanted: &Wanted,
-    sender: Option<crate::address::Address>,
-    rules: &mut Rules,
-    client: &Client<'_>,
-    log: &Log,
-    id: &Id,
-) -> Result<Envelope, Status> {
+fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<Envelope, Status> {
+    let sender = match wanted.sender.as_str() {
+        "" => None,
+        text => Some(address(text, rules).map_err(|_| malformed(text))?),
+    };
     let mut envelope = Envelope {
         envid: wanted.envid.clone(),
         ret: wanted.ret,
@@ -293,7 +317,7 @@ fn envelope(
             ));
             continue;
         };
-        match rules.recipient(client, &envelope.reverse_path, &path) {
+        match rules.expand(&path) {
             Ok(recipients) => envelope.recipients.extend(recipients),
             Err(status) if status.is_temporary() => return Err(status),
             // Nobody is there any more to be answered. As a user's mailbox it will be found not to be one, and returned.

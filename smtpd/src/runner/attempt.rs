@@ -19,6 +19,9 @@ use std::time::{Duration, SystemTime};
 /// Where a double bounce says it comes from. What has this and fails is not reported again.
 const DOUBLE: &str = "double bounce";
 
+/// Relays that are this host's own: there it is delivered, not only passed on.
+pub const LOCAL: [&str; 3] = ["local", "file", "command"];
+
 /// What became of a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -278,7 +281,7 @@ fn tell(
         let note = tried.of(at);
         let action = match success {
             false => Action::Failed,
-            true if note.is_some_and(|note| note.relay == "local") => Action::Delivered,
+            true if note.is_some_and(|note| LOCAL.contains(&note.relay.as_str())) => Action::Delivered,
             true => Action::Relayed,
         };
         Some(Report { recipient, action, note })

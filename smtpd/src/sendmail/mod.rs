@@ -96,13 +96,9 @@ fn run(options: Options) -> Result<(), Failure> {
 }
 
 fn list(config: &Config) -> Result<(), Failure> {
-    let directory = crate::queue::QueueDirectory::open(config).map_err(|error| {
-        let exit = if error.kind() == io::ErrorKind::PermissionDenied {
-            Exit::NoPermission
-        } else {
-            Exit::Temporary
-        };
-        Failure(exit, format!("{error}: the queue is for root and mail_owner to look at"))
+    let directory = crate::queue::QueueDirectory::open(config).map_err(|error| match process::is_root() {
+        true => Failure(Exit::Temporary, error.to_string()),
+        false => Failure(Exit::NoPermission, "the queue is for root and its owner to look at".to_owned()),
     })?;
     crate::queue::list::print(&directory, &mut io::stdout())
         .map_err(|error| Failure(Exit::Temporary, error.to_string()))

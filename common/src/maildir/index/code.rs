@@ -156,11 +156,14 @@ impl Decoder<'_> {
 pub fn base_hash(file_name: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let base = name::base(file_name);
-    let mixed = base.chunks(8).fold(base.len() as u64 ^ FACTOR, |sum, bytes| {
-        let mut word = [0u8; 8];
-        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        (sum ^ u64::from_le_bytes(word)).wrapping_mul(FACTOR).rotate_left(29)
-    });
+    let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(FACTOR).rotate_left(29);
+    let words = base.chunks_exact(8);
+    let rest = words.remainder();
+    let words = words.filter_map(|word| word.first_chunk().copied()).map(u64::from_le_bytes);
+    let mut mixed = words.fold(base.len() as u64 ^ FACTOR, mix);
+    if !rest.is_empty() {
+        mixed = mix(mixed, rest.iter().rev().fold(0, |word, &octet| word << 8 | u64::from(octet)));
+    }
     (mixed ^ (mixed >> 31)).wrapping_mul(FACTOR)
 }
 

@@ -81,6 +81,7 @@ impl Mailbox {
             self.untold.keywords |= self.keywords.names.len() != known;
         }
         let wanted = Flags { bits: change.bits & Flags::ALL, keywords: keyword_bits };
+        self.hold_directories();
         let mut batch = Batch::begin(self);
         // What has \Deleted is not counted any more (Maildir++).
         let counts = change.how == How::Replace || change.bits & Flags::DELETED != 0;
@@ -110,7 +111,8 @@ impl Mailbox {
             }
             let (uid, modseq) = (data.uid, batch.modseq);
             let message = self.message(row, &data)?;
-            match self.maildir.set_flags(&message, |before| changed(before, wanted, change.how)) {
+            let flagged = |before| changed(before, wanted, change.how);
+            match self.maildir.set_flags(self.directories.as_ref(), &message, flagged) {
                 Ok(flags) => {
                     match (data.mail_flags.bits & Flags::DELETED, flags.bits & Flags::DELETED) {
                         (0, 1..) => tally.note_anyway(&self.maildir, &message, -1),

@@ -36,6 +36,7 @@ pub use status::{Status, status};
 
 pub use super::flags::{Flags, KEYWORDS};
 
+use super::directories::Directories;
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Row};
 use super::octets;
@@ -137,6 +138,8 @@ pub struct Mailbox {
     /// By which this session knows the messages that it has moved from `new`.
     token: u64,
     cache: Option<Cache>,
+    /// While a command lasts that opens or renames messages.
+    directories: Option<Directories>,
 }
 
 impl Mailbox {
@@ -207,19 +210,15 @@ impl Mailbox {
 
     /// The first message without `\Seen`.
     pub fn first_unseen(&self) -> Result<Option<u32>, StorageError> {
-        let from = self.view.index.header.first_unseen;
-        // Rows before it had \Seen when the index was written; unless flags changed since, they still have.
-        let from = if self.view.weight() == 0 { self.view.msn_of(from) } else { Some(1) };
         let mut found = None;
-        if let Some(from) = from {
-            self.for_each(from..=self.len(), |msn, info| {
-                if info.flags.bits & Flags::SEEN != 0 {
-                    return ControlFlow::Continue(());
-                }
-                found = Some(msn);
-                ControlFlow::Break(())
-            })?;
-        }
+        let from = self.view.msn_at_or_after(self.view.seen_up_to());
+        self.for_each(from..=self.len(), |msn, info| {
+            if info.flags.bits & Flags::SEEN != 0 {
+                return ControlFlow::Continue(());
+            }
+            found = Some(msn);
+            ControlFlow::Break(())
+        })?;
         Ok(found)
     }
 
@@ -347,7 +346,15 @@ impl Mailbox {
     pub fn open_message(&mut self, msn: u32) -> Result<File, StorageError> {
         let (row, data) = self.row(msn)?;
         let message = self.message(row, &data)?;
-        Ok(self.maildir.open_message(&message)?.0)
+        self.hold_directories();
+        self.maildir.open_message_in(self.directories.as_ref(), &message)
+    }
+
+    /// Until the command is over.
+    fn hold_directories(&mut self) {
+        if self.directories.is_none() {
+            self.directories = Directories::open(self.maildir.path()).ok();
+        }
     }
 
     fn message(&self, row: u32, data: &Row) -> Result<Message, StorageError> {

@@ -92,7 +92,7 @@ impl Mailbox {
         let Some(table) = self.table().map_err(|error| self.damaged(error))? else { return Ok(false) };
         let taken = match self.options.read_only {
             true => HashSet::new(),
-            false => scan::take_new(self.maildir.path()),
+            false => scan::take_new(self.maildir.path()).into_iter().collect(),
         };
         let mut found = Found { seen: vec![false; self.view.rows() as usize], ..Found::default() };
         let mut stamps = self.look(&table, &taken, &mut found)?;

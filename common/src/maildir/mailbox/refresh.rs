@@ -95,6 +95,7 @@ impl Mailbox {
             recent: Default::default(),
             token: super::super::blocks::nonce(),
             cache: None,
+            directories: None,
         })
     }
 

@@ -39,6 +39,7 @@ impl Mailbox {
         new_messages: bool,
         report: &mut dyn FnMut(Event),
     ) -> Result<(), StorageError> {
+        self.directories = None;
         self.refresh()?;
         if may_expunge {
             self.view.bury().into_iter().for_each(|msn| report(Event::Expunge(msn)));

@@ -171,6 +171,20 @@ impl View {
         (row < self.announced && !self.gone.contains(row)).then(|| row - self.gone.below(row) + 1)
     }
 
+    /// The message sequence number of the first message in or after a row; one more than there are, if none is.
+    pub fn msn_at_or_after(&self, row: u32) -> u32 {
+        let row = row.min(self.announced);
+        row - self.gone.below(row) + 1
+    }
+
+    /// All rows before this one have `\Seen`.
+    pub fn seen_up_to(&self) -> u32 {
+        let header = &self.index.header;
+        // What the index says of its own rows still is so of those that have not changed since.
+        let unseen = self.changed.iter().find(|changed| changed.flags.bits & Flags::SEEN == 0);
+        unseen.map_or(u32::MAX, |changed| changed.row).min(header.first_unseen).min(header.count)
+    }
+
     /// What is known of the message in a row.
     pub fn row(&self, row: u32) -> io::Result<Row> {
         let mut data = match row.checked_sub(self.index.header.count) {

@@ -1,0 +1,59 @@
+//! `new` and `cur`, held open while one message after the other is opened or renamed there: the way to them is looked up once.
+//!
+//! Held no longer than a command lasts: what takes the directories' place in the meantime would go unseen.
+
+use super::message::FileName;
+use super::name;
+use crate::sys::fs as sys;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+#[derive(Debug)]
+pub(super) struct Directories {
+    new: File,
+    cur: File,
+}
+
+impl Directories {
+    /// Opens both.
+    pub fn open(maildir: &Path) -> io::Result<Directories> {
+        let open = |name| File::options().read(true).custom_flags(libc::O_DIRECTORY).open(maildir.join(name));
+        Ok(Directories { new: open("new")?, cur: open("cur")? })
+    }
+
+    fn of(&self, in_new: bool) -> &File {
+        if in_new { &self.new } else { &self.cur }
+    }
+
+    /// Opens a message for reading.
+    pub fn open_message(&self, place: &FileName) -> io::Result<File> {
+        let open = |keep_atime| sys::open_below(self.of(place.in_new), &place.name, keep_atime);
+        match open(true) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => open(false),
+            opened => opened,
+        }
+    }
+
+    /// Renames a message; no other file is ever overwritten. `false`: that cannot be done this way.
+    pub fn rename(&self, from: &FileName, to: &FileName) -> io::Result<bool> {
+        self.rename_raw((from.in_new, &from.name), (to.in_new, &to.name))
+    }
+
+    fn rename_raw(&self, from: (bool, &[u8]), to: (bool, &[u8])) -> io::Result<bool> {
+        let renamed = sys::rename_between((self.of(from.0).as_fd(), from.1), (self.of(to.0).as_fd(), to.1));
+        match renamed {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Moves a message from `new` to `cur`, without flags. Whether that was possible, and this way.
+    pub fn take(&self, file_name: &[u8]) -> bool {
+        let target = name::with_flags(file_name, b"", b"");
+        matches!(self.rename_raw((true, file_name), (false, &target)), Ok(true))
+    }
+}

@@ -1,0 +1,4 @@
+//! The administrator's command; see the library.
+#![no_main]
+
+common::entry_point!(tinmail::main);
