@@ -16,5 +16,11 @@ pub use pickup::pick_up;
 /// What the name of a file begins with as long as it is being written.
 pub const UNFINISHED: &str = "new.";
 
+/// Whether anything lies in the drop directory below this `queue_directory`.
+pub fn is_waiting(queue: &std::path::Path) -> bool {
+    let names = std::fs::read_dir(queue.join(crate::queue::Place::Drop.name()));
+    names.is_ok_and(|mut names| names.next().is_some())
+}
+
 #[cfg(test)]
 mod tests;

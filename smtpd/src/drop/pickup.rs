@@ -32,24 +32,25 @@ const LEFT_OVER: Duration = Duration::from_secs(36 * 3600);
 /// Octets of a head, beyond the message itself.
 const HEAD: u64 = super::format::HEAD_MAX as u64;
 
-/// Takes everything that is complete. What goes wrong is logged; the file then waits for the next run, or is set aside if it
+/// Takes everything that is complete, and says whether there was anything. What goes wrong is logged; the file then waits for the next run, or is set aside if it
 /// cannot be a message.
-pub fn pick_up(config: &Config, directory: &QueueDirectory, log: &Log) {
-    if crate::queue::scan::is_empty(directory, Place::Drop) {
-        return;
+pub fn pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> bool {
+    if !super::is_waiting(directory.path()) {
+        return false;
     }
-    if let Err(error) = try_pick_up(config, directory, log) {
+    try_pick_up(config, directory, log).unwrap_or_else(|error| {
         log.error(format_args!("{}: {error}", directory.place(Place::Drop).display()));
-    }
+        false
+    })
 }
 
-fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Result<()> {
+fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Result<bool> {
     let path = directory.place(Place::Drop);
     let lock = File::open(&path)?;
     let begun = std::time::Instant::now();
     while !fs::try_flock(&lock)? {
         if begun.elapsed() > WAIT {
-            return Ok(());
+            return Ok(false);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -86,12 +87,13 @@ fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Re
     // Names begin with the time: what came first goes first.
     names.sort_unstable();
     let mut rules = Rules::load(config)?;
+    let mut any = false;
     for id in names {
         let file = path.join(id.as_str());
         let result = take(config, directory, log, &mut rules, &file, &id);
         rules.take_warnings().iter().for_each(|what| log.warning(format_args!("{what}")));
         match result {
-            Ok(true) => {}
+            Ok(true) => any = true,
             Ok(false) => {
                 log.warning(format_args!("drop/{id}: refused and removed: it is no message"));
                 let _ = std::fs::remove_file(&file);
@@ -99,7 +101,7 @@ fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Re
             Err(error) => log.error(format_args!("drop/{id}: {error}")),
         }
     }
-    Ok(())
+    Ok(any)
 }
 
 /// Takes one file. `false`: it is no message and never will be one.

@@ -80,7 +80,9 @@ pub fn dispatch(run: &Run, selection: &Selection) -> io::Result<()> {
         }
         let more = dispatcher.more;
         let served = dispatcher.end()?;
-        if !served || !(slots::was_missed(&run.directory) || more) {
+        // Whoever had no slot leaves the rest to those who have them, but goes on with what it has brought itself.
+        let brought = pass == 0 && *selection != Selection::Due;
+        if !(served || brought) || !(slots::was_missed(&run.directory) || more) {
             return Ok(());
         }
         // What was chosen has been made due: from now on that says what is left.

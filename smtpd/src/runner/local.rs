@@ -32,9 +32,8 @@ pub fn serve(socket: &OwnedFd, config: &Config, log: &Log) -> io::Result<()> {
     // Children are not waited for: each answers to its worker.
     process::ignore_child_signal();
     let mut guard = Guard { config, log, rules: None };
-    let mut buffer = Vec::new();
+    let mut buffer = vec![0; QUESTION_MAX];
     loop {
-        buffer.resize(QUESTION_MAX, 0);
         let (length, descriptors) = pass::receive_with(socket, &mut buffer)?;
         if length == 0 {
             return Ok(());

@@ -96,7 +96,7 @@ fn complain(what: &str) -> Exit {
 
 fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
     let directory = QueueDirectory::open(&config)?;
-    crate::drop::pick_up(&config, &directory, log);
+    let picked_up = crate::drop::pick_up(&config, &directory, log);
     let (ours, theirs) = pass::message_pair()?;
     match process::fork()? {
         Fork::Child => {
@@ -105,6 +105,10 @@ fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
             let become_owner = || -> io::Result<()> {
                 if process::is_root() {
                     process::become_user(uid, gid, &[])?;
+                }
+                // A run for some IDs goes on with what was found here.
+                if picked_up {
+                    slots::look_again(&directory);
                 }
                 process::no_new_privileges()?;
                 process::not_dumpable();

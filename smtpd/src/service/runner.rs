@@ -31,7 +31,9 @@ impl Runner {
 
     /// The conversation is over.
     pub fn end(&mut self, ground: &Ground<'_>) {
-        if !self.ids.is_empty() {
+        // A sendmail without rights has left something and come here to say so ([`crate::drop`]).
+        let queue = ground.config.queue_directory.get();
+        if !self.ids.is_empty() || queue.is_some_and(crate::drop::is_waiting) {
             self.run(ground);
         }
     }
