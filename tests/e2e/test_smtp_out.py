@@ -441,6 +441,48 @@ class RealServers(Out):
         delivered = next(new.iterdir()).read_bytes()
         self.assertTrue(delivered.endswith(message.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
 
+    def test_opensmtpd(self):
+        unpacked = pathlib.Path(os.environ.get("E2E_OPENSMTPD", "/nonexistent"))
+        self.assertTrue((unpacked / "usr/sbin/smtpd").exists(), "opensmtpd is not unpacked: tests/run does that")
+        base, port = self.dir / "opensmtpd", free_port()
+        (base / "empty").mkdir(parents=True)
+        os.chmod(base, 0o755)
+        os.chmod(base / "empty", 0o755)
+        (base / "home").mkdir(mode=0o755)
+        os.chown(base / "home", 30003, 30003)
+        for file, lines in (("passwd", [f"opensmtpd:x:30001:30001::{base}/empty:/bin/false",
+                                        f"opensmtpq:x:30002:30002::{base}/empty:/bin/false",
+                                        f"osuser:x:30003:30003::{base}/home:/bin/sh"]),
+                            ("group", ["opensmtpd:x:30001:", "opensmtpq:x:30002:", "osuser:x:30003:"])):
+            names = {line.split(":")[0] for line in lines}
+            kept = [line for line in pathlib.Path("/etc", file).read_text().splitlines() if line.split(":")[0] not in names]
+            (base / file).write_text("\n".join([*kept, *lines, ""]))
+            run("mount", "--bind", base / file, f"/etc/{file}")
+            self.addCleanup(run, "umount", "-l", f"/etc/{file}")
+        for directory in ("/var/spool", "/usr/libexec"):
+            os.makedirs(directory, exist_ok=True)
+            run("mount", "-t", "tmpfs", "e2e", directory)
+            self.addCleanup(run, "umount", "-l", directory)
+        os.mkdir("/var/spool/smtpd", 0o711)
+        os.chmod("/var/spool/smtpd", 0o711)
+        shutil.copytree(unpacked / "usr/libexec/opensmtpd", "/usr/libexec/opensmtpd")
+        cert, key = self.authority.issue("rsa", "opensmtpd")
+        (base / "smtpd.conf").write_text(
+            f'pki os.test cert "{cert}"\npki os.test key "{key}"\n'
+            f"listen on 127.0.0.1 port {port} tls pki os.test hostname os.test\n"
+            'action "local" maildir "~/Maildir"\nmatch from any for domain "os.test" action "local"\n')
+        self.spawn(unpacked / "usr/sbin/smtpd", "-F", "-f", base / "smtpd.conf")
+        self.listens("127.0.0.1", port)
+        # Debian 12's breaks off its own handshakes ("internal error", also with OpenSSL's client): mail goes in clear then.
+        self.configure(relayhost=f"[localhost]:{port}", inet_protocols="ipv4")
+        message = b"Subject: hello\r\n\r\n.dot\r\n" + b"line\r\n" * 20000
+        self.assertEqual(self.send("osuser@os.test", message=message)[0], "sent")
+        self.assertEqual(self.send("stranger@os.test")[0], "bounced")
+        new = base / "home/Maildir/new"
+        wait_until(lambda: new.is_dir() and list(new.iterdir()), "OpenSMTPD has delivered")
+        delivered = next(new.iterdir()).read_bytes()
+        self.assertTrue(delivered.endswith(message.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -70,7 +70,7 @@ pub fn item(text: &str) -> Result<Item, String> {
     if text.starts_with('"') {
         let (inner, rest) = unquote(text).ok_or_else(|| wrong("a quote is missing"))?;
         if rest.is_empty() {
-            return special(&inner).unwrap_or_else(|| name(&inner)).map_err(|why| wrong(&why));
+            return special(&inner).unwrap_or_else(|| item_in_brackets(&inner)).map_err(|why| wrong(&why));
         }
         return address(text).map_err(|why| wrong(&why));
     }

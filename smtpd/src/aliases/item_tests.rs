@@ -23,6 +23,7 @@ fn kinds() {
         ("(a, (nested) comment) anna", Item::Name("anna".into())),
         ("\"odd name\"@example.org", address("\"odd name\"@example.org")),
         ("\"anna\"", Item::Name("anna".into())),
+        ("\"anna@example.org\"", address("anna@example.org")),
         (":include:/etc/mail/list", Item::Include("/etc/mail/list".into())),
         (":INCLUDE: /etc/mail/list", Item::Include("/etc/mail/list".into())),
         ("\":include:/etc/a list\"", Item::Include("/etc/a list".into())),

@@ -138,7 +138,7 @@ fn owner_of(meta: &std::fs::Metadata) -> Owner {
 }
 
 /// `name: value`; a name may be quoted. Errors say what is wrong.
-fn entry(line: &str) -> Result<(String, &str), &'static str> {
+pub fn entry(line: &str) -> Result<(String, &str), &'static str> {
     let (name, value) = match line.trim_start().strip_prefix('"') {
         Some(quoted) => {
             let (name, rest) = quoted.split_once('"').ok_or("a quote is missing")?;

@@ -7,7 +7,7 @@ use super::dispatch::{NO_SLOT, RECORD};
 use super::slots;
 use crate::address::{Address, ReversePath};
 use crate::client::{Client, Connection};
-use crate::deliver::Sink;
+use crate::deliver;
 use crate::envelope::{Envelope, Recipient, Target};
 use crate::queue::{Id, Incoming, Opened, Place, Queued, Received, queued};
 use crate::route::NextHop;
@@ -303,9 +303,8 @@ impl Carrier<'_> {
         let received = Received { at: SystemTime::now(), from: format!("forwarded by {}", queued.id()) };
         let incoming = Incoming::create_derived(&self.run.directory, &id, &envelope, &received)?;
         let Some(incoming) = incoming else { return Ok(done(&id)) };
-        let mut incoming = Box::new(incoming);
         // Seen again by the same mailbox, it runs in a circle.
-        incoming.write(format!("Delivered-To: {}\r\n", recipient.address).as_bytes())?;
+        let mut incoming = deliver::forwarded(Box::new(incoming), recipient)?;
         let mut message = queued.message();
         loop {
             let octets = message.fill_buf().map_err(failed)?;

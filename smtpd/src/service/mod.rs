@@ -22,7 +22,7 @@ use crate::rules::Rules;
 use crate::status::Status;
 use crate::wire::{Answer, Mail, Note, Question, Welcome};
 use client::Known;
-use common::log::escape;
+use common::log::{escape, readable};
 use common::process::channel::Why;
 use common::process::service::{Ground, Service};
 use common::sys::fs::release_free_memory;
@@ -69,6 +69,9 @@ impl Service for Smtp {
                 Answer::Go
             }
         };
+        for line in self.rules.as_mut().map(Rules::take_warnings).unwrap_or_default() {
+            ground.log.warning(format_args!("{}", readable(line.as_bytes())));
+        }
         Ok(answer.encode())
     }
 
@@ -211,8 +214,11 @@ impl Smtp {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let rules = self.rules.as_mut().ok_or(io::ErrorKind::InvalidData)?;
+        let client = self.known.client(ground, &transaction.mail);
+        let permitted = rules.data(&client, &transaction.reverse_path, transaction.accepted());
+        drop(client);
         let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
-        match place.begin(transaction) {
+        match permitted.and_then(|()| place.begin(transaction)) {
             Ok(plan) => {
                 transaction.stage = Stage::Receiving(plan);
                 Ok(Answer::Go)
