@@ -183,8 +183,9 @@ impl Client {
             .and_then(|socket| {
                 fd::set_nodelay(socket.as_fd());
                 let is_own = matches!(socket::local_end(&socket), socket::Endpoint::Inet(own) if own.ip() == address.ip());
-                // RFC 5321 section 5.1: a mail host that turns out to be this one. Not so where somebody named the host.
-                Ok((Stream::new(socket)?, is_own && !hop.is_host() && host.port == SMTP))
+                // RFC 5321 section 5.1: a mail host that turns out to be this one. Not so where the administrator named it.
+                let is_relayhost = self.config.relayhost.0.as_ref() == Some(hop);
+                Ok((Stream::new(socket)?, is_own && !is_relayhost && host.port == SMTP))
             })
             .map_err(|error| Useless::Unreachable(unreachable(&remote, &error)))?;
         match stream {
