@@ -379,9 +379,15 @@ fn tls_failed(remote: &Remote, trouble: &Trouble) -> Status {
 fn unreachable(remote: &Remote, error: &io::Error) -> Status {
     let error = match error.kind() {
         io::ErrorKind::TimedOut => "timed out".to_owned(),
-        _ => error.to_string(),
+        _ => without_number(error),
     };
     Status::new(451, Enhanced(4, 4, 1), format!("connect to {remote}: {error}"))
+}
+
+/// What the system says, without std's ` (os error 111)`.
+fn without_number(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// RFC 3463: 5.4.6, routing loop.
