@@ -46,7 +46,7 @@ fn what_is_no_submission() {
         format!("{head}R%zz\n\n"),
         format!("{head}{many}\n"),
         format!("{head}R{}\n\n", "x".repeat(2 << 20)),
-        format!("tinmail drop 2\nB7\nFx\nRx\n\n"),
+        "tinmail drop 2\nB7\nFx\nRx\n\n".into(),
     ];
     for text in rows {
         let error = Wanted::read(&mut text.as_bytes()).unwrap_err();
