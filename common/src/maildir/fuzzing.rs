@@ -9,7 +9,7 @@ use super::quota;
 use super::{index, mailbox};
 
 /// Octets of the largest index that is made here.
-const INDEX_MAX: usize = 1 << 18;
+const INDEX_MAX: usize = 1 << 16;
 
 /// An index whose content is this, everything that can be asked of it, and a log after it: entries as they stand in a frame.
 pub fn index_and_log(content: &[u8], log: &[u8]) {
