@@ -137,34 +137,81 @@ impl QueueDirectory {
         self.sync
     }
 
-    fn prepare(&self) -> io::Result<()> {
-        let root = process::is_root();
-        let top = self.look_or_make(&self.path, 0o755)?;
+    /// The first thing that [`QueueDirectory::open`] would find wrong. Nothing is made or changed: what is missing is no error
+    /// where it can be made.
+    pub fn check(config: &Config) -> io::Result<()> {
+        let path =
+            config.queue_directory.get().ok_or_else(|| io::Error::other("queue_directory is empty"))?;
+        let directory = QueueDirectory { path: path.to_owned(), owner: owner(config)?, sync: true };
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let Some(top) = directory.look(path)? else {
+            return common::sys::fs::may_write(path.parent().unwrap_or(path)).map_err(named);
+        };
+        directory.check_top(&top)?;
+        for place in Place::ALL {
+            let path = directory.place(place);
+            match directory.look(&path)? {
+                // It will be given to mail_owner.
+                Some(meta) if process::is_root() && meta.uid() == 0 && is_empty(&path)? => {}
+                Some(meta) => directory.check_place(place, &path, &meta)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_top(&self, top: &Metadata) -> io::Result<()> {
         // Whoever may write to it could put another directory in a name's place.
         if ![0, self.owner.0].contains(&top.uid()) || top.mode() & 0o022 != 0 {
             return Err(
                 self.wrong(&self.path, "must be root's or mail_owner's, and nobody else may write to it")
             );
         }
+        Ok(())
+    }
+
+    fn check_place(&self, place: Place, path: &Path, meta: &Metadata) -> io::Result<()> {
+        let wanted = self.owner_of(place);
+        let drop_is_roots = place == Place::Drop && meta.uid() == 0;
+        if meta.uid() != wanted.0 && !drop_is_roots {
+            return Err(self.wrong(path, "belongs to somebody else than mail_owner"));
+        }
+        let forbidden = if place == Place::Drop { 0o044 } else { 0o077 };
+        if meta.mode() & forbidden != 0 {
+            return Err(self.wrong(path, &format!("must have mode {:o}", place.mode())));
+        }
+        Ok(())
+    }
+
+    fn owner_of(&self, place: Place) -> (u32, u32) {
+        if place == Place::Drop && process::is_root() { (0, 0) } else { self.owner }
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        let root = process::is_root();
+        self.check_top(&self.look_or_make(&self.path, 0o755)?)?;
         for place in Place::ALL {
             let path = self.place(place);
             let mut meta = self.look_or_make(&path, place.mode())?;
-            let wanted = if place == Place::Drop && root { (0, 0) } else { self.owner };
+            let wanted = self.owner_of(place);
             // Only what we have just made, and nothing of anybody's yet, is given away.
             if root && meta.uid() == 0 && wanted.0 != 0 && is_empty(&path)? {
                 std::os::unix::fs::lchown(&path, Some(wanted.0), Some(wanted.1))?;
                 meta = std::fs::symlink_metadata(&path)?;
             }
-            let drop_is_roots = place == Place::Drop && meta.uid() == 0;
-            if meta.uid() != wanted.0 && !drop_is_roots {
-                return Err(self.wrong(&path, "belongs to somebody else than mail_owner"));
-            }
-            let forbidden = if place == Place::Drop { 0o044 } else { 0o077 };
-            if meta.mode() & forbidden != 0 {
-                return Err(self.wrong(&path, &format!("must have mode {:o}", place.mode())));
-            }
+            self.check_place(place, &path, &meta)?;
         }
         Ok(())
+    }
+
+    /// `None`: it is missing.
+    fn look(&self, path: &Path) -> io::Result<Option<Metadata>> {
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+            Ok(meta) if meta.is_dir() => Ok(Some(meta)),
+            Ok(_) => Err(self.wrong(path, "is not a directory")),
+        }
     }
 
     fn look_or_make(&self, path: &Path, mode: u32) -> io::Result<Metadata> {
