@@ -361,6 +361,10 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
             ));
             continue;
         };
+        // A list that is named again and again must not fill the memory of a process of root's.
+        if envelope.recipients.len() > super::format::RECIPIENTS_MAX {
+            return Err(Status::new(554, Enhanced(5, 5, 3), "Too many recipients"));
+        }
         match rules.expand(&path) {
             Ok(recipients) => envelope.recipients.extend(recipients),
             Err(status) if status.is_temporary() => return Err(status),
@@ -420,6 +424,22 @@ fn from_field(wanted: &Wanted, envelope: &Envelope, rules: &Rules) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_upon_lists_have_an_end() {
+        let members: Vec<String> = (0..900).map(|n| format!("m{n}@x.example")).collect();
+        let scratch = crate::testing::Scratch::new();
+        let aliases = scratch.file("aliases", format!("list: {}\n", members.join(", ")));
+        let config = Config { alias_maps: format!("hash:{}", aliases.display()).into(), ..Config::DEFAULT };
+        let mut rules = Rules::load(&config).unwrap();
+        let log = Log::open(&config, "test".to_owned());
+        let id = Id::new(SystemTime::now()).unwrap();
+        for (times, fits) in [(1, true), (20, false)] {
+            let wanted = Wanted { recipients: vec!["list".to_owned(); times], ..Wanted::default() };
+            let result = envelope(&wanted, &mut rules, &log, &id);
+            assert_eq!(result.is_ok(), fits, "{times} {:?}", result.err());
+        }
+    }
 
     #[test]
     fn a_reader_that_was_stopped_is_not_waited_for() {

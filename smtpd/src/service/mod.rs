@@ -219,7 +219,6 @@ impl Smtp {
         let rules = self.rules.as_mut().ok_or(io::ErrorKind::InvalidData)?;
         let client = self.known.client(ground, &transaction.mail);
         let permitted = rules.data(&client, &transaction.reverse_path, transaction.accepted());
-        drop(client);
         let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
         match permitted.and_then(|()| place.begin(transaction)) {
             Ok(plan) => {

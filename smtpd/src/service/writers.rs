@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_writer_that_does_not_end_is_ended() {
-        let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let (commands, _theirs) = fd::socketpair().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let user = User { uid: 1, gid: 1, groups: Vec::new() };
@@ -165,6 +165,6 @@ mod tests {
         end_within(Writer { user, helper: Helper { pid, commands } }, Duration::from_millis(50));
         assert!(begun.elapsed() < Duration::from_secs(100));
         // It has been waited for already.
-        assert!(process::wait_for(pid).is_err());
+        assert!(child.wait().is_err());
     }
 }
