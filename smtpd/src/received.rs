@@ -105,3 +105,7 @@ impl fmt::Display for Comment<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "received_tests.rs"]
+mod tests;

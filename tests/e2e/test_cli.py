@@ -166,20 +166,20 @@ class Documentation(Case):
         box = Box(tls=False)
         cls.addClassCleanup(box.close)
         cls.help = {name: run(binary, "--help").stdout for name, binary in box.binaries.items()}
-        cls.settings_of = {name: dict(re.findall(r"(?m)^  ([a-z0-9_]+) =(?: (.*))?$", text)) for name, text in cls.help.items()}
+        cls.settings_of = {name: dict(re.findall(r"(?m)^  ([A-Za-z0-9_]+) =(?: (.*))?$", text)) for name, text in cls.help.items()}
         cls.settings = {name: value for settings in cls.settings_of.values() for name, value in settings.items()}
         cls.manual = (TREE / "doc/tinmail.conf.5").read_text()
         cls.source = (TREE / "common/src/config/settings.rs").read_text()
 
     def test_every_setting_is_in_the_help(self):
         for name, settings in self.settings_of.items():
-            rows = re.findall(rf"(?m)^ +(?:all|{name}d) ([a-z0-9_]+):", self.source)
+            rows = re.findall(rf"(?m)^ +(?:all|(?:[a-z0-9]+_)?{name}d(?:_[a-z0-9]+)?) ([A-Za-z0-9_]+):", self.source)
             self.assertGreater(len(rows), 40)
             self.assertEqual(sorted(settings), sorted(rows))
 
     def test_every_setting_is_in_the_manual_page_and_no_other(self):
         headings = [line for line in self.manual.splitlines() if line.startswith(".It Ic ")]
-        documented = {name for line in headings for name in re.findall(r"\b([a-z][a-z0-9]*_[a-z0-9_]+|ssl|passdb|myhostname|mydomain|myorigin|mydestination|mynetworks|relayhost)\b",
+        documented = {name for line in headings for name in re.findall(r"\b([a-z][a-z0-9]*_[A-Za-z0-9_]+|ssl|passdb|myhostname|mydomain|myorigin|mydestination|mynetworks|relayhost)\b",
                                                                        line.split(" Pq ")[0])}
         self.assertEqual(documented, set(self.settings))
 

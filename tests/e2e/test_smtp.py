@@ -263,6 +263,24 @@ class NeverLost(Smtp):
         self.assertLess(len(seen), 200)
 
     @needs_root
+    def test_a_writer_that_is_killed(self):
+        """Its message is refused, and nothing of it gets into the next one."""
+        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+            client.ehlo()
+            client.mail("a@client.example")
+            client.rcpt(self.to)
+            self.assertEqual(client.docmd("DATA")[0], 354)
+            writer = next(pid for pid in processes_of(self.box.binary) if harness.status_of(pid)["Uid"].startswith(str(self.user.uid)))
+            os.kill(writer, signal.SIGKILL)
+            client.sock.sendall(b"Subject: lost\r\n\r\nfirst\r\n.\r\n")
+            self.assertEqual(client.getreply()[0], 451)
+            with self.assertRaises(smtplib.SMTPException):
+                self.assertEqual(client.docmd("MAIL", "FROM:<>")[0], 421)
+                client.docmd("NOOP")
+        self.box.wait_idle()
+        self.assertEqual(self.box.received(self.user), [])
+
+    @needs_root
     def test_disk_full(self):
         if not IN_NAMESPACE:
             self.skipTest("needs a mount namespace of its own")
@@ -288,6 +306,50 @@ class NeverLost(Smtp):
                 client.sendall(b"Subject: x\r\n\r\n.\r\n")
         self.box.wait_idle()
         self.assertEqual(len(self.box.received(self.user)), 20)
+
+
+class Queued(Smtp):
+    """What does not go straight into one mailbox goes through the queue, at once."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        aliases = cls.shared.dir / "aliases"
+        aliases.write_text("")
+        cls.shared.write_settings(alias_maps=f"texthash:{aliases}")
+        cls.aliases = aliases
+
+    def send(self, *to):
+        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+            client.sendmail("a@client.example", [f"{name}@{DOMAIN}" for name in to], "Subject: x\r\n\r\nbody\r\n")
+
+    def arrives(self, user, count=1):
+        wait_until(lambda: len(self.box.received(user)) == count, f"{count} messages of {user.name}")
+        queue = self.box.dir / "queue/queue"
+        wait_until(lambda: not list(queue.iterdir()), "an empty queue")
+
+    def test_two_recipients(self):
+        other = self.box.add_user(f"u{len(self.box.users)}")
+        self.send(self.user.name, other.name)
+        self.arrives(self.user)
+        self.arrives(other)
+
+    def test_an_alias_of_two(self):
+        other = self.box.add_user(f"u{len(self.box.users)}")
+        self.aliases.write_text(f"both: {self.user.name}, {other.name}\n")
+        self.send("both")
+        self.arrives(self.user)
+        self.arrives(other)
+
+    @needs_root
+    def test_forward(self):
+        other = self.box.add_user(f"u{len(self.box.users)}")
+        forward = self.user.home / ".forward"
+        forward.write_text(f"{other.name}@{DOMAIN}, \\{self.user.name}\n")
+        os.chown(forward, self.user.uid, self.user.gid)
+        self.send(self.user.name)
+        self.arrives(other)
+        self.arrives(self.user)
 
 
 class NoOpenRelay(Smtp):

@@ -208,8 +208,11 @@ class Names(Out):
 
     def test_a_mail_host_that_turns_out_to_be_this_one(self):
         server = self.server("127.0.0.1")
-        self.assertEqual(self.send("a@here.test")[0], "bounced")
+        for recipient in ("a@here.test", "a@[127.0.0.1]"):
+            self.assertEqual(self.send(recipient)[0], "bounced")
         self.assertEqual(server.said, [])
+        self.configure(relayhost="[127.0.0.1]")
+        self.assertEqual(self.send("b@here.test")[0], "sent")
 
     def test_a_silent_name_server(self):
         self.configure(inet_protocols="ipv4")

@@ -44,6 +44,15 @@ pub fn pop3d_release() -> &'static Path {
     })
 }
 
+/// The release smtpd, or the one that `TINMAIL_SMTPD_RELEASE` names.
+pub fn smtpd_release() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| match std::env::var_os("TINMAIL_SMTPD_RELEASE") {
+        Some(path) => reachable(path.into()),
+        None => reachable(build("smtpd", "release")),
+    })
+}
+
 /// Runs cargo, because it builds the programs of other packages for nobody's tests.
 fn build(name: &str, profile: &str) -> PathBuf {
     let own = std::env::current_exe().expect("own path");

@@ -128,3 +128,54 @@ fn private_memory_under_tls() {
     let (before, after) = private(true);
     check(&[("tls_before_login_kib", before), ("tls_after_login_kib", after)]);
 }
+
+/// SMTP after EHLO: guard and front, the mean of ten connections in silence. As root, as it is installed.
+fn private_smtp(under_tls: bool) -> u64 {
+    const COUNT: u64 = 10;
+    let base = std::env::temp_dir().join(format!("tinmail-budget.{}", std::process::id()));
+    let mut all: Vec<(Place, Child, Box<dyn Wire>)> = Vec::new();
+    for _ in 0..COUNT {
+        let place = thousand();
+        let file = |name: &str| place.path().join(name).display().to_string();
+        let mut server = Server::login(&place)
+            .program(program::smtpd_release())
+            .through(&["/usr/bin/env"], true)
+            .set(&format!("base_dir={}", base.display()))
+            .set("myhostname=mx.example.org")
+            .set("ssl=yes")
+            .set(&format!("ssl_cert_file={}", file("cert.pem")))
+            .set(&format!("ssl_key_file={}", file("key.pem")));
+        if under_tls {
+            server = server.argument("--tls");
+        }
+        let (child, socket) = server.start_raw();
+        let mut wire: Box<dyn Wire> =
+            if under_tls { Box::new(tls::connect(socket)) } else { Box::new(socket) };
+        say(&mut *wire, "", "tinmail\r\n");
+        say(&mut *wire, "EHLO client.example\r\n", "HELP\r\n");
+        all.push((place, child, wire));
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    let mean = all.iter().map(|(_, child, _)| memory::family_kib(child.id())).sum::<u64>() / COUNT;
+    for (_, child, wire) in &mut all {
+        say(wire, "QUIT\r\n", "Bye\r\n");
+        *wire = Box::new(std::io::Cursor::new(Vec::new()));
+        assert!(child.wait().unwrap().success());
+    }
+    let _ = fs::remove_dir_all(base);
+    mean
+}
+
+#[test]
+fn private_memory_of_smtp() {
+    if !place::is_root() {
+        return namespace::skipped(
+            "private_memory_of_smtp",
+            "needs root: the processes hide from their own user",
+        );
+    }
+    check(&[
+        ("smtp_clear_after_ehlo_kib", private_smtp(false)),
+        ("smtp_tls_after_ehlo_kib", private_smtp(true)),
+    ]);
+}

@@ -157,10 +157,10 @@ pub(super) fn build(
     options: &Options<'_>,
     old: Option<&Index>,
 ) -> Result<Built, StorageError> {
-    let taken = match options.recent_of {
-        Some(_) => scan::take_new(maildir.path()),
-        None => Vec::new(),
-    };
+    let mut taken = Vec::new();
+    if options.recent_of.is_some() {
+        scan::take_new(maildir.path(), &mut |file_name| taken.push(name::base(file_name).to_vec()));
+    }
     let mut listing = Listing::read(maildir.path())?;
     listing.mark_recent(&taken);
     let on_disk = uidlist_file::read(maildir.control())?;

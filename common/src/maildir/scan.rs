@@ -238,12 +238,11 @@ pub fn has_new(maildir: &Path) -> bool {
     entries.into_iter().flatten().flatten().any(|entry| !entry.file_name().as_bytes().starts_with(b"."))
 }
 
-/// Moves the messages in `new` to `cur`: somebody has been told of them now. What cannot be moved stays. Returns the
-/// bases of those that this call has moved; another session may move others at the same time.
-pub fn take_new(maildir: &Path) -> Vec<Vec<u8>> {
+/// Moves the messages in `new` to `cur`: somebody has been told of them now. What cannot be moved stays. Tells the new
+/// names of those that this call has moved; another session may move others at the same time.
+pub fn take_new(maildir: &Path, tell: &mut dyn FnMut(&[u8])) {
     let (new, cur) = (maildir.join("new"), maildir.join("cur"));
-    let mut taken = Vec::new();
-    let Ok(directories) = Directories::open(maildir) else { return taken };
+    let Ok(directories) = Directories::open(maildir) else { return };
     let _ = sys::for_each_name(&new, &mut |file_name, is_directory| {
         if is_directory || file_name.starts_with(b".") {
             return;
@@ -253,10 +252,9 @@ pub fn take_new(maildir: &Path) -> Vec<Vec<u8>> {
             sys::rename_without_overwriting(&new.join(OsStr::from_bytes(file_name)), &target).is_ok()
         };
         if directories.take(file_name) || by_path() {
-            taken.push(name::base(file_name).to_vec());
+            tell(&name::with_flags(file_name, b"", b""));
         }
     });
-    taken
 }
 
 /// Finds the file that has this base now: `cur` first, then `new`, then `cur` again in case it moved between the two.

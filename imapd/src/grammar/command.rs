@@ -241,9 +241,8 @@ fn create(cursor: &mut Cursor<'_>) -> Parsed<Command> {
         let mut closed = cursor.eat(b')');
         while !closed {
             let name = cursor.run(|c| is_atom_char(c) || c == b'\\');
-            let known = SpecialUse::ALL.iter().find(|known| known.1.as_bytes().eq_ignore_ascii_case(name));
-            match known {
-                Some((known, _)) if !special_use.contains(known) => special_use.push(*known),
+            match std::str::from_utf8(name).ok().and_then(SpecialUse::from_attribute) {
+                Some(known) if !special_use.contains(&known) => special_use.push(known),
                 Some(_) => {}
                 None => return Err(SyntaxError::UnknownUse),
             }

@@ -46,43 +46,6 @@ pub struct ListReturn {
     pub status: StatusItems,
 }
 
-/// A use that a mailbox is for (RFC 6154 section 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpecialUse {
-    /// `\All`
-    All,
-    /// `\Archive`
-    Archive,
-    /// `\Drafts`
-    Drafts,
-    /// `\Flagged`
-    Flagged,
-    /// `\Junk`
-    Junk,
-    /// `\Sent`
-    Sent,
-    /// `\Trash`
-    Trash,
-}
-
-impl SpecialUse {
-    /// All of them with their names.
-    pub const ALL: [(SpecialUse, &'static str); 7] = [
-        (SpecialUse::All, "\\All"),
-        (SpecialUse::Archive, "\\Archive"),
-        (SpecialUse::Drafts, "\\Drafts"),
-        (SpecialUse::Flagged, "\\Flagged"),
-        (SpecialUse::Junk, "\\Junk"),
-        (SpecialUse::Sent, "\\Sent"),
-        (SpecialUse::Trash, "\\Trash"),
-    ];
-
-    /// Its name, with the backslash.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| name)
-    }
-}
-
 /// One figure of a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusItem {

@@ -16,11 +16,12 @@ mod sequence;
 mod store;
 
 pub use command::{BadCommand, LiteralHeader};
+pub use common::hierarchy::SpecialUse;
 pub use cursor::{SyntaxError, is_astring_char, is_atom_char};
 pub use date::{Date, MONTHS};
 pub use fetch::{BodySection, FetchArguments, FetchItem, PART_DEPTH_MAX, Partial, Section, SectionText};
 pub use flags::{FlagList, SYSTEM_FLAGS, bits};
-pub use list::{ListArguments, ListReturn, ListSelection, SpecialUse, StatusItem, StatusItems};
+pub use list::{ListArguments, ListReturn, ListSelection, StatusItem, StatusItems};
 pub use search::{
     DEPTH_MAX, KEYS_MAX, SearchArguments, SearchKey, SearchReturn, SortArguments, SortCriterion, SortKey,
     ThreadAlgorithm, ThreadArguments,

@@ -10,7 +10,7 @@ use crate::address::Address;
 use crate::deliver::Sink;
 use crate::envelope::{Body, Recipient, Ret};
 use crate::queue::notes::Note;
-use crate::queue::{Queued, schedule};
+use crate::queue::{Id, Queued, schedule};
 use crate::status::{Enhanced, Status};
 use common::mime::date;
 use common::sys::process;
@@ -61,6 +61,8 @@ pub struct Report<'a> {
 pub struct Notification<'a> {
     /// The message it is about.
     pub queued: &'a Queued,
+    /// Its own ID.
+    pub id: &'a Id,
     /// To whom.
     pub to: &'a Address,
     /// This host.
@@ -136,7 +138,7 @@ impl Notification<'_> {
              Content-Type: multipart/report; report-type={kind};\r\n\tboundary=\"{boundary}\"\r\n\
              Content-Transfer-Encoding: {eight}\r\n\r\n\
              This is a MIME-encapsulated message.\r\n",
-            id = self.queued.id(),
+            id = self.id,
         )
     }
 

@@ -183,8 +183,9 @@ impl Client {
             .and_then(|socket| {
                 fd::set_nodelay(socket.as_fd());
                 let is_own = matches!(socket::local_end(&socket), socket::Endpoint::Inet(own) if own.ip() == address.ip());
-                // RFC 5321 section 5.1: a mail host that turns out to be this one. Not so where somebody named the host.
-                Ok((Stream::new(socket)?, is_own && !hop.is_host() && host.port == SMTP))
+                // RFC 5321 section 5.1: a mail host that turns out to be this one. Not so where the administrator named it.
+                let is_relayhost = self.config.relayhost.0.as_ref() == Some(hop);
+                Ok((Stream::new(socket)?, is_own && !is_relayhost && host.port == SMTP))
             })
             .map_err(|error| Useless::Unreachable(unreachable(&remote, &error)))?;
         match stream {
@@ -378,9 +379,15 @@ fn tls_failed(remote: &Remote, trouble: &Trouble) -> Status {
 fn unreachable(remote: &Remote, error: &io::Error) -> Status {
     let error = match error.kind() {
         io::ErrorKind::TimedOut => "timed out".to_owned(),
-        _ => error.to_string(),
+        _ => without_number(error),
     };
     Status::new(451, Enhanced(4, 4, 1), format!("connect to {remote}: {error}"))
+}
+
+/// What the system says, without std's ` (os error 111)`.
+fn without_number(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// RFC 3463: 5.4.6, routing loop.

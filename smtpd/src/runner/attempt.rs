@@ -10,7 +10,7 @@ use crate::deliver::Sink;
 use crate::envelope::{Envelope, Notify, Recipient};
 use crate::queue::notes::{self, Note};
 use crate::queue::schedule::{self, Counters, Schedule};
-use crate::queue::{Id, Incoming, Place, Queued, Received, State};
+use crate::queue::{Incoming, Place, Queued, Received, State};
 use crate::status::{Enhanced, Status};
 use std::fmt::Arguments;
 use std::io;
@@ -310,6 +310,7 @@ fn tell(
             let now = world.now();
             let notification = Notification {
                 queued,
+                id: &id,
                 to,
                 host: &policy.host,
                 double,
@@ -318,7 +319,7 @@ fn tell(
                 now,
                 until,
             };
-            match send(&notification, &id, expanded, double) {
+            match send(&notification, expanded, double) {
                 Ok(made) => {
                     let word = if success { "success notification" } else { "non-delivery notification" };
                     if made {
@@ -359,6 +360,7 @@ fn warn(queued: &Queued, world: &mut dyn World, policy: &Policy, tried: &Tried) 
         let left = policy.schedule.lifetime.saturating_sub(Duration::from_secs(queued.counters().age));
         let notification = Notification {
             queued,
+            id: &id,
             to: &sender,
             host: &policy.host,
             double: false,
@@ -367,7 +369,7 @@ fn warn(queued: &Queued, world: &mut dyn World, policy: &Policy, tried: &Tried) 
             now,
             until: now.checked_add(left),
         };
-        if send(&notification, &id, expanded, false).is_ok_and(|made| made) {
+        if send(&notification, expanded, false).is_ok_and(|made| made) {
             world.log(format_args!("{}: sender delay notification: {id}", queued.id()));
         }
     }
@@ -377,7 +379,6 @@ fn warn(queued: &Queued, world: &mut dyn World, policy: &Policy, tried: &Tried) 
 /// Puts a notification into the queue. `false`: it is there already.
 fn send(
     notification: &Notification<'_>,
-    id: &Id,
     mut recipients: Vec<Recipient>,
     double: bool,
 ) -> Result<bool, Status> {
@@ -392,7 +393,7 @@ fn send(
     let from = if double { DOUBLE } else { "bounce" };
     let received = Received { at: notification.now, from: from.into() };
     let directory = notification.queued.directory();
-    let Some(incoming) = Incoming::create_derived(directory, id, &envelope, &received)? else {
+    let Some(incoming) = Incoming::create_derived(directory, notification.id, &envelope, &received)? else {
         return Ok(false);
     };
     let mut incoming = Box::new(incoming);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::envelope::{Body, Ret};
 use crate::queue::tests::{Scratch, add, envelope, open, queue};
-use crate::queue::{Opened, QueueDirectory};
+use crate::queue::{Id, Opened, QueueDirectory};
 use std::collections::VecDeque;
 use std::io::Read;
 

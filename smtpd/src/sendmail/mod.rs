@@ -104,9 +104,34 @@ fn list(config: &Config) -> Result<(), Failure> {
         .map_err(|error| Failure(Exit::Temporary, error.to_string()))
 }
 
-/// There is no data base to be made: the files are read as they are.
+/// There is no data base to be made: the files are read as they are. They are checked, and what is wrong is said.
 fn aliases(config: &Config) -> Result<(), Failure> {
-    crate::rules::Rules::load(config).map_err(|error| Failure(Exit::Config, error.to_string()))?;
-    let words = "aliases are read directly: there is nothing to rebuild";
-    writeln!(io::stdout(), "newaliases: {words}").map_err(|error| Failure(Exit::Io, error.to_string()))
+    let failed = |error: io::Error| Failure(Exit::Config, error.to_string());
+    let users = std::cell::RefCell::new(crate::users::Users::new(config).map_err(failed)?);
+    // A user database that we may not read is no reason to call every name wrong.
+    let is_user = |name: &str| users.borrow_mut().find(name).map_or(true, |account| account.is_some());
+    let (mut out, mut good) = (io::stdout(), true);
+    let list = crate::values::expand(config, &config.alias_maps).map_err(failed)?;
+    for word in crate::values::words(&list) {
+        // `hash:/etc/aliases` is the text file of that name.
+        let path = word.split_once(':').map_or(word, |(_, path)| path);
+        let checked = crate::aliases::check(std::path::Path::new(path), &is_user)
+            .map_err(|error| Failure(Exit::Config, format!("{path}: {error}")))?;
+        for problem in &checked.problems {
+            let word = if problem.error { "error" } else { "warning" };
+            let _ = writeln!(
+                out,
+                "{path}:{}: {word}: {}",
+                problem.line,
+                common::log::readable(problem.text.as_bytes())
+            );
+        }
+        let (count, longest, total) = (checked.aliases, checked.longest, checked.total);
+        let _ = writeln!(
+            out,
+            "{path}: {count} aliases, longest {longest} bytes, {total} bytes total; read directly"
+        );
+        good &= checked.is_good();
+    }
+    if good { Ok(()) } else { Err(Failure(Exit::Data, "the aliases have errors".to_owned())) }
 }

@@ -52,6 +52,9 @@ pub fn begin() -> Box<dyn Service> {
 impl Service for Smtp {
     fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Vec<u8>> {
         let question = Question::decode(question).ok_or(io::ErrorKind::InvalidData)?;
+        if self.writers.has_lost() && !matches!(question, Question::Note(..) | Question::Next) {
+            return Err(io::Error::other("a writer was lost: the connection cannot go on"));
+        }
         let answer = match question {
             Question::Hello => Answer::Welcome(self.hello(ground)?),
             Question::Mail(mail) => Answer::Status(self.mail(ground, *mail)),
@@ -216,7 +219,6 @@ impl Smtp {
         let rules = self.rules.as_mut().ok_or(io::ErrorKind::InvalidData)?;
         let client = self.known.client(ground, &transaction.mail);
         let permitted = rules.data(&client, &transaction.reverse_path, transaction.accepted());
-        drop(client);
         let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
         match permitted.and_then(|()| place.begin(transaction)) {
             Ok(plan) => {

@@ -28,6 +28,8 @@ pub(super) struct Writers {
     queued: Vec<String>,
     /// What several recipients of LMTP read: unlinked.
     spool: Option<OwnedFd>,
+    /// A writer was lost. What it has not read is still in the data socket, and the next one would take it for its own message.
+    lost: bool,
 }
 
 impl Writers {
@@ -62,6 +64,7 @@ impl Writers {
             None => "there is none".to_owned(),
         };
         ground.log.error(format_args!("writer of uid {}: {why}", user.uid));
+        self.lost = true;
         self.give_up(user);
         Outcome::Failed(Status::from(reply::LOCAL_PROBLEM))
     }
@@ -90,6 +93,11 @@ impl Writers {
             }
             writer.user != *user
         });
+    }
+
+    /// Whether no further message may come on this connection.
+    pub fn has_lost(&self) -> bool {
+        self.lost
     }
 
     /// A file that all writers share from now on.

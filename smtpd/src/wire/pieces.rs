@@ -16,7 +16,7 @@ const COMPLETE: u32 = 0;
 const ABANDONED: u32 = u32::MAX;
 
 /// How long the front waits for a writer that does not read: one that waits for a disk, most likely.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The front's end.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
-//! Rows and headers as octets.
+//! Rows and headers as octets, and what a header counts.
 
-use super::{Flags, HEADER, Header, MAGIC, ROW, Row, Stamp};
+use super::super::name;
+use super::{Flags, HEADER, Header, IN_NEW, MAGIC, ROW, Row, Stamp, UNKNOWN};
 
 impl Row {
     pub(super) fn encode(&self) -> [u8; ROW as usize] {
@@ -148,5 +149,55 @@ impl Decoder<'_> {
 
     pub fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.take())
+    }
+}
+
+/// A number for the part of a file name that identifies the message.
+pub fn base_hash(file_name: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let base = name::base(file_name);
+    let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(FACTOR).rotate_left(29);
+    let words = base.chunks_exact(8);
+    let rest = words.remainder();
+    let words = words.filter_map(|word| word.first_chunk().copied()).map(u64::from_le_bytes);
+    let mut mixed = words.fold(base.len() as u64 ^ FACTOR, mix);
+    if !rest.is_empty() {
+        mixed = mix(mixed, rest.iter().rev().fold(0, |word, &octet| word << 8 | u64::from(octet)));
+    }
+    (mixed ^ (mixed >> 31)).wrapping_mul(FACTOR)
+}
+
+impl Header {
+    /// The same without any message.
+    pub(super) fn emptied(self) -> Header {
+        Header {
+            count: 0,
+            unknown: 0,
+            total_octets: 0,
+            seen: 0,
+            deleted: 0,
+            first_unseen: u32::MAX,
+            in_new: 0,
+            parts_length: 0,
+            ..self
+        }
+    }
+
+    /// Counts one more.
+    pub(super) fn add(&mut self, row: &Row) {
+        if row.octets == UNKNOWN {
+            self.unknown += 1;
+        } else {
+            self.total_octets = self.total_octets.saturating_add(row.octets);
+        }
+        if row.mail_flags.bits & Flags::SEEN != 0 {
+            self.seen += 1;
+        } else {
+            self.first_unseen = self.first_unseen.min(self.count);
+        }
+        self.deleted += u32::from(row.mail_flags.bits & Flags::DELETED != 0);
+        self.in_new += u32::from(row.flags & IN_NEW != 0);
+        self.highest_modseq = self.highest_modseq.max(row.modseq);
+        self.count += 1;
     }
 }

@@ -4,6 +4,7 @@
 //! Whatever is not plain (two files with one base, an order of POP3's own, messages in `new` that have UIDs already and are
 //! not to be moved) is left to the slower way, which reads everything.
 
+use super::super::build::RACY_NANOSECONDS;
 use super::super::dotlock::Dotlock;
 use super::super::error::StorageError;
 use super::super::flags::Flags;
@@ -16,13 +17,15 @@ use super::Mailbox;
 use super::change::place_of;
 use super::log::{Entry, Stamps};
 use crate::sys::fs as sys;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
 /// Marks a free slot.
 const FREE: u32 = u32::MAX;
 /// How often the directories are read again while they change.
 const PASSES: u32 = 3;
+/// How long `cur` need not be read, in nanoseconds, while its time stamp is young and changes with each message that we take.
+const UNREAD_MAX: i64 = 10_000_000_000;
 /// More new messages than this at once are for the slower way, which needs no memory for them here.
 const NEW_MAX: usize = 4096;
 
@@ -90,24 +93,28 @@ impl Mailbox {
         }
         let Some(began) = super::super::temp_index::clock(self.index_directory()) else { return Ok(false) };
         let Some(table) = self.table().map_err(|error| self.damaged(error))? else { return Ok(false) };
-        let taken = match self.options.read_only {
-            true => HashSet::new(),
-            false => scan::take_new(self.maildir.path()).into_iter().collect(),
-        };
+        let mut unread = self.cur_need_not_be_read(began)?;
+        let mut taken = HashMap::new();
+        if !self.options.read_only {
+            scan::take_new(self.maildir.path(), &mut |file_name| {
+                taken.insert(name::base(file_name).to_vec(), file_name.into());
+            });
+        }
         let mut found = Found { seen: vec![false; self.view.rows() as usize], ..Found::default() };
-        let mut stamps = self.look(&table, &taken, &mut found)?;
+        let mut stamps = self.look(&table, &taken, unread, &mut found)?;
         for _ in 1..PASSES {
             // A file that is renamed while its directory is read may not have been listed at all.
             let missing = self.missing(&table, &found).next().is_some();
             let path = self.maildir.path();
             let still =
                 (stamps.0, stamps.1) == (Stamp::at(&path.join("new"))?, Stamp::at(&path.join("cur"))?);
-            if !missing || (still && stamps.0.mtime.max(stamps.1.mtime) < began) {
+            if !missing || (still && !unread && stamps.0.mtime.max(stamps.1.mtime) < began) {
                 break;
             }
             found.changed.clear();
             found.unknown.clear();
-            stamps = self.look(&table, &taken, &mut found)?;
+            unread = false;
+            stamps = self.look(&table, &taken, unread, &mut found)?;
         }
         if found.odd || found.unknown.len() > NEW_MAX {
             return Ok(false);
@@ -132,7 +139,8 @@ impl Mailbox {
             cur: stamps.1,
             uidlist,
             keywords: self.keywords.stamp,
-            made: began,
+            // With an old `made` the stamps stay doubtful, and `cur` is read once they have come of age.
+            made: if unread { self.stamps.made } else { began },
             next_uid,
         }));
         if self.log.append(&entries).is_err() {
@@ -142,6 +150,15 @@ impl Mailbox {
             self.take(entry, true)?;
         }
         Ok(true)
+    }
+
+    /// Whether `cur` is as it was when its names were last looked at: then only what is moved there now is new in it. What
+    /// somebody else does there at the same moment is seen later, when the new time stamp has come of age.
+    fn cur_need_not_be_read(&self, began: i64) -> Result<bool, StorageError> {
+        let Stamps { new, cur, made, .. } = self.stamps;
+        let settled = made.saturating_sub(new.mtime.max(cur.mtime)) >= RACY_NANOSECONDS;
+        let lately = (0..UNREAD_MAX).contains(&began.saturating_sub(made));
+        Ok((settled || lately) && cur == Stamp::at(&self.maildir.path().join("cur"))?)
     }
 
     fn uidlist_stamp(&self) -> Result<Stamp, StorageError> {
@@ -168,42 +185,54 @@ impl Mailbox {
         missing.into_iter()
     }
 
-    /// Reads `new`, then `cur`: what moves meanwhile is seen there.
+    /// Reads `new`, then `cur`: what moves meanwhile is seen there. `unread`: of `cur` only what was taken is new.
     fn look(
         &self,
         table: &Table,
-        taken: &HashSet<Vec<u8>>,
+        taken: &HashMap<Vec<u8>, Box<[u8]>>,
+        unread: bool,
         found: &mut Found,
     ) -> Result<(Stamp, Stamp), StorageError> {
         let path = self.maildir.path();
         let stamps = (Stamp::at(&path.join("new"))?, Stamp::at(&path.join("cur"))?);
         let mut twice = vec![false; table.hashes.len()];
+        let mut meet = |file_name: &[u8], in_new: bool| {
+            let recent = !taken.is_empty() && taken.contains_key(name::base(file_name));
+            let place = place_of(in_new) | if recent { index::RECENT } else { 0 };
+            let Some(row) = table.slot(base_hash(file_name)).1 else {
+                if found.unknown.len() <= NEW_MAX {
+                    found.unknown.push((file_name.into(), place));
+                }
+                return;
+            };
+            let flags = Flags::of_name(file_name);
+            // In both directories, or twice in one: it was renamed just now, or there are two of them.
+            if let Some(twice) = twice.get_mut(row as usize) {
+                found.odd |= std::mem::replace(twice, true);
+            }
+            found.seen.get_mut(row as usize).into_iter().for_each(|seen| *seen = true);
+            let same = table.known.get(row as usize) == Some(&(flags, place == index::IN_NEW));
+            if !same || recent {
+                found.changed.push((row, flags, place));
+            }
+        };
         for (directory, in_new) in [("new", true), ("cur", false)] {
+            if unread && !in_new {
+                taken.values().for_each(|file_name| meet(file_name, false));
+                continue;
+            }
             let directory = path.join(directory);
             let read = sys::for_each_name(&directory, &mut |file_name, is_directory| {
-                if is_directory || !scan::is_message_name(file_name) {
-                    return;
-                }
-                let recent = !taken.is_empty() && taken.contains(name::base(file_name));
-                let place = place_of(in_new) | if recent { index::RECENT } else { 0 };
-                let Some(row) = table.slot(base_hash(file_name)).1 else {
-                    if found.unknown.len() <= NEW_MAX {
-                        found.unknown.push((file_name.into(), place));
-                    }
-                    return;
-                };
-                let flags = Flags::of_name(file_name);
-                // In both directories, or twice in one: it was renamed just now, or there are two of them.
-                if let Some(twice) = twice.get_mut(row as usize) {
-                    found.odd |= std::mem::replace(twice, true);
-                }
-                found.seen.get_mut(row as usize).into_iter().for_each(|seen| *seen = true);
-                let same = table.known.get(row as usize) == Some(&(flags, place == index::IN_NEW));
-                if !same || recent {
-                    found.changed.push((row, flags, place));
+                if !is_directory && scan::is_message_name(file_name) {
+                    meet(file_name, in_new);
                 }
             });
             read.map_err(StorageError::at("readdir", &directory))?;
+        }
+        if unread {
+            for (seen, (_, in_new)) in found.seen.iter_mut().zip(&table.known) {
+                *seen |= !in_new;
+            }
         }
         Ok(stamps)
     }

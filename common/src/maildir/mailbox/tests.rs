@@ -69,6 +69,28 @@ fn new_mail_moves_to_cur_and_is_recent_for_one_session() {
 }
 
 #[test]
+fn a_delivery_does_not_have_cur_read_again() {
+    let (dir, maildir) = with_messages(3);
+    let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    settle(&dir);
+    assert_eq!(events(&mut mailbox, true), []);
+    // Nobody can see this change: only who reads the directory finds it.
+    let cur = fs::File::open(dir.path().join("cur")).unwrap();
+    let before = cur.metadata().unwrap().modified().unwrap();
+    let first = dir.list("cur").remove(0);
+    fs::rename(dir.path().join("cur").join(&first), dir.path().join(format!("cur/{first}F"))).unwrap();
+    cur.set_modified(before).unwrap();
+    dir.write("new/9.m", "m");
+    assert_eq!(events(&mut mailbox, true), [Event::Exists(4), Event::Recent(1)]);
+    assert!(mailbox.info(4).unwrap().recent && dir.list("new").is_empty());
+    assert_eq!(mailbox.info(1).unwrap().flags.bits, 0);
+    // Once the time stamp is old enough to be believed, it is read.
+    settle(&dir);
+    events(&mut mailbox, true);
+    assert_eq!(mailbox.info(1).unwrap().flags.bits, Flags::FLAGGED);
+}
+
+#[test]
 fn flags_are_seen_by_others_once_and_in_order() {
     let (dir, maildir) = with_messages(5);
     let mut a = Mailbox::open(&maildir, &OPTIONS).unwrap();

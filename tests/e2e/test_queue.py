@@ -1,0 +1,305 @@
+"""The queue run and sendmail: kill -9 at any point, many runs at once, hostile files in the drop directory, disk full, and the
+programs that call sendmail.
+
+Where something is random, it is the same in every run: the seed is in the message of every failure.
+"""
+
+import collections
+import contextlib
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import socketserver
+import subprocess
+import threading
+import time
+import unittest
+
+from harness import HOST, IN_NAMESPACE, IS_ROOT, Case, needs_root, processes_of, program, run
+from test_smtp import SmtpBox
+
+
+class Sink:
+    """An SMTP server that counts who got what. RCPT for bad@ is refused for good, for later@ for now."""
+
+    def __init__(self):
+        outer = self
+        self.got = collections.Counter()
+        self.messages = []
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                with contextlib.suppress(OSError):
+                    self.serve()
+
+            def say(self, text):
+                self.wfile.write(text.encode() + b"\r\n")
+
+            def serve(self):
+                self.say("220 sink ESMTP")
+                recipients = []
+                for line in self.rfile:
+                    verb = line[:4].upper()
+                    if verb == b"EHLO":
+                        self.say("250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0")
+                    elif verb == b"MAIL":
+                        recipients = []
+                        self.say("250 ok")
+                    elif verb == b"RCPT":
+                        to = re.search(rb"<([^>]*)>", line)[1].decode()
+                        if to.startswith("bad"):
+                            self.say("550 5.1.1 nobody")
+                        elif to.startswith("later"):
+                            self.say("450 4.2.0 later")
+                        else:
+                            recipients.append(to)
+                            self.say("250 ok")
+                    elif verb == b"DATA":
+                        self.say("354 go on")
+                        text = b""
+                        for more in self.rfile:
+                            if more == b".\r\n":
+                                break
+                            text += more
+                        else:
+                            return
+                        subject = re.search(rb"(?mi)^subject: (.*?)\r$", text)
+                        name = subject[1].decode() if subject else ""
+                        outer.messages.append(text)
+                        outer.got.update((name, to) for to in recipients)
+                        self.say("250 2.0.0 taken")
+                    elif verb == b"QUIT":
+                        self.say("221 bye")
+                        return
+                    else:
+                        self.say("250 ok")
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address = daemon_threads = True
+            request_queue_size = 100
+
+        self.server = Server((HOST, 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@needs_root
+class Queue(Case):
+    def setUp(self):
+        self.sink = Sink()
+        self.addCleanup(self.sink.close)
+        self.box = SmtpBox(tls=False)
+        self.addCleanup(self.box.close)
+        self.addCleanup(self.keep_log)
+        for name in ("sendmail", "tinmail"):
+            source = pathlib.Path(os.environ["E2E_SMTPD"]).with_name(name)
+            if source.exists():
+                shutil.copy(source, self.box.dir / name)
+                os.chmod(self.box.dir / name, 0o755)
+        os.chmod(self.box.conf, 0o644)
+        os.chmod(self.box.dir, 0o755)
+        self.box.log_path.chmod(0o666)
+        self.user = self.box.user
+        self.configure()
+
+    def configure(self, **more):
+        more.setdefault("relayhost", f"[{HOST}]:{self.sink.port}")
+        more.setdefault("myorigin", "example.org")
+        self.box.write_settings(minimal_backoff_time="1s", maximal_backoff_time="1s", **more)
+        os.chmod(self.box.conf, 0o644)
+
+    def as_user(self, *command, **more):
+        return run(*command, user=self.user.uid, group=self.user.gid, extra_groups=[], cwd="/", **more)
+
+    def sendmail(self, *options, text=b"Subject: x\n\nhello\n", check=True):
+        command = [self.box.dir / "sendmail", "-C", self.box.conf, *options]
+        return self.as_user(*command, input=text, text=False, check=check)
+
+    def queue_run(self, *words, wait=True):
+        command = [str(self.box.binary), "-c", str(self.box.conf), "-q", *words]
+        return run(*command) if wait else subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def kill_all(self):
+        for pid in processes_of(self.box.binary):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+    def names(self, place):
+        return [name for name in os.listdir(self.box.dir / "queue" / place) if not name.endswith(".log")]
+
+    def test_kill_at_any_point(self):
+        seed = 4
+        chance = random.Random(seed)
+        self.queue_run()
+        want = set()
+        for number in range(40):
+            to = [f"a{number}@far.example", f"b{number}@far.example", f"c{number}@other.example"]
+            if number % 8 == 0:
+                to.append(self.user.name + "@example.org")
+            self.sendmail("-i", *to, text=f"Subject: m{number}\n\n{'line' * 500}\n".encode())
+            want |= {(f"m{number}", one) for one in to if "@example.org" not in one}
+        kills = 0
+        for _ in range(200):
+            process = self.queue_run(wait=False)
+            time.sleep(chance.uniform(0, 0.12))
+            if process.poll() is None:
+                kills += 1
+            self.kill_all()
+            process.wait()
+            if not self.names("drop") and not self.names("queue"):
+                break
+        self.queue_run()
+        time.sleep(1.1)
+        self.queue_run()
+        self.assertEqual([self.names(place) for place in ("drop", "queue", "corrupt")], [[], [], []], f"seed {seed}")
+        self.assertEqual(want - set(self.sink.got), set(), f"seed {seed}")
+        twice = sum(count - 1 for count in self.sink.got.values())
+        local = list(self.box.maildir_of(self.user).contents().values())
+        self.assertEqual({re.search(rb"(?m)^Subject: (m\d+)", raw)[1] for raw in local}, {b"m0", b"m8", b"m16", b"m24", b"m32"})
+        print(f"    {kills} kills, {len(want)} deliveries, {twice} of them twice")
+        # Only a kill between the other side's word and our mark can do that.
+        self.assertLessEqual(twice, 3 * kills)
+
+    def test_many_runs_at_once(self):
+        self.queue_run()
+        for number in range(30):
+            self.sendmail("-i", f"u{number}@far.example", f"v{number}@far.example", text=f"Subject: m{number}\n\nx\n".encode())
+        runs = [self.queue_run(wait=False) for _ in range(8)]
+        self.assertEqual([process.wait() for process in runs], [0] * 8)
+        self.queue_run()
+        self.assertEqual(sorted(self.sink.got.values()), [1] * 60)
+        self.assertEqual(self.names("queue"), [])
+
+    def test_what_fails_comes_back_and_what_may_not_waits(self):
+        self.queue_run()
+        self.sendmail("-i", "-f", self.user.name, "bad@far.example", "later@far.example", "good@far.example")
+        self.queue_run()
+        self.assertEqual(self.sink.got, {("x", "good@far.example"): 1})
+        mail = b"\n".join(self.box.maildir_of(self.user).contents().values())
+        self.assertIn(b"Return-Path: <>\n", mail)
+        self.assertIn(b"Final-Recipient: rfc822; bad@far.example\n", mail)
+        self.assertNotIn(b"later@far.example", mail.split(b"message/rfc822")[0])
+        listed = run(self.box.dir / "sendmail", "-C", self.box.conf, "-bp").stdout
+        self.assertIn("later@far.example", listed)
+        self.assertNotIn("good@far.example", listed)
+
+    def test_programs_that_call_sendmail(self):
+        self.queue_run()
+        me = self.user.name + "@example.org"
+        cron = [self.box.dir / "sendmail", "-C", self.box.conf, "-i", "-FCronDaemon", "-B8BITMIME", "-oem", self.user.name]
+        environment = {"PATH": "/usr/bin:/bin", "LOGNAME": self.user.name, "HOME": "/", "SHELL": "/bin/sh"}
+        self.as_user(*cron, input="From: root (Cron Daemon)\nTo: demo\nSubject: Cron\n\nout\n.\nput\n", env=environment)
+        php = "exit(mail('php@far.example', 'from php', \"hello\\nworld\", 'X-A: b') ? 0 : 1);"
+        path = f"{self.box.dir}/sendmail -C {self.box.conf} -t -i"
+        self.as_user(program("php"), "-n", "-d", f"sendmail_path={path}", "-r", php)
+        smtp = f"EHLO x\r\nMAIL FROM:<{me}>\r\nRCPT TO:<bs@far.example>\r\nDATA\r\nSubject: by smtp\r\n\r\n..dot\r\n.\r\nQUIT\r\n"
+        said = self.as_user(self.box.dir / "sendmail", "-C", self.box.conf, "-bs", input=smtp).stdout
+        self.assertIn("250 2.0.0 Ok: queued as", said)
+        self.sendmail("-t", text=b"To: t@far.example\nBcc: hidden@far.example\nSubject: t\n\nx\n")
+        self.queue_run()
+        self.assertEqual(set(self.sink.got), {("from php", "php@far.example"), ("by smtp", "bs@far.example"),
+                                              ("t", "t@far.example"), ("t", "hidden@far.example")})
+        everything = b"".join(self.sink.messages)
+        self.assertNotIn(b"hidden@", everything)
+        self.assertIn(b"\r\n..dot\r\n", everything)
+        self.assertEqual(everything.count(b"\r\nMessage-ID: "), 3)
+        [raw] = self.box.maildir_of(self.user).contents().values()
+        self.assertIn(b"out\n.\nput\n", raw)
+        self.assertIn(f"Return-Path: <{self.user.name}@".encode(), raw)
+
+    def test_wrong_calls(self):
+        for options, text, code in ((("-bd",), b"", 64), ((), b"x", 64), (("-t",), b"Subject: nobody\n\n", 64),
+                                    (("a@x..y",), b"x", 65), (("-Z", "x"), b"x", 64)):
+            with self.subTest(options):
+                self.queue_run()
+                self.assertEqual(self.sendmail(*options, text=text, check=False).returncode, code)
+        self.assertEqual(self.sendmail("-bp", check=False).returncode, 77)
+        self.assertEqual(self.names("drop"), [])
+
+    def test_hostile_files_in_the_drop_directory(self):
+        self.queue_run()
+        drop = self.box.dir / "queue" / "drop"
+        secret = self.box.dir / "secret"
+        secret.write_bytes(b"tinmail drop 1\nB7\nFx\nGx\nRthief@far.example\n\nSubject: secret\r\n\r\nsecret\r\n")
+        secret.chmod(0o600)
+        with contextlib.suppress(OSError):
+            os.link(secret, drop / "hardlink")
+        os.symlink(secret, drop / "symlink")
+        os.mkfifo(drop / "fifo")
+        os.mkdir(drop / "directory")
+        head = b"tinmail drop 1\nB7\nFx\nGx\nRu@far.example\n"
+        files = {"empty": b"", "nohead": b"hello\n", "norecipient": b"tinmail drop 1\nB7\nFx\nGx\n\nx\r\n", "endless": head,
+                 "longline": b"tinmail drop 1\nR" + b"x" * 3_000_000, "crlf": head + b"Rb@x%0d%0aX: y\n\nSubject: inj\r\n\r\n",
+                 "nul": head + b"E\x00\n\n", "dotdot": head + b"R../../etc/passwd\n\nSubject: odd\r\n\r\nx\r\n",
+                 "new.unfinished": head + b"\nSubject: unfinished\r\n\r\n"}
+        for name, content in files.items():
+            (drop / name).write_bytes(content)
+            os.chown(drop / name, self.user.uid, self.user.gid)
+        with open(drop / "huge", "wb") as file:
+            file.write(head + b"\nSubject: huge\r\n\r\n")
+            file.truncate(1 << 40)
+        self.queue_run()
+        self.queue_run()
+        # One malformed recipient of two is left out.
+        self.assertEqual({name for name, _ in self.sink.got}, {"inj", "odd"})
+        self.assertNotIn(b"secret", b"".join(self.sink.messages))
+        self.assertNotIn(b"X: y", b"".join(self.sink.messages))
+        self.assertLessEqual(set(self.names("drop")), {"symlink", "fifo", "directory", "new.unfinished", "hardlink"})
+        self.assertEqual(self.names("queue"), [])
+
+    @unittest.skipUnless(IN_NAMESPACE and IS_ROOT, "needs a namespace of its own")
+    def test_a_full_disk_loses_nothing(self):
+        queue = self.box.dir / "queue"
+        queue.mkdir(exist_ok=True)
+        run("mount", "-t", "tmpfs", "-o", "size=500k,mode=755", "none", queue)
+        self.addCleanup(run, "umount", queue)
+        self.queue_run()
+        filler = queue / "filler"
+        filler.write_bytes(b"x" * 200_000)
+        accepted = 0
+        for number in range(40):
+            text = f"Subject: m{number}\n\n".encode() + b"x" * 20_000
+            accepted += self.sendmail("-i", "u@far.example", text=text, check=False).returncode == 0
+        self.assertTrue(2 < accepted < 40, accepted)
+        self.queue_run()
+        filler.unlink()
+        for _ in range(30):
+            self.queue_run()
+            if not self.names("drop") and not self.names("queue"):
+                break
+            time.sleep(0.3)
+        self.assertEqual(len(self.sink.got), accepted)
+
+    def test_ten_thousand_messages_in_little_memory(self):
+        self.queue_run()
+        self.sendmail("-i", "template@far.example", text=b"Subject: many\n\n" + b"line\n" * 100)
+        self.configure(relayhost="[127.0.0.1]:1")
+        self.queue_run()
+        queue = self.box.dir / "queue" / "queue"
+        [name] = self.names("queue")
+        template = (queue / name).read_bytes()
+        meta = (queue / name).stat()
+        for number in range(10_000):
+            (queue / f"T{number:05}").write_bytes(template)
+            os.chown(queue / f"T{number:05}", meta.st_uid, meta.st_gid)
+            os.utime(queue / f"T{number:05}", (1, 1))
+        self.configure()
+        time.sleep(1.1)
+        most, begun, process = 0, time.monotonic(), self.queue_run(wait=False)
+        while process.poll() is None:
+            for pid in processes_of(self.box.binary):
+                with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+                    most = max(most, sum(int(line.split()[1]) for line in file if line.startswith("Private_")))
+            time.sleep(0.05)
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual(len(self.sink.messages), 10_001)
+        self.assertEqual(self.names("queue"), [])
+        print(f"    10,001 messages in {time.monotonic() - begun:.1f} s, {most} KiB private in the largest process")
+        self.assertLess(most, 1024)
