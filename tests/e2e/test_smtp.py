@@ -385,6 +385,17 @@ class Queued(Smtp):
         self.assertEqual(len(re.findall(rb"(?m)^Delivered-To: " + re.escape(self.to.encode()), bounce)), 1)
         self.assertEqual(self.box.received(self.user) + self.box.received(other), [])
 
+    @needs_root
+    def test_forward_to_a_program_and_a_file(self):
+        forward, out = self.user.home / ".forward", self.user.home / "out"
+        forward.write_text(f'"|/usr/bin/tee {out}", {self.user.home}/mbox, \\{self.user.name}\n')
+        os.chown(forward, self.user.uid, self.user.gid)
+        self.send(self.user.name)
+        self.arrives(self.user)
+        for path in (out, self.user.home / "mbox"):
+            self.assertIn(b"\nbody\n", path.read_bytes())
+            self.assertEqual(path.stat().st_uid, self.user.uid)
+
 
 class NoOpenRelay(Smtp):
     def test_known_tricks(self):

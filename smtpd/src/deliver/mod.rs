@@ -67,6 +67,16 @@ pub fn begin(
     Ok(Delivery::Begun(Box::new(if is_end { guard.after_forward_line() } else { guard })))
 }
 
+/// Whether the user's own `~/.forward` names the file or program of this recipient. This process is the account already.
+pub fn is_named_by_user(
+    config: &Config,
+    account: &Account,
+    recipient: &Recipient,
+    warn: &mut dyn FnMut(String),
+) -> Result<bool, Status> {
+    forward::names(config, account, recipient, warn)
+}
+
 /// The copy of a message that a user's `~/.forward` sends on: it begins with [`forward_line`], and one that was sent on from
 /// here before is refused. Trace lines of the queue's own stand before it, if at all.
 pub fn forwarded(mut sink: Box<dyn Sink>, recipient: &Recipient) -> Result<Box<dyn Sink>, Status> {

@@ -33,10 +33,10 @@ pub use queued::{Opened, Queued, State};
 pub use schedule::Counters;
 
 use common::config::Config;
-use common::sys::process;
-use std::fs::{DirBuilder, Metadata};
+use common::sys::{fs, process};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A directory below `queue_directory`.
@@ -196,8 +196,9 @@ impl QueueDirectory {
             let wanted = self.owner_of(place);
             // Only what we have just made, and nothing of anybody's yet, is given away.
             if root && meta.uid() == 0 && wanted.0 != 0 && is_empty(&path)? {
-                std::os::unix::fs::lchown(&path, Some(wanted.0), Some(wanted.1))?;
-                meta = std::fs::symlink_metadata(&path)?;
+                let opened = open_directory(&path)?;
+                std::os::unix::fs::fchown(&opened, Some(wanted.0), Some(wanted.1))?;
+                meta = opened.metadata()?;
             }
             self.check_place(place, &path, &meta)?;
         }
@@ -222,7 +223,9 @@ impl QueueDirectory {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(named(error)),
                     Err(_) => {}
                     // The umask has taken something away, and mkdir need not know of the sticky bit.
-                    Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+                    // By descriptor: where the parent is mail_owner's, the name may be a link to something by now.
+                    Ok(()) => open_directory(path)
+                        .and_then(|made| made.set_permissions(std::fs::Permissions::from_mode(mode)))
                         .map_err(named)?,
                 }
                 std::fs::symlink_metadata(path).map_err(named)?
@@ -235,6 +238,11 @@ impl QueueDirectory {
     fn wrong(&self, path: &Path, what: &str) -> io::Error {
         io::Error::other(format!("{}: {what} (queue_directory)", path.display()))
     }
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    let opened = File::options().read(true).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT).open(path)?;
+    if opened.metadata()?.is_dir() { Ok(opened) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
 fn is_empty(path: &Path) -> io::Result<bool> {
