@@ -398,6 +398,21 @@ class Queued(Smtp):
 
 
 class NoOpenRelay(Smtp):
+    def test_a_server_that_would_be_one_does_not_start(self):
+        box = SmtpBox(settings={"smtpd_relay_restrictions": "permit"})
+        self.addCleanup(box.close)
+        done = run(box.binary, "-c", box.conf, "--check", check=False)
+        self.assertEqual(done.returncode, 100)
+        self.assertRegex(done.stdout, r"(?m)^error: .*open relay")
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            done = run(box.binary, "-c", box.conf, check=False, stdin=theirs)
+            self.assertEqual(done.returncode, 100)
+        server = box.serve()
+        with socket.create_connection((HOST, server.port), timeout=20) as client:
+            self.assertTrue(client.makefile("rb").read().startswith(b"421 4.3.0 "))
+        self.assertIn("open relay", box.log_path.read_text())
+
     def test_known_tricks(self):
         """None of these gets out, whoever asks from elsewhere."""
         tricks = ["<victim@other.example>", "<victim%other.example@example.org>", "<victim%other.example>", "<victim@other.example@example.org>",
