@@ -1,4 +1,5 @@
 //! What a session keeps in memory after it had to build the index: as much as one that found it, because a child built it.
+//! And what it takes for changes of everything in a large mailbox.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fmt::Write;
@@ -37,10 +38,10 @@ impl Drop for Scratch {
     }
 }
 
-fn example() -> PathBuf {
-    let example = std::env::current_exe().unwrap().with_file_name("../examples/maildir_list");
+fn example(name: &str) -> PathBuf {
+    let example = std::env::current_exe().unwrap().with_file_name(format!("../examples/{name}"));
     if !example.exists() {
-        let build = ["build", "--package", "common", "--example", "maildir_list"];
+        let build = ["build", "--package", "common", "--example", name];
         assert!(Command::new(env!("CARGO")).args(build).status().unwrap().success());
     }
     example
@@ -49,7 +50,8 @@ fn example() -> PathBuf {
 /// Opens the Maildir with the example program, started by a shell after `before`; what it printed.
 fn list(before: &str, maildir: &Path, words: &str) -> String {
     let mut script = before.to_owned();
-    write!(script, "; exec {} {} quiet {words}", example().display(), maildir.display()).unwrap();
+    write!(script, "; exec {} {} quiet {words}", example("maildir_list").display(), maildir.display())
+        .unwrap();
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -78,6 +80,31 @@ fn building_leaves_nothing_behind() {
             dir.forget(&["tinmail-index", "dovecot-uidlist"]);
         }
     }
+}
+
+/// KiB that a session may have of its own at any moment while it changes all messages of a mailbox of 50,000. Half of
+/// it is for reading the directories once more, the rest for the numbers of messages.
+const CHANGES_MOST: u64 = 4096;
+
+#[test]
+fn changing_everything_takes_little_memory() {
+    let messages = 50_000;
+    let (from, to) = (Scratch::maildir("changes-from", messages), Scratch::maildir("changes-to", 1));
+    let mut change = Command::new(example("mailbox_changes"));
+    change.args([&from.0, &to.0]).args(["copy", "open", "store", "move", "open"]);
+    let output = change.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mut change = Command::new(example("mailbox_changes"));
+    let again = change.args([&to.0, &from.0]).args(["expunge"]).output().unwrap();
+    assert!(again.status.success(), "{again:?}");
+    let text = String::from_utf8([output.stdout, again.stdout].concat()).unwrap();
+    println!("{text}");
+    for line in text.lines() {
+        let peak: u64 = line.split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(peak <= CHANGES_MOST, "{text}");
+    }
+    let lengths: Vec<&str> = text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(lengths, ["50000", "50000", "50000", "0", "0", "50001"]);
 }
 
 #[test]

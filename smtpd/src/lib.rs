@@ -9,6 +9,7 @@
 pub mod address;
 pub mod aliases;
 pub mod bounce;
+mod check;
 pub mod classes;
 pub mod client;
 pub mod command;
@@ -59,6 +60,7 @@ pub static PROGRAM: Program = Program {
     front: front::speak,
     after: After::Service { begin: service::begin, tag: log_tag },
     others: &[(writer::ARGUMENT, writer::main)],
+    check: check::findings,
 };
 
 /// smtpd: the server, or with `-q` a queue run.

@@ -66,12 +66,10 @@ pub struct Received<'a> {
 /// The field with its line ends.
 impl fmt::Display for Received<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let helo = if address::is_domain(self.helo) { self.helo } else { "unknown" };
-        write!(
-            f,
-            "Received: from {helo} ({}",
-            if address::is_domain(self.name) { self.name } else { "unknown" }
-        )?;
+        // RFC 6532 section 3.2: UTF-8 only in the header of a message that was announced so.
+        let fits = |name: &str| address::is_domain(name) && (name.is_ascii() || self.with.utf8);
+        let helo = if fits(self.helo) { self.helo } else { "unknown" };
+        write!(f, "Received: from {helo} ({}", if fits(self.name) { self.name } else { "unknown" })?;
         match self.address {
             Some(IpAddr::V4(v4)) => write!(f, " [{v4}])")?,
             Some(IpAddr::V6(v6)) => write!(f, " [IPv6:{v6}])")?,

@@ -70,3 +70,28 @@ proptest! {
         prop_assert!(lines[1..].iter().all(|line| line.starts_with('\t')));
     }
 }
+
+#[test]
+fn utf8_stands_only_where_it_was_announced() {
+    for (helo, utf8, want) in [
+        ("mx.example", false, "from mx.example ("),
+        ("\u{2028}evil", false, "from unknown ("),
+        ("b\u{fc}cher.example", false, "from unknown ("),
+        ("b\u{fc}cher.example", true, "from b\u{fc}cher.example ("),
+    ] {
+        let received = Received {
+            helo,
+            name: "unknown",
+            address: None,
+            tls: "",
+            login: None,
+            by: "me.example",
+            with: With { utf8, ..With::default() },
+            id: "1",
+            recipient: None,
+            at: 0,
+        };
+        let text = received.to_string();
+        assert!(text.contains(want), "{text}");
+    }
+}

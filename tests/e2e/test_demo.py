@@ -35,6 +35,32 @@ echo "fetched $n"
 id -u
 """
 
+SEND = """
+set -e
+cd "$HOME"
+send() {
+    subject=$1
+    shift
+    curl -sS --cacert "$DEMO_CA" --mail-from "$DEMO_ADDRESS" -H "Subject: $subject" -F '=Hello.' "$@"
+}
+send one --mail-rcpt "$DEMO_ADDRESS" "smtp://localhost:$DEMO_SMTP_PORT"
+send two --mail-rcpt postmaster@demo.example --ssl-reqd "smtp://localhost:$DEMO_SMTP_PORT"
+send three --mail-rcpt "$DEMO_ADDRESS" -u "$DEMO_USER:$DEMO_PASSWORD" --ssl-reqd "smtp://localhost:$DEMO_SUBMISSION_PORT"
+# One through the queue, and one that stays there.
+send four --mail-rcpt "$DEMO_ADDRESS" --mail-rcpt a@elsewhere.example -u "$DEMO_USER:$DEMO_PASSWORD" \
+    "smtps://localhost:$DEMO_SUBMISSIONS_PORT"
+for subject in one two three four; do
+    tries=200
+    until curl -sS --cacert "$DEMO_CA" -u "$DEMO_USER:$DEMO_PASSWORD" \
+        "imaps://localhost:$DEMO_IMAPS_PORT/INBOX?HEADER%20Subject%20$subject" | grep -q '[0-9]'; do
+        tries=$((tries - 1))
+        if [ $tries = 0 ]; then cat "$DEMO_LOG"; exit 1; fi
+        sleep 0.1
+    done
+done
+echo "sent"
+"""
+
 
 class Demo(Case):
     def setUp(self):
@@ -48,7 +74,7 @@ class Demo(Case):
         shutil.copytree(TREE / "xinetd", self.tree / "xinetd")
         for name in harness.PROTOCOLS:
             shutil.copy(os.environ[f"E2E_{name.upper()}D"], self.tree / f"{name}d")
-        (self.tree / "build").write_text(f"#!/bin/sh\necho {self.tree}/pop3d\necho {self.tree}/imapd\n")
+        (self.tree / "build").write_text(f"#!/bin/sh\necho {self.tree}/pop3d\necho {self.tree}/imapd\necho {self.tree}/smtpd\n")
         (self.tree / "build").chmod(0o755)
         self.dir.chmod(0o755)
         self.work = self.dir / "work"
@@ -102,6 +128,13 @@ class Demo(Case):
         if IS_ROOT:
             self.assertEqual(done.stdout.split()[-1], "65534")
 
+    @needs_root
+    def test_mail_as_root(self):
+        self.assertIn("sent", self.once(SEND).stdout)
+
+    def test_mail_as_a_plain_user(self):
+        self.assertIn("sent", self.once(SEND, user="nobody").stdout)
+
     def test_the_status_of_the_command_is_the_status(self):
         self.assertEqual(self.once("exit 42", check=False).returncode, 42)
         self.assertEqual(self.once("sh", "-c", "exit 7", check=False).returncode, 7)
@@ -132,7 +165,7 @@ class Demo(Case):
 
     def test_ctrl_c_leaves_nothing(self):
         text = self.interrupt(signal.SIGINT)
-        for word in ("curl ", "openssl s_client", "mutt ", "fetchmail ", "mpop ", "Thunderbird"):
+        for word in ("curl ", "openssl s_client", "mutt ", "fetchmail ", "mpop ", "swaks ", "Thunderbird"):
             self.assertIn(word, text)
 
     def test_sigterm_and_a_closed_terminal_leave_nothing(self):
@@ -140,7 +173,7 @@ class Demo(Case):
         self.interrupt(signal.SIGHUP)
 
     def test_the_commands_that_it_prints_work(self):
-        """Those for curl, mpop and openssl, as a person would paste them."""
+        """Those for curl, mpop, openssl and swaks, as a person would paste them."""
         script = self.work / "paste.py"
         script.write_text(
             "import os, re, subprocess, sys\n"
@@ -149,9 +182,11 @@ class Demo(Case):
             "values = {'$ca': os.environ['DEMO_CA'], '$imaps_port': os.environ['DEMO_IMAPS_PORT'],\n"
             "          '$imap_port': os.environ['DEMO_IMAP_PORT'], '$pop3s_port': os.environ['DEMO_POP3S_PORT'],\n"
             "          '$pop3_port': os.environ['DEMO_POP3_PORT'], '$user': os.environ['DEMO_USER'],\n"
+            "          '$smtp_port': os.environ['DEMO_SMTP_PORT'], '$submission_port': os.environ['DEMO_SUBMISSION_PORT'],\n"
+            "          '$submissions_port': os.environ['DEMO_SUBMISSIONS_PORT'], '$domain': 'demo.example',\n"
             "          '$password': os.environ['DEMO_PASSWORD'], '/tmp/demo-': os.environ['HOME'] + '/demo-'}\n"
             "for name, value in values.items(): text = text.replace(name, value)\n"
-            "for line in re.findall(r'(?m)^    ((?:curl|openssl|mpop) .*)$', text):\n"
+            "for line in re.findall(r'(?m)^    ((?:curl|openssl|mpop|swaks) .*)$', text):\n"
             "    said = b'a LOGOUT\\n' if 'imap' in line or os.environ['DEMO_IMAPS_PORT'] in line else b'QUIT\\n'\n"
             "    done = subprocess.run(line, shell=True, input=said, capture_output=True, timeout=60)\n"
             "    print(done.returncode, line.split()[0])\n"

@@ -351,8 +351,68 @@ class Queued(Smtp):
         self.arrives(other)
         self.arrives(self.user)
 
+    def forward(self, user, text):
+        forward = user.home / ".forward"
+        forward.write_text(text)
+        os.chown(forward, user.uid, user.gid)
+
+    @needs_root
+    def test_forward_of_one_of_two_recipients(self):
+        """The copy is marked as forwarded, and the user's own mailbox and file take it all the same."""
+        other = self.box.add_user(f"u{len(self.box.users)}")
+        file = self.user.home / "file"
+        self.forward(self.user, f"{other.name}@{DOMAIN}, \\{self.user.name}, {file}\n")
+        third = self.box.add_user(f"u{len(self.box.users)}")
+        self.send(self.user.name, third.name)
+        for user in (third, other, self.user):
+            self.arrives(user)
+        self.assertIn(f"Delivered-To: {self.to}\n".encode(), self.box.received(other)[0])
+        self.assertIn("Subject: x\n", file.read_text())
+
+    @needs_root
+    def test_a_circle_of_two_forwards(self):
+        """It ends where it comes back to, and the sender hears of it."""
+        sender, other = (self.box.add_user(f"u{len(self.box.users)}") for _ in range(2))
+        self.forward(self.user, f"{other.name}@{DOMAIN}\n")
+        self.forward(other, f"{self.user.name}@{DOMAIN}\n")
+        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+            client.sendmail(f"{sender.name}@{DOMAIN}", [self.to], "Subject: x\r\n\r\nbody\r\n")
+        self.arrives(sender)
+        bounce = self.box.received(sender)[0]
+        self.assertIn(b"5.4.6", bounce)
+        self.assertIn(f"mail forwarding loop for {self.to}".encode(), bounce)
+        # Once to each, and no further.
+        self.assertEqual(len(re.findall(rb"(?m)^Delivered-To: " + re.escape(self.to.encode()), bounce)), 1)
+        self.assertEqual(self.box.received(self.user) + self.box.received(other), [])
+
+    @needs_root
+    def test_forward_to_a_program_and_a_file(self):
+        forward, out = self.user.home / ".forward", self.user.home / "out"
+        forward.write_text(f'"|/usr/bin/tee {out}", {self.user.home}/mbox, \\{self.user.name}\n')
+        os.chown(forward, self.user.uid, self.user.gid)
+        self.send(self.user.name)
+        self.arrives(self.user)
+        for path in (out, self.user.home / "mbox"):
+            self.assertIn(b"\nbody\n", path.read_bytes())
+            self.assertEqual(path.stat().st_uid, self.user.uid)
+
 
 class NoOpenRelay(Smtp):
+    def test_a_server_that_would_be_one_does_not_start(self):
+        box = SmtpBox(settings={"smtpd_relay_restrictions": "permit"})
+        self.addCleanup(box.close)
+        done = run(box.binary, "-c", box.conf, "--check", check=False)
+        self.assertEqual(done.returncode, 100)
+        self.assertRegex(done.stdout, r"(?m)^error: .*open relay")
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            done = run(box.binary, "-c", box.conf, check=False, stdin=theirs)
+            self.assertEqual(done.returncode, 100)
+        server = box.serve()
+        with socket.create_connection((HOST, server.port), timeout=20) as client:
+            self.assertTrue(client.makefile("rb").read().startswith(b"421 4.3.0 "))
+        self.assertIn("open relay", box.log_path.read_text())
+
     def test_known_tricks(self):
         """None of these gets out, whoever asks from elsewhere."""
         tricks = ["<victim@other.example>", "<victim%other.example@example.org>", "<victim%other.example>", "<victim@other.example@example.org>",

@@ -87,7 +87,7 @@ const OTHERS_WRITE: u32 = 0o002;
 const OTHERS_READ: u32 = 0o004;
 
 /// Opens a file that must be readable and that nobody else may change.
-fn readable(setting: &str, path: &str, found: &mut Vec<Finding>) -> Option<Metadata> {
+pub fn readable(setting: &str, path: &str, found: &mut Vec<Finding>) -> Option<Metadata> {
     let metadata = match File::open(path).and_then(|file| file.metadata()) {
         Ok(metadata) => metadata,
         Err(error) => {
@@ -116,7 +116,7 @@ fn readable(setting: &str, path: &str, found: &mut Vec<Finding>) -> Option<Metad
 }
 
 /// A file with secrets: as [`readable`], and nobody else may read it.
-fn secret(setting: &str, path: &str, found: &mut Vec<Finding>) {
+pub fn secret(setting: &str, path: &str, found: &mut Vec<Finding>) {
     if readable(setting, path, found).is_some_and(|file| file.permissions().mode() & OTHERS_READ != 0) {
         found.push(Finding::error(format!("{path} can be read by everybody"), format!("chmod o-r {path}")));
     }

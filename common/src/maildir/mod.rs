@@ -201,8 +201,8 @@ pub fn mode_of(directory: &Path) -> Result<u32, StorageError> {
     Ok(meta.permissions().mode() & 0o2777 | 0o700)
 }
 
-/// Opens a file that is made if it is missing, with the rights that its directory gives, as Dovecot does it: whoever can read
-/// and write there can read and write the file. `open` has everything but the creation.
+/// Opens a file that is made if it is missing, with the rights that its directory gives to its owner and group, as Dovecot
+/// does it: who can read and write there can read and write the file. Others cannot, whatever the directory says. `open` has everything but the creation.
 pub fn open_or_make(open: &mut OpenOptions, path: &Path) -> io::Result<File> {
     match open.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -218,8 +218,8 @@ pub fn make_file(path: &Path) -> io::Result<File> {
 
 fn made_in(open: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    // Never for everybody to write.
-    let mode = mode_of(directory).map_or(0, |mode| mode & 0o664) | 0o600;
+    // The group that shares a mailbox may read it, never everybody: many homes are open to be looked into.
+    let mode = mode_of(directory).map_or(0, |mode| mode & 0o660) | 0o600;
     let file = open.mode(mode).open(path)?;
     // The umask of a session leaves nothing to others. A file that somebody else has made meanwhile is not ours to change.
     if mode != 0o600 && file.metadata()?.permissions().mode() & 0o777 != mode {

@@ -243,19 +243,24 @@ impl UidList {
 
     /// Writes the lines of the records from `first` on.
     pub fn print_records(&self, first: usize, out: &mut impl Write) -> io::Result<()> {
-        for i in first..self.records.len() {
-            let mut digits = [0u8; 10];
-            out.write_all(print_number(self.uid(i), &mut digits))?;
-            for part in [self.fields(i), b":"] {
-                if !part.is_empty() {
-                    out.write_all(b" ")?;
-                    out.write_all(part)?;
-                }
-            }
-            out.write_all(self.base(i))?;
-            out.write_all(b"\n")?;
+        (first..self.records.len()).try_for_each(|i| self.print_record(i, out))
+    }
+
+    /// Writes the line of a record, if there is one with this number.
+    pub fn print_record(&self, i: usize, out: &mut impl Write) -> io::Result<()> {
+        if i >= self.records.len() {
+            return Ok(());
         }
-        Ok(())
+        let mut digits = [0u8; 10];
+        out.write_all(print_number(self.uid(i), &mut digits))?;
+        for part in [self.fields(i), b":"] {
+            if !part.is_empty() {
+                out.write_all(b" ")?;
+                out.write_all(part)?;
+            }
+        }
+        out.write_all(self.base(i))?;
+        out.write_all(b"\n")
     }
 
     fn span(&self, span: Span) -> &[u8] {

@@ -9,7 +9,7 @@ use super::error::{ErrorKind, StorageError};
 use super::open_or_make;
 use super::uidlist::UidList;
 use crate::sys::fs as sys;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -163,29 +163,33 @@ pub fn append(
     lock: &Dotlock,
     fsync: bool,
 ) -> Result<Stamp, StorageError> {
-    let mut lines = Vec::new();
-    let printed = list.print_records(first, &mut lines);
-    printed.map_err(StorageError::at("append", control))?;
-    append_lines(control, &lines, current, lock, fsync)
+    let mut next = first;
+    append_lines(control, current, lock, fsync, &mut |lines| {
+        list.print_record(next, lines)?;
+        next += 1;
+        Ok(next <= list.len())
+    })
 }
 
-/// The same with lines that the caller made: `UID :BASE`, each with its line end.
+/// The same with lines that `print` makes, one after the other until it says `false`: `UID :BASE`, each with its line
+/// end.
 pub fn append_lines(
     control: &Path,
-    lines: &[u8],
     current: Stamp,
     lock: &Dotlock,
     fsync: bool,
+    print: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<bool>,
 ) -> Result<Stamp, StorageError> {
     let path = control.join(NAME);
-    let attempt = || -> io::Result<Stamp> {
+    let mut attempt = || -> io::Result<Stamp> {
         let mut file = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path)?;
         let meta = file.metadata()?;
         if Stamp::of(&meta) != current || !lock.is_held() {
             return Err(io::Error::other("the file changed although it is locked"));
         }
         file.seek(SeekFrom::End(0))?;
-        let written = file.write_all(lines).and_then(|()| if fsync { file.sync_data() } else { Ok(()) });
+        let written =
+            write_lines(&mut file, print).and_then(|()| if fsync { file.sync_data() } else { Ok(()) });
         if let Err(error) = written {
             let _ = file.set_len(meta.size());
             return Err(error);
@@ -193,6 +197,21 @@ pub fn append_lines(
         file.metadata().map(|meta| Stamp::of(&meta))
     };
     attempt().map_err(StorageError::at("append", &path))
+}
+
+/// Piece by piece, but whole lines: who reads without the lock takes half of one for damage.
+fn write_lines(file: &mut File, print: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<bool>) -> io::Result<()> {
+    let mut lines = Vec::new();
+    loop {
+        let more = print(&mut lines)?;
+        if !more || lines.len() >= WRITE_OCTETS {
+            file.write_all(&lines)?;
+            lines.clear();
+        }
+        if !more {
+            return Ok(());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod walls;
 use crate::auth::checkpassword;
 use crate::cli::{self, CommandLine, Mode};
 use crate::config::Config;
+use crate::config::check::{Finding, Severity};
 use crate::config::keyword::Ssl;
 use crate::exit::Exit;
 use crate::io::Ending;
@@ -62,6 +63,17 @@ pub struct Program {
     pub after: After,
     /// Hidden first arguments, and what the program then is instead of a server.
     pub others: &'static [Other],
+    /// What only this protocol can find wrong with its settings.
+    pub check: fn(&Config, Look) -> Vec<Finding>,
+}
+
+/// How closely settings are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// At the start of each connection: the settings themselves, with which it cannot go on. Errors count only.
+    Start,
+    /// `--check`: everything that they name, too. Nothing is changed.
+    Whole,
 }
 
 /// A hidden first argument, and what the program is with it.
@@ -124,14 +136,30 @@ fn run(program: &'static Program) -> Exit {
     };
     match line.mode {
         Mode::ShowChanged => terminal::print(|out| cli::print_changed(&config, out)),
-        Mode::Check => terminal::print_check(&config, &line),
+        Mode::Check => terminal::print_check(program, &config, &line),
         _ if line.preauth && line.tls => {
             let what = "--preauth and --tls exclude each other".to_owned();
             terminal::usage(program, Some(line.mode), &[what])
         }
         _ if line.preauth => preauth(program, config),
+        _ if !is_usable(program, &config, &line) => Exit::Usage,
         _ => serve(program, config, &line),
     }
+}
+
+/// Looks at the settings that are the protocol's own. If one is wrong, the log has it and the client is told to come again.
+fn is_usable(program: &Program, config: &Config, line: &CommandLine) -> bool {
+    let mut found = (program.check)(config, Look::Start);
+    found.retain(|finding| finding.severity == Severity::Error);
+    if found.is_empty() {
+        return true;
+    }
+    let faults: Vec<String> = found.into_iter().map(|finding| finding.what).collect();
+    terminal::say(program, &faults);
+    let log = Log::open(config, login_tag(program, line.flags));
+    faults.iter().for_each(|what| log.error(format_args!("{what}")));
+    refuse(program);
+    false
 }
 
 /// Serves one connection on standard input and output.

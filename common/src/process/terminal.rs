@@ -1,6 +1,6 @@
 //! What is for a person: answers on a terminal, and errors of the command line and the configuration.
 
-use super::{Program, load_identity, log_and_refuse};
+use super::{Look, Program, load_identity, log_and_refuse};
 use crate::cli::CommandLine;
 use crate::cli::Mode;
 use crate::config::keyword::Ssl;
@@ -15,15 +15,26 @@ use std::io;
 /// administrator in the log.
 pub(super) fn usage(program: &Program, mode: Option<Mode>, faults: &[String]) -> Exit {
     let serves = mode.is_none_or(|mode| mode == Mode::Serve);
-    if !serves || !Peer::of(&fd::STDIN).on_network {
-        for what in faults {
-            let _ = fd::write(fd::STDERR, format!("{}: {what}\n", program.line.name).as_bytes());
-        }
-    }
     if serves {
+        say(program, faults);
         log_and_refuse(program, faults);
+    } else {
+        write(program, faults);
     }
     Exit::Usage
+}
+
+/// Tells whoever started a server, if that is no client.
+pub(super) fn say(program: &Program, faults: &[String]) {
+    if !Peer::of(&fd::STDIN).on_network {
+        write(program, faults);
+    }
+}
+
+fn write(program: &Program, faults: &[String]) {
+    for what in faults {
+        let _ = fd::write(fd::STDERR, format!("{}: {what}\n", program.line.name).as_bytes());
+    }
 }
 
 pub(super) fn print(text: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Exit {
@@ -41,8 +52,9 @@ pub(super) fn print(text: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> 
     Exit::Success
 }
 
-pub(super) fn print_check(config: &Config, line: &CommandLine) -> Exit {
+pub(super) fn print_check(program: &Program, config: &Config, line: &CommandLine) -> Exit {
     let mut findings = check::findings(config, line);
+    findings.append(&mut (program.check)(config, Look::Whole));
     let has_certificate = config.ssl_cert_file.get().is_some_and(std::path::Path::exists);
     if config.ssl != Ssl::No && has_certificate {
         let cert_file = std::path::Path::new(config.ssl_cert_file.as_str());

@@ -42,7 +42,7 @@ fn copy_uid(copied: &Copied) -> Option<String> {
         return None;
     }
     let mut code = format!("COPYUID {} ", copied.uid_validity).into_bytes();
-    print::ranges(&mut code, print::runs(copied.source.iter().copied()));
+    print::ranges(&mut code, copied.source.iter().copied());
     code.push(b' ');
     print::ranges(&mut code, copied.destination.iter().copied());
     String::from_utf8(code).ok()
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn uids_are_told_in_the_order_of_the_copy() {
-        let copied = Copied { uid_validity: 7, source: vec![1, 2, 3, 9], destination: vec![(100, 103)] };
+        let copied = Copied { uid_validity: 7, source: vec![(1, 3), (9, 9)], destination: vec![(100, 103)] };
         assert_eq!(copy_uid(&copied).as_deref(), Some("COPYUID 7 1:3,9 100:103"));
         let none = Copied { uid_validity: 7, source: vec![], destination: vec![] };
         assert_eq!(copy_uid(&none), None);

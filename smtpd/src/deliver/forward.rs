@@ -50,6 +50,34 @@ pub(super) fn read(
     Ok(None)
 }
 
+/// Whether the user's file names the file or program that is this recipient's target.
+pub(super) fn names(
+    config: &Config,
+    account: &Account,
+    recipient: &Recipient,
+    warn: &mut dyn FnMut(String),
+) -> Result<bool, Status> {
+    let wanted = match &recipient.target {
+        Target::File { path, .. } => Item::File(path.clone()),
+        Target::Command { words, .. } => Item::Command(words.clone()),
+        Target::Mailbox { .. } | Target::Remote(_) => return Ok(true),
+    };
+    let local = recipient.address.local().to_lowercase();
+    let cut = local.char_indices().skip(1).find(|(_, c)| config.recipient_delimiter.contains(*c));
+    let extension = cut.and_then(|(at, c)| local.get(at + c.len_utf8()..)).unwrap_or_default();
+    // A user's name may have the delimiter in it.
+    for extension in [extension, ""] {
+        let (user, extension) = (account.name.clone(), extension.to_owned());
+        let target = Target::Mailbox { user, extension, direct: false };
+        let asked = Recipient { target, ..recipient.clone() };
+        let entries = read(config, account, &asked, warn)?.unwrap_or_default();
+        if entries.iter().any(|entry| crate::aliases::item(entry).as_ref() == Ok(&wanted)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

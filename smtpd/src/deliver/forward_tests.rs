@@ -152,3 +152,33 @@ proptest! {
         prop_assert_eq!(item(&printed(&file)), Ok(file));
     }
 }
+
+#[test]
+fn only_what_the_file_names_is_done_in_the_user_s_name() {
+    let home = Home::new();
+    home.scratch.file(".forward", "\"|/usr/bin/vacation anna\", /home/anna/all\n");
+    home.scratch.file(".forward+list", "|/usr/bin/filter\n");
+    let command = |words: &[&str]| Target::Command {
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+        owner: Some("anna".into()),
+    };
+    let file = |path: &str| Target::File { path: path.into(), owner: Some("anna".into()) };
+    let table = [
+        ("anna", command(&["/usr/bin/vacation", "anna"]), true),
+        ("anna", command(&["/usr/bin/vacation", "bert"]), false),
+        ("anna", command(&["/usr/bin/vacation"]), false),
+        ("anna", command(&["/bin/sh", "-c", "id"]), false),
+        ("anna", command(&["/usr/bin/filter"]), false),
+        ("anna+list", command(&["/usr/bin/filter"]), true),
+        ("Anna+LIST", command(&["/usr/bin/filter"]), true),
+        ("anna", file("/home/anna/all"), true),
+        ("anna", file("/home/anna/.ssh/authorized_keys"), false),
+    ];
+    for (local, target, want) in table {
+        let address = Address::new(local, "example.org").unwrap();
+        let (original, what) = (address.clone(), format!("{local} {target:?}"));
+        let recipient = Recipient { address, original, orcpt: None, notify: None, owner: None, target };
+        let got = names(&home.config, &home.account(), &recipient, &mut |_| ());
+        assert_eq!(got, Ok(want), "{what}");
+    }
+}

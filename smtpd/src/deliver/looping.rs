@@ -17,11 +17,24 @@ pub(super) struct LoopGuard {
     /// The beginning of this line.
     line: Vec<u8>,
     body: bool,
+    /// The next line may be the one that [`super::forward_line`] made.
+    may_be_forward_line: bool,
 }
 
 impl LoopGuard {
     pub(super) fn new(inner: Box<dyn Sink>, address: &Address) -> LoopGuard {
-        LoopGuard { inner, address: address.to_string().to_lowercase(), line: Vec::new(), body: false }
+        LoopGuard {
+            inner,
+            address: address.to_string().to_lowercase(),
+            line: Vec::new(),
+            body: false,
+            may_be_forward_line: false,
+        }
+    }
+
+    /// The same, but the very first line may name the address.
+    pub(super) fn after_forward_line(self) -> LoopGuard {
+        LoopGuard { may_be_forward_line: true, ..self }
     }
 
     /// The next octets of the header. Status: it was here before.
@@ -37,10 +50,11 @@ impl LoopGuard {
                 self.body = true;
                 break;
             }
-            if self.is_ours(line) {
+            if self.is_ours(line) && !self.may_be_forward_line {
                 let text = format!("mail forwarding loop for {}", self.address);
                 return Err(Status::new(554, Enhanced(5, 4, 6), text));
             }
+            self.may_be_forward_line = false;
             self.line.clear();
         }
         Ok(())
@@ -120,6 +134,20 @@ mod tests {
             for cut in 0..message.len().min(60) {
                 assert_eq!(passes(message, cut), new, "{message:?} {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn the_line_of_a_forward_is_no_circle_but_a_later_one_is() {
+        for (message, new) in [
+            ("Delivered-To: anna@example.org\r\n\r\nbody\r\n", true),
+            ("Delivered-To: anna@example.org\r\nA: b\r\nDelivered-To: anna@example.org\r\n\r\n", false),
+            ("A: b\r\nDelivered-To: anna@example.org\r\n\r\n", false),
+        ] {
+            let address = Address::parse(b"anna@example.org").unwrap();
+            let memory = Box::new(Memory(Rc::default()));
+            let mut guard = LoopGuard::new(memory, &address).after_forward_line();
+            assert_eq!(guard.write(message.as_bytes()).is_ok(), new, "{message:?}");
         }
     }
 

@@ -60,7 +60,21 @@ pub fn begin(
         Target::Command { words, .. } => command::begin(config, account, recipient, words, trace)?,
         Target::Remote(_) => return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem")),
     };
-    Ok(Delivery::Begun(Box::new(LoopGuard::new(sink, &trace.delivered_to))))
+    let guard = LoopGuard::new(sink, &trace.delivered_to);
+    // What a ~/.forward names besides other addresses, the user's own mailbox, files and programs, gets the copy that begins
+    // with the user's line. It ends here: the line is no sign of a circle.
+    let is_end = !matches!(recipient.target, Target::Mailbox { direct: false, .. });
+    Ok(Delivery::Begun(Box::new(if is_end { guard.after_forward_line() } else { guard })))
+}
+
+/// Whether the user's own `~/.forward` names the file or program of this recipient. This process is the account already.
+pub fn is_named_by_user(
+    config: &Config,
+    account: &Account,
+    recipient: &Recipient,
+    warn: &mut dyn FnMut(String),
+) -> Result<bool, Status> {
+    forward::names(config, account, recipient, warn)
 }
 
 /// The copy of a message that a user's `~/.forward` sends on: it begins with [`forward_line`], and one that was sent on from

@@ -16,10 +16,20 @@ pub use pickup::pick_up;
 /// What the name of a file begins with as long as it is being written.
 pub const UNFINISHED: &str = "new.";
 
-/// Whether anything lies in the drop directory below this `queue_directory`.
+/// Whether a message lies in the drop directory below this `queue_directory`. Rubbish does not count: anybody may leave some,
+/// and each connection would start a run for it.
 pub fn is_waiting(queue: &std::path::Path) -> bool {
-    let names = std::fs::read_dir(queue.join(crate::queue::Place::Drop.name()));
-    names.is_ok_and(|mut names| names.next().is_some())
+    let Ok(mut entries) = std::fs::read_dir(queue.join(crate::queue::Place::Drop.name())) else {
+        return false;
+    };
+    entries.any(|entry| {
+        entry.is_ok_and(|entry| {
+            let name = entry.file_name();
+            let name = name.to_str().filter(|name| !name.starts_with(UNFINISHED));
+            let is_name = name.is_some_and(|name| crate::queue::Id::parse(name).is_some());
+            is_name && entry.file_type().is_ok_and(|kind| kind.is_file())
+        })
+    })
 }
 
 #[cfg(test)]

@@ -12,14 +12,15 @@ use crate::writer::header::Header;
 use common::config::Config;
 use common::log::Log;
 use common::mime::date;
+use common::sys::fd::{self, Interest};
+use common::sys::fs;
 use common::sys::process::{self, Ended, Fork};
-use common::sys::{fd, fs};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Files of one user that are taken in one run; the others wait for the next.
 const FILES_MAX: usize = 1000;
@@ -29,6 +30,9 @@ const USERS_MAX: usize = 1000;
 const WAIT: Duration = Duration::from_secs(2);
 /// Age after which a file that was never finished goes.
 const LEFT_OVER: Duration = Duration::from_secs(36 * 3600);
+/// How long the reading of one file may take, and then the end of the process that read it.
+const READ_TIME: Duration = Duration::from_secs(60);
+const END_TIME: Duration = Duration::from_secs(2);
 /// Octets of a head, beyond the message itself.
 const HEAD: u64 = super::format::HEAD_MAX as u64;
 
@@ -47,7 +51,7 @@ pub fn pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> bool {
 fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Result<bool> {
     let path = directory.place(Place::Drop);
     let lock = File::open(&path)?;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while !fs::try_flock(&lock)? {
         if begun.elapsed() > WAIT {
             return Ok(false);
@@ -56,7 +60,7 @@ fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Re
     }
     let now = SystemTime::now();
     let mut users: Vec<(u32, usize)> = Vec::new();
-    let mut names: Vec<Id> = Vec::new();
+    let mut names: Vec<(Id, u32)> = Vec::new();
     fs::for_each_name(&path, &mut |name, _| {
         let Ok(name) = std::str::from_utf8(name) else { return };
         let file = path.join(name);
@@ -81,14 +85,18 @@ fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Re
         let Some((_, count)) = users.get_mut(at) else { return };
         if *count < FILES_MAX {
             *count += 1;
-            names.push(id);
+            names.push((id, meta.uid()));
         }
     })?;
     // Names begin with the time: what came first goes first.
     names.sort_unstable();
     let mut rules = Rules::load(config)?;
     let mut any = false;
-    for id in names {
+    let mut slow: Vec<u32> = Vec::new();
+    for (id, uid) in names {
+        if slow.contains(&uid) {
+            continue;
+        }
         let file = path.join(id.as_str());
         let result = take(config, directory, log, &mut rules, &file, &id);
         rules.take_warnings().iter().for_each(|what| log.warning(format_args!("{what}")));
@@ -98,7 +106,13 @@ fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Re
                 log.warning(format_args!("drop/{id}: refused and removed: it is no message"));
                 let _ = std::fs::remove_file(&file);
             }
-            Err(error) => log.error(format_args!("drop/{id}: {error}")),
+            Err(error) => {
+                // Nobody may make the others wait for more than one file of his.
+                if error.kind() == io::ErrorKind::TimedOut {
+                    slow.push(uid);
+                }
+                log.error(format_args!("drop/{id}: uid={uid}: {error}"));
+            }
         }
     }
     Ok(any)
@@ -124,9 +138,10 @@ fn take(
     }
     let (head, head_to) = fd::pipe()?;
     let (message, message_to) = fd::pipe()?;
+    let (alive, alive_to) = fd::pipe()?;
     let reader = match process::fork()? {
         Fork::Child => {
-            drop((head, message));
+            drop((head, message, alive));
             let code = match copy_as_owner(path, &meta, head_to, message_to) {
                 Ok(()) => 0,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => NO_MESSAGE,
@@ -136,8 +151,9 @@ fn take(
         }
         Fork::Parent(child) => child,
     };
-    drop((head_to, message_to));
-    let queued = read_head(head).and_then(|(length, wanted)| {
+    drop((head_to, message_to, alive_to));
+    let until = Instant::now() + READ_TIME;
+    let queued = read_head(head, until).and_then(|(length, wanted)| {
         let envelope = envelope(&wanted, rules, log, id).map_err(|status| {
             log.error(format_args!("drop/{id}: uid={}: {status}", meta.uid()));
             io::Error::from(if status.is_permanent() {
@@ -149,7 +165,8 @@ fn take(
         match process::fork()? {
             Fork::Child => {
                 let drop = Dropped { uid: meta.uid(), id, wanted: &wanted, envelope: &envelope, length };
-                process::exit_now(drop.queue_as_mail_owner(directory, rules, log, message));
+                let from = Patient { from: File::from(message), until };
+                process::exit_now(drop.queue_as_mail_owner(directory, rules, log, from));
             }
             Fork::Parent(child) => {
                 drop(message);
@@ -157,6 +174,11 @@ fn take(
             }
         }
     });
+    // It has the user's uid, so the user may have stopped it.
+    if !fd::poll([(alive.as_fd(), Interest::Read)], Some(END_TIME)).is_ok_and(|[end]| end.read || end.hangup)
+    {
+        process::terminate(reader);
+    }
     let read = process::wait_for(reader)?;
     let never = Ended::Code(i32::from(NO_MESSAGE));
     match queued {
@@ -167,6 +189,9 @@ fn take(
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
         Ok(written) if written == never => Ok(false),
         _ if read == never => Ok(false),
+        _ if Instant::now() >= until => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long to read"))
+        }
         _ => Err(io::Error::other("it could not be put into the queue; it will be tried again")),
     }
 }
@@ -183,7 +208,11 @@ fn copy_as_owner(path: &Path, seen: &Metadata, head_to: OwnedFd, message_to: Own
         process::become_user(seen.uid(), seen.gid().max(1), &[])?;
     }
     let mut options = OpenOptions::new();
-    let file = options.read(true).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT).open(path)?;
+    let file = options.read(true).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT).open(path).map_err(|error| {
+        // Not even its owner may read it: it would lie there, and start runs, for ever.
+        let never = error.kind() == io::ErrorKind::PermissionDenied || fs::is_symbolic_link(&error);
+        if never { io::ErrorKind::InvalidData.into() } else { error }
+    })?;
     let meta = file.metadata()?;
     let identity = |meta: &Metadata| (meta.dev(), meta.ino(), meta.uid(), meta.nlink());
     if !meta.is_file() || identity(&meta) != identity(seen) {
@@ -202,12 +231,27 @@ fn copy_as_owner(path: &Path, seen: &Metadata, head_to: OwnedFd, message_to: Own
 }
 
 /// What that child says. It is hostile: a user may have a hand in it.
-fn read_head(from: OwnedFd) -> io::Result<(u64, Wanted)> {
-    let mut input = BufReader::new(File::from(from).take(HEAD + 4096));
+fn read_head(from: OwnedFd, until: Instant) -> io::Result<(u64, Wanted)> {
+    let from = Patient { from: File::from(from), until };
+    let mut input = BufReader::new(from.take(HEAD + 4096));
     let mut line = String::new();
     Read::take(&mut input, 32).read_line(&mut line)?;
     let length = line.trim_end().parse().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
     Ok((length, Wanted::read(&mut input)?))
+}
+
+/// A pipe from a process that may never write: reads of it end.
+struct Patient {
+    from: File,
+    until: Instant,
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let [ready] = fd::poll([(self.from.as_fd(), Interest::Read)], Some(left))?;
+        if ready.read || ready.hangup { self.from.read(buffer) } else { Err(io::ErrorKind::TimedOut.into()) }
+    }
 }
 
 struct Counted<R> {
@@ -234,7 +278,7 @@ struct Dropped<'a> {
 
 impl Dropped<'_> {
     /// In a child: becomes mail_owner and reads what the other child copies.
-    fn queue_as_mail_owner(&self, directory: &QueueDirectory, rules: &Rules, log: &Log, from: OwnedFd) -> u8 {
+    fn queue_as_mail_owner(&self, directory: &QueueDirectory, rules: &Rules, log: &Log, from: Patient) -> u8 {
         let (owner, group) = directory.owner();
         let become_owner =
             || if process::is_root() { process::become_user(owner, group, &[]) } else { Ok(()) };
@@ -252,12 +296,12 @@ impl Dropped<'_> {
         directory: &QueueDirectory,
         rules: &Rules,
         log: &Log,
-        from: OwnedFd,
+        from: Patient,
     ) -> Result<(), Status> {
         let now = SystemTime::now();
         let new = self.id.derived(&format!("u{}", self.uid)).ok_or_else(|| malformed(self.id.as_str()))?;
         let received = Received { at: now, from: format!("uid={}", self.uid) };
-        let mut input = BufReader::with_capacity(16 * 1024, Counted { from: File::from(from), count: 0 });
+        let mut input = BufReader::with_capacity(16 * 1024, Counted { from, count: 0 });
         let Some(incoming) = Incoming::create_derived(directory, &new, self.envelope, &received)? else {
             // A run that was killed between the queue and the removal of the file.
             return io::copy(&mut input, &mut io::sink()).map(drop).map_err(failed);
@@ -317,6 +361,10 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
             ));
             continue;
         };
+        // A list that is named again and again must not fill the memory of a process of root's.
+        if envelope.recipients.len() > super::format::RECIPIENTS_MAX {
+            return Err(Status::new(554, Enhanced(5, 5, 3), "Too many recipients"));
+        }
         match rules.expand(&path) {
             Ok(recipients) => envelope.recipients.extend(recipients),
             Err(status) if status.is_temporary() => return Err(status),
@@ -327,7 +375,8 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
                 orcpt: None,
                 notify: None,
                 target: Target::Mailbox {
-                    user: path.local().to_lowercase(),
+                    // With its domain: it must not find another domain's user.
+                    user: path.to_string().to_lowercase(),
                     extension: String::new(),
                     direct: false,
                 },
@@ -369,5 +418,36 @@ fn from_field(wanted: &Wanted, envelope: &Envelope, rules: &Rules) -> String {
     } else {
         let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
         format!("\"{quoted}\" <{address}>")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_upon_lists_have_an_end() {
+        let members: Vec<String> = (0..900).map(|n| format!("m{n}@x.example")).collect();
+        let scratch = crate::testing::Scratch::new();
+        let aliases = scratch.file("aliases", format!("list: {}\n", members.join(", ")));
+        let config = Config { alias_maps: format!("hash:{}", aliases.display()).into(), ..Config::DEFAULT };
+        let mut rules = Rules::load(&config).unwrap();
+        let log = Log::open(&config, "test".to_owned());
+        let id = Id::new(SystemTime::now()).unwrap();
+        for (times, fits) in [(1, true), (20, false)] {
+            let wanted = Wanted { recipients: vec!["list".to_owned(); times], ..Wanted::default() };
+            let result = envelope(&wanted, &mut rules, &log, &id);
+            assert_eq!(result.is_ok(), fits, "{times} {:?}", result.err());
+        }
+    }
+
+    #[test]
+    fn a_reader_that_was_stopped_is_not_waited_for() {
+        let (from, to) = fd::pipe().unwrap();
+        File::from(to.try_clone().unwrap()).write_all(b"12\n").unwrap();
+        let until = Instant::now() + Duration::from_millis(50);
+        let error = read_head(from, until).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(to);
     }
 }

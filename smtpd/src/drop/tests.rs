@@ -1,9 +1,13 @@
 use super::format::{RECIPIENTS_MAX, Wanted, address};
+use super::*;
 use crate::envelope::{Body, Notify, Ret};
+use crate::queue::Id;
 use crate::rules::Rules;
+use crate::testing::Scratch;
 use common::config::Config;
 use proptest::prelude::*;
 use std::io::Read;
+use std::time::SystemTime;
 
 fn full() -> Wanted {
     Wanted {
@@ -88,4 +92,19 @@ proptest! {
         text.extend(octets);
         let _ = Wanted::read(&mut text.as_slice());
     }
+}
+
+#[test]
+fn only_messages_wait() {
+    let scratch = Scratch::new();
+    assert!(!is_waiting(scratch.path()), "there is no drop directory");
+    let id = |seconds| Id::new(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+    scratch.file(&format!("drop/{UNFINISHED}{}", id(1_800_000_000).as_str()), "");
+    scratch.file("drop/rub bish", "");
+    scratch.file(&format!("drop/{}/x", id(1_800_000_001).as_str()), "");
+    let link = scratch.path().join("drop").join(id(1_800_000_002).as_str());
+    std::os::unix::fs::symlink("/etc/passwd", link).unwrap();
+    assert!(!is_waiting(scratch.path()), "anybody may leave such things for ever");
+    scratch.file(&format!("drop/{}", id(1_800_000_003).as_str()), "");
+    assert!(is_waiting(scratch.path()));
 }

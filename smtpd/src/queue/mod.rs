@@ -33,10 +33,10 @@ pub use queued::{Opened, Queued, State};
 pub use schedule::Counters;
 
 use common::config::Config;
-use common::sys::process;
-use std::fs::{DirBuilder, Metadata};
+use common::sys::{fs, process};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A directory below `queue_directory`.
@@ -137,34 +137,82 @@ impl QueueDirectory {
         self.sync
     }
 
-    fn prepare(&self) -> io::Result<()> {
-        let root = process::is_root();
-        let top = self.look_or_make(&self.path, 0o755)?;
+    /// The first thing that [`QueueDirectory::open`] would find wrong. Nothing is made or changed: what is missing is no error
+    /// where it can be made.
+    pub fn check(config: &Config) -> io::Result<()> {
+        let path =
+            config.queue_directory.get().ok_or_else(|| io::Error::other("queue_directory is empty"))?;
+        let directory = QueueDirectory { path: path.to_owned(), owner: owner(config)?, sync: true };
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let Some(top) = directory.look(path)? else {
+            return common::sys::fs::may_write(path.parent().unwrap_or(path)).map_err(named);
+        };
+        directory.check_top(&top)?;
+        for place in Place::ALL {
+            let path = directory.place(place);
+            match directory.look(&path)? {
+                // It will be given to mail_owner.
+                Some(meta) if process::is_root() && meta.uid() == 0 && is_empty(&path)? => {}
+                Some(meta) => directory.check_place(place, &path, &meta)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_top(&self, top: &Metadata) -> io::Result<()> {
         // Whoever may write to it could put another directory in a name's place.
         if ![0, self.owner.0].contains(&top.uid()) || top.mode() & 0o022 != 0 {
             return Err(
                 self.wrong(&self.path, "must be root's or mail_owner's, and nobody else may write to it")
             );
         }
+        Ok(())
+    }
+
+    fn check_place(&self, place: Place, path: &Path, meta: &Metadata) -> io::Result<()> {
+        let wanted = self.owner_of(place);
+        let drop_is_roots = place == Place::Drop && meta.uid() == 0;
+        if meta.uid() != wanted.0 && !drop_is_roots {
+            return Err(self.wrong(path, "belongs to somebody else than mail_owner"));
+        }
+        let forbidden = if place == Place::Drop { 0o044 } else { 0o077 };
+        if meta.mode() & forbidden != 0 {
+            return Err(self.wrong(path, &format!("must have mode {:o}", place.mode())));
+        }
+        Ok(())
+    }
+
+    fn owner_of(&self, place: Place) -> (u32, u32) {
+        if place == Place::Drop && process::is_root() { (0, 0) } else { self.owner }
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        let root = process::is_root();
+        self.check_top(&self.look_or_make(&self.path, 0o755)?)?;
         for place in Place::ALL {
             let path = self.place(place);
             let mut meta = self.look_or_make(&path, place.mode())?;
-            let wanted = if place == Place::Drop && root { (0, 0) } else { self.owner };
+            let wanted = self.owner_of(place);
             // Only what we have just made, and nothing of anybody's yet, is given away.
             if root && meta.uid() == 0 && wanted.0 != 0 && is_empty(&path)? {
-                std::os::unix::fs::lchown(&path, Some(wanted.0), Some(wanted.1))?;
-                meta = std::fs::symlink_metadata(&path)?;
+                let opened = open_directory(&path)?;
+                std::os::unix::fs::fchown(&opened, Some(wanted.0), Some(wanted.1))?;
+                meta = opened.metadata()?;
             }
-            let drop_is_roots = place == Place::Drop && meta.uid() == 0;
-            if meta.uid() != wanted.0 && !drop_is_roots {
-                return Err(self.wrong(&path, "belongs to somebody else than mail_owner"));
-            }
-            let forbidden = if place == Place::Drop { 0o044 } else { 0o077 };
-            if meta.mode() & forbidden != 0 {
-                return Err(self.wrong(&path, &format!("must have mode {:o}", place.mode())));
-            }
+            self.check_place(place, &path, &meta)?;
         }
         Ok(())
+    }
+
+    /// `None`: it is missing.
+    fn look(&self, path: &Path) -> io::Result<Option<Metadata>> {
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+            Ok(meta) if meta.is_dir() => Ok(Some(meta)),
+            Ok(_) => Err(self.wrong(path, "is not a directory")),
+        }
     }
 
     fn look_or_make(&self, path: &Path, mode: u32) -> io::Result<Metadata> {
@@ -175,7 +223,9 @@ impl QueueDirectory {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(named(error)),
                     Err(_) => {}
                     // The umask has taken something away, and mkdir need not know of the sticky bit.
-                    Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+                    // By descriptor: where the parent is mail_owner's, the name may be a link to something by now.
+                    Ok(()) => open_directory(path)
+                        .and_then(|made| made.set_permissions(std::fs::Permissions::from_mode(mode)))
                         .map_err(named)?,
                 }
                 std::fs::symlink_metadata(path).map_err(named)?
@@ -188,6 +238,11 @@ impl QueueDirectory {
     fn wrong(&self, path: &Path, what: &str) -> io::Error {
         io::Error::other(format!("{}: {what} (queue_directory)", path.display()))
     }
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    let opened = File::options().read(true).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT).open(path)?;
+    if opened.metadata()?.is_dir() { Ok(opened) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
 fn is_empty(path: &Path) -> io::Result<bool> {

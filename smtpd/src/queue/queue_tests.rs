@@ -238,3 +238,14 @@ fn a_message_that_became_shorter_is_an_error() {
     file.set_len(600).unwrap();
     assert!(queued.message().read_to_end(&mut Vec::new()).is_err());
 }
+
+#[test]
+fn a_link_in_a_directory_s_place_is_not_followed() {
+    let scratch = crate::testing::Scratch::new();
+    let (real, link) = (scratch.path().join("real"), scratch.path().join("link"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    assert!(open_directory(&real).is_ok());
+    assert!(open_directory(&link).is_err());
+    assert!(open_directory(&scratch.file("file", "")).is_err());
+}

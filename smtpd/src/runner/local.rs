@@ -72,12 +72,16 @@ impl Guard<'_> {
                     Ok(account) => account,
                     Err(status) => return Some(Answer::Status(status)),
                 };
+                let known = match self.rules().and_then(|rules| is_named_by_rules(rules, &recipient)) {
+                    Ok(known) => known,
+                    Err(status) => return Some(Answer::Status(status)),
+                };
                 match process::fork() {
                     Ok(Fork::Child) => {
                         let answer = deliver(
                             self.config,
                             self.log,
-                            &account,
+                            (&account, known),
                             reverse_path,
                             recipient,
                             file,
@@ -123,11 +127,25 @@ impl Guard<'_> {
     }
 }
 
+/// Whether the administrator's tables name what is to be done with a user's rights, or nothing special is. A worker that was
+/// taken over must not choose programs for users: where the tables do not, the user's own files have to.
+fn is_named_by_rules(rules: &mut Rules, recipient: &Recipient) -> Result<bool, Status> {
+    match &recipient.target {
+        Target::File { owner: Some(_), .. } | Target::Command { owner: Some(_), .. } => {}
+        _ => return Ok(true),
+    }
+    match rules.expand(&recipient.address) {
+        Ok(found) => Ok(found.iter().any(|one| one.target == recipient.target)),
+        Err(status) if status.is_temporary() => Err(status),
+        Err(_) => Ok(false),
+    }
+}
+
 /// In the child: becomes the user, then reads the message.
 fn deliver(
     config: &Config,
     log: &Log,
-    account: &Account,
+    (account, known): (&Account, bool),
     reverse_path: ReversePath,
     recipient: Recipient,
     message: OwnedFd,
@@ -145,6 +163,11 @@ fn deliver(
         received: String::new(),
     };
     let mut warn = |text: String| log.warning(format_args!("{}", readable(text.as_bytes())));
+    if !known && !deliver::is_named_by_user(config, account, &recipient, &mut warn)? {
+        let target = &recipient.target;
+        warn(format!("<{}>: nothing of {} names {target:?}: not done", recipient.address, account.name));
+        return Err(Status::new(451, Enhanced(4, 3, 5), "The .forward file does not name this any more"));
+    }
     let mut sink = match deliver::begin(config, account, &recipient, &trace, &mut warn)? {
         Delivery::Begun(sink) => sink,
         Delivery::Forward(entries) => return Ok(Answer::Forward(entries)),
@@ -168,4 +191,29 @@ fn deliver(
     };
     let text = if name.is_empty() { kind.to_owned() } else { format!("{kind}: {name}") };
     Ok(Answer::Status(Status::new(250, Enhanced(2, 0, 0), text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+
+    #[test]
+    fn a_worker_chooses_no_program_for_a_user() {
+        let mut rules = Rules::load(&Config::DEFAULT).unwrap();
+        let command = |owner: Option<&str>| Target::Command {
+            words: vec!["/bin/sh".into(), "-c".into(), "id".into()],
+            owner: owner.map(str::to_owned),
+        };
+        let file =
+            Target::File { path: "/home/anna/.ssh/authorized_keys".into(), owner: Some("anna".into()) };
+        let mailbox = Target::Mailbox { user: "anna".into(), extension: String::new(), direct: true };
+        let table = [(command(Some("anna")), false), (file, false), (command(None), true), (mailbox, true)];
+        for (target, want) in table {
+            let address = Address::new("anna", "elsewhere.example").unwrap();
+            let original = address.clone();
+            let recipient = Recipient { address, original, orcpt: None, notify: None, owner: None, target };
+            assert_eq!(is_named_by_rules(&mut rules, &recipient), Ok(want), "{recipient:?}");
+        }
+    }
 }

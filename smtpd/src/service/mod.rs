@@ -294,9 +294,12 @@ impl Smtp {
 
     fn note(&mut self, ground: &Ground<'_>, note: Note, text: &str) {
         let client = self.known.shown(ground);
+        // The front names a command of ours here, but that is the front's word.
+        let word = escape(text.as_bytes());
         match note {
             Note::Pipelining => {
                 let (after, octets) = text.split_once(' ').unwrap_or((text, ""));
+                let after = escape(after.as_bytes());
                 let octets = escape(octets.as_bytes());
                 ground
                     .log
@@ -314,9 +317,9 @@ impl Smtp {
                 }
             }
             Note::Counts => self.known.counts = text.to_owned(),
-            Note::Lost => ground.log.info(format_args!("lost connection after {text} from {client}")),
-            Note::Silent => ground.log.info(format_args!("timeout after {text} from {client}")),
-            Note::Errors => ground.log.info(format_args!("too many errors after {text} from {client}")),
+            Note::Lost => ground.log.info(format_args!("lost connection after {word} from {client}")),
+            Note::Silent => ground.log.info(format_args!("timeout after {word} from {client}")),
+            Note::Errors => ground.log.info(format_args!("too many errors after {word} from {client}")),
             Note::Tls => ground.log.info(format_args!(
                 "Anonymous TLS connection established from {client}: {}",
                 escape(text.as_bytes())

@@ -153,7 +153,7 @@ impl Place<'_, '_> {
             [recipient] if matches!(recipient.target, Target::Mailbox { .. }) => {
                 match self.begin_mailbox(transaction, recipient.clone(), spooled)? {
                     Ok(taken) => return Ok(taken),
-                    Err(forwarded) => forwarded,
+                    Err(unchanged) => unchanged,
                 }
             }
             _ => recipients,
@@ -161,7 +161,8 @@ impl Place<'_, '_> {
         self.begin_queue(transaction, recipients, spooled)
     }
 
-    /// `Ok(Err(...))`: the user's `~/.forward` says where it goes instead.
+    /// `Ok(Err(...))`: the user's `~/.forward` says that it goes elsewhere. The queue gets it for the user, and the runner sends
+    /// the copy on: what marks it, so that a circle ends, is made in one place.
     fn begin_mailbox(
         &mut self,
         transaction: &Transaction,
@@ -189,7 +190,7 @@ impl Place<'_, '_> {
                         [only] if matches!(only.target, Target::Mailbox { direct: true, .. }) => {
                             recipient = only.clone();
                         }
-                        _ => return Ok(Err(forwarded)),
+                        _ => return Ok(Err(vec![recipient])),
                     }
                 }
                 Outcome::Refused(status) | Outcome::Failed(status) => return Err(status),

@@ -5,14 +5,16 @@ use crate::status::Status;
 use crate::wire::job::{self, Job, Outcome};
 use crate::writer;
 use common::process::service::{Ground, Helper, User};
-use common::sys::process;
-use std::os::fd::OwnedFd;
+use common::sys::{fd, process};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// Writers that are kept for the next message. Those for other users end when there are more.
 const KEPT: usize = 4;
 /// How long a writer may take to look at a mailbox, or to get a message onto a disk.
 const PATIENCE: Duration = Duration::from_secs(540);
+/// How long one may take to end when there is nothing left to do.
+const END_TIME: Duration = Duration::from_secs(60);
 
 /// A writer.
 struct Writer {
@@ -126,8 +128,43 @@ impl Writers {
     }
 }
 
-/// Its socket is closed, and it has nothing left to do.
+/// It hears that there are no more jobs, and has nothing left to do.
 fn end(writer: Writer) {
-    drop(writer.helper.commands);
-    process::wait(writer.helper.pid);
+    end_within(writer, END_TIME);
+}
+
+/// It has the user's uid, so the user may have stopped it: that is not waited for.
+fn end_within(writer: Writer, patience: Duration) {
+    let Helper { pid, commands } = writer.helper;
+    let _ = fd::shutdown_write(commands.as_fd());
+    loop {
+        match job::receive(&commands, Some(patience)) {
+            // A last word that nobody asked for.
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(_) => {
+                process::terminate(pid);
+                break;
+            }
+        }
+    }
+    process::wait(pid);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_that_does_not_end_is_ended() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let (commands, _theirs) = fd::socketpair().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let user = User { uid: 1, gid: 1, groups: Vec::new() };
+        let begun = std::time::Instant::now();
+        end_within(Writer { user, helper: Helper { pid, commands } }, Duration::from_millis(50));
+        assert!(begun.elapsed() < Duration::from_secs(100));
+        // It has been waited for already.
+        assert!(child.wait().is_err());
+    }
 }

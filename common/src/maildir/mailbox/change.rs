@@ -9,7 +9,7 @@ use super::log::{Entry, Stamps};
 use super::{Mailbox, MsnSet};
 
 /// So many changes are gathered before they are said.
-const BATCH: usize = 1024;
+pub(super) const BATCH: usize = 1024;
 
 /// What to do with flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

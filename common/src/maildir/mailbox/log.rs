@@ -177,6 +177,11 @@ impl Log {
         self.offset == HEAD
     }
 
+    /// Octets that are in the file.
+    pub fn length(&self) -> u64 {
+        self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(HEAD, |meta| meta.size())
+    }
+
     /// Gives `visit` everything up to `end` that has not been read yet.
     pub fn read(&mut self, end: u64, visit: &mut dyn FnMut(Entry)) -> io::Result<()> {
         if self.file.is_none() {

@@ -6,7 +6,8 @@
 //! ```text
 //! view      what the client has been told      log, lock   how sessions tell each other
 //! refresh, quick   noticing what others did    change      STORE, EXPUNGE
-//! deliver   APPEND, COPY, MOVE                 keywords    dovecot-keywords; courier_keywords  Courier's
+//! deliver   APPEND; copy  COPY, MOVE           keywords    dovecot-keywords; courier_keywords  Courier's
+//! ready     what they have in tmp              spool       a long list in little memory
 //! differ    what changed, as entries           tell        what the client hears, and when
 //! cache     what was parsed once               status      a mailbox that is not selected
 //! ```
@@ -16,6 +17,7 @@
 
 mod cache;
 mod change;
+mod copy;
 mod courier_keywords;
 mod deliver;
 mod differ;
@@ -23,7 +25,9 @@ mod keywords;
 pub(super) mod lock;
 pub(super) mod log;
 mod quick;
+mod ready;
 pub(super) mod refresh;
+mod spool;
 mod status;
 mod tell;
 #[cfg(test)]
@@ -31,7 +35,8 @@ mod tests;
 pub(super) mod view;
 
 pub use change::{FlagChange, How, Stored};
-pub use deliver::{Append, Appended, Copied};
+pub use copy::Copied;
+pub use deliver::{Append, Appended};
 pub use status::{Status, status};
 
 pub use super::flags::{Flags, KEYWORDS};

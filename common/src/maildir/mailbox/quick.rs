@@ -278,7 +278,11 @@ impl Mailbox {
 
     fn append_to_uidlist(&self, lines: &[u8], lock: &Dotlock) -> Result<Option<Stamp>, StorageError> {
         let (control, fsync) = (self.maildir.control(), self.options.fsync);
-        match uidlist_file::append_lines(control, lines, self.stamps.uidlist, lock, fsync) {
+        let mut print = |out: &mut Vec<u8>| {
+            out.extend_from_slice(lines);
+            Ok(false)
+        };
+        match uidlist_file::append_lines(control, self.stamps.uidlist, lock, fsync, &mut print) {
             Ok(stamp) => Ok(Some(stamp)),
             // The slower way says what can be said of it.
             Err(_) => Ok(None),

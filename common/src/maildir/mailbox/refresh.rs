@@ -11,6 +11,7 @@ use super::super::{ErrorKind, Maildir, Options, StorageError};
 use super::differ::few_differences;
 use super::lock::IndexLock;
 use super::log::{Entry, Log, Stamps};
+use super::tell::LOG_PART;
 use super::view::{Effect, View};
 use super::{Keywords, Mailbox, OpenOptions, Untold};
 use crate::sys::fs as sys;
@@ -19,6 +20,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// From so many messages on a child reads the directories, and takes its memory along.
 const CHILD_FROM: u32 = 1000;
+/// A log of so many octets, of some 10,000 messages, is made one with its index by a child: what is in the log is in every
+/// reader's memory.
+const LONG_LOG: u64 = 1 << 20;
 
 /// An index and its log, read to the end.
 pub(in super::super) struct Loaded {
@@ -30,11 +34,24 @@ pub(in super::super) struct Loaded {
 impl Loaded {
     /// What the files say; `None` if there is no index, or a damaged one.
     pub fn read(maildir: &Maildir) -> Option<Loaded> {
+        let loaded = Loaded::begin(maildir)?;
+        let length = loaded.log.length();
+        if length <= LONG_LOG || length <= loaded.view.index.length() as u64 / LOG_PART {
+            return loaded.end();
+        }
+        match child::run(|| rewrite(maildir).unwrap_or(Outcome::Failed)) {
+            Outcome::Written => Loaded::begin(maildir)?.end(),
+            _ => loaded.end(),
+        }
+    }
+
+    /// The index alone.
+    fn begin(maildir: &Maildir) -> Option<Loaded> {
         let directory = maildir.index()?;
         let index = snapshot::open_index(&directory.join(INDEX_NAME))?;
         let made = Stamp::of(&index.file()?.metadata().ok()?).mtime;
         let header = &index.header;
-        let mut stamps = Stamps {
+        let stamps = Stamps {
             new: header.new,
             cur: header.cur,
             uidlist: header.uidlist,
@@ -42,8 +59,13 @@ impl Loaded {
             made,
             next_uid: header.next_uid,
         };
-        let mut log = Log::of(directory, index.nonce());
-        let mut view = View::new(index);
+        let log = Log::of(directory, index.nonce());
+        Some(Loaded { view: View::new(index), log, stamps })
+    }
+
+    /// With the log.
+    fn end(self) -> Option<Loaded> {
+        let Loaded { mut view, mut log, mut stamps } = self;
         let mut damaged = false;
         let read = log.read(u64::MAX, &mut |entry| {
             if let Entry::Stamps(latest) = &entry {
@@ -62,6 +84,22 @@ impl Loaded {
     /// All of it as one index in memory.
     pub fn merged(&self) -> io::Result<Option<Index>> {
         merged(&self.view, &self.stamps)
+    }
+}
+
+/// Makes one index of the index and its log. Not where somebody is at work on them: then another time.
+fn rewrite(maildir: &Maildir) -> Option<Outcome> {
+    let directory = maildir.index()?;
+    let _lock = IndexLock::take(directory, std::time::Duration::ZERO).ok()?;
+    let loaded = Loaded::begin(maildir)?.end()?;
+    let temp = TempIndex::begin(directory)?;
+    let write = |file: &std::fs::File| loaded.view.write(file, &loaded.stamps);
+    match temp.publish_made(&directory.join(INDEX_NAME), loaded.stamps.made, write) {
+        Ok(()) => Some(Outcome::Written),
+        Err(_) => {
+            temp.discard();
+            None
+        }
     }
 }
 
@@ -207,13 +245,16 @@ impl Mailbox {
         if !same {
             return self.follow_to_new_index();
         }
-        let mut entries = Vec::new();
-        let read = self.log.read(u64::MAX, &mut |entry| entries.push(entry));
+        let mut log = std::mem::replace(&mut self.log, Log::nowhere());
+        let mut taken = Ok(());
+        let read = log.read(u64::MAX, &mut |entry| {
+            if taken.is_ok() {
+                taken = self.take(entry, mine);
+            }
+        });
+        self.log = log;
         read.map_err(StorageError::at("read", &path))?;
-        for entry in entries {
-            self.take(entry, mine)?;
-        }
-        Ok(())
+        taken
     }
 
     /// Takes one change into account, and notes what the client has to be told of it.

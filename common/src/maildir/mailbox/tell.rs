@@ -15,7 +15,7 @@ const LEARNED_MIN: usize = 64;
 /// More of them than this are not kept in mind.
 const LEARNED_MAX: usize = 1024;
 /// The part: one sixteenth.
-const LOG_PART: u64 = 16;
+pub(super) const LOG_PART: u64 = 16;
 
 impl Mailbox {
     /// Learns what others did and tells what the client has not been told yet, in the order in which it has to be told.

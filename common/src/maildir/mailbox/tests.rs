@@ -190,9 +190,9 @@ fn copies_and_moves() {
     set(&mut a, vec![2..=2], How::Add, Flags::SEEN, &["Work"]);
     events(&mut a, true);
     let copied = a.copy_to(&vec![1..=2], &maildir_b, false).unwrap();
-    assert_eq!((copied.source, copied.destination), (vec![1, 2], vec![(2, 3)]));
+    assert_eq!((copied.source, copied.destination), (vec![(1, 2)], vec![(2, 3)]));
     let moved = a.copy_to(&vec![3..=3], &maildir_b, true).unwrap();
-    assert_eq!((moved.source, moved.destination), (vec![3], vec![(4, 4)]));
+    assert_eq!((moved.source, moved.destination), (vec![(3, 3)], vec![(4, 4)]));
     assert_eq!(events(&mut a, true), [Event::Expunge(3)]);
     let b = Mailbox::open(&maildir_b, &OPTIONS).unwrap();
     assert_eq!((b.len(), b.keywords().len()), (4, 1));
@@ -203,7 +203,7 @@ fn copies_and_moves() {
     assert_eq!(copied.destination, [(4, 4)]);
     assert_eq!(events(&mut a, true)[0], Event::Exists(3));
     let moved = a.copy_to(&vec![1..=1], &maildir_a, true).unwrap();
-    assert_eq!((moved.source, moved.destination), (vec![1], vec![(5, 5)]));
+    assert_eq!((moved.source, moved.destination), (vec![(1, 1)], vec![(5, 5)]));
     let told = events(&mut a, true);
     assert!(told.contains(&Event::Expunge(1)) && told.contains(&Event::Exists(3)), "{told:?}");
 }
@@ -229,6 +229,29 @@ fn a_message_that_moves_stays_the_same_file() {
     let there = there.concat();
     assert!(there.contains(&before), "{there:?}");
     assert_eq!(keeps_it.metadata().unwrap().nlink(), 1);
+}
+
+/// More than are kept in memory.
+#[test]
+fn many_are_copied_and_moved() {
+    let (from, maildir_a) = with_messages(3000);
+    let (to, maildir_b) = with_messages(1);
+    let mut a = Mailbox::open(&maildir_a, &OPTIONS).unwrap();
+    set(&mut a, vec![1..=1000], How::Add, Flags::SEEN, &[]);
+    events(&mut a, true);
+    let moved = a.copy_to(&vec![1..=2000], &maildir_b, true).unwrap();
+    assert_eq!((moved.source, moved.destination), (vec![(1, 2000)], vec![(2, 2001)]));
+    let told = events(&mut a, true);
+    assert_eq!((told.len(), told.first(), a.len()), (2000, Some(&Event::Expunge(2000)), 1000));
+    let copied = a.copy_to(&vec![1..=1000], &maildir_b, false).unwrap();
+    assert_eq!((copied.source, copied.destination), (vec![(2001, 3000)], vec![(2002, 3001)]));
+    // A log as long as that becomes an index at the next opportunity.
+    let log = to.path().join(log::NAME);
+    assert!(fs::metadata(&log).unwrap().len() > 100_000);
+    let b = Mailbox::open(&maildir_b, &OPTIONS).unwrap();
+    assert_eq!((b.len(), from.list("cur").len(), to.list("tmp").len()), (3001, 1000, 0));
+    let seen = (1..=3001).filter(|&msn| b.info(msn).unwrap().flags.bits & Flags::SEEN != 0);
+    assert_eq!(seen.count(), 1000);
 }
 
 #[test]
@@ -420,7 +443,7 @@ fn tell(mailbox: &mut Mailbox, client: &mut Vec<(u32, Flags)>, may_expunge: bool
 #[test]
 fn files_have_the_rights_of_their_directory() {
     use std::os::unix::fs::PermissionsExt;
-    for (mode, want) in [(0o700, 0o600), (0o770, 0o660), (0o755, 0o644), (0o2777, 0o664)] {
+    for (mode, want) in [(0o700, 0o600), (0o770, 0o660), (0o755, 0o640), (0o2777, 0o660)] {
         let (dir, maildir) = with_messages(2);
         for name in ["", "cur", "new", "tmp"] {
             fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();

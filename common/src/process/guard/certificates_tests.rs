@@ -26,6 +26,7 @@ static PROGRAM: Program = Program {
     front: |_: &mut front::Front| Err(Ending::Quit),
     after: After::Session { speak: |_| Ending::Quit, idle_timeout: |config| config.pop3_idle_timeout },
     others: &[],
+    check: |_, _| Vec::new(),
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,172 @@
+//! COPY and MOVE: messages of one mailbox, in another.
+//!
+//! What is kept in memory of each message is its UID, and that by runs: 100,000 are copied by a session no larger than
+//! for one.
+
+use super::super::error::{ErrorKind, StorageError};
+use super::super::flags::Flags;
+use super::super::index;
+use super::super::quota;
+use super::super::{Maildir, name};
+use super::change::Remove;
+use super::deliver::{Append, Current};
+use super::ready::Ready;
+use super::{Mailbox, Message, MsnSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Octets of a message that are copied at a time.
+const BUFFER: usize = 32 * 1024;
+
+/// What was copied where (RFC 4315).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// UIDVALIDITY of the mailbox that the copies are in.
+    pub uid_validity: u32,
+    /// First and last UID of each run of messages that were copied, in order.
+    pub source: Vec<(u32, u32)>,
+    /// First and last UID of each run of copies, in the same order.
+    pub destination: Vec<(u32, u32)>,
+}
+
+/// Whose files are made in a directory, and who may read them.
+fn rights_in(directory: &Path) -> Result<(u32, u32, u32), StorageError> {
+    let meta = fs::metadata(directory).map_err(StorageError::at("stat", directory))?;
+    Ok((meta.mode() & 0o2777, meta.uid(), meta.gid()))
+}
+
+impl Mailbox {
+    /// Copies messages into another mailbox, or into this one: all or none. With `and_remove` they are moved (RFC 6851):
+    /// the next [`Mailbox::sync`] says EXPUNGE for them. Messages that are gone already are passed over. Where both mailboxes
+    /// are on one file system a message that is moved is in one of them at any moment (RFC 6851 section 3.3).
+    pub fn copy_to(
+        &mut self,
+        which: &MsnSet,
+        to: &Maildir,
+        and_remove: bool,
+    ) -> Result<Copied, StorageError> {
+        let mut append = Append::begin(to, &self.options)?;
+        // A link has the rights of the other file.
+        let may_link = rights_in(self.maildir.path())? == rights_in(to.path())?;
+        let (mut source, mut renamed, mut copied) = (Vec::new(), MsnSet::new(), MsnSet::new());
+        // Most messages have the keywords of the one before.
+        let mut letters = (0, 0);
+        for msn in which.iter().cloned().flatten() {
+            if msn == 0 || msn > self.len() {
+                continue;
+            }
+            let row = self.view.row_of(msn);
+            let data = self.view.row(row).map_err(|error| self.damaged(error))?;
+            let mut message = self.message(row, &data)?;
+            message.octets = Some(data.octets).filter(|&octets| octets != index::UNKNOWN);
+            if letters.0 != data.mail_flags.keywords {
+                letters = (data.mail_flags.keywords, self.letters_in(&mut append, data.mail_flags.keywords)?);
+            }
+            let flags = Flags { bits: data.mail_flags.bits, keywords: letters.1 };
+            let msns = match self.copy_file(&message, &append.mailbox.maildir, flags, may_link) {
+                Ok((mut ready, is_link)) => {
+                    ready.moves = (and_remove && is_link).then_some(row);
+                    append.ready.push(&ready)?;
+                    if is_link { &mut renamed } else { &mut copied }
+                }
+                // RFC 2180 section 4.4.
+                Err(error) if error.kind == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            match source.last_mut() {
+                Some((_, last)) if u32::checked_add(*last, 1) == Some(data.uid) => *last = data.uid,
+                _ => source.push((data.uid, data.uid)),
+            }
+            match msns.last_mut() {
+                Some(last) if last.end().checked_add(1) == Some(msn) => *last = *last.start()..=msn,
+                _ => msns.push(msn..=msn),
+            }
+        }
+        let amount = append.ready.amount();
+        // What only changes its place takes no more room: who has none left can still put things in order.
+        let stays = and_remove && quota::is_shared(&self.maildir, to);
+        if !stays {
+            append.check_amount(amount)?;
+        }
+        let from = and_remove.then_some(&*self);
+        let destination = append.mailbox.take_in(&mut append.ready, from)?;
+        if !stays {
+            quota::add_amount(to, amount);
+        }
+        if and_remove && !stays {
+            quota::add_amount(&self.maildir, amount.negative());
+        }
+        if and_remove {
+            let _lock = self.lock()?;
+            // The directories are others by our own doing, and what somebody else did meanwhile is found soon: their time
+            // stamps are young.
+            self.follow(false)?;
+            self.remove(&renamed, Remove::Moved)?;
+            self.remove(&copied, Remove::All)?;
+        }
+        Ok(Copied { uid_validity: append.mailbox.uid_validity(), source, destination })
+    }
+
+    /// The letters of the other mailbox for the keywords that are these here.
+    fn letters_in(&self, append: &mut Append, keywords: u32) -> Result<u32, StorageError> {
+        let keywords = self.names_of(keywords);
+        let keywords: Vec<&str> = keywords.iter().map(|keyword| &**keyword).collect();
+        let path = append.mailbox.maildir.control().to_owned();
+        let timeout = append.mailbox.options.lock_timeout;
+        let (letters, _) = append.mailbox.keywords.bits_for(&keywords, &path, timeout)?;
+        Ok(letters)
+    }
+
+    fn names_of(&self, bits: u32) -> Vec<Box<str>> {
+        let named =
+            (0u32..).zip(&self.keywords.names).filter(|(bit, name)| bits & 1 << bit != 0 && !name.is_empty());
+        named.map(|(_, name)| name.clone()).collect()
+    }
+
+    /// A second link to the file (`true`), or a copy of it, in the other mailbox's `tmp`.
+    pub(super) fn copy_file(
+        &self,
+        message: &Message,
+        to: &Maildir,
+        flags: Flags,
+        may_link: bool,
+    ) -> Result<(Ready<'static>, bool), StorageError> {
+        let mut ready = Ready::new(name::generate(), flags);
+        let temp = to.path().join("tmp").join(OsStr::from_bytes(&ready.base));
+        let linked = if may_link { self.maildir.link_message(message, &temp)? } else { None };
+        if let Some(date) = linked {
+            let size = name::size_hint(&message.name, b'S');
+            for (key, size) in [(b'S', size), (b'W', message.octets)] {
+                if let Some(size) = size {
+                    let hint = format!(",{}={size}", char::from(key));
+                    ready.base.to_mut().extend_from_slice(hint.as_bytes());
+                }
+            }
+            ready.size = match size {
+                Some(size) => size,
+                None => fs::metadata(&temp).map_err(StorageError::at("stat", &temp))?.len(),
+            };
+            ready.octets = message.octets.unwrap_or(index::UNKNOWN);
+            ready.date = date;
+            return Ok((ready, true));
+        }
+        let (mut from, _) = self.maildir.open_message(message)?;
+        let date = from.metadata().map_err(StorageError::at("stat", self.maildir.path()))?.mtime();
+        let mut current = Current::begin(to, flags, Some(date))?;
+        let copied = (|| -> io::Result<Ready<'static>> {
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                let length = from.read(&mut buffer)?;
+                if length == 0 {
+                    break current.complete(self.options.fsync);
+                }
+                current.write(buffer.get(..length).unwrap_or_default())?;
+            }
+        })();
+        copied.map(|ready| (ready, false)).map_err(StorageError::at("copy", &temp))
+    }
+}

@@ -1,0 +1,118 @@
+use super::*;
+use crate::rules::tests_config as config;
+use crate::testing::Scratch;
+use common::config::check::Severity;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+/// Rules that are good, and a queue that is not there yet.
+fn good(scratch: &Scratch) -> Config {
+    let program = common::cli::Program { name: "smtpd", version: "0", summary: "", flags: &[] };
+    let base = config(scratch);
+    // mail_owner has to be among the users of the test.
+    let owner = "mail_owner=anna".to_owned();
+    let pairs: Vec<String> = base
+        .changed_pairs()
+        .chain([owner, format!("queue_directory={}/queue", scratch.path().display())])
+        .collect();
+    Config::from_pairs(&program, pairs.iter().map(String::as_str)).unwrap()
+}
+
+fn with(config: &Config, more: &[String]) -> Config {
+    let program = common::cli::Program { name: "smtpd", version: "0", summary: "", flags: &[] };
+    let pairs: Vec<String> = config.changed_pairs().chain(more.iter().cloned()).collect();
+    Config::from_pairs(&program, pairs.iter().map(String::as_str)).unwrap()
+}
+
+fn errors(config: &Config, look: Look) -> String {
+    let found = findings(config, look).into_iter().filter(|one| one.severity == Severity::Error);
+    found.map(|one| format!("{one}\n")).collect()
+}
+
+fn file(scratch: &Scratch, name: &str, mode: u32) -> PathBuf {
+    let path = scratch.file(name, "a.example b\n");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+#[test]
+fn good_settings_have_no_findings() {
+    let scratch = Scratch::new();
+    let config = good(&scratch);
+    assert_eq!(errors(&config, Look::Start), "");
+    assert_eq!(errors(&config, Look::Whole), "");
+    assert!(!scratch.path().join("queue").exists(), "it is a look only");
+}
+
+#[test]
+fn rules_that_are_wrong_stop_the_start() {
+    let scratch = Scratch::new();
+    for (setting, said) in [
+        ("smtpd_relay_restrictions=permit", "open relay"),
+        ("mynetworks=0.0.0.0/0", "open relay"),
+        ("smtpd_recipient_restrictions=reject_everyhing", "reject_everyhing"),
+        ("virtual_alias_maps=hash:/nonexistent/virtual", "/nonexistent/virtual"),
+        ("mydestination=$nonsense", "nonsense"),
+    ] {
+        let config = with(&good(&scratch), &[setting.to_owned()]);
+        for look in [Look::Start, Look::Whole] {
+            let said_now = errors(&config, look);
+            assert!(said_now.contains(said), "{setting}: {said_now}");
+        }
+    }
+}
+
+#[test]
+fn what_the_settings_name_is_looked_at() {
+    let scratch = Scratch::new();
+    let (open, closed) = (file(&scratch, "open", 0o644), file(&scratch, "closed", 0o600));
+    let writable = file(&scratch, "writable", 0o666);
+    let aliases = scratch.file("wrong", "no colon\n");
+    let of = |name: &str, path: &Path| format!("{name}=hash:{}", path.display());
+    let authorities = format!("smtp_tls_CAfile={}", open.display());
+    for (settings, said) in [
+        (vec![of("smtp_sasl_password_maps", &closed)], ""),
+        (vec![of("smtp_sasl_password_maps", &open)], "can be read by everybody: chmod o-r"),
+        (vec![of("transport_maps", &open)], ""),
+        (vec![of("transport_maps", &writable)], "can be changed by everybody"),
+        (vec!["transport_maps=hash:/nonexistent/x".into()], "create it or change transport_maps"),
+        (vec!["smtp_tls_policy_maps=mysql:/x".into()], "no such type of map"),
+        (vec![of("alias_maps", &aliases)], "wrong:1: "),
+        (vec!["smtp_tls_CAfile=/nonexistent".into()], ""),
+        (vec!["smtp_tls_security_level=secure".into(), authorities], "smtp_tls_CAfile = "),
+        (vec![format!("queue_directory={}", open.display())], "is not a directory"),
+        (vec!["queue_directory=/nonexistent/queue".into()], "/nonexistent/queue: "),
+    ] {
+        let config = with(&good(&scratch), &settings);
+        assert_eq!(errors(&config, Look::Start), "", "{settings:?}");
+        let said_now = errors(&config, Look::Whole);
+        assert!(
+            said_now.contains(said) && said.is_empty() == said_now.is_empty(),
+            "{settings:?}: {said_now}"
+        );
+    }
+}
+
+#[test]
+fn a_queue_that_others_may_change() {
+    let scratch = Scratch::new();
+    let queue = scratch.path().join("queue");
+    let config = good(&scratch);
+    for (path, mode, said) in [
+        (queue.clone(), 0o777, "nobody else may write to it"),
+        (queue.clone(), 0o755, ""),
+        (queue.join("hold"), 0o755, "must have mode 700"),
+    ] {
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        if path != queue {
+            // As root: somebody has put a file there, so it is not given away.
+            std::fs::write(path.join("x"), "").unwrap();
+            if common::sys::process::is_root() {
+                std::os::unix::fs::chown(&path, Some(1000), Some(1000)).unwrap();
+            }
+        }
+        let said_now = errors(&config, Look::Whole);
+        assert!(said_now.contains(said) && said.is_empty() == said_now.is_empty(), "{mode:o}: {said_now}");
+    }
+}
