@@ -183,7 +183,7 @@ def end_sink():
 def queued(name):
     places = {"tinmail": ["queue"], P: ["incoming", "active", "deferred"]}[name]
     return [f for place in places for f in glob.glob("%s/%s/spool/%s/**" % (peers.STATE, name, place), recursive=True)
-            if os.path.isfile(f)]
+            if os.path.isfile(f) and not f.endswith(".log")]
 
 
 def fill(name, count):

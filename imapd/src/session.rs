@@ -108,8 +108,9 @@ impl Conversation<'_> {
             }
             None => {
                 let greeting = &self.context.config.login_greeting;
-                let line = format_args!("* PREAUTH [CAPABILITY {capabilities}] {greeting}\r\n");
-                self.context.conn.push_fmt(line)
+                self.context
+                    .conn
+                    .push_fmt(format_args!("* PREAUTH [CAPABILITY {capabilities}] {greeting}\r\n"))
             }
         }
     }

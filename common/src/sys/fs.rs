@@ -143,7 +143,9 @@ pub fn remove_below(directory: &impl AsFd, name: &[u8], dev: u64, ino: u64) -> i
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: the name ends in NUL and outlives the call, the structure too; the directory's descriptor is open.
     cerr(unsafe { libc::fstatat(directory, name.as_ptr(), &mut stat, libc::AT_SYMLINK_NOFOLLOW) })?;
-    if (stat.st_dev, stat.st_ino) != (dev, ino) {
+    // Inodes have 32 bits here on 32-bit machines.
+    #[allow(clippy::useless_conversion)]
+    if (u64::from(stat.st_dev), u64::from(stat.st_ino)) != (dev, ino) {
         return Err(io::ErrorKind::NotFound.into());
     }
     // SAFETY: as above.
