@@ -58,6 +58,8 @@ struct Conversation<'a> {
     counts: Counts,
     /// Refused commands since the last message that was taken.
     bad: u32,
+    /// Commands that do nothing for any message, since the last one that was taken.
+    junk: u32,
     /// Messages so far.
     messages: u32,
     /// The last command, for the log.
@@ -80,6 +82,7 @@ pub fn speak(front: &mut Front) -> Result<Vec<u8>, Ending> {
         authenticated: false,
         counts: Counts::default(),
         bad: 0,
+        junk: 0,
         messages: 0,
         after: "CONNECT",
     };
@@ -240,6 +243,14 @@ impl Conversation<'_> {
         if self.must_start_tls(&command) {
             return self.not(verb, reply::TLS_FIRST);
         }
+        if is_junk(&command) {
+            self.junk = self.junk.saturating_add(1);
+            let limit = self.front.config.smtpd_junk_command_limit;
+            if limit > 0 && self.junk > limit {
+                self.counts.count(verb, false);
+                return Err(Ending::TooManyBadCommands);
+            }
+        }
         match command {
             Command::Helo(name) => self.helo(name, false, verb),
             Command::Ehlo(name) | Command::Lhlo(name) => self.helo(name, true, verb),
@@ -345,5 +356,16 @@ impl Conversation<'_> {
         if let Some(words) = words {
             let _ = self.say(&words);
         }
+    }
+}
+
+/// What costs us work and gets no message anywhere. Whoever says nothing else keeps a process busy for ever.
+fn is_junk(command: &Command<'_>) -> bool {
+    match command {
+        Command::Helo(_) | Command::Ehlo(_) | Command::Lhlo(_) => true,
+        Command::Noop | Command::Rset | Command::Help => true,
+        Command::Vrfy(_) | Command::Expn | Command::Etrn => true,
+        Command::Bdat { size: 0, last: false } => true,
+        _ => false,
     }
 }
