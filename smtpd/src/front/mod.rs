@@ -361,11 +361,9 @@ impl Conversation<'_> {
 
 /// What costs us work and gets no message anywhere. Whoever says nothing else keeps a process busy for ever.
 fn is_junk(command: &Command<'_>) -> bool {
-    match command {
-        Command::Helo(_) | Command::Ehlo(_) | Command::Lhlo(_) => true,
-        Command::Noop | Command::Rset | Command::Help => true,
-        Command::Vrfy(_) | Command::Expn | Command::Etrn => true,
-        Command::Bdat { size: 0, last: false } => true,
-        _ => false,
-    }
+    let is_greeting = matches!(command, Command::Helo(_) | Command::Ehlo(_) | Command::Lhlo(_));
+    let is_question = matches!(command, Command::Vrfy(_) | Command::Expn | Command::Etrn | Command::Help);
+    let is_nothing =
+        matches!(command, Command::Noop | Command::Rset | Command::Bdat { size: 0, last: false });
+    is_greeting || is_question || is_nothing
 }

@@ -25,7 +25,7 @@ const PER_WORKER: u32 = 8;
 /// Looks through the queue in one run: a bound for what can only be a loop.
 const PASSES_MAX: u32 = 10_000;
 
-/// The end of a worker that found no slot.
+/// The end of a worker that has served nothing: it found no slot.
 pub const NO_SLOT: u8 = 75;
 
 /// What is to be tried.

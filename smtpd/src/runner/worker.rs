@@ -38,7 +38,7 @@ const SLOT_PAUSE: Duration = Duration::from_millis(20);
 pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
     if let Err(error) = run.walls.enter() {
         run.log.error(format_args!("walls of a queue worker: {error}"));
-        return Exit::Temporary.code();
+        return NO_SLOT;
     }
     let _slot = match slots::take(&run.directory, key, ways::limit(&run.config, key)) {
         Ok(Some(slot)) => slot,
