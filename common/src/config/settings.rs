@@ -214,7 +214,7 @@ settings! {
     smtpd forward_path: Text = text("$home/.forward${recipient_delimiter}${extension}, $home/.forward"), "files in which a user says where his mail goes";
     smtpd allow_mail_to_commands: Set<Expansion> = Set::<Expansion>::of(&[Expansion::Alias, Expansion::Forward]), "what may name programs";
     smtpd allow_mail_to_files: Set<Expansion> = Set::<Expansion>::of(&[Expansion::Alias, Expansion::Forward]), "what may name files";
-    smtpd default_privs: Text = text("daemon"), "user who runs the programs and writes the files of aliases; neither login_user nor mail_owner";
+    smtpd default_privs: Text = text("daemon"), "who runs the programs and writes the files of aliases; neither login_user nor mail_owner";
     smtpd command_time_limit: Duration = seconds(1000), "time for a program that takes mail";
     smtpd command_expansion_filter: Text = text(EXPANSION_FILTER), "characters that a program's environment has of a stranger's; others become _";
     smtpd export_environment: Text = text("TZ LANG"), "further variables that programs get: names, or name=value";
