@@ -7,7 +7,7 @@
 use crate::address::Address;
 use crate::bounce::{Action, Notification, Report};
 use crate::deliver::Sink;
-use crate::envelope::{Envelope, Notify, Recipient};
+use crate::envelope::{Envelope, Notify, Recipient, Target};
 use crate::queue::notes::{self, Note};
 use crate::queue::schedule::{self, Counters, Schedule};
 use crate::queue::{Incoming, Place, Queued, Received, State};
@@ -21,6 +21,9 @@ const DOUBLE: &str = "double bounce";
 
 /// Relays that are this host's own: there it is delivered, not only passed on.
 pub const LOCAL: [&str; 3] = ["local", "file", "command"];
+
+/// The relay of an address that others have taken the place of.
+pub const EXPANDED: &str = "expanded";
 
 /// What became of a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +134,7 @@ impl Tried {
 /// Whether somebody asked to be told of this success, and nobody else will (RFC 3461 sections 5.2.1, 5.2.2).
 fn owes_success(queued: &Queued, outcome: &Outcome) -> bool {
     let recipient = queued.envelope().recipients.get(outcome.recipient);
-    let asked = recipient.and_then(|recipient| recipient.notify).is_some_and(|notify| notify.success);
+    let asked = recipient.is_some_and(Recipient::wants_success);
     asked && outcome.relayed && queued.envelope().reverse_path.is_some()
 }
 
@@ -281,6 +284,7 @@ fn tell(
         let note = tried.of(at);
         let action = match success {
             false => Action::Failed,
+            true if recipient.target == (Target::Expanded { list: false }) => Action::Expanded,
             true if note.is_some_and(|note| LOCAL.contains(&note.relay.as_str())) => Action::Delivered,
             true => Action::Relayed,
         };
