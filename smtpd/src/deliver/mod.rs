@@ -15,7 +15,7 @@ mod looping;
 mod mailbox;
 mod trace;
 
-pub use trace::{Trace, forward_line};
+pub use trace::{Once, Trace, forward_line};
 
 use crate::envelope::{Recipient, Target};
 use crate::status::{Enhanced, Status};

@@ -98,7 +98,11 @@ fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Re
             continue;
         }
         let file = path.join(id.as_str());
-        let result = take(config, directory, log, &mut rules, &file, &id);
+        let mut result = take(config, directory, log, &mut rules, &file, &id);
+        // If the process that queued it was killed after it had, it would go out, and come again with the next run.
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Other) {
+            result = take(config, directory, log, &mut rules, &file, &id);
+        }
         rules.take_warnings().iter().for_each(|what| log.warning(format_args!("{what}")));
         match result {
             Ok(true) => any = true,

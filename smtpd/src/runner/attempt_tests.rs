@@ -200,6 +200,32 @@ fn a_crash_before_the_mark_makes_no_second_bounce() {
 }
 
 #[test]
+fn what_was_made_of_a_message_waits_for_its_mark() {
+    let scratch = Scratch::new("waits");
+    let directory = queue(&scratch);
+    let id = add(&directory, &envelope(&["a@x", "b@x"]), MESSAGE);
+    let made = |what: &str| {
+        let id = id.derived(what).unwrap();
+        let incoming =
+            Incoming::create_derived(&directory, &id, &envelope(&["c@x"]), &crate::queue::tests::received());
+        Box::new(incoming.unwrap().unwrap()).finish().unwrap();
+        id
+    };
+    let [bounce, forwarded, warning, other] = ["b1", "f0", "d1", "u1000"].map(made);
+    let waiting = |id: &Id| waits(&open(&directory, id));
+    assert_eq!([&bounce, &forwarded, &warning, &other, &id].map(waiting), [false, true, false, false, false]);
+    open(&directory, &id).mark(1, State::Failed).unwrap();
+    open(&directory, &id).mark(0, State::Done).unwrap();
+    assert_eq!([&bounce, &forwarded].map(waiting), [true, false]);
+    open(&directory, &id).mark(1, State::Done).unwrap();
+    assert!(!waiting(&bounce));
+    open(&directory, &id).mark(1, State::Failed).unwrap();
+    assert!(waiting(&bounce));
+    open(&directory, &id).remove().unwrap();
+    assert!(!waiting(&bounce));
+}
+
+#[test]
 fn a_failure_of_an_earlier_run_is_told_even_without_its_notes() {
     let scratch = Scratch::new("lostnotes");
     let directory = queue(&scratch);

@@ -7,7 +7,7 @@ use super::dispatch::{NO_SLOT, RECORD};
 use super::slots;
 use crate::address::{Address, ReversePath};
 use crate::client::{Client, Connection};
-use crate::deliver;
+use crate::deliver::{self, Once};
 use crate::envelope::{Envelope, Recipient, Target};
 use crate::queue::{Id, Incoming, Opened, Place, Queued, Received, queued};
 use crate::route::NextHop;
@@ -84,7 +84,7 @@ fn serve(run: &Run, carrier: &mut Carrier<'_>, id: &Id) -> io::Result<()> {
         Opened::Message(queued) => {
             // Another runner may have tried it since it was chosen.
             let due = run.policy.schedule.is_due(queued.counters().next, SystemTime::now());
-            if due {
+            if due && !attempt::waits(&queued) {
                 attempt::attempt(queued, carrier, &run.policy)?;
             }
         }
@@ -281,10 +281,12 @@ impl Carrier<'_> {
         // Another opening of the file, without the right to write and without our lock.
         let path = self.run.directory.file(Place::Queue, queued.id());
         let file = File::open(path).map_err(|error| local_error(&error.to_string()))?;
+        let again = queued.begin_here(at).map_err(|error| local_error(&error.to_string()))?;
         let question = Question::Deliver {
             reverse_path: queued.envelope().reverse_path_for(recipient).cloned(),
             offset: queued.file().1,
             size: queued.size(),
+            once: Once { mark: format!("K{}_{at}_", queued.id()), again },
             recipient: recipient.clone(),
         };
         match ask(&self.run.guard, &question, Some(file.as_fd()))? {
@@ -326,7 +328,6 @@ impl Carrier<'_> {
             message.consume(length);
         }
         incoming.finish()?;
-        slots::look_again(&self.run.directory);
         Ok(done(&id))
     }
 }
