@@ -77,6 +77,23 @@ class MainCf(Case):
                 changed = run(self.box.binary, "-c", self.path, "-n").stdout
                 self.assertIn("mydestination = $myhostname, example.org, localhost.localdomain, , localhost\n", changed)
 
+    def test_every_parameter_of_postfix(self):
+        """Known, or named in one line; a name that is meant to be another is really that other."""
+        names = [line.split(" =")[0] for line in run(harness.program("postconf"), "-d").stdout.splitlines()]
+        self.assertGreater(len(names), 800)
+        meant = {}
+        for at in range(0, len(names), 150):
+            lines, named = self.check("".join(f"{name} = \n" for name in names[at:at + 150]))
+            self.assertEqual(len(named), len(set(named)))
+            self.assertLessEqual(set(named), set(names))
+            for line in lines:
+                if match := re.search(r'"(\w+)", did you mean "(\w+)"', line):
+                    meant[match[1]] = match[2]
+        self.assertLessEqual(set(meant), {
+            "2bounce_notice_recipient", "maillog_file", "smtpd_hard_error_limit", "smtpd_tls_CAfile", "smtpd_tls_auth_only",
+            "smtpd_tls_cert_file", "smtpd_tls_chain_files", "smtpd_tls_key_file", "virtual_mailbox_limit", "virtual_minimum_uid",
+            "smtp_sasl_auth_cache_name", "smtp_sasl_tls_verified_security_options"}, meant)
+
     def test_what_other_sites_have(self):
         for name, said in (("canonical_maps", "not supported"), ("smtpd_milters", "not supported yet"), ("postscreen_greet_action", "leave"),
                            ("header_checks", "glob:/FILE"), ("virtual_minimum_uid", "first_valid_uid"), ("smtpd_tls_auth_only", "disable_"),
