@@ -200,6 +200,22 @@ class HeaderChecks(Case):
                     self.box.wait_log(word + ".*; from=<a@client.example> to=<demo@example.org>")
                 self.box.clear_log()
 
+    def test_lmtp_for_several(self):
+        """The message is kept once and looked at for each recipient: each hears of it."""
+        server = self.box.serve(arguments=["--lmtp"])
+        with smtplib.LMTP(HOST, server.port, timeout=20) as client:
+            client.ehlo()
+            for header, codes in (("Subject: cheap", {550}), ("Subject: gone", {250}), ("Subject: stays\r\nX-Secret: 1", {250})):
+                client.mail("a@client.example")
+                for name in ("demo", "other"):
+                    client.rcpt(f"{name}@{DOMAIN}")
+                self.assertEqual(client.docmd("DATA")[0], 354)
+                client.send(f"{header}\r\n\r\nbody\r\n.\r\n")
+                self.assertEqual({client.getreply()[0] for _ in range(2)}, codes, header)
+        for user in (self.box.user, self.other):
+            [raw] = self.box.received(user)
+            self.assertTrue(raw.endswith(b"Subject: stays\n\nbody\n"), raw)
+
     def test_a_table_that_is_wrong_lets_nothing_pass(self):
         self.table.write_text("/^Subject: x/ REJECT\n")
         for names in (["demo"], ["demo", "other"]):
