@@ -39,7 +39,8 @@ impl Ways {
     pub fn key(&self, head: &Head) -> String {
         let mut only: Option<String> = None;
         for (recipient, (state, _)) in head.envelope.recipients.iter().zip(&head.states) {
-            if *state != State::Pending {
+            // An alias that only tells its sender of success goes with those that it stands for.
+            if *state != State::Pending || matches!(recipient.target, Target::Expanded { .. }) {
                 continue;
             }
             let key = match self.hop(&head.envelope, recipient) {
@@ -61,7 +62,7 @@ pub fn local_key(recipient: &Recipient) -> String {
     let user = match &recipient.target {
         Target::Mailbox { user, .. } => Some(user),
         Target::File { owner, .. } | Target::Command { owner, .. } => owner.as_ref(),
-        Target::Remote(_) => None,
+        Target::Remote(_) | Target::Expanded { .. } => None,
     };
     match user {
         Some(user) => format!("{LOCAL}{user}"),
