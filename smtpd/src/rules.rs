@@ -9,6 +9,7 @@ use crate::classes::Class;
 use crate::directory::Directory;
 use crate::envelope::{Recipient, Target};
 use crate::expand;
+use crate::header_checks::HeaderChecks;
 use crate::map::Maps;
 use crate::networks::Networks;
 use crate::restrictions::{Facts, Lookups, Restrictions, Verdict};
@@ -83,6 +84,8 @@ impl Rules {
                 "mynetworks has all addresses there are, and permit_mynetworks lets them relay (open relay)",
             ));
         }
+        // The tables are read where they are applied.
+        HeaderChecks::files(config)?;
         Ok(Rules {
             networks,
             directory: Directory::new(config)?,
@@ -190,7 +193,7 @@ impl Rules {
             Target::File { owner: None, .. } | Target::Command { owner: None, .. } => {
                 return self.directory.users.default_privs();
             }
-            Target::Remote(_) => {
+            Target::Remote(_) | Target::Expanded { .. } => {
                 return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem"));
             }
         };

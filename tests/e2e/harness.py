@@ -536,6 +536,14 @@ class Launcher:
                 if attempt == 4:
                     raise
 
+    def services(self):
+        """The ports to listen on, each with the arguments of what serves it. SMTP has a third one, .submission_port."""
+        if self.protocol != "smtp":
+            return [(self.port, self.box.arguments()), (self.tls_port, self.box.arguments(tls=True))]
+        self.submission_port = free_port()
+        return [(self.port, self.box.arguments()), (self.submission_port, [*self.box.arguments(), "--submission"]),
+                (self.tls_port, [*self.box.arguments(tls=True), "--submission"])]
+
     def spawn(self, *command, **more):
         with open(self.output, "ab") as output:
             process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output,
@@ -544,12 +552,12 @@ class Launcher:
         return process
 
     def wait_ready(self):
-        """Waits until both ports listen, without a connection that would be served."""
+        """Waits until all ports listen, without a connection that would be served."""
         def listening():
             for process in self.processes:
                 if process.poll() is not None:
                     raise AssertionError(f"{type(self).__name__} has ended:\n{self.output.read_text(errors='replace')}")
-            return {self.port, self.tls_port} <= listening_ports()
+            return {self.port, self.tls_port, getattr(self, "submission_port", self.port)} <= listening_ports()
         wait_until(listening, f"{type(self).__name__} listens\n{self.output.read_text(errors='replace')}")
 
     def stop(self):
@@ -630,9 +638,8 @@ class SystemdSocketActivate(Launcher):
     way = ("--inetd", "-a")
 
     def start(self):
-        for port, tls in ((self.port, False), (self.tls_port, True)):
-            self.spawn(program("systemd-socket-activate"), *self.way, "-l", f"{self.bind}:{port}",
-                       self.binary, *self.box.arguments(tls))
+        for port, arguments in self.services():
+            self.spawn(program("systemd-socket-activate"), *self.way, "-l", f"{self.bind}:{port}", self.binary, *arguments)
 
 
 class ListenFds(SystemdSocketActivate):
@@ -643,9 +650,9 @@ class ListenFds(SystemdSocketActivate):
 
 class TcpServer(Launcher):
     def start(self):
-        for port, tls in ((self.port, False), (self.tls_port, True)):
+        for port, arguments in self.services():
             self.spawn(program("tcpserver"), "-v", "-H", "-R", "-l", "0", "-c", "100", self.bind, str(port),
-                       self.binary, *self.box.arguments(tls))
+                       self.binary, *arguments)
 
 
 class OpenbsdInetd(Launcher):
@@ -656,9 +663,34 @@ class OpenbsdInetd(Launcher):
         import pwd
         who = pwd.getpwuid(os.geteuid()).pw_name
         lines = [f"{self.bind}:{port} stream tcp nowait.600 {who} {self.binary} {self.binary.name} "
-                 + " ".join(self.box.arguments(tls)) for port, tls in ((self.port, False), (self.tls_port, True))]
+                 + " ".join(arguments) for port, arguments in self.services()]
         write(configuration, lines, 0o644)
         self.spawn(program("inetd"), "-d", "-i", str(configuration))
+
+
+class S6(Launcher):
+    """The shipped run scripts under a real s6-svscan, whose output is the log. Debian has no s6-networking: where there is no
+    s6-tcpserver, tcpserver stands in for it."""
+
+    STAND_IN = '#!/bin/sh\n[ "$1 $3" = "-c -C" ] || exit 100\ncount=$2; shift 4\nexec tcpserver -H -R -l 0 -c "$count" "$@"\n'
+
+    def start(self):
+        scan = pathlib.Path(tempfile.mkdtemp(prefix="s6-", dir=self.box.dir))
+        names = ("smtp", "submission", "submissions") if self.protocol == "smtp" else (self.protocol, f"{self.protocol}s")
+        for name, (port, _) in zip(names, self.services(), strict=True):
+            text = (TREE / "s6" / name / "run").read_text()
+            text, ports = re.subn(r"0\.0\.0\.0 \d+", f"{self.bind} {port}", text)
+            text, programs = re.subn(r"/usr/local/sbin/\w+", f"{self.binary} -c {self.box.conf}", text)
+            assert (ports, programs) == (1, 1), name
+            (scan / name).mkdir()
+            write(scan / name / "run", text.splitlines(), 0o755)
+        path = os.environ["PATH"]
+        if not shutil.which("s6-tcpserver"):
+            (scan / ".bin").mkdir()
+            write(scan / ".bin" / "s6-tcpserver", self.STAND_IN.splitlines(), 0o755)
+            path = f"{scan}/.bin:{path}"
+        self.output = self.box.log_path
+        self.spawn(program("s6-svscan"), scan, env={**os.environ, "PATH": path})
 
 
 LAUNCHERS = {
@@ -667,6 +699,7 @@ LAUNCHERS = {
     "systemd LISTEN_FDS": ListenFds,
     "tcpserver": TcpServer,
     "openbsd-inetd": OpenbsdInetd,
+    "s6": S6,
 }
 
 

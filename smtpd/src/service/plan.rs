@@ -6,7 +6,7 @@ use super::is;
 use super::transaction::Transaction;
 use super::writers::Writers;
 use crate::envelope::{Recipient, Target};
-use crate::queue::{Id, QueueDirectory};
+use crate::queue::{Id, Place as QueuePlace, QueueDirectory};
 use crate::received::Received;
 use crate::reply;
 use crate::rules::Rules;
@@ -150,7 +150,10 @@ impl Place<'_, '_> {
         spooled: bool,
     ) -> Result<Taken, Status> {
         let recipients = match recipients.as_slice() {
-            [recipient] if matches!(recipient.target, Target::Mailbox { .. }) => {
+            [recipient]
+                if matches!(recipient.target, Target::Mailbox { .. })
+                    && !owes_success(transaction, recipient) =>
+            {
                 match self.begin_mailbox(transaction, recipient.clone(), spooled)? {
                     Ok(taken) => return Ok(taken),
                     Err(unchanged) => unchanged,
@@ -226,7 +229,8 @@ impl Place<'_, '_> {
     fn begin_spool(&mut self) -> Result<Plan, Status> {
         let user = self.queue_user()?;
         if !self.writers.has_spool() {
-            let directory = self.queue()?.path().join("tmp");
+            // Root's own directory: in the others it is a guest, who may not write without CAP_DAC_OVERRIDE.
+            let directory = self.queue()?.place(QueuePlace::Drop);
             let file = common::sys::fs::unnamed_file(&directory).map_err(|error| {
                 self.ground.log.error(format_args!("{}: {error}", directory.display()));
                 Status::from(reply::LOCAL_PROBLEM)
@@ -288,6 +292,11 @@ impl Place<'_, '_> {
         let from = transaction.reverse_path.as_ref().map(|path| format!("<{path}>")).unwrap_or_default();
         Some(Submission { from, domain: self.rules.myhostname().to_owned() })
     }
+}
+
+/// Whether the sender is to be told of success (RFC 3461 section 5.2.3): what goes through the queue tells.
+fn owes_success(transaction: &Transaction, recipient: &Recipient) -> bool {
+    recipient.wants_success() && transaction.reverse_path.is_some()
 }
 
 fn new_id() -> Result<String, Status> {
