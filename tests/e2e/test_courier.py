@@ -1,6 +1,6 @@
 """Maildirs that Courier made: no client downloads anything again, and keywords, flags and subscriptions stay.
 
-The real Courier makes one where it could be unpacked (tests/run does it; E2E_COURIER says where); its imapd serves
+The real Courier makes one (tests/run unpacks it; E2E_COURIER says where); its imapd serves
 whoever calls it without a login. Another one is put together by hand, with what only some versions write.
 """
 
@@ -10,7 +10,6 @@ import pathlib
 import re
 import shlex
 import time
-import unittest
 
 import harness
 from harness import HOST, IS_ROOT, Case, message, program, wire
@@ -42,8 +41,7 @@ def state(client):
 
 class Real(Case):
     def setUp(self):
-        if not (COURIER / "usr/bin/imapd").exists():
-            raise unittest.SkipTest("Courier is not unpacked")
+        self.assertTrue((COURIER / "usr/bin/imapd").exists(), "Courier is not unpacked: tests/run does it")
         self.server = self.serve(protocol="imap", settings={"namespace_prefix": "INBOX."})
         self.user = self.box.user
 
