@@ -18,7 +18,7 @@ class Shared(Case):
         box = self.box
         self.public = box.dir / "public"
         self.users = box.dir / "users"
-        self.users.mkdir(mode=0o711)
+        self.users.mkdir(mode=0o755)
         box.write_settings(namespace_public_location=f"maildir:{self.public}", namespace_shared_location=f"maildir:{self.users}/%%u")
         self.ann, self.bob, self.eve = (box.add_user(name) for name in ("ann", "bob", "eve"))
         # Ann and Bob are in the group, Eve is not.

@@ -193,7 +193,12 @@ impl File<'_> {
 
     /// `INBOX.Folder` in each line, also without one; names of shared mailboxes (`#shared...`) are not ours.
     fn read_courier(&self) -> Result<Option<Subscriptions>, StorageError> {
-        let Some(octets) = self.octets(COURIER)? else { return Ok(None) };
+        let octets = match self.octets(COURIER) {
+            // There is no more to be had from it the next time.
+            Err(error) if error.is_unusable() => return Ok(None),
+            octets => octets?,
+        };
+        let Some(octets) = octets else { return Ok(None) };
         let mut list = Subscriptions::parse(b"");
         let mut seen = BTreeSet::new();
         for line in octets.split(|&octet| octet == b'\n') {

@@ -225,7 +225,7 @@ fn write_lines(file: &mut File, print: &mut dyn FnMut(&mut Vec<u8>) -> io::Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::TempDir;
+    use super::super::testing::{TempDir, each_oddity};
     use super::*;
 
     const HEADER: &str = "3 V5 N2 G0123456789abcdef0123456789abcdef\n";
@@ -259,6 +259,26 @@ mod tests {
         assert_eq!(stamp.ino, found.stamp.ino);
         assert_eq!(dir.read(NAME), format!("{HEADER}1 :a\n2 :b\n"));
         assert!(append(dir.path(), list, 1, found.stamp, &lock, false).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_a_broken_list_and_makes_way_for_a_new_one() {
+        let dir = TempDir::new();
+        each_oddity(&dir.path().join(NAME), |what| {
+            let found = read(dir.path()).unwrap();
+            assert!(found.list.is_none() && found.broken && found.stamp != Stamp::default(), "{what}");
+            assert_eq!(found.stamp, Stamp::at(&dir.path().join(NAME)).unwrap(), "{what}");
+            let lock = lock(dir.path(), Duration::ZERO).unwrap();
+            let written = rewrite(dir.path(), &UidList::new(5, b"guid".to_vec()), &lock, false);
+            match what {
+                "directory" => assert_eq!(written.unwrap_err().kind, ErrorKind::Corrupt),
+                _ => assert_eq!(read(dir.path()).unwrap().list.unwrap().uid_validity, 5, "{what}"),
+            }
+        });
+        each_oddity(&dir.path().join(TEMP_NAME), |what| {
+            let lock = lock(dir.path(), Duration::ZERO).unwrap();
+            assert!(rewrite(dir.path(), &UidList::new(5, b"guid".to_vec()), &lock, false).is_ok(), "{what}");
+        });
     }
 
     #[test]

@@ -180,7 +180,7 @@ pub(super) fn is_keyword(keyword: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::TempDir;
+    use super::super::super::testing::{TempDir, each_oddity};
     use super::*;
 
     #[test]
@@ -195,6 +195,24 @@ mod tests {
         assert_eq!(dir.read(NAME), "0 $Forwarded\n1 New\n2 Work\n3 Other\n");
         assert_eq!(dir.list(""), [NAME]);
         assert_eq!(Keywords::read(dir.path()).unwrap().stamp, keywords.stamp);
+    }
+
+    #[test]
+    fn where_nobody_knows_which_letters_are_taken_none_gets_a_name() {
+        let dir = TempDir::new();
+        each_oddity(&dir.path().join(NAME), |what| {
+            let mut keywords = Keywords::read(dir.path()).unwrap();
+            assert!(keywords.names.is_empty() && !keywords.has_room(), "{what}");
+            let error = keywords.bits_for(&["new"], dir.path(), Duration::ZERO).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Corrupt, "{what}");
+        });
+        assert!(Keywords::read(dir.path()).unwrap().has_room());
+        // What is left where the new file is made is in nobody's way.
+        each_oddity(&dir.path().join(TEMP_NAME), |what| {
+            let mut keywords = Keywords::default();
+            assert!(keywords.bits_for(&[what], dir.path(), Duration::ZERO).unwrap().1, "{what}");
+        });
+        assert_eq!(Keywords::read(dir.path()).unwrap().names.len(), 5);
     }
 
     #[test]
