@@ -2,17 +2,21 @@
 //! may change. The files are the administrator's; `--check` reads them as the user that it was started by.
 
 use crate::aliases::{self, DEFAULT_FILE};
+use crate::header_checks::HeaderChecks;
 use crate::map::{Map, Maps};
 use crate::queue::QueueDirectory;
 use crate::rules::Rules;
 use crate::users::Users;
 use crate::values::expand;
+use crate::virtual_mailboxes::VirtualMailboxes;
 use common::config::Config;
 use common::config::check::{Finding, readable, secret};
 use common::config::keyword::TlsLevel;
 use common::process::Look;
+use common::sys::process;
 use common::tls::client::Authorities;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// For [`common::process::Program`].
@@ -23,6 +27,8 @@ pub(crate) fn findings(config: &Config, look: Look) -> Vec<Finding> {
     }
     if look == Look::Whole {
         maps(config, &mut found);
+        header_checks(config, &mut found);
+        virtual_mailboxes(config, &mut found);
         alias_files(config, &mut found);
         authorities(config, &mut found);
         if let Err(error) = QueueDirectory::check(config) {
@@ -47,6 +53,9 @@ fn files(config: &Config, value: &str) -> io::Result<Vec<String>> {
 fn maps(config: &Config, found: &mut Vec<Finding>) {
     let settings = [
         ("virtual_alias_maps", &config.virtual_alias_maps),
+        ("virtual_mailbox_maps", &config.virtual_mailbox_maps),
+        ("virtual_uid_maps", &config.virtual_uid_maps),
+        ("virtual_gid_maps", &config.virtual_gid_maps),
         ("smtpd_sender_login_maps", &config.smtpd_sender_login_maps),
         ("sender_dependent_relayhost_maps", &config.sender_dependent_relayhost_maps),
         ("transport_maps", &config.transport_maps),
@@ -67,6 +76,30 @@ fn maps(config: &Config, found: &mut Vec<Finding>) {
                 }
             }
         }
+    }
+}
+
+/// Every writer reads the tables with the rights of its recipient.
+fn header_checks(config: &Config, found: &mut Vec<Finding>) {
+    for path in HeaderChecks::files(config).unwrap_or_default() {
+        let Some(file) = readable("header_checks", &path.to_string_lossy(), found) else { return };
+        if process::is_root() && file.permissions().mode() & 0o004 == 0 {
+            let what = format!("{} cannot be read by everybody", path.display());
+            found.push(Finding::error(what, "chmod o+r it: it is read with the rights of each recipient"));
+        }
+    }
+    if let Err(error) = HeaderChecks::load(config) {
+        found.push(Finding::error(error.to_string(), "mend it: mail is deferred until then"));
+    }
+}
+
+/// Mailboxes that could not be delivered to. What is wrong with the settings themselves, the rules have said.
+fn virtual_mailboxes(config: &Config, found: &mut Vec<Finding>) {
+    let wrong = VirtualMailboxes::new(config).ok().and_then(|tables| tables.check().ok().flatten());
+    if let Some(wrong) = wrong {
+        let advice =
+            "write DIRECTORY/ for a Maildir, and convert mbox files; mail for it is deferred until then";
+        found.push(Finding::error(format!("virtual_mailbox_maps: {wrong}"), advice));
     }
 }
 

@@ -68,6 +68,12 @@ fn what_the_settings_name_is_looked_at() {
     let (open, closed) = (file(&scratch, "open", 0o644), file(&scratch, "closed", 0o600));
     let writable = file(&scratch, "writable", 0o666);
     let aliases = scratch.file("wrong", "no colon\n");
+    let mailboxes =
+        scratch.file("vmailbox", "v.example x\na@v.example v.example/a/\nold@v.example v.example/old\n");
+    let owners =
+        ["virtual_mailbox_base=/srv", "virtual_uid_maps=static:5000", "virtual_gid_maps=static:5000"];
+    let checks = scratch.file("checks", "/Subject: x/ REJECT\n");
+    let owners = owners.map(str::to_owned);
     let of = |name: &str, path: &Path| format!("{name}=hash:{}", path.display());
     let authorities = format!("smtp_tls_CAfile={}", open.display());
     for (settings, said) in [
@@ -77,6 +83,13 @@ fn what_the_settings_name_is_looked_at() {
         (vec![of("transport_maps", &writable)], "can be changed by everybody"),
         (vec!["transport_maps=hash:/nonexistent/x".into()], "create it or change transport_maps"),
         (vec!["smtp_tls_policy_maps=mysql:/x".into()], "no such type of map"),
+        (vec![of("virtual_mailbox_maps", &mailboxes)], ""),
+        (vec![format!("header_checks=glob:{}", checks.display())], ""),
+        (vec![format!("header_checks=glob:{}", aliases.display())], "wrong:1: want /PATTERN/ ACTION"),
+        (
+            [&[of("virtual_mailbox_maps", &mailboxes)], owners.as_slice()].concat(),
+            "v.example/old is no Maildir",
+        ),
         (vec![of("alias_maps", &aliases)], "wrong:1: "),
         (vec!["smtp_tls_CAfile=/nonexistent".into()], ""),
         (vec!["smtp_tls_security_level=secure".into(), authorities], "smtp_tls_CAfile = "),

@@ -21,6 +21,7 @@ pub mod drop;
 pub mod envelope;
 mod expand;
 pub mod front;
+pub mod header_checks;
 pub mod logical;
 pub mod map;
 pub mod networks;
@@ -38,6 +39,7 @@ pub mod status;
 mod testing;
 pub mod users;
 pub mod values;
+pub mod virtual_mailboxes;
 pub mod wire;
 pub mod writer;
 

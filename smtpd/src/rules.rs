@@ -9,6 +9,7 @@ use crate::classes::Class;
 use crate::directory::Directory;
 use crate::envelope::{Recipient, Target};
 use crate::expand;
+use crate::header_checks::HeaderChecks;
 use crate::map::Maps;
 use crate::networks::Networks;
 use crate::restrictions::{Facts, Lookups, Restrictions, Verdict};
@@ -83,6 +84,8 @@ impl Rules {
                 "mynetworks has all addresses there are, and permit_mynetworks lets them relay (open relay)",
             ));
         }
+        // The tables are read where they are applied.
+        HeaderChecks::files(config)?;
         Ok(Rules {
             networks,
             directory: Directory::new(config)?,

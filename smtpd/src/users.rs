@@ -3,6 +3,7 @@
 //! The names come from a stranger's RCPT, the files are the administrator's.
 
 use crate::status::{Enhanced, Status};
+use crate::virtual_mailboxes::{Found, Mailbox, VirtualMailboxes};
 use common::auth::{Account, Authenticator, Refusal, passwd};
 use common::config::Config;
 use common::peer::Peer;
@@ -11,9 +12,10 @@ use common::sys::process::user_and_group;
 use std::io;
 use std::path::PathBuf;
 
-/// The users that can get mail: those of the passdbs.
+/// The users that can get mail: those of the passdbs, and of `virtual_mailbox_maps` those with their domain.
 pub struct Users {
     authenticator: Authenticator,
+    virtual_mailboxes: VirtualMailboxes,
     /// The last one asked for: RCPT, then the delivery.
     last: Option<(String, Option<Account>)>,
     passwd: PathBuf,
@@ -27,6 +29,7 @@ impl Users {
         let nobody = Peer { remote: None, local: None, on_network: false };
         Ok(Users {
             authenticator: login::authenticator(config, "smtp", &nobody)?,
+            virtual_mailboxes: VirtualMailboxes::new(config)?,
             last: None,
             passwd: config.passwd_path.get().map(PathBuf::from).unwrap_or_default(),
             default_privs: config.default_privs.to_string(),
@@ -42,18 +45,43 @@ impl Users {
                 return Ok(account.clone());
             }
         }
-        let account = self.authenticator.recipient(name).map_err(|refusal| match refusal {
-            Refusal::BadId(why) => {
-                self.warnings.push(format!("mail for {name} refused: {why}; alias {name} to somebody"));
-                Status::new(550, Enhanced(5, 2, 1), "This user gets no mail here")
-            }
-            other => {
-                self.warnings.push(format!("mail for {name} deferred: {other}"));
-                Status::new(451, Enhanced(4, 3, 0), "The user database cannot be read now")
-            }
-        })?;
+        // Local names have no domain: what expands them sees to it.
+        let place =
+            if name.contains('@') { self.virtual_mailboxes.mailbox(name) } else { Ok(Mailbox::InPassdb) };
+        let account = match place {
+            Ok(Mailbox::Of(account)) => Some(account),
+            Ok(Mailbox::None) => None,
+            Ok(Mailbox::InPassdb) => self.in_passdb(name)?,
+            Err(error) => return Err(self.unreadable(name, &error)),
+        };
         self.last = Some((name.to_owned(), account.clone()));
         Ok(account)
+    }
+
+    /// Which key of `virtual_mailbox_maps` has an address, or it without its extension. `Ok(None)`: it has neither.
+    pub fn find_virtual(&mut self, whole: &str, base: Option<&str>) -> Result<Option<Found>, Status> {
+        self.virtual_mailboxes.find(whole, base).map_err(|error| self.unreadable(whole, &error))
+    }
+
+    /// Whether `virtual_mailbox_maps` says which addresses there are.
+    pub fn has_virtual_mailboxes(&self) -> bool {
+        self.virtual_mailboxes.is_set()
+    }
+
+    fn in_passdb(&mut self, name: &str) -> Result<Option<Account>, Status> {
+        match self.authenticator.recipient(name) {
+            Ok(account) => Ok(account),
+            Err(Refusal::BadId(why)) => {
+                self.warnings.push(format!("mail for {name} refused: {why}; alias {name} to somebody"));
+                Err(Status::new(550, Enhanced(5, 2, 1), "This user gets no mail here"))
+            }
+            Err(other) => Err(self.unreadable(name, &other)),
+        }
+    }
+
+    fn unreadable(&mut self, name: &str, why: &dyn std::fmt::Display) -> Status {
+        self.warnings.push(format!("mail for {name} deferred: {why}"));
+        Status::new(451, Enhanced(4, 3, 0), "The user database cannot be read now")
     }
 
     /// The name of a user id.

@@ -81,6 +81,8 @@ fn expand_into(config: &Config, value: &str, out: &mut String, depth: u32) -> io
         match name {
             "myhostname" => out.push_str(&myhostname(config)),
             "mydomain" => out.push_str(&mydomain(config)),
+            // As Debian's main.cf has it in smtpd_banner.
+            "mail_name" => out.push_str("tinmail"),
             name => {
                 let value = config.print(name).ok_or_else(|| wrong(&format!("no setting ${name}")))?;
                 expand_into(config, &value, out, depth - 1)?;
@@ -130,6 +132,7 @@ mod tests {
             ("${mydomain}/$(myhostname)", "example.org/mail.example.org"),
             ("$relay_domains b", "a, example.org b"),
             ("a$$b", "a$b"),
+            ("$myhostname ESMTP $mail_name (Debian/GNU)", "mail.example.org ESMTP tinmail (Debian/GNU)"),
         ] {
             assert_eq!(expand(&config(), value).unwrap(), want, "{value}");
         }

@@ -548,6 +548,14 @@ class Launcher:
                 if attempt == 4:
                     raise
 
+    def services(self):
+        """The ports to listen on, each with the arguments of what serves it. SMTP has a third one, .submission_port."""
+        if self.protocol != "smtp":
+            return [(self.port, self.box.arguments()), (self.tls_port, self.box.arguments(tls=True))]
+        self.submission_port = free_port()
+        return [(self.port, self.box.arguments()), (self.submission_port, [*self.box.arguments(), "--submission"]),
+                (self.tls_port, [*self.box.arguments(tls=True), "--submission"])]
+
     def spawn(self, *command, **more):
         with open(self.output, "ab") as output:
             process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output,
@@ -556,12 +564,12 @@ class Launcher:
         return process
 
     def wait_ready(self):
-        """Waits until both ports listen, without a connection that would be served."""
+        """Waits until all ports listen, without a connection that would be served."""
         def listening():
             for process in self.processes:
                 if process.poll() is not None:
                     raise AssertionError(f"{type(self).__name__} has ended:\n{self.output.read_text(errors='replace')}")
-            return {self.port, self.tls_port} <= listening_ports()
+            return {self.port, self.tls_port, getattr(self, "submission_port", self.port)} <= listening_ports()
         wait_until(listening, f"{type(self).__name__} listens\n{self.output.read_text(errors='replace')}")
 
     def stop(self):
@@ -642,9 +650,8 @@ class SystemdSocketActivate(Launcher):
     way = ("--inetd", "-a")
 
     def start(self):
-        for port, tls in ((self.port, False), (self.tls_port, True)):
-            self.spawn(program("systemd-socket-activate"), *self.way, "-l", f"{self.bind}:{port}",
-                       self.binary, *self.box.arguments(tls))
+        for port, arguments in self.services():
+            self.spawn(program("systemd-socket-activate"), *self.way, "-l", f"{self.bind}:{port}", self.binary, *arguments)
 
 
 class ListenFds(SystemdSocketActivate):
@@ -655,9 +662,9 @@ class ListenFds(SystemdSocketActivate):
 
 class TcpServer(Launcher):
     def start(self):
-        for port, tls in ((self.port, False), (self.tls_port, True)):
+        for port, arguments in self.services():
             self.spawn(program("tcpserver"), "-v", "-H", "-R", "-l", "0", "-c", "100", self.bind, str(port),
-                       self.binary, *self.box.arguments(tls))
+                       self.binary, *arguments)
 
 
 class OpenbsdInetd(Launcher):
@@ -668,7 +675,7 @@ class OpenbsdInetd(Launcher):
         import pwd
         who = pwd.getpwuid(os.geteuid()).pw_name
         lines = [f"{self.bind}:{port} stream tcp nowait.600 {who} {self.binary} {self.binary.name} "
-                 + " ".join(self.box.arguments(tls)) for port, tls in ((self.port, False), (self.tls_port, True))]
+                 + " ".join(arguments) for port, arguments in self.services()]
         write(configuration, lines, 0o644)
         self.spawn(program("inetd"), "-d", "-i", str(configuration))
 

@@ -2,14 +2,17 @@
 
 import os
 import pathlib
+import re
 import shutil
+import smtplib
 import subprocess
 
 import harness
-from harness import IN_NAMESPACE, TREE, Case, needs_root, run
+from harness import IN_NAMESPACE, TREE, Case, needs_root, run, wait_until
+from test_smtp import DOMAIN, SmtpBox
 
 
-SERVICES = ("pop3", "pop3s", "imap", "imaps")
+SERVICES = ("pop3", "pop3s", "imap", "imaps", "smtp", "submission", "submissions", "lmtp")
 
 
 class EachLauncher:
@@ -75,6 +78,40 @@ class EachImap(EachLauncher, Case):
                 self.box.clear_log()
 
 
+class EachSmtp(EachLauncher, Case):
+    def check(self, name):
+        """On each port a message straight into a Maildir, and one through the queue, whose runner the launcher must not end."""
+        self.box = box = SmtpBox()
+        self.addCleanup(box.close)
+        self.addCleanup(self.keep_log)
+        server, other, context = box.serve(name), box.add_user("other"), box.authority.context()
+        for way in ("smtp", "starttls", "submission", "submissions"):
+            with self.subTest(way):
+                with_tls, login = way != "smtp", way.startswith("submission")
+                kind, more = (smtplib.SMTP_SSL, {"context": context}) if way == "submissions" else (smtplib.SMTP, {})
+                port = {"submission": server.submission_port, "submissions": server.tls_port}.get(way, server.port)
+                with kind("localhost", port, local_hostname="client.example", timeout=20, **more) as client:
+                    if way in ("starttls", "submission"):
+                        client.starttls(context=context)
+                    if login:
+                        client.login(*box.user)
+                    for subject, names in (("straight", ["demo"]), ("queued", ["demo", "other"])):
+                        client.sendmail("a@client.example", [f"{to}@{DOMAIN}" for to in names], f"Subject: {subject}\r\n\r\n.\r\n")
+                wait_until(lambda: (len(box.received()), len(box.received(other))) == (2, 1), "the messages")
+                subjects = [next(s for s in (b"straight", b"queued") if b"\nSubject: " + s in raw) for raw in box.received()]
+                self.assertEqual(sorted(subjects), [b"queued", b"straight"])
+                for raw in box.received():
+                    self.assertIn(b" from client.example (localhost [127.0.0.1])", raw)
+                    self.assertIn(b" with ESMTP" + b"S" * with_tls + b"A" * login + b" id ", raw)
+                box.wait_log(r"connect from localhost\[127\.0\.0\.1\]")
+                box.wait_idle()
+                self.assertEqual(list((box.dir / "queue/queue").iterdir()), [])
+                box.clear_log()
+                for user in (box.user, other):
+                    for file in box.maildir_of(user).files():
+                        os.unlink(user.home / "Maildir" / file)
+
+
 class Load(Case):
     def test_a_telephone_that_watches_fifty_folders(self):
         """K-9 may open so many connections, and Thunderbird opens its five beside it: one delivery wakes them all."""
@@ -113,9 +150,8 @@ class Load(Case):
         self.box.wait_idle()
 
 
-@needs_root
-class AsInstalled(Case):
-    """The shipped files where an administrator puts them, on ports 110, 995, 143 and 993, with users made by useradd."""
+class Installed(Case):
+    """A system with programs and files where an administrator puts them, in this test's own mount namespace."""
 
     def setUp(self):
         if not IN_NAMESPACE:
@@ -140,13 +176,27 @@ class AsInstalled(Case):
             shutil.copy(self.box.settings[setting], f"/etc/tinmail/{name}")
             os.chmod(f"/etc/tinmail/{name}", 0o600)
 
-    def test_xinetd_d_system_users_and_defaults(self):
-        for name in ("pop3", "pop3s", "imap", "imaps"):
+    def xinetd(self, ports):
+        """A real xinetd with the shipped files of these services, which listens on these ports."""
+        for name in ports:
             text = (TREE / "xinetd" / name).read_text()
             pathlib.Path(f"/etc/xinetd.d/{name}").write_text(
                 text.replace("disable         = yes", "disable         = no"))
-        self.assertIn("disable         = no", pathlib.Path("/etc/xinetd.d/pop3").read_text())
+            self.assertIn("disable         = no", pathlib.Path(f"/etc/xinetd.d/{name}").read_text())
         pathlib.Path("/etc/xinetd.conf").write_text("defaults\n{\n}\nincludedir /etc/xinetd.d\n")
+        output = open(self.box.dir / "xinetd.log", "wb")
+        self.addCleanup(output.close)
+        xinetd = subprocess.Popen([harness.program("xinetd"), "-dontfork", "-pidfile", str(self.box.dir / "pid")],
+                                  stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        self.addCleanup(harness.stop, xinetd)
+        wait_until(lambda: set(ports.values()) <= harness.listening_ports(), f"xinetd listens on {ports}")
+
+
+@needs_root
+class AsInstalled(Installed):
+    """On ports 110, 995, 143 and 993, with users made by useradd."""
+
+    def test_xinetd_d_system_users_and_defaults(self):
         pathlib.Path("/etc/tinmail.conf").write_text(f"log_path = {self.box.log_path}\nauth_failure_delay = 0\n")
         # useradd and chpasswd write /etc/passwd and /etc/shadow, with the hash of this system: yescrypt on Debian.
         run("useradd", "--create-home", "--uid", "23456", "--shell", "/bin/sh", "anna")
@@ -154,12 +204,7 @@ class AsInstalled(Case):
         self.assertRegex(pathlib.Path("/etc/shadow").read_text(), r"(?m)^anna:\$y\$")
         maildir = harness.Maildir("/home/anna/Maildir", (23456, 23456))
         expected = maildir.fill()
-        output = open(self.box.dir / "xinetd.log", "wb")
-        self.addCleanup(output.close)
-        xinetd = subprocess.Popen([harness.program("xinetd"), "-dontfork", "-pidfile", str(self.box.dir / "pid")],
-                                  stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        self.addCleanup(harness.stop, xinetd)
-        harness.wait_until(lambda: {110, 995, 143, 993} <= harness.listening_ports(), "xinetd listens on all four ports")
+        self.xinetd({"pop3": 110, "pop3s": 995, "imap": 143, "imaps": 993})
 
         class Server:
             bind, port, tls_port, box = harness.HOST, 110, 995, self.box
@@ -217,14 +262,15 @@ class Files(Case):
         for name in SERVICES:
             for unit in (f"{name}.socket", f"{name}@.service"):
                 (directory / unit).exists() or self.fail(unit)
-        done = run(harness.program("systemd-analyze"), "verify", "--man=no", *sorted(directory.glob("*.socket")), check=False)
+        units = [unit for unit in sorted(directory.iterdir()) if "@" not in unit.name]
+        done = run(harness.program("systemd-analyze"), "verify", "--man=no", *units, check=False)
         # What systemd thinks of this machine's cgroups is no fault of the units.
         ours = [line for line in (done.stdout + done.stderr).splitlines()
-                if ("pop3" in line or "imap" in line) and "legacy cgroups" not in line]
+                if re.search("pop3|imap|smtp|submission|lmtp|tinmail", line) and "legacy cgroups" not in line]
         self.assertEqual(ours, [])
 
     def test_s6_scripts_are_sound(self):
-        for name in SERVICES:
+        for name in (*SERVICES, "queue"):
             run("sh", "-n", TREE / "s6" / name / "run")
             self.assertTrue(os.access(TREE / "s6" / name / "run", os.X_OK))
 

@@ -175,26 +175,51 @@ class Clients(Smtp):
 
 @needs_root
 class Postfix(Smtp):
-    """A real Postfix delivers over LMTP."""
+    """A real Postfix delivers over LMTP, to the shipped service files."""
 
-    def test_lmtp(self):
-        lmtp = self.box.dir / "lmtp.conf"
-        port = harness.free_port()
-        lmtp.write_text("service e2e-lmtp\n{\n\ttype = UNLISTED\n\tsocket_type = stream\n\tprotocol = tcp\n\twait = no\n\tuser = 0\n"
-                        f"\tbind = {HOST}\n\tport = {port}\n\tserver = {self.box.binary}\n"
-                        f"\tserver_args = -c {self.box.conf} --lmtp\n}}\n")
-        xinetd = subprocess.Popen([program("xinetd"), "-f", lmtp, "-dontfork", "-pidfile", self.box.dir / "lmtp.pid"],
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.addCleanup(harness.stop, xinetd)
-        conf = self.box.dir / "postfix"
-        for directory in ("postfix", "postfix/queue", "postfix/data"):
-            (self.box.dir / directory).mkdir(mode=0o755)
+    def test_lmtp_under_xinetd(self):
+        lmtp, port = self.box.dir / "lmtp.conf", harness.free_port()
+        text = (harness.TREE / "xinetd/lmtp").read_text()
+        for name, value in (("disable", "no"), ("port", port), ("server", self.box.binary),
+                            ("server_args", f"-c {self.box.conf} --lmtp"), ("log_type", f"FILE {self.box.dir}/lmtp.log")):
+            text, count = re.subn(rf"(?m)^(\s*{name}\s*)=.*$", rf"\1= {value}", text)
+            self.assertEqual(count, 1, name)
+        lmtp.write_text(text)
+        self.start(program("xinetd"), "-f", lmtp, "-dontfork", "-pidfile", self.box.dir / "lmtp.pid")
+        self.check(f"lmtp:inet:{HOST}:{port}", lambda conf: None)
+
+    def test_lmtp_under_s6(self):
+        """On the Unix socket below Postfix's queue directory."""
+        def serve(conf):
+            script = self.box.dir / "lmtp-run"
+            text = (harness.TREE / "s6/lmtp/run").read_text()
+            self.assertIn("/var/spool/postfix/", text)
+            text = text.replace("/var/spool/postfix/", f"{conf}/queue/")
+            text = text.replace("/usr/local/sbin/smtpd -o log_path=/dev/stderr", f"{self.box.binary} -c {self.box.conf}")
+            script.write_text(text)
+            program("s6-ipcserverd")
+            self.start("sh", script)
+            path = conf / "queue/private/tinmail-lmtp"
+            owner = int(run("id", "-u", "postfix").stdout)
+            wait_until(lambda: path.exists() and path.stat().st_uid == owner, "the socket")
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        self.check("lmtp:unix:private/tinmail-lmtp", serve)
+
+    def start(self, *command):
+        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, start_new_session=True)
+        self.addCleanup(harness.stop, process)
+
+    def check(self, transport, serve):
+        conf = self.box.dir / f"postfix-{self.user.name}"
+        for directory in ("", "queue", "data"):
+            (conf / directory).mkdir(mode=0o755)
         run("chown", "postfix", conf / "data")
         (conf / "main.cf").write_text(
             f"compatibility_level = 3.6\nqueue_directory = {conf}/queue\ndata_directory = {conf}/data\nmydestination =\n"
             f"myhostname = postfix.example.net\ninet_interfaces = loopback-only\nmaillog_file = {conf}/queue/log\n"
             f"maillog_file_prefixes = {conf}\nlocal_recipient_maps =\nrelay_domains = {DOMAIN}\nsmtputf8_enable = no\n"
-            f"transport_maps = inline:{{{DOMAIN}=lmtp:inet:{HOST}:{port}}}\nalias_maps =\nmynetworks = 127.0.0.0/8\n"
+            f"transport_maps = inline:{{{DOMAIN}={transport}}}\nalias_maps =\nmynetworks = 127.0.0.0/8\n"
             "lmtp_destination_recipient_limit = 10\n")
         services = ["pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr",
                     "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce",
@@ -204,6 +229,7 @@ class Postfix(Smtp):
         (conf / "master.cf").write_text("".join(f"{line}\n" for line in services))
         run(program("postfix"), "-c", conf, "start", timeout=60)
         self.addCleanup(lambda: run(program("postfix"), "-c", conf, "stop", check=False))
+        serve(conf)
         other = self.box.add_user(f"u{len(self.box.users)}")
         users = [self.user, other]
         for number in range(3):

@@ -3,12 +3,15 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
+import smtplib
 import subprocess
 
 import harness
 from harness import TREE, Case, free_port, needs_root, run, wait_until
+from test_smtp import DOMAIN, SmtpBox
 
 SYSTEMD = os.path.realpath("/lib/systemd/systemd")
 TARGETS = "basic sysinit sockets shutdown umount local-fs timers paths slices".split()
@@ -31,25 +34,23 @@ def groups():
 
 @needs_root
 class Systemd(Case):
-    def start(self, service):
-        """A systemd that serves the box with the shipped units, adapted as an administrator would: port and paths."""
-        box, self.port = self.box, free_port()
-        units = box.dir / "units"
-        units.mkdir()
+    def start(self, *services, units=()):
+        """A systemd that serves the box with the shipped units, adapted as an administrator would: port, paths, owner of a
+        socket. Their ports are in .ports; units are more of the shipped ones, which are started as well."""
+        box, self.ports = self.box, {service: free_port() for service in services}
+        directory = box.dir / "units"
+        directory.mkdir()
         for target in TARGETS:
-            shutil.copy(f"/lib/systemd/system/{target}.target", units)
-        (units / "default.target").write_text("[Unit]\nRequires=basic.target\n")
-        for unit in (f"{service}.socket", f"{service}@.service"):
-            lines = (TREE / "systemd" / unit).read_text().splitlines()
-            lines = [line for line in lines if not line.startswith("ListenStream=[")]
-            adapted = {"ListenStream": f"ListenStream=127.0.0.1:{self.port}",
-                       # No journal runs here, and /tmp is where the box lies.
-                       "StandardError": "StandardError=null", "PrivateTmp": "PrivateTmp=no"}
-            lines = [adapted.get(line.partition("=")[0], line)
-                     .replace(f"/usr/local/sbin/{box.binary.name}", f"{box.binary} -c {box.conf}") for line in lines]
-            (units / unit).write_text("\n".join(lines) + "\n")
+            shutil.copy(f"/lib/systemd/system/{target}.target", directory)
+        (directory / "default.target").write_text("[Unit]\nRequires=basic.target\n")
+        for service in services:
+            unix = {"ListenStream": box.dir / "lmtp", "SocketUser": "nobody", "SocketGroup": "nogroup"}
+            self.adapt(f"{service}.socket", **(unix if service == "lmtp" else {"ListenStream": f"127.0.0.1:{self.ports[service]}"}))
+            self.adapt(f"{service}@.service")
+        for unit in units:
+            self.adapt(unit, PathChanged=box.dir / "queue/drop")
         place = groups()
-        script = START.format(groups=place, units=units, systemd=SYSTEMD)
+        script = START.format(groups=place, units=directory, systemd=SYSTEMD)
         self.output = open(box.dir / "systemd.log", "wb")
         self.systemd = subprocess.Popen(["sh", "-c", script], stdin=subprocess.DEVNULL, stdout=self.output,
                                         stderr=self.output, start_new_session=True)
@@ -57,7 +58,24 @@ class Systemd(Case):
         self.first = wait_until(self.first_process, "systemd runs")
         wait_until(lambda: self.systemctl("is-system-running", check=False).stdout.strip() in ("running", "degraded"),
                    "systemd has started")
-        self.systemctl("start", f"{service}.socket")
+        self.systemctl("start", *(f"{service}.socket" for service in services),
+                       *(unit for unit in units if not unit.endswith(".service")))
+
+    def adapt(self, unit, **changes):
+        """Writes a shipped unit with these lines instead of its own."""
+        box = self.box
+        # No journal runs here, and /tmp is where the box lies.
+        changes |= {"StandardError": "null", "PrivateTmp": "no"}
+        lines = []
+        for line in (TREE / "systemd" / unit).read_text().splitlines():
+            name = line.partition("=")[0]
+            if line.startswith("ListenStream=["):
+                continue
+            line = f"{name}={changes[name]}" if name in changes else line
+            for program in ("pop3d", "imapd", "smtpd"):
+                line = line.replace(f"/usr/local/sbin/{program}", f"{box.dir}/{program} -c {box.conf}")
+            lines.append(line)
+        (box.dir / "units" / unit).write_text("\n".join(lines) + "\n")
 
     def first_process(self):
         for pid in harness.processes_of(SYSTEMD):
@@ -83,7 +101,7 @@ class Systemd(Case):
         self.new_box()
         self.box.maildir.fill()
         self.start("pop3")
-        with harness.Pop(address=("127.0.0.1", self.port)) as pop:
+        with harness.Pop(address=("127.0.0.1", self.ports["pop3"])) as pop:
             pop.login(*self.box.user)
             status = wait_until(lambda: self.reading("pop3"), "the status of the session")
             self.assertRegex(status, r'Status: "demo 127\.0\.0\.1: reading mail"')
@@ -102,7 +120,7 @@ class Systemd(Case):
                 context = self.box.authority.context() if service == "imaps" else None
 
                 class Server:
-                    bind, port, tls_port, box = harness.HOST, self.port, self.port, self.box
+                    bind, port, tls_port, box = harness.HOST, self.ports[service], self.ports[service], self.box
                 with harness.Imap(Server, tls=service == "imaps", context=context) as imap:
                     imap.login()
                     status = wait_until(lambda: self.reading(service), "the status of the session")
@@ -122,6 +140,97 @@ class Systemd(Case):
                     imap.quit()
                 self.box.wait_log(r"imap\(demo\)<\d+><\S+>: Disconnected: Logged out")
                 self.doCleanups()
+
+    def smtp_box(self):
+        self.box = box = SmtpBox(settings={"myorigin": DOMAIN, "minimal_backoff_time": "1s"})
+        self.addCleanup(box.close)
+        self.addCleanup(self.keep_log)
+        self.other = box.add_user("other")
+        aliases = box.dir / "aliases"
+        aliases.write_text("both: demo, other\n")
+        box.write_settings(alias_maps=f"texthash:{aliases}")
+        return box
+
+    def arrives(self, user, *subjects):
+        def there():
+            return sorted(re.search(rb"(?m)^Subject: (.*)$", raw)[1].decode() for raw in self.box.received(user))
+        wait_until(lambda: there() == sorted(subjects), f"{subjects} for {user.name}")
+
+    def test_smtp_in_the_sandbox(self):
+        """Straight into a Maildir, an alias through the queue, and a ~/.forward with a program, a file and another user: the
+        queue's runner has the same sandbox."""
+        box = self.smtp_box()
+        out, home = box.user.home / "out", box.user.home
+        self.start("smtp", "submission", "submissions")
+        context = box.authority.context()
+        sent = []
+        for way in ("smtp", "starttls", "submission", "submissions"):
+            port = self.ports.get(way, self.ports["smtp"])
+            kind, more = (smtplib.SMTP_SSL, {"context": context}) if way == "submissions" else (smtplib.SMTP, {})
+            with self.subTest(way), kind("localhost", port, timeout=20, **more) as client:
+                if way in ("starttls", "submission"):
+                    client.starttls(context=context)
+                if way.startswith("submission"):
+                    client.login(*box.user)
+                client.sendmail("a@client.example", [f"other@{DOMAIN}"], f"Subject: straight {way}\r\n\r\nbody\r\n")
+                client.sendmail("a@client.example", [f"both@{DOMAIN}"], f"Subject: queued {way}\r\n\r\nbody\r\n")
+                status = wait_until(lambda: self.systemctl("status", "smtp@*", "submission@*", "submissions@*", check=False).stdout,
+                                    "the status of a session")
+                self.assertRegex(status, r"TriggeredBy: . (smtp|submissions?)\.socket")
+            sent += [f"straight {way}", f"queued {way}"]
+            self.arrives(self.other, *sent)
+        self.arrives(box.user, *(subject for subject in sent if subject.startswith("queued")))
+        forward = home / ".forward"
+        forward.write_text(f'"|/usr/bin/tee {out}", {home}/mbox, other@{DOMAIN}\n')
+        os.chown(forward, box.user.uid, box.user.gid)
+        with smtplib.SMTP("localhost", self.ports["smtp"], timeout=20) as client:
+            client.sendmail("a@client.example", [f"demo@{DOMAIN}"], "Subject: forwarded\r\n\r\nbody\r\n")
+        self.arrives(self.other, *sent, "forwarded")
+        for path in (out, home / "mbox"):
+            wait_until(lambda path=path: path.exists() and b"\nbody\n" in path.read_bytes(), f"{path}")
+            self.assertEqual(path.stat().st_uid, box.user.uid)
+        wait_until(lambda: not list((box.dir / "queue/queue").iterdir()), "an empty queue")
+
+    def test_what_sendmail_leaves_is_picked_up(self):
+        """By the path unit, and by what smtpd does for whoever connects: in its sandbox, too."""
+        box = self.smtp_box()
+        for name in ("sendmail",):
+            shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name(name), box.dir / name)
+        os.chmod(box.dir, 0o755)
+        box.log_path.chmod(0o666)
+        run(box.binary, "-c", box.conf, "-q")
+        self.start("smtp", units=("tinmail-queue.path", "tinmail-queue.service", "tinmail-queue.timer"))
+
+        def sendmail(subject):
+            run(box.dir / "sendmail", "-C", box.conf, "-i", "other", user=box.user.uid, group=box.user.gid, extra_groups=[], cwd="/",
+                input=f"Subject: {subject}\n\nbody\n")
+        sendmail("path")
+        self.arrives(self.other, "path")
+        self.systemctl("stop", "tinmail-queue.path", "tinmail-queue.timer")
+        wait_until(lambda: not box.servers(), "the run has ended")
+        sendmail("smtp")
+        self.assertEqual(len(list((box.dir / "queue/drop").iterdir())), 1)
+        with smtplib.SMTP("localhost", self.ports["smtp"], timeout=20) as client:
+            client.noop()
+        self.arrives(self.other, "path", "smtp")
+
+    def test_lmtp_in_the_sandbox(self):
+        """One recipient, and two, for whom the message is kept in a file meanwhile."""
+        box = self.smtp_box()
+        self.start("lmtp")
+        self.assertEqual((os.stat(box.dir / "lmtp").st_uid, os.stat(box.dir / "lmtp").st_mode & 0o777), (65534, 0o600))
+        with smtplib.LMTP(str(box.dir / "lmtp")) as client:
+            client.ehlo()
+            for number, to in enumerate((["demo"], ["demo", "absent", "other"], ["both"])):
+                client.mail("a@client.example")
+                codes = [client.rcpt(f"{name}@{DOMAIN}")[0] for name in to]
+                self.assertEqual(codes, [550 if name == "absent" else 250 for name in to])
+                self.assertEqual(client.docmd("DATA")[0], 354)
+                client.send(f"Subject: {number}\r\n\r\nbody\r\n.\r\n")
+                # RFC 2033 section 4.2: a reply for each recipient that was taken.
+                self.assertEqual({client.getreply()[0] for code in codes if code == 250}, {250})
+        self.arrives(box.user, "0", "1", "2")
+        self.arrives(self.other, "1", "2")
 
     def reading(self, service):
         status = self.systemctl("status", f"{service}@*", check=False).stdout

@@ -6,7 +6,7 @@
 //! ```
 //! A value goes to the end of its line: no quotes, no comment behind it, no continuation.
 
-use super::{Config, ConfigError, Setting};
+use super::{Config, ConfigError, Setting, foreign};
 use crate::cli::Program;
 use crate::log::readable;
 use std::fs::File;
@@ -18,22 +18,6 @@ const FILE_LIMIT: u64 = 64 * 1024;
 
 /// Longest unknown name for which a known one is looked for.
 const NAME_LIMIT: usize = 40;
-
-/// Names that other servers have for the same thing.
-const SYNONYMS: &str = "\
-ssl_cert ssl_cert_file
-ssl_key ssl_key_file
-ssl_server_cert_file ssl_cert_file
-ssl_server_key_file ssl_key_file
-smtpd_tls_cert_file ssl_cert_file
-smtpd_tls_key_file ssl_key_file
-auth_allow_cleartext disable_plaintext_auth
-default_login_user login_user
-mail_path mail_location
-mail_home mail_location
-TLS_CERTFILE ssl_cert_file
-MAILDIRPATH mail_location
-";
 
 pub(super) fn read(
     config: &mut Config,
@@ -111,19 +95,19 @@ pub(super) fn apply_pair(config: &mut Config, program: &Program, pair: &str) -> 
 
 fn unknown(program: &Program, name: &str) -> String {
     let shown = readable(name.as_bytes());
-    match nearest(name) {
+    let meant = foreign::synonym(name);
+    if let (None, Some(advice)) = (meant, foreign::advice(name)) {
+        return format!("unknown setting \"{shown}\": {advice}");
+    }
+    match meant.or_else(|| nearest(name)) {
         Some(known) => format!("unknown setting \"{shown}\", did you mean \"{known}\"?"),
         None => format!("unknown setting \"{shown}\"; {} --help lists all", program.name),
     }
 }
 
-/// The known name that was probably meant: another server's word for it, the start of only one name, or the one
-/// with the fewest typing errors between the two.
+/// The known name that was probably meant: the start of only one name, or the one with the fewest typing errors between
+/// the two.
 fn nearest(name: &str) -> Option<&'static str> {
-    let mut synonyms = SYNONYMS.lines().filter_map(|line| line.split_once(' '));
-    if let Some((_, known)) = synonyms.find(|(foreign, _)| *foreign == name) {
-        return Some(known);
-    }
     if name.is_empty() || name.len() > NAME_LIMIT {
         return None;
     }
@@ -208,6 +192,8 @@ mod tests {
             ("frist_valid_uid = 1", "did you mean \"first_valid_uid\"?"),
             ("login-greeting = x", "did you mean \"login_greeting\"?"),
             ("SSL = yes", "did you mean \"ssl\"?"),
+            ("biff = no", "unknown setting \"biff\": leave it out"),
+            ("smtpd_tls_cert_file = /x", "did you mean \"ssl_cert_file\"?"),
             ("pop3_uidl = x", "did you mean \"pop3_uidl_format\"?"),
             ("xyzzy = x", "--help lists all"),
             ("mail_location = mbox:~/mail", "want maildir:PATH"),
@@ -242,7 +228,7 @@ mod tests {
         );
         let lines = lines_about("many", "food = 1\n".repeat(13).as_bytes());
         assert_eq!(lines.len(), WRONG_MAX + 1);
-        assert_eq!(lines[WRONG_MAX], "and 3 more wrong lines");
+        assert_eq!(lines[WRONG_MAX], "and 3 more wrong lines, which --check tells");
         let lines = lines_about("large", &vec![b'#'; FILE_LIMIT as usize + 1]);
         assert_eq!(lines, [": too large for a configuration file"]);
         let mut wrong = ConfigError::default();
@@ -269,12 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn every_known_name_fits_the_search_and_every_synonym_points_to_one() {
+    fn every_known_name_fits_the_search() {
         assert!(Setting::all().all(|row| row.name.len() <= NAME_LIMIT));
-        for (foreign, known) in SYNONYMS.lines().filter_map(|line| line.split_once(' ')) {
-            assert!(Setting::all().any(|row| row.name == known), "{foreign}");
-            assert!(Setting::all().all(|row| row.name != foreign), "{foreign}");
-        }
     }
 
     proptest! {

@@ -6,6 +6,7 @@
 
 pub mod check;
 mod file;
+mod foreign;
 pub mod format;
 pub mod keyword;
 pub mod mailboxes;
@@ -22,22 +23,25 @@ use std::path::Path;
 /// The file that is read when the command line names none; it may be missing.
 pub const DEFAULT_FILE: &str = "/etc/tinmail.conf";
 
-/// Most lines of the configuration that are called wrong at once.
+/// Most lines of the configuration that are called wrong at once, in the log.
 const WRONG_MAX: usize = 10;
+
+/// And by `--check`: Postfix's own file with everything that Debian writes into it has fewer.
+const WRONG_KEPT: usize = 200;
 
 /// Why there is no configuration: a line for each fault, for the log and for a person. The client is told only that the
 /// server is out of service for now; the program ends with [`crate::exit::Exit::Usage`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigError {
     lines: Vec<String>,
-    /// Faults beyond [`WRONG_MAX`].
+    /// Faults beyond [`WRONG_KEPT`].
     more: usize,
 }
 
 impl ConfigError {
     #[inline(never)]
     fn add(&mut self, line: String) {
-        if self.lines.len() < WRONG_MAX { self.lines.push(line) } else { self.more += 1 }
+        if self.lines.len() < WRONG_KEPT { self.lines.push(line) } else { self.more += 1 }
     }
 
     /// The configuration, if nothing is wrong with it.
@@ -47,6 +51,13 @@ impl ConfigError {
 
     /// One line for each fault, at most ten, and one about the others.
     pub fn lines(&self) -> impl Iterator<Item = String> {
+        let more = self.lines.len().saturating_sub(WRONG_MAX) + self.more;
+        let more = (more > 0).then(|| format!("and {more} more wrong lines, which --check tells"));
+        self.lines.iter().take(WRONG_MAX).cloned().chain(more)
+    }
+
+    /// One line for each fault, for a person who asked for all.
+    pub fn all_lines(&self) -> impl Iterator<Item = String> {
         let more = (self.more > 0).then(|| format!("and {} more wrong lines", self.more));
         self.lines.iter().cloned().chain(more)
     }

@@ -178,6 +178,7 @@ settings! {
     smtpd smtpd_forbid_bare_newline_exclusions: List<Network> = List::Borrowed(&[]), "clients whose LF is made CR LF: printers and such";
     smtpd smtpd_authorized_xclient_hosts: List<Network> = List::Borrowed(&[]), "clients that may say with XCLIENT who theirs is";
     smtpd smtpd_discard_ehlo_keywords: Text = text(""), "extensions that are not offered: words such as chunking, dsn";
+    smtpd header_checks: Text = text(""), "what is done with messages by their header: glob:/FILE of /PATTERN/ ACTION";
     smtpd disable_vrfy_command: bool = false, "refuse VRFY; otherwise it is answered without a look";
 
     smtpd mydomain: Text = text(""), "this host's domain; empty: myhostname without its first part";
@@ -188,7 +189,11 @@ settings! {
     smtpd relay_domains: Text = text(""), "domains that mail is relayed to for anybody, with those below them";
     smtpd virtual_alias_domains: Text = text("$virtual_alias_maps"), "domains all of whose addresses are other names";
     smtpd virtual_alias_maps: Text = text(""), "other names of addresses: user@domain or @domain, then addresses";
-    smtpd virtual_mailbox_domains: Text = text(""), "domains whose users are in the passdb with their domain";
+    smtpd virtual_mailbox_domains: Text = text("$virtual_mailbox_maps"), "domains whose users have their domain in their names";
+    smtpd virtual_mailbox_maps: Text = text(""), "which users those are: user@domain, then a Maildir; empty: as the passdb says";
+    smtpd virtual_mailbox_base: Text = text(""), "directory that these Maildirs are below";
+    smtpd virtual_uid_maps: Text = text(""), "who owns them: static:UID, or user@domain, then a uid; empty: as the passdb says";
+    smtpd virtual_gid_maps: Text = text(""), "their groups, likewise";
     smtpd smtpd_client_restrictions: Text = text(""), "rules about the client, asked at RCPT";
     smtpd smtpd_helo_restrictions: Text = text(""), "rules about its name";
     smtpd smtpd_sender_restrictions: Text = text(""), "rules about the sender";

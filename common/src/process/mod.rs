@@ -132,7 +132,11 @@ fn run(program: &'static Program) -> Exit {
     }
     let config = match Config::load(&program.line, &line) {
         Ok(config) => config,
-        Err(error) => return terminal::usage(program, Some(line.mode), &error.lines().collect::<Vec<_>>()),
+        Err(error) => {
+            let all = line.mode == Mode::Check;
+            let faults: Vec<String> = if all { error.all_lines().collect() } else { error.lines().collect() };
+            return terminal::usage(program, Some(line.mode), &faults);
+        }
     };
     match line.mode {
         Mode::ShowChanged => terminal::print(|out| cli::print_changed(&config, out)),

@@ -267,7 +267,8 @@ pub fn unnamed_file(directory: &Path) -> io::Result<File> {
         {
             let mut random = [0; 8];
             super::process::random(&mut random)?;
-            let name = directory.join(format!("{:016x}", u64::from_ne_bytes(random)));
+            // For the moment that it has a name, that begins like those of files that are nobody's business.
+            let name = directory.join(format!(".{:016x}", u64::from_ne_bytes(random)));
             let file = options.create_new(true).open(&name)?;
             std::fs::remove_file(&name)?;
             Ok(file)

@@ -127,7 +127,19 @@ impl Job {
         cut: Option<(String, String)>,
         direct: bool,
     ) -> Result<bool, Status> {
-        for (name, extension) in [(full.to_owned(), String::new())].into_iter().chain(cut) {
+        self.one_of(directory, work, address, [Some((full.to_owned(), String::new())), cut], direct)
+    }
+
+    /// Keeps the first user with one of these names, each with the extension that goes with it. `false`: there is none.
+    pub(super) fn one_of(
+        &mut self,
+        directory: &mut Directory,
+        work: &Work,
+        address: &Address,
+        names: [Option<(String, String)>; 2],
+        direct: bool,
+    ) -> Result<bool, Status> {
+        for (name, extension) in names.into_iter().flatten() {
             match directory.users.find(&name) {
                 Ok(None) => {}
                 Ok(Some(account)) => {

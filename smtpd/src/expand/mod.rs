@@ -19,6 +19,7 @@ use crate::classes::Class;
 use crate::directory::Directory;
 use crate::envelope::{Recipient, Target};
 use crate::status::{Enhanced, Status};
+use crate::virtual_mailboxes::Found;
 use common::config::keyword::Expansion;
 use std::rc::Rc;
 
@@ -248,17 +249,37 @@ impl Job {
                 self.lose(work, address, address.to_string().to_lowercase(), unknown(address));
                 Ok(())
             }
-            Class::VirtualMailbox => {
-                let full = format!("{}@{}", address.local(), address.domain()).to_lowercase();
-                let cut = directory.split(address.local()).map(|(base, extension)| {
-                    (format!("{base}@{}", address.domain()).to_lowercase(), extension.to_owned())
-                });
-                if !self.user(directory, work, address, &full, cut, true)? {
-                    self.lose(work, address, full, unknown(address));
-                }
-                Ok(())
-            }
+            Class::VirtualMailbox => self.virtual_mailbox(directory, work, address),
         }
+    }
+
+    /// A user with a domain, and perhaps an extension.
+    fn virtual_mailbox(
+        &mut self,
+        directory: &mut Directory,
+        work: &Work,
+        address: &Address,
+    ) -> Result<(), Status> {
+        let full = format!("{}@{}", address.local(), address.domain()).to_lowercase();
+        let whole = Some((full.clone(), String::new()));
+        let cut = directory.split(address.local()).map(|(base, extension)| {
+            (format!("{base}@{}", address.domain()).to_lowercase(), extension.to_owned())
+        });
+        let found = match directory.users.has_virtual_mailboxes() {
+            true => directory.users.find_virtual(&full, cut.as_ref().map(|(base, _)| base.as_str()))?,
+            false => Some(Found::CatchAll),
+        };
+        // What has an entry of its own is not for a catch-all to take.
+        let names = match found {
+            None => [None, None],
+            Some(Found::Whole) => [whole, None],
+            Some(Found::Base) => [None, cut],
+            Some(Found::CatchAll) => [whole, cut],
+        };
+        if !self.one_of(directory, work, address, names, true)? {
+            self.lose(work, address, full, unknown(address));
+        }
+        Ok(())
     }
 
     fn link(

@@ -76,6 +76,39 @@ fn shown(found: Result<Vec<Recipient>, Status>) -> String {
 }
 
 #[test]
+fn virtual_mailboxes_by_their_map() {
+    let maps = "inline:{vera@virtual.example=x/, wilma@virtual.example=x/, wilma+own@virtual.example=x/, @all.example=x/}";
+    let (us, group) = common::sys::process::user_and_group();
+    let (uid, gid) = if us == 0 { (5000, 5000) } else { (us, group) };
+    for owned in [false, true] {
+        let host = Host::new("").with(|config| {
+            config.virtual_mailbox_domains = "virtual.example all.example".into();
+            config.virtual_mailbox_maps = maps.into();
+            config.recipient_delimiter = "+".into();
+            if owned {
+                config.virtual_mailbox_base = "/srv".into();
+                config.virtual_uid_maps = format!("static:{uid}").into();
+                config.virtual_gid_maps = format!("static:{gid}").into();
+            }
+        });
+        // Where the map says nothing of mailboxes, the user must be in a passdb as well: vera is.
+        let in_passdb = |name: &'static str| if owned { name } else { "550 5.1.1" };
+        for (address, want) in [
+            ("Vera@Virtual.example", "vera@virtual.example!"),
+            ("vera+ext@virtual.example", "vera@virtual.example+ext!"),
+            ("wilma@virtual.example", in_passdb("wilma@virtual.example!")),
+            ("wilma+own@virtual.example", in_passdb("wilma+own@virtual.example!")),
+            ("wilma+x@virtual.example", in_passdb("wilma@virtual.example+x!")),
+            ("zoe@virtual.example", "550 5.1.1"),
+            ("zoe+x@virtual.example", "550 5.1.1"),
+            ("zoe+x@all.example", in_passdb("zoe+x@all.example!")),
+        ] {
+            assert_eq!(host.ask(address), want, "{address} {owned}");
+        }
+    }
+}
+
+#[test]
 fn users() {
     let host = Host::new("postmaster: anna\n");
     for (address, want) in [

@@ -58,7 +58,7 @@ pub(super) fn action(value: &str, what: &str) -> Result<Action, String> {
 }
 
 /// `5.7.1 text`.
-fn enhanced_of(text: &str) -> Option<(Enhanced, &str)> {
+pub(crate) fn enhanced_of(text: &str) -> Option<(Enhanced, &str)> {
     let (code, rest) = text.split_once(' ').unwrap_or((text, ""));
     let mut numbers = code.split('.').map(|part| part.parse::<u16>().ok());
     let (class, subject, detail) = (numbers.next()??, numbers.next()??, numbers.next()??);

@@ -8,6 +8,7 @@ mod access;
 mod evaluate;
 mod words;
 
+pub(crate) use access::enhanced_of;
 pub use evaluate::{Facts, Lookups, Verdict};
 
 use crate::map::Map;

@@ -6,7 +6,7 @@ use super::is;
 use super::transaction::Transaction;
 use super::writers::Writers;
 use crate::envelope::{Recipient, Target};
-use crate::queue::{Id, QueueDirectory};
+use crate::queue::{Id, Place as QueuePlace, QueueDirectory};
 use crate::received::Received;
 use crate::reply;
 use crate::rules::Rules;
@@ -226,7 +226,8 @@ impl Place<'_, '_> {
     fn begin_spool(&mut self) -> Result<Plan, Status> {
         let user = self.queue_user()?;
         if !self.writers.has_spool() {
-            let directory = self.queue()?.path().join("tmp");
+            // Root's own directory: in the others it is a guest, who may not write without CAP_DAC_OVERRIDE.
+            let directory = self.queue()?.place(QueuePlace::Drop);
             let file = common::sys::fs::unnamed_file(&directory).map_err(|error| {
                 self.ground.log.error(format_args!("{}: {error}", directory.display()));
                 Status::from(reply::LOCAL_PROBLEM)

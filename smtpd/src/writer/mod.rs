@@ -7,14 +7,17 @@
 
 pub(crate) mod header;
 
+use crate::address::Address;
 use crate::deliver::{self, Delivery, Sink, Trace};
+use crate::envelope::Recipient;
+use crate::header_checks::{HeaderChecks, checked};
 use crate::queue::{Incoming, QueueDirectory, Received};
 use crate::reply;
 use crate::status::Status;
 use crate::wire::job::{self, Deliver, Job, Outcome, Queue, Submission};
 use crate::wire::pieces::{Piece, Source};
 use common::exit::Exit;
-use common::log::readable;
+use common::log::{escape, readable};
 use common::process::Program;
 use common::process::service::{self, Helping};
 use header::Header;
@@ -22,6 +25,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 /// The hidden argument of a writer that was executed afresh.
@@ -51,10 +55,13 @@ pub fn run(helping: Helping) -> Exit {
 }
 
 fn serve(helping: &Helping) -> io::Result<()> {
+    let checks = HeaderChecks::load(&helping.config).map(Rc::new).inspect_err(|error| {
+        helping.log.error(format_args!("header_checks: {error}"));
+    });
     while let Some(message) = job::receive(&helping.commands, None)? {
         let job = Job::decode(&message).ok_or(io::ErrorKind::InvalidData)?;
         drop(message);
-        let work = Work { helping };
+        let work = Work { helping, checks: checks.as_ref().ok() };
         match job {
             Job::Deliver(job) => work.deliver(&job)?,
             Job::Queue(job) => work.queue(&job)?,
@@ -66,6 +73,8 @@ fn serve(helping: &Helping) -> io::Result<()> {
 
 struct Work<'a> {
     helping: &'a Helping,
+    /// `None`: they cannot be read, and nothing may pass unseen.
+    checks: Option<&'a Rc<HeaderChecks>>,
 }
 
 impl Work<'_> {
@@ -84,7 +93,10 @@ impl Work<'_> {
         match deliver::begin(&self.helping.config, &job.account, &job.recipient, &trace, &mut warn) {
             Err(status) => self.say(&Outcome::Refused(status)),
             Ok(Delivery::Forward(entries)) => self.say(&Outcome::Forward(entries)),
-            Ok(Delivery::Begun(sink)) => self.fill(sink, job.submission.as_ref(), job.spooled),
+            Ok(Delivery::Begun(sink)) => {
+                let about = || about(job.reverse_path.as_ref(), &job.recipient);
+                self.fill(sink, job.submission.as_ref(), job.spooled, &about)
+            }
         }
     }
 
@@ -104,7 +116,11 @@ impl Work<'_> {
         });
         match begun {
             Err(status) => self.say(&Outcome::Refused(status)),
-            Ok(incoming) => self.fill(Box::new(incoming), job.submission.as_ref(), job.spooled),
+            Ok(incoming) => {
+                let to = job.envelope.recipients.first();
+                let about = || to.map(|to| about(job.envelope.reverse_path.as_ref(), to)).unwrap_or_default();
+                self.fill(Box::new(incoming), job.submission.as_ref(), job.spooled, &about)
+            }
         }
     }
 
@@ -114,12 +130,27 @@ impl Work<'_> {
             _ => return self.say(&Outcome::Refused(reply::LOCAL_PROBLEM.into())),
         };
         match file.set_len(0) {
-            Ok(()) => self.fill(Box::new(Spool { file, at: 0, buffer: Vec::new() }), None, false),
+            // What is in it is looked at on its way out.
+            Ok(()) => {
+                self.say(&Outcome::Ready)?;
+                self.take(Box::new(Spool { file, at: 0, buffer: Vec::new() }), None)
+            }
             Err(error) => self.say(&Outcome::Refused(spool_failed(&error))),
         }
     }
 
-    fn fill(&self, sink: Box<dyn Sink>, submission: Option<&Submission>, spooled: bool) -> io::Result<()> {
+    fn fill(
+        &self,
+        sink: Box<dyn Sink>,
+        submission: Option<&Submission>,
+        spooled: bool,
+        about: &dyn Fn() -> String,
+    ) -> io::Result<()> {
+        let Some(checks) = self.checks else {
+            return self.say(&Outcome::Refused(reply::LOCAL_PROBLEM.into()));
+        };
+        let warn = |line: &str| self.helping.log.info(format_args!("{line}; {}", about()));
+        let sink = checked(checks, sink, &warn);
         self.say(&Outcome::Ready)?;
         match spooled {
             false => self.take(sink, submission),
@@ -136,7 +167,7 @@ impl Work<'_> {
     /// Takes a message from the spool file.
     fn copy(
         &self,
-        mut sink: Box<dyn Sink>,
+        mut sink: Box<dyn Sink + '_>,
         submission: Option<&Submission>,
     ) -> Result<(String, u64), Status> {
         let fd = self.helping.shared.as_ref().and_then(|fd| fd.try_clone().ok());
@@ -155,7 +186,7 @@ impl Work<'_> {
     }
 
     /// Takes a message from the front.
-    fn take(&self, mut sink: Box<dyn Sink>, submission: Option<&Submission>) -> io::Result<()> {
+    fn take(&self, mut sink: Box<dyn Sink + '_>, submission: Option<&Submission>) -> io::Result<()> {
         let mut source = Source::new(&self.helping.data);
         let mut header = Header::new(submission);
         let mut octets = 0u64;
@@ -192,6 +223,13 @@ impl Work<'_> {
             false => self.say(&Outcome::Abandoned),
         }
     }
+}
+
+/// Whose message it is, for the log.
+fn about(reverse_path: Option<&Address>, recipient: &Recipient) -> String {
+    let from = reverse_path.map(ToString::to_string).unwrap_or_default();
+    let to = recipient.original.to_string();
+    format!("from=<{}> to=<{}>", escape(from.as_bytes()), escape(to.as_bytes()))
 }
 
 /// The sink for several recipients of LMTP: a file without a name, which nobody has to find after a crash, because nobody has

@@ -1,0 +1,110 @@
+"""Programs of this host that send mail, on a system where all is installed as the papers say: sendmail of a user without rights,
+PHP, and Debian's cron. No timer runs the queue: xinetd's port 25 is all there is."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import harness
+import test_launchers
+from harness import needs_root, program, run, wait_until
+
+
+@needs_root
+class Programs(test_launchers.Installed):
+    def setUp(self):
+        super().setUp()
+        names = {"sendmail": "/usr/sbin/sendmail", "mailq": "/usr/bin/mailq"}
+        for name, place in names.items():
+            ours = pathlib.Path("/usr/local/sbin") / name
+            shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name("sendmail"), ours)
+            ours.chmod(0o755)
+            if not os.path.exists(place):
+                pathlib.Path(place).touch()
+                self.addCleanup(os.unlink, place)
+            run("mount", "--bind", ours, place)
+            self.addCleanup(run, "umount", "-l", place)
+        run("mount", "-t", "tmpfs", "-o", "mode=755", "e2e", "/var/spool")
+        self.addCleanup(run, "umount", "-l", "/var/spool")
+        run("mount", "-t", "tmpfs", "-o", "mode=755", "e2e", "/run")
+        self.addCleanup(run, "umount", "-l", "/run")
+        self.box.log_path.chmod(0o666)
+        os.chmod(self.box.dir, 0o755)
+        pathlib.Path("/etc/tinmail.conf").write_text(f"log_path = {self.box.log_path}\nmyhostname = mx.example.org\n"
+                                                     "mydestination = example.org\nmyorigin = example.org\n")
+        pathlib.Path("/etc/aliases").write_text("root: anna\n")
+        for name, uid in (("anna", "23456"), ("bert", "23457")):
+            run("useradd", "--create-home", "--uid", uid, "--shell", "/bin/sh", name)
+        self.anna = harness.Maildir("/home/anna/Maildir", (23456, 23456))
+        # It makes the queue's directories, once.
+        run("/usr/local/sbin/smtpd", "-q")
+        self.xinetd({"smtp": 25})
+
+    def as_bert(self, *command, **more):
+        return run(*command, user=23457, group=23457, extra_groups=[], cwd="/home/bert",
+                   env={"PATH": "/usr/sbin:/usr/bin:/bin", "HOME": "/home/bert", "LOGNAME": "bert"}, **more)
+
+    def arrives(self, *parts):
+        """The one message that anna gets, and nothing is left of it elsewhere."""
+        [raw] = wait_until(lambda: list(self.anna.contents().values()), f"a message\n{self.box.log()}")
+        for part in parts:
+            self.assertIn(part, raw)
+        wait_until(lambda: not any(os.listdir(f"/var/spool/tinmail/{place}") for place in ("drop", "queue")), "an empty queue")
+        return raw
+
+    def test_sendmail_without_rights(self):
+        self.as_bert("sendmail", "-i", "anna@example.org", input="Subject: by hand\n\nhello\n.\nend\n")
+        raw = self.arrives(b"\nSubject: by hand\n", b"\nhello\n.\nend\n", b"Return-Path: <bert@example.org>\n")
+        self.assertRegex(raw, rb"(?m)^Received: by mx\.example\.org \(tinmail, from userid 23457\)$")
+        # They may leave something there, and look at nothing.
+        self.assertNotEqual(self.as_bert("ls", "/var/spool/tinmail/drop", check=False).returncode, 0)
+
+    def test_sendmail_of_root(self):
+        run("sendmail", "anna", input="Subject: by root\n\nhello\n")
+        self.arrives(b"\nSubject: by root\n", b"Return-Path: <root@example.org>\n")
+
+    def test_php(self):
+        """With nothing set: php.ini names no sendmail_path, and PHP has found /usr/sbin/sendmail when it was built."""
+        code = "exit(mail('anna@example.org', 'from php', \"hello\\r\\nworld\", \"From: shop@example.org\\r\\nX-A: b\") ? 0 : 1);"
+        self.as_bert(program("php"), "-n", "-r", code)
+        self.arrives(b"\nSubject: from php\n", b"\nFrom: shop@example.org\n", b"\nX-A: b\n", b"\nhello\nworld\n",
+                     b"Return-Path: <bert@example.org>\n")
+
+    def test_php_with_a_sender_of_its_own(self):
+        code = "exit(mail('anna@example.org', 'x', 'y', '', '-fbounces@example.org') ? 0 : 1);"
+        self.as_bert(program("php"), "-n", "-d", "sendmail_path=/usr/sbin/sendmail -t -i", "-r", code)
+        self.arrives(b"Return-Path: <bounces@example.org>\n")
+
+    def cron(self, *lines):
+        """Debian's cron, with these lines of bert's own table."""
+        tables = pathlib.Path("/var/spool/cron/crontabs")
+        tables.mkdir(parents=True)
+        for name in ("/etc/cron.d", "/etc/crontab"):
+            shutil.rmtree(name, ignore_errors=True)
+            pathlib.Path(name).unlink(missing_ok=True)
+        (tables / "bert").write_text("".join(f"{line}\n" for line in lines))
+        os.chown(tables / "bert", 23457, 0)
+        (tables / "bert").chmod(0o600)
+        output = open(self.box.dir / "cron.log", "wb")
+        self.addCleanup(output.close)
+        cron = subprocess.Popen([program("cron"), "-f"], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                start_new_session=True)
+        self.addCleanup(harness.stop, cron)
+
+    def test_cron(self):
+        """What a job says goes to MAILTO. @reboot is the one time that need not be waited for."""
+        self.cron("MAILTO=anna@example.org", "@reboot echo out; echo error >&2; printf '.\\n'")
+        self.arrives(b"\nout\nerror\n.\n", b"\nSubject: Cron <bert@", b"Cron Daemon", b"Return-Path: <bert@example.org>\n")
+
+    def test_cron_without_mailto(self):
+        """It goes to the user, whose ~/.forward sends it on."""
+        forward = pathlib.Path("/home/bert/.forward")
+        forward.write_text("anna\n")
+        os.chown(forward, 23457, 23457)
+        self.cron("@reboot echo out")
+        self.arrives(b"\nout\n", b"Delivered-To: bert@example.org\n")
+
+
+if __name__ == "__main__":
+    harness.main()
