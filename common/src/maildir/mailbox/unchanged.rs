@@ -122,7 +122,8 @@ mod tests {
         use How::{Add, Remove, Replace};
         const SEEN: u8 = Flags::SEEN;
         const DELETED: u8 = Flags::DELETED;
-        let rows: [(&[(How, u8, &[&str])], (How, u8, &[&str]), bool); 12] = [
+        type Command = (How, u8, &'static [&'static str]);
+        let rows: [(&[Command], Command, bool); 12] = [
             (&[(Add, DELETED, &[])], (Add, SEEN, &[]), false),
             (&[(Add, DELETED, &[])], (Remove, SEEN, &[]), false),
             (&[(Add, DELETED, &[])], (Add, DELETED, &[]), true),
