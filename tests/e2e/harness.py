@@ -462,16 +462,16 @@ class Box:
         self.settings |= changes
         write(self.conf, [f"{name} = {value}" for name, value in self.settings.items()], 0o644)
 
-    def tunnel(self, *more):
+    def tunnel(self, *more, user=None):
         """What `ssh host imapd --preauth` runs: a command that serves the user's mail on standard input and output."""
-        prefix = []
+        user, prefix = user or self.user, []
         if IS_ROOT:
-            prefix = [program("setpriv"), "--reuid", self.user.uid, "--regid", self.user.gid, "--clear-groups"]
+            prefix = [program("setpriv"), "--reuid", user.uid, "--regid", user.gid, "--clear-groups"]
         log = self.dir / "tunnel.log"
         log.touch()
         os.chmod(log, 0o666)
         return shlex.join(str(word) for word in [
-            "env", f"HOME={self.user.home}", f"USER={self.user.name}", *prefix, self.binaries["imap"], "--preauth", "-o", f"log_path={log}", *more])
+            "env", f"HOME={user.home}", f"USER={user.name}", *prefix, self.binaries["imap"], "--preauth", "-o", f"log_path={log}", *more])
 
     def arguments(self, tls=False):
         return ["-c", str(self.conf), *(["--tls"] if tls else [])]

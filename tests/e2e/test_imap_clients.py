@@ -35,7 +35,7 @@ class Client(test_clients.Client):
         return found
 
     def tunnel(self):
-        return self.box.tunnel("-o", f"mail_location=maildir:{self.maildir.path}")
+        return self.box.tunnel("-o", f"mail_location=maildir:{self.maildir.path}", user=self.user)
 
     def each_way_and_tunnel(self):
         yield from self.each_way()
