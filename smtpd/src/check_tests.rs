@@ -53,6 +53,9 @@ fn rules_that_are_wrong_stop_the_start() {
         ("smtpd_recipient_restrictions=reject_everyhing", "reject_everyhing"),
         ("virtual_alias_maps=hash:/nonexistent/virtual", "/nonexistent/virtual"),
         ("mydestination=$nonsense", "nonsense"),
+        ("virtual_mailbox_maps=hash:/nonexistent/virtual", "/nonexistent/virtual"),
+        ("virtual_uid_maps=static:5000", "go together"),
+        ("header_checks=pcre:/etc/postfix/header_checks", "no regular expressions"),
     ] {
         let config = with(&good(&scratch), &[setting.to_owned()]);
         for look in [Look::Start, Look::Whole] {

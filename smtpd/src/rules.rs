@@ -193,7 +193,7 @@ impl Rules {
             Target::File { owner: None, .. } | Target::Command { owner: None, .. } => {
                 return self.directory.users.default_privs();
             }
-            Target::Remote(_) => {
+            Target::Remote(_) | Target::Expanded { .. } => {
                 return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem"));
             }
         };

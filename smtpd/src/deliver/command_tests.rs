@@ -20,7 +20,7 @@ fn run_with(config: &Config, scratch: &Scratch, words: &[&str], message: &[u8]) 
     };
     let original = address("Info+x@example.org");
     let reverse_path = Some(address("\"a;$(touch x)\"@x.example"));
-    let trace = Trace { reverse_path, original, delivered_to: to, received: String::new() };
+    let trace = Trace { reverse_path, original, delivered_to: to, received: String::new(), once: None };
     let mut sink = begin(config, &account, &recipient, &words, &trace)?;
     message.chunks(3000).try_for_each(|piece| sink.write(piece))?;
     sink.finish()

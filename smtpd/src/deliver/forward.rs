@@ -60,7 +60,7 @@ pub(super) fn names(
     let wanted = match &recipient.target {
         Target::File { path, .. } => Item::File(path.clone()),
         Target::Command { words, .. } => Item::Command(words.clone()),
-        Target::Mailbox { .. } | Target::Remote(_) => return Ok(true),
+        Target::Mailbox { .. } | Target::Remote(_) | Target::Expanded { .. } => return Ok(true),
     };
     let local = recipient.address.local().to_lowercase();
     let cut = local.char_indices().skip(1).find(|(_, c)| config.recipient_delimiter.contains(*c));

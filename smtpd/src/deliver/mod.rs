@@ -15,7 +15,7 @@ mod looping;
 mod mailbox;
 mod trace;
 
-pub use trace::{Trace, forward_line};
+pub use trace::{Once, Trace, forward_line};
 
 use crate::envelope::{Recipient, Target};
 use crate::status::{Enhanced, Status};
@@ -58,7 +58,9 @@ pub fn begin(
         }
         Target::File { path, .. } => file::begin(config, path, trace)?,
         Target::Command { words, .. } => command::begin(config, account, recipient, words, trace)?,
-        Target::Remote(_) => return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem")),
+        Target::Remote(_) | Target::Expanded { .. } => {
+            return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem"));
+        }
     };
     let guard = LoopGuard::new(sink, &trace.delivered_to);
     // What a ~/.forward names besides other addresses, the user's own mailbox, files and programs, gets the copy that begins

@@ -3,7 +3,7 @@
 use super::UNFINISHED;
 use super::format::{Wanted, address};
 use crate::deliver::Sink;
-use crate::envelope::{Envelope, Recipient, Target};
+use crate::envelope::{Envelope, Recipient, Target, asked};
 use crate::queue::{Id, Incoming, Place, QueueDirectory, Received};
 use crate::rules::Rules;
 use crate::status::{Enhanced, Status};
@@ -98,7 +98,11 @@ fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Re
             continue;
         }
         let file = path.join(id.as_str());
-        let result = take(config, directory, log, &mut rules, &file, &id);
+        let mut result = take(config, directory, log, &mut rules, &file, &id);
+        // If the process that queued it was killed after it had, it would go out, and come again with the next run.
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Other) {
+            result = take(config, directory, log, &mut rules, &file, &id);
+        }
         rules.take_warnings().iter().for_each(|what| log.warning(format_args!("{what}")));
         match result {
             Ok(true) => any = true,
@@ -366,14 +370,17 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
             return Err(Status::new(554, Enhanced(5, 5, 3), "Too many recipients"));
         }
         match rules.expand(&path) {
-            Ok(recipients) => envelope.recipients.extend(recipients),
+            Ok(mut recipients) => {
+                asked(&mut recipients, None, wanted.notify);
+                envelope.recipients.extend(recipients);
+            }
             Err(status) if status.is_temporary() => return Err(status),
             // Nobody is there any more to be answered. As a user's mailbox it will be found not to be one, and returned.
             Err(_) => envelope.recipients.push(Recipient {
                 address: path.clone(),
                 owner: None,
                 orcpt: None,
-                notify: None,
+                notify: wanted.notify,
                 target: Target::Mailbox {
                     // With its domain: it must not find another domain's user.
                     user: path.to_string().to_lowercase(),
@@ -384,7 +391,6 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
             }),
         }
     }
-    envelope.recipients.iter_mut().for_each(|recipient| recipient.notify = wanted.notify);
     if envelope.recipients.is_empty() {
         return Err(malformed(wanted.recipients.first().map_or("", String::as_str)));
     }

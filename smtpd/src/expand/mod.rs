@@ -17,7 +17,7 @@ use crate::address::Address;
 use crate::aliases::{Item, items};
 use crate::classes::Class;
 use crate::directory::Directory;
-use crate::envelope::{Recipient, Target};
+use crate::envelope::{Recipient, Target, asked};
 use crate::status::{Enhanced, Status};
 use crate::virtual_mailboxes::Found;
 use common::config::keyword::Expansion;
@@ -129,9 +129,8 @@ pub fn forward(
     let mut all = job.run(directory)?;
     for one in &mut all {
         one.original = recipient.original.clone();
-        one.orcpt.clone_from(&recipient.orcpt);
-        one.notify = recipient.notify;
     }
+    asked(&mut all, recipient.orcpt.as_deref(), recipient.notify);
     Ok(all)
 }
 

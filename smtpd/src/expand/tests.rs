@@ -66,6 +66,7 @@ fn shown(found: Result<Vec<Recipient>, Status>) -> String {
             }
             Target::File { path, owner } => format!("{path}{}", by(owner)),
             Target::Command { words, owner } => format!("|{}{}", words.join(" "), by(owner)),
+            Target::Expanded { .. } => "expanded".to_owned(),
         };
         format!("{target}{}", one.owner.as_ref().map(|owner| format!("^{owner}")).unwrap_or_default())
     };

@@ -145,6 +145,9 @@ pub fn print_recipient(text: &mut String, recipient: &Recipient) {
             ["command", &optional(owner.as_deref())].into_iter().for_each(&mut field);
             words.iter().for_each(|word| field(word));
         }
+        Target::Expanded { list } => {
+            ["expanded", if *list { "list" } else { "" }].into_iter().for_each(&mut field);
+        }
     }
     text.push('\n');
 }
@@ -331,6 +334,7 @@ pub fn parse_recipient(value: &str) -> Result<(State, Recipient), Malformed> {
             let words = fields.by_ref().map(unescape).collect::<Result<Vec<_>, _>>()?;
             Target::Command { words, owner: whose }
         }
+        "expanded" => Target::Expanded { list: next()? == "list" },
         _ => return Err(bad),
     };
     match fields.next() {

@@ -49,6 +49,8 @@ fn full() -> Envelope {
                 },
             ),
             recipient("e@x", Target::Command { words: vec![], owner: None }),
+            recipient("f@x", Target::Expanded { list: true }),
+            recipient("g@x", Target::Expanded { list: false }),
         ],
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::address::{Address, ReversePath};
 use crate::client::Login;
+use crate::deliver::Once;
 use crate::envelope::Recipient;
 use crate::queue::format::{self, escape, unescape};
 use crate::route::NextHop;
@@ -35,6 +36,8 @@ pub enum Question {
         offset: u64,
         /// Its octets.
         size: u64,
+        /// How it is known again in the mailbox.
+        once: Once,
         /// To whom.
         recipient: Recipient,
     },
@@ -64,10 +67,10 @@ impl Question {
     pub fn print(&self) -> String {
         let mut text = String::new();
         match self {
-            Question::Deliver { reverse_path, offset, size, recipient } => {
+            Question::Deliver { reverse_path, offset, size, once, recipient } => {
                 value(&mut text, "deliver");
                 value(&mut text, &path(reverse_path));
-                value(&mut text, &format!("{offset} {size}"));
+                value(&mut text, &format!("{offset} {size} {} {}", u8::from(once.again), once.mark));
                 format::print_recipient(&mut text, recipient);
             }
             Question::Expand(address) => {
@@ -94,9 +97,16 @@ impl Question {
         match lines.next()? {
             "deliver" => {
                 let reverse_path = parse_path(lines.next()?)?;
-                let (offset, size) = lines.next()?.split_once(' ')?;
-                let (offset, size) = (offset.parse().ok()?, size.parse().ok()?);
-                Some(Question::Deliver { reverse_path, offset, size, recipient: recipient(lines.next()?)? })
+                let mut words = lines.next()?.split(' ');
+                let (offset, size) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+                let again = words.next()? == "1";
+                // It becomes part of the name of a file.
+                let is_mark = |mark: &&str| {
+                    mark.len() <= 80 && mark.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c))
+                };
+                let mark = words.next().filter(is_mark)?.to_owned();
+                let (once, recipient) = (Once { mark, again }, recipient(lines.next()?)?);
+                Some(Question::Deliver { reverse_path, offset, size, once, recipient })
             }
             "expand" => parse_path(lines.next()?)?.map(Question::Expand),
             "forward" => {
@@ -238,6 +248,7 @@ mod tests {
                 reverse_path: None,
                 offset: 300,
                 size: 1 << 40,
+                once: Once { mark: "K1-b0_12_".into(), again: true },
                 recipient: recipient.clone(),
             },
             Question::Expand(address.clone()),
@@ -263,8 +274,16 @@ mod tests {
             }
             assert_eq!(Answer::parse(text.as_bytes()), Some(answer));
         }
-        for bad in [&b""[..], b"\n", b"expand\n\n", b"deliver\n\n1 x\nR\n", b"login\n\n\n", b"x\n", b"\xff\n"]
-        {
+        for bad in [
+            &b""[..],
+            b"\n",
+            b"expand\n\n",
+            b"deliver\n\n1 x\nR\n",
+            b"deliver\n\n1 1 0 a/b\nR\n",
+            b"login\n\n\n",
+            b"x\n",
+            b"\xff\n",
+        ] {
             assert_eq!(Question::parse(bad), None, "{bad:?}");
         }
     }

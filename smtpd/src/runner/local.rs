@@ -5,7 +5,7 @@
 
 use super::ask::{Answer, QUESTION_MAX, Question, local_error};
 use crate::address::ReversePath;
-use crate::deliver::{self, Delivery, Trace};
+use crate::deliver::{self, Delivery, Once, Trace};
 use crate::envelope::{Recipient, Target};
 use crate::queue::queued::Message;
 use crate::route;
@@ -67,7 +67,7 @@ impl Guard<'_> {
             Question::Login(sender, hop) => route::login(self.config, &sender, &hop)
                 .map(Answer::Login)
                 .map_err(|error| self.wrong(&error)),
-            Question::Deliver { reverse_path, offset, size, recipient } => {
+            Question::Deliver { reverse_path, offset, size, once, recipient } => {
                 let account = match self.rules().and_then(|rules| rules.account(&recipient)) {
                     Ok(account) => account,
                     Err(status) => return Some(Answer::Status(status)),
@@ -82,7 +82,7 @@ impl Guard<'_> {
                             self.config,
                             self.log,
                             (&account, known),
-                            reverse_path,
+                            (reverse_path, once),
                             recipient,
                             file,
                             (offset, size),
@@ -146,7 +146,7 @@ fn deliver(
     config: &Config,
     log: &Log,
     (account, known): (&Account, bool),
-    reverse_path: ReversePath,
+    (reverse_path, once): (ReversePath, Once),
     recipient: Recipient,
     message: OwnedFd,
     (offset, size): (u64, u64),
@@ -161,6 +161,7 @@ fn deliver(
         original: recipient.original.clone(),
         delivered_to: recipient.address.clone(),
         received: String::new(),
+        once: Some(once),
     };
     let mut warn = |text: String| log.warning(format_args!("{}", readable(text.as_bytes())));
     if !known && !deliver::is_named_by_user(config, account, &recipient, &mut warn)? {

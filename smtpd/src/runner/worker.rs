@@ -7,7 +7,7 @@ use super::dispatch::{NO_SLOT, RECORD};
 use super::slots;
 use crate::address::{Address, ReversePath};
 use crate::client::{Client, Connection};
-use crate::deliver;
+use crate::deliver::{self, Once};
 use crate::envelope::{Envelope, Recipient, Target};
 use crate::queue::{Id, Incoming, Opened, Place, Queued, Received, queued};
 use crate::route::NextHop;
@@ -84,7 +84,7 @@ fn serve(run: &Run, carrier: &mut Carrier<'_>, id: &Id) -> io::Result<()> {
         Opened::Message(queued) => {
             // Another runner may have tried it since it was chosen.
             let due = run.policy.schedule.is_due(queued.counters().next, SystemTime::now());
-            if due {
+            if due && !attempt::waits(&queued) {
                 attempt::attempt(queued, carrier, &run.policy)?;
             }
         }
@@ -257,34 +257,46 @@ impl Carrier<'_> {
     }
 
     fn local(&mut self, queued: &Queued, at: usize, recipient: &Recipient) -> Outcome {
-        let status = self.try_local(queued, at, recipient).unwrap_or_else(|status| status);
+        if let Target::Expanded { list } = recipient.target {
+            let relay = if list { "local" } else { attempt::EXPANDED };
+            let status = Status::new(250, Enhanced(2, 0, 0), "sent on to others");
+            return Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed: true };
+        }
+        let (status, relayed) = self.try_local(queued, at, recipient).unwrap_or_else(|status| (status, true));
         let relay = match recipient.target {
             Target::Command { .. } => "command",
             Target::File { .. } => "file",
             _ => "local",
         };
-        // Who asked to be told of success is told by us: we are where it ends.
-        Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed: true }
+        Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed }
     }
 
-    fn try_local(&mut self, queued: &Queued, at: usize, recipient: &Recipient) -> Result<Status, Status> {
+    /// The flag: who asked to be told of success is told by us, because we are where it ends.
+    fn try_local(
+        &mut self,
+        queued: &Queued,
+        at: usize,
+        recipient: &Recipient,
+    ) -> Result<(Status, bool), Status> {
         // Another opening of the file, without the right to write and without our lock.
         let path = self.run.directory.file(Place::Queue, queued.id());
         let file = File::open(path).map_err(|error| local_error(&error.to_string()))?;
+        let again = queued.begin_here(at).map_err(|error| local_error(&error.to_string()))?;
         let question = Question::Deliver {
             reverse_path: queued.envelope().reverse_path_for(recipient).cloned(),
             offset: queued.file().1,
             size: queued.size(),
+            once: Once { mark: format!("K{}_{at}_", queued.id()), again },
             recipient: recipient.clone(),
         };
         match ask(&self.run.guard, &question, Some(file.as_fd()))? {
-            Answer::Status(status) => Ok(status),
-            Answer::Forward(entries) => self.forward(queued, at, recipient, entries),
+            Answer::Status(status) => Ok((status, true)),
+            Answer::Forward(entries) => Ok((self.forward(queued, at, recipient, entries)?, false)),
             _ => Err(local_error("there is no answer")),
         }
     }
 
-    /// A message of its own takes the recipient's place, the same one each time.
+    /// A message of its own takes the recipient's place, the same one each time. It is the one that tells of success.
     fn forward(
         &mut self,
         queued: &Queued,
@@ -316,7 +328,6 @@ impl Carrier<'_> {
             message.consume(length);
         }
         incoming.finish()?;
-        slots::look_again(&self.run.directory);
         Ok(done(&id))
     }
 }

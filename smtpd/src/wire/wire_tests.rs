@@ -71,6 +71,8 @@ fn recipients() -> Vec<Recipient> {
         recipient(Target::Mailbox { user: "a".into(), extension: "x".into(), direct: true }),
         recipient(Target::File { path: "/x/".into(), owner: None }),
         recipient(Target::Command { words: vec!["/bin/x".into(), String::new()], owner: Some("a".into()) }),
+        recipient(Target::Expanded { list: false }),
+        recipient(Target::Expanded { list: true }),
         Recipient { orcpt: None, owner: None, ..recipient(Target::Remote(address("a@b"))) },
     ]
 }
