@@ -226,6 +226,7 @@ fn write_lines(file: &mut File, print: &mut dyn FnMut(&mut Vec<u8>) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::super::testing::{TempDir, each_oddity};
+    use super::super::uidvalidity::new_guid;
     use super::*;
 
     const HEADER: &str = "3 V5 N2 G0123456789abcdef0123456789abcdef\n";
@@ -269,7 +270,7 @@ mod tests {
             assert!(found.list.is_none() && found.broken && found.stamp != Stamp::default(), "{what}");
             assert_eq!(found.stamp, Stamp::at(&dir.path().join(NAME)).unwrap(), "{what}");
             let lock = lock(dir.path(), Duration::ZERO).unwrap();
-            let written = rewrite(dir.path(), &UidList::new(5, b"guid".to_vec()), &lock, false);
+            let written = rewrite(dir.path(), &UidList::new(5, new_guid(dir.path())), &lock, false);
             match what {
                 "directory" => assert_eq!(written.unwrap_err().kind, ErrorKind::Corrupt),
                 _ => assert_eq!(read(dir.path()).unwrap().list.unwrap().uid_validity, 5, "{what}"),
@@ -277,7 +278,10 @@ mod tests {
         });
         each_oddity(&dir.path().join(TEMP_NAME), |what| {
             let lock = lock(dir.path(), Duration::ZERO).unwrap();
-            assert!(rewrite(dir.path(), &UidList::new(5, b"guid".to_vec()), &lock, false).is_ok(), "{what}");
+            assert!(
+                rewrite(dir.path(), &UidList::new(5, new_guid(dir.path())), &lock, false).is_ok(),
+                "{what}"
+            );
         });
     }
 
