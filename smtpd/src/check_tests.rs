@@ -66,6 +66,24 @@ fn rules_that_are_wrong_stop_the_start() {
 }
 
 #[test]
+fn a_map_that_is_missing_is_one_finding() {
+    let scratch = Scratch::new();
+    for setting in ["virtual_alias_maps", "transport_maps"] {
+        let config = with(&good(&scratch), &[format!("{setting}=hash:/nonexistent/map")]);
+        let said = errors(&config, Look::Whole);
+        assert_eq!(said.matches("/nonexistent/map").count(), 1, "{said}");
+    }
+    let config =
+        with(&good(&scratch), &["virtual_alias_maps=hash:/nonexistent/a, hash:/nonexistent/b".into()]);
+    let said = errors(&config, Look::Whole);
+    assert_eq!(
+        (said.matches("/nonexistent/a").count(), said.matches("/nonexistent/b").count()),
+        (1, 1),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_the_settings_name_is_looked_at() {
     let scratch = Scratch::new();
     let (open, closed) = (file(&scratch, "open", 0o644), file(&scratch, "closed", 0o600));
@@ -98,6 +116,7 @@ fn what_the_settings_name_is_looked_at() {
         (vec!["smtp_tls_security_level=secure".into(), authorities], "smtp_tls_CAfile = "),
         (vec![format!("queue_directory={}", open.display())], "is not a directory"),
         (vec!["queue_directory=/nonexistent/queue".into()], "/nonexistent/queue: "),
+        (vec!["default_privs=bert".into()], "the same uid as mail_owner = anna"),
     ] {
         let config = with(&good(&scratch), &settings);
         assert_eq!(errors(&config, Look::Start), "", "{settings:?}");

@@ -174,6 +174,11 @@ impl Rules {
         expand::expand(&mut self.directory, path)
     }
 
+    /// Whether the tables say that mail for this recipient's address goes to its target.
+    pub fn names(&mut self, recipient: &Recipient) -> Result<bool, Status> {
+        expand::names(&mut self.directory, recipient)
+    }
+
     /// What the entries of a user's `~/.forward` mean ([`crate::deliver::Delivery::Forward`]): the recipients that take the
     /// place of this one. The entries are the user's, and get no rights but the user's.
     ///

@@ -130,8 +130,9 @@ header_size_limit.\tleave it out: no header field is held in memory
 mime_\tleave it out: messages pass as they are
 disable_mime_\tleave it out: messages pass as they are
 line_length_limit.\tleave it out
-export_environment.\tleave it out
 import_environment.\tleave it out
+forward_expansion_filter.\tleave it out
+smtpd_expansion_filter.\tleave it out
 mailbox_delivery_lock.\tleave it out: Maildirs need no lock
 virtual_mailbox_\tleave it out: virtual_mailbox_maps, virtual_mailbox_base, virtual_uid_maps and virtual_gid_maps are supported
 local_\tleave it out

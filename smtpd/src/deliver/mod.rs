@@ -9,6 +9,7 @@
 //! ```
 
 mod command;
+mod environment;
 mod file;
 mod forward;
 mod looping;
@@ -57,7 +58,7 @@ pub fn begin(
             mailbox::begin(config, account, trace)?
         }
         Target::File { path, .. } => file::begin(config, path, trace)?,
-        Target::Command { words, .. } => command::begin(config, account, recipient, words, trace)?,
+        Target::Command { words, .. } => command::begin(config, account, words, trace)?,
         Target::Remote(_) | Target::Expanded { .. } => {
             return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem"));
         }

@@ -6,6 +6,7 @@ use crate::deliver::Sink;
 use crate::envelope::{Envelope, Recipient, Target, asked};
 use crate::queue::{Id, Incoming, Place, QueueDirectory, Received};
 use crate::rules::Rules;
+use crate::sendmail::body::Wire;
 use crate::status::{Enhanced, Status};
 use crate::wire::job::Submission;
 use crate::writer::header::Header;
@@ -315,19 +316,26 @@ impl Dropped<'_> {
         let from = from_field(self.wanted, self.envelope, rules);
         let submission = Submission { from, domain: rules.myhostname().into() };
         let mut header = Header::new(Some(&submission));
+        // What sendmail has written is in wire form already, but anybody may write a file here: NUL, and CR or LF alone, must
+        // not get into the queue, where they would become another message at a server that takes them for line ends.
+        let (mut wire, mut clean) = (Wire::new(true), Vec::new());
         loop {
             let octets = input.fill_buf().map_err(failed)?;
             let n = octets.len();
             if n == 0 {
                 break;
             }
-            header.pass(octets, &mut |octets| incoming.write(octets))?;
+            wire.take(octets, &mut clean);
             input.consume(n);
+            header.pass(&clean, &mut |octets| incoming.write(octets))?;
+            clean.clear();
         }
         // Less came than there was: the other child has died or the file was cut, and half a message is none.
         if input.get_ref().count != self.length {
             return Err(Status::new(451, Enhanced(4, 3, 0), "the file was cut while it was read"));
         }
+        wire.end(&mut clean);
+        header.pass(&clean, &mut |octets| incoming.write(octets))?;
         header.end(&mut |octets| incoming.write(octets))?;
         incoming.finish()?;
         let from = self.envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -428,32 +436,5 @@ fn from_field(wanted: &Wanted, envelope: &Envelope, rules: &Rules) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_upon_lists_have_an_end() {
-        let members: Vec<String> = (0..900).map(|n| format!("m{n}@x.example")).collect();
-        let scratch = crate::testing::Scratch::new();
-        let aliases = scratch.file("aliases", format!("list: {}\n", members.join(", ")));
-        let config = Config { alias_maps: format!("hash:{}", aliases.display()).into(), ..Config::DEFAULT };
-        let mut rules = Rules::load(&config).unwrap();
-        let log = Log::open(&config, "test".to_owned());
-        let id = Id::new(SystemTime::now()).unwrap();
-        for (times, fits) in [(1, true), (20, false)] {
-            let wanted = Wanted { recipients: vec!["list".to_owned(); times], ..Wanted::default() };
-            let result = envelope(&wanted, &mut rules, &log, &id);
-            assert_eq!(result.is_ok(), fits, "{times} {:?}", result.err());
-        }
-    }
-
-    #[test]
-    fn a_reader_that_was_stopped_is_not_waited_for() {
-        let (from, to) = fd::pipe().unwrap();
-        File::from(to.try_clone().unwrap()).write_all(b"12\n").unwrap();
-        let until = Instant::now() + Duration::from_millis(50);
-        let error = read_head(from, until).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        drop(to);
-    }
-}
+#[path = "pickup_tests.rs"]
+mod tests;

@@ -303,10 +303,10 @@ impl Head {
 pub fn parse_recipient(value: &str) -> Result<(State, Recipient), Malformed> {
     let bad = Malformed("a recipient is malformed");
     let mut fields = value.split('\t');
-    let mut next = || unescape(fields.next().ok_or(bad)?);
-    let state = next()?;
-    let [octet] = state.as_bytes() else { return Err(bad) };
+    // It is overwritten in place, so it is the octet itself and no escape of it.
+    let [octet] = fields.next().unwrap_or_default().as_bytes() else { return Err(bad) };
     let state = State::of_octet(*octet).ok_or(bad)?;
+    let mut next = || unescape(fields.next().ok_or(bad)?);
     let (recipient, original) = (address(&next()?)?, address(&next()?)?);
     let orcpt = parse_optional(&next()?)?;
     let notify = match parse_optional(&next()?)? {

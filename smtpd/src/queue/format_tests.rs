@@ -147,6 +147,19 @@ fn what_is_no_head() {
 }
 
 #[test]
+fn a_state_is_one_octet_and_no_escape() {
+    let mut line = String::new();
+    print_recipient(&mut line, &full().recipients[0]);
+    let good = line.strip_prefix('R').unwrap().trim_end_matches('\n');
+    assert_eq!(parse_recipient(good).unwrap().0, State::Pending);
+    // In a file it could not be overwritten in place.
+    let escaped = good.replacen('.', "%2e", 1);
+    for bad in [escaped.as_str(), good.trim_start_matches('.'), "", "."] {
+        assert!(parse_recipient(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn too_many_recipients_are_refused() {
     let one = full().recipients.remove(0);
     let envelope = Envelope { recipients: vec![one; 20_000], ..full() };

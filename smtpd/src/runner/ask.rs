@@ -22,8 +22,8 @@ use std::time::Duration;
 pub const QUESTION_MAX: usize = 128 * 1024;
 /// Octets of the longest answer.
 const ANSWER_MAX: u64 = 2 << 20;
-/// How long an answer may take: a program that a delivery starts has a time of its own, which is shorter.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// How long an answer may take, beyond the time that the guard gives a delivery.
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,8 +201,18 @@ fn recipient(line: &str) -> Option<Recipient> {
     format::parse_recipient(line.strip_prefix('R')?).ok().map(|(_, recipient)| recipient)
 }
 
-/// Asks and waits for the answer. `file` is lent to whoever answers.
-pub fn ask(guard: &OwnedFd, question: &Question, file: Option<BorrowedFd<'_>>) -> Result<Answer, Status> {
+/// Asks and waits for the answer.
+pub fn ask(guard: &OwnedFd, question: &Question) -> Result<Answer, Status> {
+    ask_with(guard, question, None, PATIENCE)
+}
+
+/// Asks and waits for the answer, but not longer than this. `file` is lent to whoever answers.
+pub fn ask_with(
+    guard: &OwnedFd,
+    question: &Question,
+    file: Option<BorrowedFd<'_>>,
+    patience: Duration,
+) -> Result<Answer, Status> {
     let go = || -> io::Result<Option<Answer>> {
         let (reading, writing) = fd::pipe()?;
         let text = question.print();
@@ -211,7 +221,7 @@ pub fn ask(guard: &OwnedFd, question: &Question, file: Option<BorrowedFd<'_>>) -
         }
         pass::send_with(guard, text.as_bytes(), [file.unwrap_or(writing.as_fd()), writing.as_fd()])?;
         drop(writing);
-        let [ready] = fd::poll([(reading.as_fd(), Interest::Read)], Some(PATIENCE))?;
+        let [ready] = fd::poll([(reading.as_fd(), Interest::Read)], Some(patience))?;
         if !ready.read {
             return Ok(None);
         }
