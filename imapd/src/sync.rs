@@ -6,7 +6,7 @@ use crate::grammar::{bits, print};
 use crate::mailbox::{Event, Flags, Info, KEYWORDS, Mailbox};
 use crate::reply::Failure;
 use common::config::keyword::ImapWorkaround;
-use common::io::Conn;
+use common::io::{Conn, Ending};
 
 /// The flags that a client can set.
 const SETTABLE: u8 = bits::ANSWERED | bits::FLAGGED | bits::DELETED | bits::SEEN | bits::DRAFT;
@@ -49,6 +49,18 @@ impl Context<'_> {
         }
         self.conn.push(&out)?;
         Ok(())
+    }
+
+    /// What the selected mailbox needs done now and then, and the client need not wait for: it has its answer first.
+    pub fn tidy(&mut self) -> Result<(), Ending> {
+        match &mut self.selected {
+            Some(selected) if selected.mailbox.is_untidy() => {
+                self.conn.flush()?;
+                selected.mailbox.tidy();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -171,7 +171,9 @@ pub(crate) fn generate() -> Vec<u8> {
     static COUNTER: AtomicU32 = AtomicU32::new(1);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let count = COUNTER.fetch_add(1, Relaxed);
-    let host = crate::sys::fs::hostname();
+    // It is asked for once: COPY makes many names.
+    static HOST: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let host = HOST.get_or_init(crate::sys::fs::hostname);
     format!("{}.M{}P{}Q{count}.{host}", now.as_secs(), now.subsec_micros(), std::process::id()).into_bytes()
 }
 
