@@ -3,14 +3,14 @@
 //!
 //! The test runs itself again for each attempt, because a process behind the walls has no way back.
 
-use common::process::walls::{RootWalls, Walls};
+use common::process::walls::{RootWalls, SenderWalls, Walls};
 use common::sys::{fd, process};
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 const SIGSYS: i32 = 31;
 const MEMORY: u64 = 64 << 20;
@@ -49,11 +49,25 @@ const ATTEMPTS: [Attempt; 12] = [
     ("take more memory than allowed", |_| fd::Pages::new(2 * MEMORY as usize).map(drop)),
 ];
 
+/// What a process that speaks with other hosts cannot do, and what it has to be able to do.
+const SENDER_CANNOT: [&str; 6] = [
+    "fork",
+    "execute a program",
+    "trace the guard",
+    "kill the guard",
+    "become root",
+    "take more memory than allowed",
+];
+const SENDER_CAN: [&str; 4] = ["open a file", "write a file", "list a directory", "connect by TCP"];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     if let [_, probe, name, filter, key, port] = arguments.as_slice() {
         if probe == "probe" {
-            return inside(name, filter == "filter", key, port);
+            return match filter.as_str() {
+                "sender" => inside_sender(name, key, port),
+                filter => inside(name, filter == "filter", key, port),
+            };
         }
     }
     let (mut failed, mut ignored) = (0, 0);
@@ -76,7 +90,18 @@ fn main() -> ExitCode {
             }
         }
     }
-    let passed = 2 * ATTEMPTS.len() - failed - ignored;
+    for (name, can) in
+        SENDER_CANNOT.map(|name| (name, false)).into_iter().chain(SENDER_CAN.map(|name| (name, true)))
+    {
+        match run.attempt_of_sender(name, can) {
+            Ok(how) => outln(&format!("test {name}, as a sender ... ok ({how})")),
+            Err(what) => {
+                failed += 1;
+                outln(&format!("test {name}, as a sender ... FAILED: {what}"));
+            }
+        }
+    }
+    let passed = 2 * ATTEMPTS.len() + SENDER_CAN.len() + SENDER_CANNOT.len() - failed - ignored;
     let word = if failed == 0 { "ok" } else { "FAILED" };
     outln(&format!(
         "\ntest result: {word}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; 0 filtered out"
@@ -103,14 +128,7 @@ impl Run {
 
     /// How the attempt was stopped; `Err`: it was not.
     fn attempt(&self, name: &str, filter: bool) -> Result<String, String> {
-        let port = self.listener.local_addr().map_err(|error| error.to_string())?.port().to_string();
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut command = Command::new(program);
-        command.args(["probe", name, if filter { "filter" } else { "bare" }]);
-        command.arg(&self.directory).arg(port);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // In a group of its own, so that an attempt to kill the parent cannot hit more than this process.
-        let status = command.process_group(0).status().map_err(|error| error.to_string())?;
+        let status = self.probe(name, if filter { "filter" } else { "bare" })?;
         match (status.signal(), status.code()) {
             (Some(SIGSYS), _) if filter => Ok("killed".to_owned()),
             (_, Some(0)) if !filter => Ok("refused".to_owned()),
@@ -120,6 +138,27 @@ impl Run {
             _ => Err(format!("{status}")),
         }
     }
+
+    fn attempt_of_sender(&self, name: &str, can: bool) -> Result<String, String> {
+        let status = self.probe(name, "sender")?;
+        match (status.signal(), status.code()) {
+            (Some(SIGSYS), _) if !can => Ok("killed".to_owned()),
+            (_, Some(0)) if !can && name.starts_with("take more memory") => Ok("refused".to_owned()),
+            (_, Some(3)) if can => Ok("it works".to_owned()),
+            _ => Err(format!("{status}")),
+        }
+    }
+
+    fn probe(&self, name: &str, walls: &str) -> Result<ExitStatus, String> {
+        let port = self.listener.local_addr().map_err(|error| error.to_string())?.port().to_string();
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.args(["probe", name, walls]);
+        command.arg(&self.directory).arg(port);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // In a group of its own, so that an attempt to kill the parent cannot hit more than this process.
+        command.process_group(0).status().map_err(|error| error.to_string())
+    }
 }
 
 impl Drop for Run {
@@ -128,14 +167,35 @@ impl Drop for Run {
     }
 }
 
-/// Behind the walls. 0: the attempt was refused. 3: it worked. Others: the walls could not be put up.
-fn inside(name: &str, filter: bool, directory: &str, port: &str) -> ExitCode {
-    let directory = Path::new(directory);
-    let target = Target {
+fn target(directory: &Path, port: &str) -> Target {
+    Target {
         key: directory.join("key.pem"),
         parent: std::os::unix::process::parent_id() as i32,
         port: port.parse().unwrap_or(0),
+    }
+}
+
+/// Behind a sender's walls. 0: the attempt was refused. 3: it worked. Others: the walls could not be put up.
+fn inside_sender(name: &str, directory: &str, port: &str) -> ExitCode {
+    let target = target(Path::new(directory), port);
+    if SenderWalls::prepare(MEMORY).and_then(|walls| walls.enter()).is_err() {
+        return ExitCode::from(5);
+    }
+    let worked = match ATTEMPTS.iter().find(|(known, _)| *known == name) {
+        Some((_, attempt)) => attempt(&target).is_ok(),
+        None if name == "execute a program" => {
+            let _ = Command::new("/bin/sh").args(["-c", "exit 3"]).exec();
+            false
+        }
+        None => return ExitCode::from(6),
     };
+    process::exit_now(if worked { 3 } else { 0 })
+}
+
+/// Behind the walls. 0: the attempt was refused. 3: it worked. Others: the walls could not be put up.
+fn inside(name: &str, filter: bool, directory: &str, port: &str) -> ExitCode {
+    let directory = Path::new(directory);
+    let target = target(directory, port);
     let root = process::is_root().then(|| RootWalls {
         uid: 65_534,
         gid: 65_534,

@@ -53,6 +53,9 @@ fn rules_that_are_wrong_stop_the_start() {
         ("smtpd_recipient_restrictions=reject_everyhing", "reject_everyhing"),
         ("virtual_alias_maps=hash:/nonexistent/virtual", "/nonexistent/virtual"),
         ("mydestination=$nonsense", "nonsense"),
+        ("virtual_mailbox_maps=hash:/nonexistent/virtual", "/nonexistent/virtual"),
+        ("virtual_uid_maps=static:5000", "go together"),
+        ("header_checks=pcre:/etc/postfix/header_checks", "no regular expressions"),
     ] {
         let config = with(&good(&scratch), &[setting.to_owned()]);
         for look in [Look::Start, Look::Whole] {
@@ -60,6 +63,24 @@ fn rules_that_are_wrong_stop_the_start() {
             assert!(said_now.contains(said), "{setting}: {said_now}");
         }
     }
+}
+
+#[test]
+fn a_map_that_is_missing_is_one_finding() {
+    let scratch = Scratch::new();
+    for setting in ["virtual_alias_maps", "transport_maps"] {
+        let config = with(&good(&scratch), &[format!("{setting}=hash:/nonexistent/map")]);
+        let said = errors(&config, Look::Whole);
+        assert_eq!(said.matches("/nonexistent/map").count(), 1, "{said}");
+    }
+    let config =
+        with(&good(&scratch), &["virtual_alias_maps=hash:/nonexistent/a, hash:/nonexistent/b".into()]);
+    let said = errors(&config, Look::Whole);
+    assert_eq!(
+        (said.matches("/nonexistent/a").count(), said.matches("/nonexistent/b").count()),
+        (1, 1),
+        "{said}"
+    );
 }
 
 #[test]
@@ -95,6 +116,7 @@ fn what_the_settings_name_is_looked_at() {
         (vec!["smtp_tls_security_level=secure".into(), authorities], "smtp_tls_CAfile = "),
         (vec![format!("queue_directory={}", open.display())], "is not a directory"),
         (vec!["queue_directory=/nonexistent/queue".into()], "/nonexistent/queue: "),
+        (vec!["default_privs=bert".into()], "the same uid as mail_owner = anna"),
     ] {
         let config = with(&good(&scratch), &settings);
         assert_eq!(errors(&config, Look::Start), "", "{settings:?}");

@@ -69,6 +69,12 @@ pub enum Target {
         /// Whose `~/.forward` named it, and who therefore executes it. `None`: an alias; `default_privs` does.
         owner: Option<String>,
     },
+    /// Nowhere: it stands for an address that others have taken the place of, whose sender asked to be told of that. Its
+    /// NOTIFY asks for nothing but success, which it is at once ([`asked`]).
+    Expanded {
+        /// It is a list with an owner, who hears of everything else: for the sender it ends here.
+        list: bool,
+    },
 }
 
 /// One recipient.
@@ -86,6 +92,36 @@ pub struct Recipient {
     pub owner: Option<Address>,
     /// Where it goes.
     pub target: Target,
+}
+
+impl Recipient {
+    /// Whether the sender wants to hear that it was delivered.
+    pub fn wants_success(&self) -> bool {
+        self.notify.is_some_and(|notify| notify.success)
+    }
+}
+
+/// Gives those whom an address stands for what was asked about that address: a single one as if it had been named itself
+/// (RFC 3461 section 5.2.7.2). To several, success is not passed on; another recipient that is none tells the sender of the
+/// expansion (section 5.2.7.3 c). To members of a list with an owner nothing is passed on (section 5.2.7.1).
+pub fn asked(recipients: &mut Vec<Recipient>, orcpt: Option<&str>, notify: Option<Notify>) {
+    let success = notify.filter(|notify| notify.success);
+    let list = recipients.iter().all(|one| one.owner.is_some());
+    let many = recipients.len() > 1;
+    let first = recipients.first().filter(|_| success.is_some() && (many || list));
+    let told = first.map(|first| Recipient {
+        address: first.original.clone(),
+        original: first.original.clone(),
+        orcpt: orcpt.map(str::to_owned),
+        notify: Some(Notify { success: true, ..Notify::NEVER }),
+        owner: None,
+        target: Target::Expanded { list },
+    });
+    for one in recipients.iter_mut().filter(|one| one.owner.is_none()) {
+        one.orcpt = orcpt.map(str::to_owned);
+        one.notify = notify.map(|notify| Notify { success: notify.success && !many, ..notify });
+    }
+    recipients.extend(told);
 }
 
 /// Everything about a message that is not in it.
@@ -113,5 +149,56 @@ impl Envelope {
     pub fn reverse_path_for<'a>(&'a self, recipient: &'a Recipient) -> Option<&'a Address> {
         // A notification about a notification is nobody's, a list's owner's neither.
         self.reverse_path.as_ref().map(|sender| recipient.owner.as_ref().unwrap_or(sender))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(names: &[&str], owner: Option<&str>) -> Vec<Recipient> {
+        let address = |text: &str| Address::parse(text.as_bytes()).unwrap();
+        let member = |text: &&str| Recipient {
+            address: address(text),
+            original: address("all@x"),
+            orcpt: None,
+            notify: None,
+            owner: owner.map(address),
+            target: Target::Remote(address(text)),
+        };
+        names.iter().map(member).collect()
+    }
+
+    #[test]
+    fn what_was_asked_of_an_address_is_asked_of_those_it_stands_for() {
+        let set = |success, failure, delay| Some(Notify { success, failure, delay });
+        let (orcpt, nothing) = (Some("rfc822;all@x"), (None, None));
+        let expanded = |list| Some((Target::Expanded { list }, orcpt, set(true, false, false)));
+        for (names, owner, notify, each, last) in [
+            (&["a@x"][..], None, None, (orcpt, None), None),
+            (&["a@x"], None, set(true, true, false), (orcpt, set(true, true, false)), None),
+            (
+                &["a@x", "b@x"],
+                None,
+                set(true, true, false),
+                (orcpt, set(false, true, false)),
+                expanded(false),
+            ),
+            (&["a@x", "b@x"], None, Some(Notify::NEVER), (orcpt, Some(Notify::NEVER)), None),
+            (&["a@x"], Some("owner-all@x"), set(true, false, false), nothing, expanded(true)),
+            (&["a@x", "b@x"], Some("owner-all@x"), Some(Notify::NEVER), nothing, None),
+        ] {
+            let mut recipients = members(names, owner);
+            asked(&mut recipients, orcpt, notify);
+            let told = recipients.split_off(names.len()).pop();
+            for one in &recipients {
+                assert_eq!((one.orcpt.as_deref(), one.notify), each, "{names:?} {notify:?}");
+            }
+            if let Some(one) = &told {
+                assert_eq!((&one.address.to_string()[..], one.owner.as_ref()), ("all@x", None));
+            }
+            let told = told.as_ref().map(|one| (one.target.clone(), one.orcpt.as_deref(), one.notify));
+            assert_eq!(told, last, "{names:?} {notify:?}");
+        }
     }
 }

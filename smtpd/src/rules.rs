@@ -174,6 +174,11 @@ impl Rules {
         expand::expand(&mut self.directory, path)
     }
 
+    /// Whether the tables say that mail for this recipient's address goes to its target.
+    pub fn names(&mut self, recipient: &Recipient) -> Result<bool, Status> {
+        expand::names(&mut self.directory, recipient)
+    }
+
     /// What the entries of a user's `~/.forward` mean ([`crate::deliver::Delivery::Forward`]): the recipients that take the
     /// place of this one. The entries are the user's, and get no rights but the user's.
     ///
@@ -193,7 +198,7 @@ impl Rules {
             Target::File { owner: None, .. } | Target::Command { owner: None, .. } => {
                 return self.directory.users.default_privs();
             }
-            Target::Remote(_) => {
+            Target::Remote(_) | Target::Expanded { .. } => {
                 return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem"));
             }
         };

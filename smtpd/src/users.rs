@@ -10,7 +10,28 @@ use common::peer::Peer;
 use common::process::login;
 use common::sys::process::user_and_group;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+fn readers(config: &Config) -> [(&'static str, String); 2] {
+    [("login_user", config.login_user.to_string()), ("mail_owner", config.mail_owner.to_string())]
+}
+
+/// Why programs of aliases cannot run as `default_privs`; `None`: they can, or nobody has that name.
+pub fn default_privs_clash(config: &Config) -> Option<String> {
+    let passwd = config.passwd_path.get().unwrap_or(Path::new(""));
+    clash(passwd, &config.default_privs, &readers(config))
+}
+
+/// Processes of one uid can stop and kill each other, and look into each other where nothing forbids it: a program that some
+/// alias names, and those that read what strangers write.
+fn clash(passwd: &Path, privs: &str, readers: &[(&'static str, String)]) -> Option<String> {
+    let uid = |name: &str| passwd::login_ids(passwd, name).ok().map(|(uid, _)| uid);
+    let ours = uid(privs)?;
+    let (setting, name) = readers.iter().find(|(_, name)| uid(name) == Some(ours))?;
+    Some(format!(
+        "{privs} has the same uid as {setting} = {name}: programs of aliases could reach into its processes"
+    ))
+}
 
 /// The users that can get mail: those of the passdbs, and of `virtual_mailbox_maps` those with their domain.
 pub struct Users {
@@ -20,6 +41,8 @@ pub struct Users {
     last: Option<(String, Option<Account>)>,
     passwd: PathBuf,
     default_privs: String,
+    /// Settings and names of those who read what strangers write.
+    readers: [(&'static str, String); 2],
     warnings: Vec<String>,
 }
 
@@ -33,6 +56,7 @@ impl Users {
             last: None,
             passwd: config.passwd_path.get().map(PathBuf::from).unwrap_or_default(),
             default_privs: config.default_privs.to_string(),
+            readers: readers(config),
             warnings: Vec::new(),
         })
     }
@@ -96,8 +120,13 @@ impl Users {
             Status::new(451, Enhanced(4, 3, 5), "Server configuration problem")
         };
         let (uid, gid) = match user_and_group() {
-            (0, _) => passwd::login_ids(&self.passwd, &self.default_privs)
-                .map_err(|error| wrong(&mut self.warnings, error.to_string()))?,
+            (0, _) => {
+                if let Some(why) = clash(&self.passwd, &self.default_privs, &self.readers) {
+                    return Err(wrong(&mut self.warnings, why));
+                }
+                passwd::login_ids(&self.passwd, &self.default_privs)
+                    .map_err(|error| wrong(&mut self.warnings, error.to_string()))?
+            }
             ours => ours,
         };
         let (name, home) = (self.default_privs.clone(), PathBuf::from("/"));
@@ -108,5 +137,45 @@ impl Users {
     pub fn take_warnings(&mut self) -> Vec<String> {
         self.warnings.extend(self.authenticator.take_warnings());
         std::mem::take(&mut self.warnings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Scratch;
+
+    #[test]
+    fn programs_of_aliases_share_no_uid_with_those_who_read_strangers_words() {
+        let scratch = Scratch::new();
+        let users =
+            "root:x:0:0::/:\nnobody:x:65534:65534::/:\nmail:x:8:8::/:\ndaemon:x:1:1::/:\nother:x:8:9::/:\n";
+        let passwd = scratch.file("passwd", users);
+        let path = format!("passwd_path={}", passwd.display());
+        for (settings, want) in [
+            (&[][..], ""),
+            (&["default_privs=nobody"], "login_user = nobody"),
+            (&["default_privs=65534"], "login_user = nobody"),
+            (&["default_privs=mail"], "mail_owner = mail"),
+            (&["default_privs=other"], "mail_owner = mail"),
+            (&["default_privs=nobody", "login_user=daemon"], ""),
+            (&["login_user=1"], "login_user = 1"),
+            (&["default_privs=none"], ""),
+        ] {
+            let pairs = settings.iter().copied().chain([path.as_str()]);
+            let config = Config::from_pairs(&crate::PROGRAM.line, pairs).unwrap();
+            let why = default_privs_clash(&config).unwrap_or_default();
+            assert!(why.contains(want) && want.is_empty() == why.is_empty(), "{settings:?}: {why}");
+            if common::sys::process::is_root() && settings != ["default_privs=none"] {
+                let mut users = Users::new(&config).unwrap();
+                let status = users.default_privs().err();
+                assert_eq!(
+                    status.map(|status| status.code),
+                    (!want.is_empty()).then_some(451),
+                    "{settings:?}"
+                );
+                assert!(users.take_warnings().join("").contains(want), "{settings:?}");
+            }
+        }
     }
 }

@@ -61,7 +61,12 @@ impl VirtualMailboxes {
             for map in &maps.0 {
                 match map {
                     Map::Static(_) if may_be_static => {}
-                    Map::File(_) | Map::Inline(_) => {}
+                    Map::Inline(_) => {}
+                    // Told at the start, not when mail comes.
+                    Map::File(path) => {
+                        let named = |error| io::Error::other(format!("{name}: {}: {error}", path.display()));
+                        std::fs::metadata(path).map_err(named)?;
+                    }
                     // It would have every address there is.
                     _ => return wrong("only files and inline tables can be used here"),
                 }
@@ -298,6 +303,7 @@ mod tests {
         assert_eq!(unset.mailbox("anna@v.example").unwrap(), Mailbox::InPassdb);
         for (config, why) in [
             (Config { virtual_mailbox_maps: "static:a/".into(), ..good.clone() }, "only files"),
+            (Config { virtual_uid_maps: "hash:/nonexistent/x".into(), ..good.clone() }, "/nonexistent/x: "),
             (Config { virtual_mailbox_maps: "mysql:/x".into(), ..good.clone() }, "no such type"),
             (Config { virtual_gid_maps: "".into(), ..good.clone() }, "go together"),
             (Config { virtual_mailbox_maps: "".into(), ..good.clone() }, "needs virtual_mailbox_maps"),

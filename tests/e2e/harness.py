@@ -668,12 +668,38 @@ class OpenbsdInetd(Launcher):
         self.spawn(program("inetd"), "-d", "-i", str(configuration))
 
 
+class S6(Launcher):
+    """The shipped run scripts under a real s6-svscan, whose output is the log. Debian has no s6-networking: where there is no
+    s6-tcpserver, tcpserver stands in for it."""
+
+    STAND_IN = '#!/bin/sh\n[ "$1 $3" = "-c -C" ] || exit 100\ncount=$2; shift 4\nexec tcpserver -H -R -l 0 -c "$count" "$@"\n'
+
+    def start(self):
+        scan = pathlib.Path(tempfile.mkdtemp(prefix="s6-", dir=self.box.dir))
+        names = ("smtp", "submission", "submissions") if self.protocol == "smtp" else (self.protocol, f"{self.protocol}s")
+        for name, (port, _) in zip(names, self.services(), strict=True):
+            text = (TREE / "s6" / name / "run").read_text()
+            text, ports = re.subn(r"0\.0\.0\.0 \d+", f"{self.bind} {port}", text)
+            text, programs = re.subn(r"/usr/local/sbin/\w+", f"{self.binary} -c {self.box.conf}", text)
+            assert (ports, programs) == (1, 1), name
+            (scan / name).mkdir()
+            write(scan / name / "run", text.splitlines(), 0o755)
+        path = os.environ["PATH"]
+        if not shutil.which("s6-tcpserver"):
+            (scan / ".bin").mkdir()
+            write(scan / ".bin" / "s6-tcpserver", self.STAND_IN.splitlines(), 0o755)
+            path = f"{scan}/.bin:{path}"
+        self.output = self.box.log_path
+        self.spawn(program("s6-svscan"), scan, env={**os.environ, "PATH": path})
+
+
 LAUNCHERS = {
     "xinetd": Xinetd,
     "systemd-socket-activate": SystemdSocketActivate,
     "systemd LISTEN_FDS": ListenFds,
     "tcpserver": TcpServer,
     "openbsd-inetd": OpenbsdInetd,
+    "s6": S6,
 }
 
 

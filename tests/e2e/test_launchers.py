@@ -33,6 +33,9 @@ class EachLauncher:
     def test_openbsd_inetd(self):
         self.check("openbsd-inetd")
 
+    def test_s6(self):
+        self.check("s6")
+
 
 class Each(EachLauncher, Case):
     def check(self, name):

@@ -77,6 +77,23 @@ class MainCf(Case):
                 changed = run(self.box.binary, "-c", self.path, "-n").stdout
                 self.assertIn("mydestination = $myhostname, example.org, localhost.localdomain, , localhost\n", changed)
 
+    def test_every_parameter_of_postfix(self):
+        """Known, or named in one line; a name that is meant to be another is really that other."""
+        names = [line.split(" =")[0] for line in run(harness.program("postconf"), "-d").stdout.splitlines()]
+        self.assertGreater(len(names), 800)
+        meant = {}
+        for at in range(0, len(names), 150):
+            lines, named = self.check("".join(f"{name} = \n" for name in names[at:at + 150]))
+            self.assertEqual(len(named), len(set(named)))
+            self.assertLessEqual(set(named), set(names))
+            for line in lines:
+                if match := re.search(r'"(\w+)", did you mean "(\w+)"', line):
+                    meant[match[1]] = match[2]
+        self.assertLessEqual(set(meant), {
+            "2bounce_notice_recipient", "maillog_file", "smtpd_hard_error_limit", "smtpd_tls_CAfile", "smtpd_tls_auth_only",
+            "smtpd_tls_cert_file", "smtpd_tls_chain_files", "smtpd_tls_key_file", "virtual_mailbox_limit", "virtual_minimum_uid",
+            "smtp_sasl_auth_cache_name", "smtp_sasl_tls_verified_security_options"}, meant)
+
     def test_what_other_sites_have(self):
         for name, said in (("canonical_maps", "not supported"), ("smtpd_milters", "not supported yet"), ("postscreen_greet_action", "leave"),
                            ("header_checks", "glob:/FILE"), ("virtual_minimum_uid", "first_valid_uid"), ("smtpd_tls_auth_only", "disable_"),
@@ -182,6 +199,22 @@ class HeaderChecks(Case):
                 for word in ("reject: header Subject: very", "discard: header Subject: gone", "warning: header X-Odd: 1: look at this"):
                     self.box.wait_log(word + ".*; from=<a@client.example> to=<demo@example.org>")
                 self.box.clear_log()
+
+    def test_lmtp_for_several(self):
+        """The message is kept once and looked at for each recipient: each hears of it."""
+        server = self.box.serve(arguments=["--lmtp"])
+        with smtplib.LMTP(HOST, server.port, timeout=20) as client:
+            client.ehlo()
+            for header, codes in (("Subject: cheap", {550}), ("Subject: gone", {250}), ("Subject: stays\r\nX-Secret: 1", {250})):
+                client.mail("a@client.example")
+                for name in ("demo", "other"):
+                    client.rcpt(f"{name}@{DOMAIN}")
+                self.assertEqual(client.docmd("DATA")[0], 354)
+                client.send(f"{header}\r\n\r\nbody\r\n.\r\n")
+                self.assertEqual({client.getreply()[0] for _ in range(2)}, codes, header)
+        for user in (self.box.user, self.other):
+            [raw] = self.box.received(user)
+            self.assertTrue(raw.endswith(b"Subject: stays\n\nbody\n"), raw)
 
     def test_a_table_that_is_wrong_lets_nothing_pass(self):
         self.table.write_text("/^Subject: x/ REJECT\n")

@@ -19,7 +19,7 @@ import threading
 import time
 import unittest
 
-from harness import HOST, IN_NAMESPACE, IS_ROOT, Case, free_port, needs_root, processes_of, program, run, stop, wait_until
+from harness import HOST, IN_NAMESPACE, IS_ROOT, Case, free_port, needs_root, processes_of, program, run, status_of, stop, wait_until
 from test_smtp import SmtpBox
 
 
@@ -196,6 +196,77 @@ class Queue(Case):
         listed = run(self.box.dir / "sendmail", "-C", self.box.conf, "-bp").stdout
         self.assertIn("later@far.example", listed)
         self.assertNotIn("good@far.example", listed)
+
+    def forward(self, user, text):
+        forward = user.home / ".forward"
+        forward.write_text(text)
+        os.chown(forward, user.uid, user.gid)
+
+    def test_who_stops_his_delivery_waits_alone(self):
+        """A program of a ~/.forward stops the process that delivers to it, which has the same uid."""
+        other, started = self.box.add_user("other"), self.user.home / "started"
+        self.configure(command_time_limit="2s")
+        self.box.write_settings(minimal_backoff_time="1h", maximal_backoff_time="1h")
+        self.queue_run()
+        self.forward(self.user, f'"|/bin/sh -c \'echo >> {started}; kill -STOP $PPID; exec sleep 600\'"\n')
+        for _ in range(3):
+            self.sendmail("-i", f"{self.user.name}@example.org")
+        slow = []
+        self.addCleanup(lambda: [process.wait() for process in slow])
+        self.addCleanup(self.kill_all)
+        for hanging in (1, 2):
+            slow.append(self.queue_run(wait=False))
+            wait_until(lambda: started.exists() and len(started.read_text()) == hanging, f"{hanging} deliveries hang", 20)
+        # All of the user's places are taken; the third of them, and everybody's mail, does not wait for that.
+        self.sendmail("-i", f"{other.name}@example.org", "far@far.example")
+        self.sendmail("-i", f"{other.name}@example.org")
+        self.queue_run()
+        self.assertEqual(len(self.box.maildir_of(other).contents()), 2)
+        self.assertEqual(sum(self.sink.got.values()), 1)
+        self.assertEqual(len(started.read_text()), 2)
+        self.assertEqual([process.poll() for process in slow], [None, None])
+        self.forward(self.user, f"\\{self.user.name}\n")
+        self.assertEqual([process.wait(60) for process in slow], [0, 0])
+        self.assertEqual(len(self.names("queue")), 3)
+        self.assertRegex(self.box.log(), f"<{self.user.name}@example.org>: the delivery took too long")
+        self.assertRegex(self.box.log(), r"status=deferred \(local error: the delivery took too long\)")
+        self.assertEqual(run("pgrep", "-u", str(self.user.uid), check=False).stdout, "")
+
+    def test_a_forward_that_names_somebody_else_s_alias(self):
+        other = self.box.add_user("lists")
+        aliases, out = self.box.dir / "aliases", other.home / "out"
+        aliases.write_text(f'prog: "|/usr/bin/tee {out}"\n')
+        aliases.chmod(0o644)
+        os.chown(aliases, other.uid, other.gid)
+        self.configure(alias_maps=f"hash:{aliases}")
+        self.queue_run()
+        self.forward(self.user, f"prog, \\{self.user.name}\n")
+        self.sendmail("-i", f"{self.user.name}@example.org")
+        self.queue_run()
+        self.assertIn(b"\nhello\n", out.read_bytes())
+        self.assertEqual(out.stat().st_uid, other.uid)
+        self.assertEqual(len(self.box.maildir_of(self.user).contents()), 1)
+        self.assertEqual(self.names("queue"), [])
+
+    def test_who_speaks_with_other_hosts_is_walled_in(self):
+        silent = socket.create_server((HOST, 0))
+        self.addCleanup(silent.close)
+        self.configure(relayhost=f"[{HOST}]:{silent.getsockname()[1]}")
+        self.queue_run()
+        self.sendmail("-i", "u@far.example")
+        slow = self.queue_run(wait=False)
+        self.addCleanup(slow.wait)
+        self.addCleanup(self.kill_all)
+        peer, _ = silent.accept()
+        self.addCleanup(peer.close)
+        filtered = [pid for pid in processes_of(self.box.binary) if status_of(pid)["Seccomp"] == "2"]
+        [worker] = filtered
+        status = status_of(worker)
+        self.assertEqual(set(status["Uid"].split()), {str(self.box.users["queue-owner"].uid)})
+        self.assertEqual((status["NoNewPrivs"], status["Seccomp_filters"]), ("1", "2"))
+        limits = pathlib.Path(f"/proc/{worker}/limits").read_text(encoding="ascii")
+        for name, limit in (("Max processes", 0), ("Max address space", 256 << 20), ("Max open files", 64), ("Max core file size", 0)):
+            self.assertRegex(limits, rf"(?m)^{name} +{limit} +{limit} ")
 
     def test_programs_that_call_sendmail(self):
         self.queue_run()

@@ -25,7 +25,8 @@ virtual_mailbox_limit mailbox_size_limit
 smtpd_hard_error_limit max_bad_commands
 ";
 
-/// The start of names, and what to do with them. `.` at the end: the whole name. The first that fits counts.
+/// The start of names, and what to do with them. `.` at the end: the whole name; `*` at the start: what follows is anywhere in
+/// it. The first that fits counts.
 const ADVICE: &str = "\
 smtpd_tls_security_level.\tssl = yes offers TLS, ssl = required insists
 smtpd_use_tls.\tssl = yes offers TLS, ssl = required insists
@@ -129,8 +130,9 @@ header_size_limit.\tleave it out: no header field is held in memory
 mime_\tleave it out: messages pass as they are
 disable_mime_\tleave it out: messages pass as they are
 line_length_limit.\tleave it out
-export_environment.\tleave it out
 import_environment.\tleave it out
+forward_expansion_filter.\tleave it out
+smtpd_expansion_filter.\tleave it out
 mailbox_delivery_lock.\tleave it out: Maildirs need no lock
 virtual_mailbox_\tleave it out: virtual_mailbox_maps, virtual_mailbox_base, virtual_uid_maps and virtual_gid_maps are supported
 local_\tleave it out
@@ -167,6 +169,51 @@ parent_domain_matches_subdomains.\tleave it out: relay_domains has those below, 
 owner_request_special.\tleave it out: it is always so
 allow_percent_hack.\tleave it out: % means nothing
 undisclosed_recipients_header.\tleave it out
+soft_bounce.\tnot supported: tinmail queue hold keeps what is to wait
+maps_rbl_\tnot supported: there is no DNS at reception
+rbl_reply_maps.\tnot supported: there is no DNS at reception
+default_rbl_reply.\tnot supported: there is no DNS at reception
+permit_mx_backup_networks.\trelay_domains
+sender_dependent_default_transport_maps.\tsender_dependent_relayhost_maps
+mailbox_command_maps.\ta program for all is not supported; ~/.forward may name one
+mailbox_transport_maps.\tleave it out: mail of users goes into their Maildirs
+fallback_transport_maps.\tluser_relay
+smtpd_policy_service_\tnot supported yet
+smtpd_authorized_xforward_hosts.\tsmtpd_authorized_xclient_hosts, and XCLIENT from there
+smtpd_starttls_timeout.\tlogin_timeout
+smtpd_proxy_\tnot supported yet
+smtp_discard_ehlo_keywords.\tleave it out
+smtp_quit_timeout.\tleave it out: nobody waits for the answer to QUIT
+smtp_connection_\tleave it out: one connection takes all there is for its destination
+smtp_mime_header_checks.\tnot supported: header_checks looks at what comes in
+smtp_nested_header_checks.\tnot supported: header_checks looks at what comes in
+smtp_body_checks.\tnot supported: no program looks at bodies
+smtp_tcp_port.\trelayhost, with a port
+smtp_always_send_ehlo.\tleave it out: EHLO comes first
+smtp_never_send_ehlo.\tleave it out: EHLO comes first
+smtp_pix_\tleave it out
+hopcount_limit.\tleave it out: it is 50
+strict_\tleave it out
+enable_\tleave it out
+hash_queue_\tleave it out: the queue is one directory
+max_idle.\tleave it out: no process waits for another connection
+max_use.\tleave it out: each connection has a process of its own
+show_user_unknown_table_name.\tleave it out: clients are not told of tables
+propagate_unmatched_extensions.\tleave it out: extensions go on through virtual_alias_maps
+require_home_directory.\tleave it out
+expand_owner_alias.\tleave it out
+virtual_alias_\tleave it out: one address may mean 1,000 others
+qmqpd_\tleave it out: there is no QMQP
+*_destination_concurrency_limit\tdefault_destination_concurrency_limit
+*_recipient_limit\tleave it out; smtpd_recipient_limit is about what comes in
+*_destination_\tleave it out
+*_delivery_\tleave it out
+*_recipient_refill_\tleave it out
+*_transport_rate_delay\tleave it out
+*_time_limit\tleave it out
+*_reject_code\tleave it out: the codes of replies are those of the RFCs
+*_defer_code\tleave it out: the codes of replies are those of the RFCs
+*_service_name\tleave it out
 ";
 
 /// Another server's word for a setting of ours.
@@ -178,9 +225,12 @@ pub(super) fn synonym(name: &str) -> Option<&'static str> {
 /// What to do with another server's setting.
 pub(super) fn advice(name: &str) -> Option<&'static str> {
     let mut rows = ADVICE.lines().filter_map(|line| line.split_once('\t'));
-    let fits =
-        |start: &str| start.strip_suffix('.').map_or_else(|| name.starts_with(start), |whole| name == whole);
-    rows.find(|(start, _)| fits(start)).map(|(_, advice)| advice)
+    let fits = |row: &str| match (row.strip_suffix('.'), row.strip_prefix('*')) {
+        (Some(whole), _) => name == whole,
+        (None, Some(part)) => name.contains(part),
+        (None, None) => name.starts_with(row),
+    };
+    rows.find(|(row, _)| fits(row)).map(|(_, advice)| advice)
 }
 
 #[cfg(test)]
@@ -202,7 +252,7 @@ mod tests {
         for (start, advice_text) in ADVICE.lines().filter_map(|line| line.split_once('\t')) {
             let whole = start.strip_suffix('.');
             assert!(Setting::all().all(|row| Some(row.name) != whole), "{start} is a setting");
-            let name = whole.map_or_else(|| format!("{start}x"), str::to_owned);
+            let name = whole.map_or_else(|| format!("{}x", start.replace('*', "x")), str::to_owned);
             assert_eq!(advice(&name), Some(advice_text), "{start} stands behind one of {before:?}");
             before.push(start);
         }

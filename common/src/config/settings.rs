@@ -72,6 +72,9 @@ macro_rules! settings {
     };
 }
 
+/// Postfix's.
+const EXPANSION_FILTER: &str = "1234567890!@%-_=+:,./abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
 settings! {
     all mail_location: MailLocation = MailLocation::DEFAULT, "where a user's mail is; ~, %u, %n, %d and %h are replaced";
     all first_valid_uid: u32 = 500, "users with a lower uid cannot log in; root never can";
@@ -117,7 +120,7 @@ settings! {
     all haproxy_timeout: Duration = seconds(3), "time for that header";
     all reply_timeout: Duration = minutes(5), "time without progress while the client takes a reply";
     all session_timeout: Duration = hours(24), "longest session; 0: no end";
-    all session_memory_limit: Size = Size::mebi(256), "address space of the process after login; 0: no limit";
+    all session_memory_limit: Size = Size::mebi(256), "address space of the process after login, and of one that sends mail; 0: no limit";
     all max_bad_commands: u32 = 20, "bad commands after which the connection ends";
     all myhostname: Text = text(""), "this host's name; empty: as the kernel knows it";
     all syslog_facility: Facility = Facility::Mail, "syslog facility";
@@ -165,6 +168,7 @@ settings! {
     smtpd bounce_queue_lifetime: Duration = hours(5 * 24), "after this time a bounce is given up";
     smtpd delay_warning_time: Duration = hours(0), "after this time the sender is told of the delay; 0: never";
     smtpd default_destination_concurrency_limit: u32 = 20, "processes of all queue runs that serve one destination at once";
+    smtpd local_destination_concurrency_limit: u32 = 2, "deliveries of all queue runs to one user of this host at once";
     smtpd default_process_limit: u32 = 50, "processes of one queue run";
     smtpd bounce_size_limit: Size = Size(50_000), "octets of the largest message that is returned whole; of others the header is";
     smtpd double_bounce_notice_recipient: Text = text("postmaster"), "who is told of what has no sender to be told; empty: nobody";
@@ -172,6 +176,7 @@ settings! {
     smtpd smtpd_banner: Text = text("$myhostname ESMTP tinmail"), "text of the first line of SMTP; it begins with this host's name";
     smtpd smtpd_timeout: Duration = minutes(5), "time between two commands, or without any data of a message";
     smtpd smtpd_recipient_limit: u32 = 1000, "recipients of one message";
+    smtpd smtpd_junk_command_limit: u32 = 100, "commands such as NOOP, RSET and VRFY between two messages; 0: no limit";
     smtpd smtpd_mail_limit: u32 = 0, "messages on one connection; 0: no limit";
     smtpd smtpd_sasl_auth_enable: bool = false, "offer AUTH without --submission too";
     smtpd smtpd_sasl_authenticated_header: bool = false, "tell everybody in Received who has logged in";
@@ -209,8 +214,10 @@ settings! {
     smtpd forward_path: Text = text("$home/.forward${recipient_delimiter}${extension}, $home/.forward"), "files in which a user says where his mail goes";
     smtpd allow_mail_to_commands: Set<Expansion> = Set::<Expansion>::of(&[Expansion::Alias, Expansion::Forward]), "what may name programs";
     smtpd allow_mail_to_files: Set<Expansion> = Set::<Expansion>::of(&[Expansion::Alias, Expansion::Forward]), "what may name files";
-    smtpd default_privs: Text = text("nobody"), "user who runs the programs and writes the files of aliases";
+    smtpd default_privs: Text = text("daemon"), "who runs the programs and writes the files of aliases; neither login_user nor mail_owner";
     smtpd command_time_limit: Duration = seconds(1000), "time for a program that takes mail";
+    smtpd command_expansion_filter: Text = text(EXPANSION_FILTER), "characters that a program's environment has of a stranger's; others become _";
+    smtpd export_environment: Text = text("TZ LANG"), "further variables that programs get: names, or name=value";
     smtpd home_mailbox: Text = text(""), "Maildir below a user's home directory; empty: mail_location";
     smtpd quota_full_tempfail: bool = false, "mail for a full mailbox is to come again (452), not to be returned (552)";
 

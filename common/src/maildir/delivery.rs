@@ -42,9 +42,14 @@ impl Drop for Temp {
 impl Delivery {
     /// A new file in `tmp`.
     pub fn begin(maildir: &Maildir) -> Result<Delivery, StorageError> {
+        Delivery::begin_marked(maildir, "")
+    }
+
+    /// The same, and the message's name will contain `mark`: letters, digits, `-`, `_`.
+    pub fn begin_marked(maildir: &Maildir, mark: &str) -> Result<Delivery, StorageError> {
         let mut attempt = 1;
         loop {
-            let base = name::generate();
+            let base = name::generate_marked(mark);
             let path = maildir.path().join("tmp").join(OsStr::from_bytes(&base));
             match make_file(&path) {
                 Ok(file) => {
@@ -58,6 +63,30 @@ impl Delivery {
                 Err(error) => return Err(StorageError::new("create", &path, error)),
             }
         }
+    }
+
+    /// The name of a message that was delivered with this mark and is still in the mailbox. With `fsync` it is on the disk
+    /// then: who delivered it may have died before that. This one call looks at every name.
+    pub fn find(maildir: &Maildir, mark: &str, fsync: bool) -> Result<Option<Vec<u8>>, StorageError> {
+        let finder = memchr::memmem::Finder::new(mark);
+        // Whoever moves it meanwhile moves it from new to cur.
+        for place in ["new", "cur"] {
+            let path = maildir.path().join(place);
+            let mut found = None;
+            sys::for_each_name(&path, &mut |name, _| {
+                if found.is_none() && finder.find(name).is_some() {
+                    found = Some(name.to_vec());
+                }
+            })
+            .map_err(StorageError::at("look through", &path))?;
+            if found.is_some() {
+                if fsync {
+                    sys::sync_directory(&path).map_err(StorageError::at("fsync", &path))?;
+                }
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// Adds octets with CRLF at the ends of lines, which become LF on disk; a CR or an LF alone stays what it is.
@@ -120,6 +149,26 @@ mod tests {
         let mut delivery = Delivery::begin(&Maildir::open(dir.path()).unwrap()).unwrap();
         pieces.iter().for_each(|piece| delivery.write(piece).unwrap());
         delivery.finish(true).unwrap()
+    }
+
+    #[test]
+    fn what_was_delivered_with_a_mark_is_found_wherever_it_lies() {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        for mark in ["K1_0_", "K1_10_"] {
+            assert_eq!(Delivery::find(&maildir, mark, true).unwrap(), None);
+            let mut delivery = Delivery::begin_marked(&maildir, mark).unwrap();
+            delivery.write(b"x\r\n").unwrap();
+            // In tmp it does not count.
+            assert_eq!(Delivery::find(&maildir, mark, true).unwrap(), None);
+            let name = delivery.finish(true).unwrap();
+            assert_eq!(Delivery::find(&maildir, mark, true).unwrap(), Some(name.clone()));
+            let name = String::from_utf8(name).unwrap();
+            let seen = format!("{name}:2,S");
+            fs::rename(dir.path().join("new").join(&name), dir.path().join("cur").join(&seen)).unwrap();
+            assert_eq!(Delivery::find(&maildir, mark, true).unwrap(), Some(seen.into_bytes()));
+        }
+        assert_eq!(Delivery::find(&maildir, "K1_1_", true).unwrap(), None);
     }
 
     #[test]

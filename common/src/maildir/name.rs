@@ -167,6 +167,11 @@ fn microseconds(rest: &[u8]) -> Option<u64> {
 
 /// A new base name that no other delivery has: seconds, microseconds, process, a counter, host.
 pub(crate) fn generate() -> Vec<u8> {
+    generate_marked("")
+}
+
+/// The same with something behind the counter.
+pub(crate) fn generate_marked(mark: &str) -> Vec<u8> {
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
     static COUNTER: AtomicU32 = AtomicU32::new(1);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -174,7 +179,8 @@ pub(crate) fn generate() -> Vec<u8> {
     // It is asked for once: COPY makes many names.
     static HOST: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let host = HOST.get_or_init(crate::sys::fs::hostname);
-    format!("{}.M{}P{}Q{count}.{host}", now.as_secs(), now.subsec_micros(), std::process::id()).into_bytes()
+    let (micros, process) = (now.subsec_micros(), std::process::id());
+    format!("{}.M{micros}P{process}Q{count}{mark}.{host}", now.as_secs()).into_bytes()
 }
 
 /// The name of a message that arrived: its base, the number of its file, which no other has while this one lives (after

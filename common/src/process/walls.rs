@@ -6,6 +6,9 @@
 
 #[cfg(target_pointer_width = "64")]
 mod filter;
+mod sender;
+
+pub use sender::SenderWalls;
 
 use crate::sys::process::{self, Resource};
 use seccompiler::BpfProgram;

@@ -43,12 +43,22 @@ pub fn spawn_with_3_and_4(command: &mut Command, three: &OwnedFd, four: &OwnedFd
     command.spawn()
 }
 
-/// Starts the command in a process group of its own, with nothing open but 0, 1 and 2.
+/// Starts the command in a process group of its own, with nothing open but 0, 1 and 2. It is killed when this process ends
+/// before it does: whoever watches over its time must not be got rid of.
 pub fn spawn_alone(command: &mut Command) -> io::Result<Child> {
     const LAST: libc::c_uint = libc::c_uint::MAX;
     /// Where the kernel is older than 5.11, so many descriptors are closed one by one.
     const MOST: RawFd = 1024;
-    let seal = || {
+    let parent = std::process::id();
+    let seal = move || {
+        // SAFETY: plain integers; both calls are async-signal-safe.
+        let orphan = unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+            u32::try_from(libc::getppid()).ok() != Some(parent)
+        };
+        if orphan {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         // At the exec, not before: std still needs its own to say that it failed.
         // SAFETY: plain integers; async-signal-safe, as is fcntl.
         let sealed = unsafe { libc::syscall(libc::SYS_close_range, 3, LAST, libc::CLOSE_RANGE_CLOEXEC) };

@@ -98,16 +98,36 @@ pub const ABORTED: i32 = libc::SIGABRT;
 
 /// Waits for a child to end.
 pub fn wait_for(child: i32) -> io::Result<Ended> {
+    wait_status(child).map(|(_, ended)| ended)
+}
+
+fn wait_status(child: i32) -> io::Result<(i32, Ended)> {
     let mut status = 0;
     loop {
         // SAFETY: the kernel writes the status into our integer.
         match cerr(unsafe { libc::waitpid(child, &mut status, 0) }) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-            Ok(_) if libc::WIFSIGNALED(status) => return Ok(Ended::Signal(libc::WTERMSIG(status))),
-            Ok(_) => return Ok(Ended::Code(libc::WEXITSTATUS(status))),
+            Ok(pid) if libc::WIFSIGNALED(status) => {
+                return Ok((pid, Ended::Signal(libc::WTERMSIG(status))));
+            }
+            Ok(pid) => return Ok((pid, Ended::Code(libc::WEXITSTATUS(status)))),
         }
     }
+}
+
+/// Takes away the zombie of one child that has ended; `None`: there is none now. Does not wait.
+pub fn reap() -> Option<i32> {
+    // SAFETY: no status is asked for, so nothing is written.
+    match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
+        pid if pid > 0 => Some(pid),
+        _ => None,
+    }
+}
+
+/// Waits for any child to end: which one, and how.
+pub fn wait_for_any() -> io::Result<(i32, Ended)> {
+    wait_status(-1)
 }
 
 /// Whether we have the power to change users.

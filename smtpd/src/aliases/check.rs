@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
         let text = "root: anna\nnonsense\nroot: anna\na: nobody\nb:\nc: x y\n: z\nd: |cat > x\ne: :include:/nonexistent\n\
-                    f: \"|/nonexistent/program\"\n";
+                    f: \"|/nonexistent/program\"\ng: \"|''\"\n";
         let (checked, problems) = problems(text);
         assert!(!checked.is_good());
         for want in [
@@ -206,10 +206,11 @@ mod tests {
             "8:d: \"|cat > x\": this needs a shell",
             "9:e: /nonexistent: No such file",
             "10:f: there is no program /nonexistent/program",
+            "11:g: \"\"|''\"\": the program's name is empty",
         ] {
             assert!(problems.iter().any(|line| line.starts_with(want)), "{want}: {problems:?}");
         }
-        assert_eq!(problems.len(), 10);
+        assert_eq!(problems.len(), 11);
     }
 
     #[test]

@@ -238,6 +238,8 @@ pub fn words(text: &str) -> Result<Vec<String>, String> {
     }
     match words.first() {
         None => Err("the program is missing".to_owned()),
+        // `|''`
+        Some(first) if first.is_empty() => Err("the program's name is empty".to_owned()),
         Some(first) if first.contains('=') => Err(SHELL.to_owned()),
         Some(_) if words.len() > WORDS_MAX => Err("too many words".to_owned()),
         Some(_) => Ok(words),

@@ -70,6 +70,15 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
+fn a_program_has_a_name() {
+    for text in ["''", "\"\"", "'' x", "exec ''", "exec \"\" x", "", "# x"] {
+        assert!(words(text).is_err(), "{text}");
+        assert!(item(&format!("|{text}")).is_err(), "{text}");
+    }
+    assert_eq!(words("a ''").unwrap(), ["a", ""]);
+}
+
+#[test]
 fn lists() {
     let list = "anna, \"|/bin/x a,b\" ,Bert <b@x.example>, \"c,d\"@x.example,, (e, f) g";
     let items: Vec<Item> = items(list).into_iter().map(Result::unwrap).collect();
@@ -84,7 +93,7 @@ proptest! {
     fn nothing_panics(text in "[a@,\"'|/\\\\<>()#:$ x.]{0,40}") {
         for item in items(&text).into_iter().flatten() {
             if let Item::Command(words) = item {
-                prop_assert!(!words.is_empty());
+                prop_assert!(words.first().is_some_and(|name| !name.is_empty()));
             }
         }
     }

@@ -17,7 +17,7 @@ use common::sys::process;
 use std::fmt::Write as _;
 use std::io::BufRead;
 use std::time::SystemTime;
-use text::{clean, folded, xtext};
+use text::{clean, folded, host_name, original, unitext, xtext};
 
 /// Octets of a header that are returned at most.
 const HEADER_MAX: usize = 100 * 1024;
@@ -33,6 +33,8 @@ pub enum Action {
     Delivered,
     /// It is with a server that will tell nobody.
     Relayed,
+    /// It is on its way to those that the address stands for.
+    Expanded,
 }
 
 impl Action {
@@ -42,6 +44,7 @@ impl Action {
             Action::Delayed => "delayed",
             Action::Delivered => "delivered",
             Action::Relayed => "relayed",
+            Action::Expanded => "expanded",
         }
     }
 }
@@ -112,7 +115,7 @@ impl Notification<'_> {
     }
 
     fn is_about_success(&self) -> bool {
-        matches!(self.action(), Action::Delivered | Action::Relayed)
+        matches!(self.action(), Action::Delivered | Action::Relayed | Action::Expanded)
     }
 
     fn header(&self, boundary: &str, random: u64) -> String {
@@ -123,7 +126,7 @@ impl Notification<'_> {
             }
             Action::Failed => "Undelivered mail returned to sender",
             Action::Delayed => "Delayed mail (still being retried)",
-            Action::Delivered | Action::Relayed => "Successful mail delivery report",
+            Action::Delivered | Action::Relayed | Action::Expanded => "Successful mail delivery report",
         };
         let seconds = schedule::seconds(self.now);
         let (date, to) = (printed(seconds), self.to);
@@ -165,7 +168,7 @@ impl Notification<'_> {
                 "Your message has not been delivered yet. You need not send it\r\n\
                  again: it will be tried for some more time.\r\n"
             }
-            Action::Delivered | Action::Relayed => {
+            Action::Delivered | Action::Relayed | Action::Expanded => {
                 "Your message was delivered to the destinations listed below. If it\r\n\
                  was delivered to a mailbox, you will hear no more of it; otherwise\r\n\
                  another mail system may tell you more.\r\n"
@@ -173,10 +176,15 @@ impl Notification<'_> {
         });
         for report in &self.reports {
             let mut line = format!("<{}>", report.recipient.original);
+            // Whom an address stands for is not the sender's business unless it goes wrong.
             if report.recipient.original != report.recipient.address && !self.is_about_success() {
                 let _ = write!(line, " (as <{}>)", report.recipient.address);
             }
             match report.note {
+                // The name of a file in a mailbox is nobody else's business.
+                Some(note) if report.action == Action::Delivered && note.diagnostic.is_none() => {
+                    line.push_str(": delivered");
+                }
                 Some(note) => {
                     let _ = write!(line, ": {}", note.status.text);
                 }
@@ -193,47 +201,62 @@ impl Notification<'_> {
         let _ = write!(
             out,
             "\r\n--{boundary}\r\nContent-Description: Delivery report\r\nContent-Type: message/{kind}\r\n\
-             Content-Transfer-Encoding: {encoding}\r\n\r\nReporting-MTA: dns; {}\r\n",
-            self.host
+             Content-Transfer-Encoding: {encoding}\r\n\r\n"
         );
+        // RFC 3464 section 2.2: the fields in this order, those of our own last.
         let head = self.queued.head();
-        if let Some(envid) = &head.envelope.envid {
+        if let Some(envid) = head.envelope.envid.as_deref().filter(|_| !self.is_of_a_list()) {
             let _ = write!(out, "Original-Envelope-Id: {}\r\n", clean(&xtext(envid), utf8));
         }
-        let arrived = printed(schedule::seconds(head.arrived));
-        let _ = write!(out, "X-Tinmail-Queue-ID: {}\r\nArrival-Date: {arrived}\r\n", self.queued.id());
+        let _ = write!(
+            out,
+            "Reporting-MTA: dns; {}\r\nArrival-Date: {}\r\nX-Tinmail-Queue-ID: {}\r\n",
+            self.host,
+            printed(schedule::seconds(head.arrived)),
+            self.queued.id()
+        );
         for report in &self.reports {
             self.recipient(out, report, utf8);
         }
+    }
+
+    /// Whether it goes to the owner of a list: what the list sent on was asked for by nobody else (RFC 3461 section 5.2.7.1).
+    fn is_of_a_list(&self) -> bool {
+        !self.double && self.queued.envelope().reverse_path.as_ref() != Some(self.to)
     }
 
     /// RFC 3464 section 2.3, its fields in that order.
     fn recipient(&self, out: &mut String, report: &Report<'_>, utf8: bool) {
         out.push_str("\r\n");
         if let Some((kind, address)) = report.recipient.orcpt.as_deref().and_then(|o| o.split_once(';')) {
-            let address = xtext(address);
+            let address = original(kind, address, utf8);
             let _ = write!(out, "Original-Recipient: {}; {}\r\n", clean(kind, false), clean(&address, utf8));
         }
-        let address = report.recipient.original.to_string();
+        // RFC 3461 section 6.3 (e): as it came here. The owner of a list knows of the list: which member it was counts.
+        let address = match self.is_of_a_list() {
+            true => report.recipient.address.to_string(),
+            false => report.recipient.original.to_string(),
+        };
         // RFC 6533 section 3: the address type of addresses that are not ASCII.
         let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
+        let address = if utf8 { address } else { unitext(&address) };
         let _ = write!(out, "Final-Recipient: {kind}; {}\r\n", clean(&address, utf8));
         let Enhanced(class, subject, detail) = match (report.note, report.action) {
-            (Some(note), Action::Failed) => Enhanced(5, note.status.enhanced.1, note.status.enhanced.2),
+            // RFC 3464 section 2.3.3: what was temporary to the end stays so in the code.
+            (Some(note), Action::Failed) if !note.status.is_positive() => note.status.enhanced,
             (Some(note), Action::Delayed) => Enhanced(4, note.status.enhanced.1, note.status.enhanced.2),
-            (Some(note), _) => note.status.enhanced,
-            (None, Action::Failed) => Enhanced(5, 0, 0),
+            (Some(note), Action::Delivered | Action::Relayed | Action::Expanded) => note.status.enhanced,
+            (_, Action::Failed) => Enhanced(5, 0, 0),
             (None, Action::Delayed) => Enhanced(4, 0, 0),
             (None, _) => Enhanced(2, 0, 0),
         };
         let _ = write!(out, "Action: {}\r\nStatus: {class}.{subject}.{detail}\r\n", report.action.word());
         if let Some(note) = report.note {
             if let Some(diagnostic) = &note.diagnostic {
-                let name = note.relay.split(['[', ':']).next().unwrap_or("");
-                let _ = write!(out, "Remote-MTA: dns; {}\r\n", clean(name, utf8));
+                let _ = write!(out, "Remote-MTA: dns; {}\r\n", clean(&host_name(&note.relay), utf8));
                 let line = format!("Diagnostic-Code: smtp; {}", clean(diagnostic, utf8));
                 let _ = write!(out, "{}\r\n", folded(&line, "    "));
-            } else {
+            } else if !self.is_about_success() {
                 let line = format!("Diagnostic-Code: x-tinmail; {}", clean(&note.status.text, utf8));
                 let _ = write!(out, "{}\r\n", folded(&line, "    "));
             }
@@ -247,8 +270,9 @@ impl Notification<'_> {
     /// Whether the whole message comes back (RFC 3461 section 4.3: only with failures).
     fn returns_all(&self) -> bool {
         let envelope = self.queued.envelope();
+        let ret = envelope.ret.filter(|_| !self.is_of_a_list());
         self.action() == Action::Failed
-            && envelope.ret != Some(Ret::Headers)
+            && ret != Some(Ret::Headers)
             && envelope.body != Body::BinaryMime
             && self.queued.size() <= self.size_limit
     }

@@ -1,5 +1,8 @@
 //! Making words of strangers harmless for a field of a notification.
 
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
 /// Octets of a field, after which the rest is left out.
 const FIELD_MAX: usize = 1500;
 /// Characters after which a line is folded.
@@ -43,6 +46,56 @@ pub fn xtext(text: &str) -> String {
         }
     }
     String::from_utf8(octets).unwrap_or_else(|_| text.to_owned())
+}
+
+/// The address of ORCPT as its sender had it: xtext, or, of the type of UTF-8 addresses, unitext (RFC 6533 section 3), which
+/// is kept where the report has no room for UTF-8.
+pub fn original(kind: &str, address: &str, utf8: bool) -> String {
+    match (kind.eq_ignore_ascii_case("utf-8"), utf8) {
+        (false, _) => xtext(address),
+        (true, true) => from_unitext(address),
+        (true, false) => unitext(address),
+    }
+}
+
+/// The name of a host in `name[address]:port`; one that has none is a domain literal (RFC 3461 section 9.3).
+pub fn host_name(relay: &str) -> String {
+    let name = relay.rsplit_once('[').map_or(relay, |(name, _)| name);
+    match name.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(address)) => format!("[{address}]"),
+        Ok(IpAddr::V6(address)) => format!("[IPv6:{address}]"),
+        Err(_) => name.to_owned(),
+    }
+}
+
+/// What is not ASCII as `\x{...}`.
+pub fn unitext(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            let _ = write!(out, "\\x{{{:X}}}", c as u32);
+        }
+    }
+    out
+}
+
+/// Decodes `\x{...}`. What is malformed stays as it is, all of it.
+fn from_unitext(text: &str) -> String {
+    fn decode(text: &str) -> Option<String> {
+        let mut pieces = text.split('\\');
+        let mut out = pieces.next()?.to_owned();
+        for piece in pieces {
+            let (digits, rest) = piece.strip_prefix("x{")?.split_once('}')?;
+            let is_point = (2..=6).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_hexdigit());
+            let point = u32::from_str_radix(digits, 16).ok().filter(|_| is_point)?;
+            out.push(char::from_u32(point)?);
+            out.push_str(rest);
+        }
+        Some(out)
+    }
+    decode(text).unwrap_or_else(|| text.to_owned())
 }
 
 /// Broken at blanks into lines, all but the first with an indent. Words that are longer than a line are broken as well
@@ -104,6 +157,35 @@ mod tests {
             ("+0D+0Ax", "\r\nx"),
         ] {
             assert_eq!(xtext(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_in_utf8_are_written_as_the_report_can_have_them() {
+        for (kind, address, utf8, want) in [
+            ("rfc822", "a+2Bb@x", true, "a+b@x"),
+            ("utf-8", r"gr\x{FC}n@x", true, "grün@x"),
+            ("UTF-8", r"gr\x{FC}n@x", false, r"gr\x{FC}n@x"),
+            ("utf-8", "grün@x", false, r"gr\x{FC}n@x"),
+            ("utf-8", r"a\x{2B}\x{5C}b\x{1F40C}", true, "a+\\b\u{1f40c}"),
+            ("utf-8", r"\x{D800}", true, r"\x{D800}"),
+            ("utf-8", r"\x{FC}\x{F", true, r"\x{FC}\x{F"),
+            ("utf-8", r"\y", true, r"\y"),
+        ] {
+            assert_eq!(original(kind, address, utf8), want, "{kind};{address}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_named() {
+        for (relay, want) in [
+            ("mx.example[192.0.2.1]:25", "mx.example"),
+            ("mx.example", "mx.example"),
+            ("192.0.2.1[192.0.2.1]:25", "[192.0.2.1]"),
+            ("::1[::1]:25", "[IPv6:::1]"),
+            ("[192.0.2.1][192.0.2.1]:25", "[192.0.2.1]"),
+        ] {
+            assert_eq!(host_name(relay), want);
         }
     }
 

@@ -420,7 +420,8 @@ impl Transaction<'_> {
         if self.utf8 {
             line.push_str(" SMTPUTF8");
         }
-        if extensions.dsn {
+        // RFC 3461 section 5.2.7.1: what a list sends on has nothing of what its sender asked for.
+        if extensions.dsn && self.reverse_path() == envelope.reverse_path.as_ref() {
             match envelope.ret {
                 Some(Ret::Full) => line.push_str(" RET=FULL"),
                 Some(Ret::Headers) => line.push_str(" RET=HDRS"),

@@ -204,6 +204,13 @@ fn extensions_are_used() {
     assert!(said.starts_with(want), "{said}");
     assert!(outcomes.iter().all(|outcome| !outcome.relayed));
 
+    // RFC 3461 section 5.2.7.1: what a list sends on has another sender, who asked for nothing.
+    let mut list = envelope.clone();
+    list.recipients.truncate(1);
+    list.recipients[0].owner = Some(Address::parse(b"owner-list@me.test").unwrap());
+    let (_, said) = send(&script(&greeting, &["250 Ok", "250 Ok", "354 Go", "250 Ok"]), &list);
+    assert!(said.starts_with("MAIL FROM:<owner-list@me.test> SIZE=20 BODY=8BITMIME\n"), "{said}");
+
     let (outcomes, said) = send(&["220 x", "250-x", "250 SIZE 19"], &envelope);
     assert_eq!((codes(&outcomes)[0].clone(), &*said), (code(552, "5.3.4"), "QUIT\n"));
 }

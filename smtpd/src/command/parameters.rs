@@ -49,7 +49,7 @@ impl<'a> MailParameters<'a> {
                 _ => None,
             },
             "RET" => once(&mut p.ret, value.and_then(ret)),
-            "ENVID" => once(&mut p.envid, value.filter(|envid| is_xtext(envid, ENVID_MAX))),
+            "ENVID" => once(&mut p.envid, value.filter(|envid| is_envid(envid))),
             // RFC 4954 section 5: 500 octets.
             "AUTH" => once(&mut p.auth, value.filter(|auth| *auth == "<>" || is_xtext(auth, ORCPT_MAX))),
             _ => None,
@@ -147,6 +147,11 @@ fn notify(text: &str) -> Option<Notify> {
     Some(notify)
 }
 
+/// RFC 3461 section 4.4: an ENVID.
+pub(crate) fn is_envid(text: &str) -> bool {
+    is_xtext(text, ENVID_MAX)
+}
+
 /// RFC 3461 section 4: `!` to `~` without `+` and `=`, or `+` and two upper-case hexadecimal digits.
 ///
 /// What is encoded may not be a control character: this text is kept in files and sent on.
@@ -168,7 +173,7 @@ fn is_xtext(text: &str, max: usize) -> bool {
 }
 
 /// RFC 3461 section 4.2: `rfc822;xtext`, RFC 6533 section 3: `utf-8;` and UTF-8 as it is or as `\x{...}`.
-fn is_orcpt(text: &str) -> bool {
+pub(crate) fn is_orcpt(text: &str) -> bool {
     let Some((kind, address)) = text.split_once(';') else { return false };
     if text.len() > ORCPT_MAX || kind.is_empty() {
         return false;

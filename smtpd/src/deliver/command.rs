@@ -1,13 +1,11 @@
 //! The sink that is a program which an alias or a `~/.forward` named.
 //!
 //! It gets its words as they are, without a shell; the message with LF on its standard input, beginning with a From_ line; and
-//! an environment of our own making, with Postfix's names. What it says on its outputs goes into the notification, as far
-//! as it is short; how it ends decides (sysexits.h). The addresses in the environment are a stranger's: they are values, and
-//! nothing here ever parses them.
+//! an [`environment`] of our own making. What it says on its outputs goes into the notification, as far as it is short; how it
+//! ends decides (sysexits.h).
 
 use super::file::from_line;
-use super::{Sink, Trace};
-use crate::envelope::{Recipient, Target};
+use super::{Sink, Trace, environment};
 use crate::status::{Enhanced, Status};
 use common::auth::Account;
 use common::config::Config;
@@ -25,8 +23,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const PIECE: usize = 4096;
 /// Octets of output that are kept; the rest is read and dropped.
 const OUTPUT_MAX: usize = 1000;
-/// Where programs without a path are looked for.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A program that is being fed.
 struct Program {
@@ -46,19 +42,20 @@ struct Program {
 pub(super) fn begin(
     config: &Config,
     account: &Account,
-    recipient: &Recipient,
     words: &[String],
     trace: &Trace,
 ) -> Result<Box<dyn Sink>, Status> {
     let failed = |why: &dyn std::fmt::Display| {
         Status::new(451, Enhanced(4, 3, 0), format!("Cannot execute the program: {why}"))
     };
-    let (name, arguments) = words.split_first().ok_or_else(|| failed(&"it has no name"))?;
+    // A queue file of another version may have one without a name.
+    let named = words.split_first().filter(|(name, _)| !name.is_empty());
+    let (name, arguments) = named.ok_or_else(|| failed(&"it has no name"))?;
     // One pipe for both outputs, in the order in which it says things.
     let (ours, theirs) = fd::pipe().map_err(|error| failed(&error))?;
     let theirs_too = theirs.try_clone().map_err(|error| failed(&error))?;
     let mut command = Command::new(name);
-    command.args(arguments).env_clear().envs(environment(account, recipient, trace));
+    command.args(arguments).env_clear().envs(environment::of(config, account, trace));
     command.stdin(Stdio::piped()).stdout(Stdio::from(theirs)).stderr(Stdio::from(theirs_too));
     command.current_dir(if account.home.is_dir() { account.home.as_path() } else { Path::new("/") });
     process::heed_child_signal();
@@ -80,30 +77,6 @@ pub(super) fn begin(
     program.push(from_line(trace.reverse_path.as_ref(), now).as_bytes())?;
     program.write(trace.lines().as_bytes())?;
     Ok(Box::new(program))
-}
-
-/// Postfix's names (local(8)).
-fn environment(account: &Account, recipient: &Recipient, trace: &Trace) -> Vec<(&'static str, String)> {
-    let extension = match &recipient.target {
-        Target::Mailbox { extension, .. } => extension.clone(),
-        _ => String::new(),
-    };
-    let sender = trace.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
-    let mut all = vec![
-        ("PATH", PATH.to_owned()),
-        ("HOME", account.home.to_string_lossy().into_owned()),
-        ("USER", account.name.clone()),
-        ("LOGNAME", account.name.clone()),
-        ("SHELL", "/bin/sh".to_owned()),
-        ("SENDER", sender),
-        ("RECIPIENT", trace.delivered_to.to_string()),
-        ("LOCAL", trace.delivered_to.local().to_owned()),
-        ("DOMAIN", trace.delivered_to.domain().to_owned()),
-        ("ORIGINAL_RECIPIENT", trace.original.to_string()),
-        ("EXTENSION", extension),
-    ];
-    all.extend(std::env::var("TZ").ok().map(|zone| ("TZ", zone)));
-    all
 }
 
 impl Program {

@@ -9,19 +9,10 @@ fn run_with(config: &Config, scratch: &Scratch, words: &[&str], message: &[u8]) 
     let account = Account { name: "anna".into(), uid, gid, groups: vec![], home, mail: None, master: None };
     let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
     let to = address("anna@example.org");
-    let target = Target::Command { words: words.clone(), owner: Some("anna".into()) };
-    let recipient = Recipient {
-        address: to.clone(),
-        original: to.clone(),
-        orcpt: None,
-        notify: None,
-        owner: None,
-        target,
-    };
     let original = address("Info+x@example.org");
     let reverse_path = Some(address("\"a;$(touch x)\"@x.example"));
-    let trace = Trace { reverse_path, original, delivered_to: to, received: String::new() };
-    let mut sink = begin(config, &account, &recipient, &words, &trace)?;
+    let trace = Trace { reverse_path, original, delivered_to: to, received: String::new(), once: None };
+    let mut sink = begin(config, &account, &words, &trace)?;
     message.chunks(3000).try_for_each(|piece| sink.write(piece))?;
     sink.finish()
 }
@@ -42,7 +33,7 @@ fn a_program_gets_message_arguments_and_environment() {
     assert_eq!(
         read("out"),
         format!(
-            "one two|$HOME;`x`|\"a;$(touch x)\"@x.example|anna@example.org|Info+x@example.org|anna|anna@example.org|{home}\n"
+            "one two|$HOME;`x`|_a___touch_x__@x.example|anna@example.org|Info+x@example.org|anna|anna@example.org|{home}\n"
         )
     );
     let message = read("message");
@@ -71,7 +62,7 @@ fn how_it_ends_decides() {
         let result = run(&scratch, &["/bin/sh", "-c", script], b"x\r\n");
         assert_eq!(result.map_or_else(|status| status.to_string(), |_| String::new()), want, "{script}");
     }
-    for words in [&["/nonexistent/program"][..], &["nonexistent-program"], &["/etc/passwd"]] {
+    for words in [&["/nonexistent/program"][..], &["nonexistent-program"], &["/etc/passwd"], &[""], &[]] {
         assert!(run(&scratch, words, b"x\r\n").unwrap_err().is_temporary(), "{words:?}");
     }
 }

@@ -7,7 +7,7 @@
 //! Appending cannot be all or nothing over a power cut as a Maildir is: what failed while we live is cut off again, but a
 //! message of which the machine wrote a part before it died stays, and comes again whole.
 
-use super::mailbox::{MaildirSink, status_of};
+use super::mailbox::{self, status_of};
 use super::{Sink, Trace};
 use crate::address::Address;
 use crate::status::{Enhanced, Status};
@@ -33,7 +33,7 @@ pub(super) fn begin(config: &Config, path: &str, trace: &Trace) -> Result<Box<dy
         path if path.ends_with('/') => {
             let maildir =
                 Maildir::open(path).map_err(|error| status_of(&error, config.quota_full_tempfail))?;
-            Box::new(MaildirSink::begin(config, &maildir)?)
+            mailbox::begin_in(config, &maildir, trace.once.as_ref())?
         }
         path => Box::new(Mbox::begin(config, Path::new(path), trace.reverse_path.as_ref())?),
     };

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 const SIZE_MAX: u64 = 256 * 1024;
 /// How deep files may include files.
 const DEPTH_MAX: usize = 10;
+/// Files that are read for one recipient, and their octets: each of them may include many, and those again.
+const FILES_MAX: usize = 100;
+const TOTAL_MAX: usize = 1 << 20;
 
 /// The entries of the user's file, as they were written. `None`: there is none, or none that counts. Status: that cannot be
 /// said now. `warn` gets lines for the log.
@@ -31,10 +34,10 @@ pub(super) fn read(
     for path in paths(config, account, recipient, extension) {
         match read_file(&path, account.uid) {
             Ok(text) => {
-                let mut entries = Vec::new();
-                add(&text, account.uid, &path, 0, &mut entries, warn)?;
+                let mut reading = Reading { uid: account.uid, entries: Vec::new(), files: 0, octets: 0 };
+                reading.add(&text, &path, 0, warn)?;
                 // An empty one means the mailbox.
-                return Ok((!entries.is_empty()).then_some(entries));
+                return Ok((!reading.entries.is_empty()).then_some(reading.entries));
             }
             Err(error) if is_absent(&error) => {}
             Err(error) if error.raw_os_error().is_none() => {
@@ -60,7 +63,7 @@ pub(super) fn names(
     let wanted = match &recipient.target {
         Target::File { path, .. } => Item::File(path.clone()),
         Target::Command { words, .. } => Item::Command(words.clone()),
-        Target::Mailbox { .. } | Target::Remote(_) => return Ok(true),
+        Target::Mailbox { .. } | Target::Remote(_) | Target::Expanded { .. } => return Ok(true),
     };
     let local = recipient.address.local().to_lowercase();
     let cut = local.char_indices().skip(1).find(|(_, c)| config.recipient_delimiter.contains(*c));
@@ -125,41 +128,55 @@ fn read_file(path: &Path, uid: u32) -> io::Result<String> {
     String::from_utf8(text).map_err(|_| io::Error::other("not UTF-8"))
 }
 
-/// Adds the entries of a file, with those of the files that it includes.
-fn add(
-    text: &str,
+/// What has been read so far.
+struct Reading {
     uid: u32,
-    path: &Path,
-    depth: usize,
-    entries: &mut Vec<String>,
-    warn: &mut dyn FnMut(String),
-) -> Result<(), Status> {
-    let broken = |warn: &mut dyn FnMut(String), why: &str| {
-        warn(format!("{}: {why}", path.display()));
-        Status::new(451, Enhanced(4, 3, 5), "The .forward file is damaged")
-    };
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        for found in items(line) {
-            match found {
-                Ok(Item::Include(included)) => {
-                    if depth >= DEPTH_MAX {
-                        return Err(broken(warn, "files include each other in a circle"));
+    entries: Vec<String>,
+    files: usize,
+    octets: usize,
+}
+
+impl Reading {
+    /// Adds the entries of a file, with those of the files that it includes.
+    fn add(
+        &mut self,
+        text: &str,
+        path: &Path,
+        depth: usize,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<(), Status> {
+        let broken = |warn: &mut dyn FnMut(String), why: &str| {
+            warn(format!("{}: {why}", path.display()));
+            Status::new(451, Enhanced(4, 3, 5), "The .forward file is damaged")
+        };
+        self.files += 1;
+        self.octets = self.octets.saturating_add(text.len());
+        if self.files > FILES_MAX || self.octets > TOTAL_MAX {
+            return Err(broken(warn, "too many files are included, or too large ones"));
+        }
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            for found in items(line) {
+                match found {
+                    Ok(Item::Include(included)) => {
+                        if depth >= DEPTH_MAX {
+                            return Err(broken(warn, "files include each other in a circle"));
+                        }
+                        let included = PathBuf::from(included);
+                        let text = read_file(&included, self.uid).map_err(|error| {
+                            broken(warn, &format!(":include:{}: {error}", included.display()))
+                        })?;
+                        self.add(&text, &included, depth + 1, warn)?;
                     }
-                    let included = PathBuf::from(included);
-                    let text = read_file(&included, uid).map_err(|error| {
-                        broken(warn, &format!(":include:{}: {error}", included.display()))
-                    })?;
-                    add(&text, uid, &included, depth + 1, entries, warn)?;
+                    Ok(found) => self.entries.push(printed(&found)),
+                    Err(why) => return Err(broken(warn, &why)),
                 }
-                Ok(found) => entries.push(printed(&found)),
-                Err(why) => return Err(broken(warn, &why)),
-            }
-            if entries.len() > RECIPIENTS_MAX {
-                return Err(broken(warn, "too many entries"));
+                if self.entries.len() > RECIPIENTS_MAX {
+                    return Err(broken(warn, "too many entries"));
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// An entry in the one form that [`crate::aliases::item`] reads again.

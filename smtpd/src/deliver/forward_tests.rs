@@ -137,6 +137,31 @@ fn circles_and_damage() {
     assert!(home.ask("anna").0.unwrap_err().is_temporary());
 }
 
+#[test]
+fn many_files_that_include_many_have_an_end() {
+    let home = Home::new();
+    let include = |name: &str| format!(":include:{}", home.scratch.path().join(name).display());
+    // 30 files of each level include 30 of the next: some 700 million for the lowest.
+    for level in 0..6 {
+        for number in 0..30 {
+            let next: Vec<String> = (0..30).map(|next| include(&format!("{}-{next}", level + 1))).collect();
+            home.scratch.file(&format!("{level}-{number}"), next.join("\n"));
+        }
+    }
+    (0..30).for_each(|number| drop(home.scratch.file(&format!("6-{number}"), "# nobody\n")));
+    home.scratch.file(".forward", include("0-0"));
+    let (read, warnings) = home.ask("anna");
+    assert!(read.unwrap_err().is_temporary() && warnings[0].contains("too many files"), "{warnings:?}");
+    // Few files, but large ones.
+    home.scratch.file("large", "#".repeat(SIZE_MAX as usize));
+    home.scratch.file(".forward", format!("{}\n", include("large")).repeat(5));
+    assert!(home.ask("anna").0.unwrap_err().is_temporary());
+    // What people have.
+    home.scratch.file("friend", "x@x.example\n");
+    home.scratch.file(".forward", format!("{}\n", include("friend")).repeat(FILES_MAX - 1));
+    assert_eq!(home.entries("anna").unwrap().len(), FILES_MAX - 1);
+}
+
 proptest! {
     #[test]
     fn entries_are_handed_over_as_they_were(words in proptest::collection::vec("[ -~]{1,10}", 1..4)) {

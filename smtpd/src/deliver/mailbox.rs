@@ -1,6 +1,6 @@
 //! The sink that is a Maildir.
 
-use super::{Sink, Trace};
+use super::{Once, Sink, Trace};
 use crate::status::{Enhanced, Status};
 use common::auth::Account;
 use common::config::Config;
@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 /// A message on its way into a Maildir.
-pub(super) struct MaildirSink {
+struct MaildirSink {
     delivery: maildir::Delivery,
     fsync: bool,
     quota_full_tempfail: bool,
@@ -17,21 +17,50 @@ pub(super) struct MaildirSink {
 
 impl MaildirSink {
     /// A new file, if there is room for one.
-    pub(super) fn begin(config: &Config, maildir: &Maildir) -> Result<MaildirSink, Status> {
+    fn begin(config: &Config, maildir: &Maildir, mark: &str) -> Result<MaildirSink, Status> {
         let quota_full_tempfail = config.quota_full_tempfail;
         let failed = |error: StorageError| status_of(&error, quota_full_tempfail);
         // One that is full is refused before the message comes.
         maildir::Delivery::has_room(maildir, 1).map_err(failed)?;
-        let delivery = maildir::Delivery::begin(maildir).map_err(failed)?;
+        let delivery = maildir::Delivery::begin_marked(maildir, mark).map_err(failed)?;
         Ok(MaildirSink { delivery, fsync: !config.fsync_disable, quota_full_tempfail })
     }
 }
 
+/// A message that was delivered by a process that could not say so.
+struct Delivered(Vec<u8>);
+
+impl Sink for Delivered {
+    fn write(&mut self, _: &[u8]) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<String, Status> {
+        Ok(String::from_utf8_lossy(&self.0).into_owned())
+    }
+}
+
+/// A new file in a Maildir, unless the message is there already.
+pub(super) fn begin_in(
+    config: &Config,
+    maildir: &Maildir,
+    once: Option<&Once>,
+) -> Result<Box<dyn Sink>, Status> {
+    let mark = once.map_or("", |once| &once.mark);
+    if once.is_some_and(|once| once.again) {
+        let found = maildir::Delivery::find(maildir, mark, !config.fsync_disable);
+        if let Some(name) = found.map_err(|error| status_of(&error, config.quota_full_tempfail))? {
+            return Ok(Box::new(Delivered(name)));
+        }
+    }
+    Ok(Box::new(MaildirSink::begin(config, maildir, mark)?))
+}
+
 /// Opens the account's mailbox, makes it if need be, and writes the trace lines.
 pub(super) fn begin(config: &Config, account: &Account, trace: &Trace) -> Result<Box<dyn Sink>, Status> {
-    let mut sink = MaildirSink::begin(config, &open(config, account)?)?;
+    let mut sink = begin_in(config, &open(config, account)?, trace.once.as_ref())?;
     sink.write(trace.lines().as_bytes())?;
-    Ok(Box::new(sink))
+    Ok(sink)
 }
 
 /// `home_mailbox` below the home directory, or what `mail_location` and the user database say.

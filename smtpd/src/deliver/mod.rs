@@ -9,13 +9,14 @@
 //! ```
 
 mod command;
+mod environment;
 mod file;
 mod forward;
 mod looping;
 mod mailbox;
 mod trace;
 
-pub use trace::{Trace, forward_line};
+pub use trace::{Once, Trace, forward_line};
 
 use crate::envelope::{Recipient, Target};
 use crate::status::{Enhanced, Status};
@@ -57,8 +58,10 @@ pub fn begin(
             mailbox::begin(config, account, trace)?
         }
         Target::File { path, .. } => file::begin(config, path, trace)?,
-        Target::Command { words, .. } => command::begin(config, account, recipient, words, trace)?,
-        Target::Remote(_) => return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem")),
+        Target::Command { words, .. } => command::begin(config, account, words, trace)?,
+        Target::Remote(_) | Target::Expanded { .. } => {
+            return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem"));
+        }
     };
     let guard = LoopGuard::new(sink, &trace.delivered_to);
     // What a ~/.forward names besides other addresses, the user's own mailbox, files and programs, gets the copy that begins

@@ -25,7 +25,13 @@ fn recipient() -> Recipient {
 
 fn trace() -> Trace {
     let address = recipient().address;
-    Trace { reverse_path: None, original: address.clone(), delivered_to: address, received: String::new() }
+    Trace {
+        reverse_path: None,
+        original: address.clone(),
+        delivered_to: address,
+        received: String::new(),
+        once: None,
+    }
 }
 
 fn begin_mailbox(config: &Config, home: &Path) -> Result<Box<dyn Sink>, Status> {

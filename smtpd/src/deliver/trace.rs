@@ -20,12 +20,23 @@ pub struct Trace {
     pub delivered_to: Address,
     /// The whole Received field, folded, with CRLF at the end of each of its lines; may be empty.
     pub received: String,
+    /// For a message that may come again.
+    pub once: Option<Once>,
+}
+
+/// How a delivery is known again whose end nobody has heard of, because a process was killed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Once {
+    /// What the name of the message's file contains, where it gets one of its own.
+    pub mark: String,
+    /// It may be there already.
+    pub again: bool,
 }
 
 impl Trace {
     /// The lines, each with CRLF.
     pub fn lines(&self) -> String {
-        let Trace { reverse_path, original, delivered_to, received } = self;
+        let Trace { reverse_path, original, delivered_to, received, once: _ } = self;
         let path = reverse_path.as_ref().map(Address::to_string).unwrap_or_default();
         format!(
             "Return-Path: <{path}>\r\nX-Original-To: {original}\r\nDelivered-To: {delivered_to}\r\n{received}"
@@ -51,6 +62,7 @@ mod tests {
             original: address("B+c@Y.example"),
             delivered_to: address("\"b d\"@y.example"),
             received: "Received: from x\r\n\tby y;\r\n".to_owned(),
+            once: None,
         };
         assert_eq!(
             trace.lines(),

@@ -12,6 +12,7 @@
 //! The message has CRLF line ends. Whoever reads this believes nothing: every line is bounded, every address is parsed.
 
 use crate::address::{Address, NotAnAddress};
+use crate::command::parameters::is_envid;
 use crate::envelope::{Body, Notify, Ret};
 use crate::queue::format::{escape, unescape};
 use crate::rules::Rules;
@@ -116,8 +117,7 @@ impl Wanted {
             }
         }
         // RFC 3461 section 4.4: xtext is printable ASCII; it will stand in a command.
-        let is_clean = |text: &String| text.len() <= 100 && text.bytes().all(|c| c.is_ascii_graphic());
-        if wanted.envid.as_ref().is_some_and(|envid| !is_clean(envid)) || wanted.recipients.is_empty() {
+        if wanted.envid.as_ref().is_some_and(|envid| !is_envid(envid)) || wanted.recipients.is_empty() {
             return Err(bad());
         }
         wanted.full_name.retain(|c| !c.is_control());

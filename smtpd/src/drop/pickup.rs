@@ -3,9 +3,10 @@
 use super::UNFINISHED;
 use super::format::{Wanted, address};
 use crate::deliver::Sink;
-use crate::envelope::{Envelope, Recipient, Target};
+use crate::envelope::{Envelope, Recipient, Target, asked};
 use crate::queue::{Id, Incoming, Place, QueueDirectory, Received};
 use crate::rules::Rules;
+use crate::sendmail::body::Wire;
 use crate::status::{Enhanced, Status};
 use crate::wire::job::Submission;
 use crate::writer::header::Header;
@@ -98,7 +99,11 @@ fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Re
             continue;
         }
         let file = path.join(id.as_str());
-        let result = take(config, directory, log, &mut rules, &file, &id);
+        let mut result = take(config, directory, log, &mut rules, &file, &id);
+        // If the process that queued it was killed after it had, it would go out, and come again with the next run.
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Other) {
+            result = take(config, directory, log, &mut rules, &file, &id);
+        }
         rules.take_warnings().iter().for_each(|what| log.warning(format_args!("{what}")));
         match result {
             Ok(true) => any = true,
@@ -311,19 +316,26 @@ impl Dropped<'_> {
         let from = from_field(self.wanted, self.envelope, rules);
         let submission = Submission { from, domain: rules.myhostname().into() };
         let mut header = Header::new(Some(&submission));
+        // What sendmail has written is in wire form already, but anybody may write a file here: NUL, and CR or LF alone, must
+        // not get into the queue, where they would become another message at a server that takes them for line ends.
+        let (mut wire, mut clean) = (Wire::new(true), Vec::new());
         loop {
             let octets = input.fill_buf().map_err(failed)?;
             let n = octets.len();
             if n == 0 {
                 break;
             }
-            header.pass(octets, &mut |octets| incoming.write(octets))?;
+            wire.take(octets, &mut clean);
             input.consume(n);
+            header.pass(&clean, &mut |octets| incoming.write(octets))?;
+            clean.clear();
         }
         // Less came than there was: the other child has died or the file was cut, and half a message is none.
         if input.get_ref().count != self.length {
             return Err(Status::new(451, Enhanced(4, 3, 0), "the file was cut while it was read"));
         }
+        wire.end(&mut clean);
+        header.pass(&clean, &mut |octets| incoming.write(octets))?;
         header.end(&mut |octets| incoming.write(octets))?;
         incoming.finish()?;
         let from = self.envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -366,14 +378,17 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
             return Err(Status::new(554, Enhanced(5, 5, 3), "Too many recipients"));
         }
         match rules.expand(&path) {
-            Ok(recipients) => envelope.recipients.extend(recipients),
+            Ok(mut recipients) => {
+                asked(&mut recipients, None, wanted.notify);
+                envelope.recipients.extend(recipients);
+            }
             Err(status) if status.is_temporary() => return Err(status),
             // Nobody is there any more to be answered. As a user's mailbox it will be found not to be one, and returned.
             Err(_) => envelope.recipients.push(Recipient {
                 address: path.clone(),
                 owner: None,
                 orcpt: None,
-                notify: None,
+                notify: wanted.notify,
                 target: Target::Mailbox {
                     // With its domain: it must not find another domain's user.
                     user: path.to_string().to_lowercase(),
@@ -384,7 +399,6 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
             }),
         }
     }
-    envelope.recipients.iter_mut().for_each(|recipient| recipient.notify = wanted.notify);
     if envelope.recipients.is_empty() {
         return Err(malformed(wanted.recipients.first().map_or("", String::as_str)));
     }
@@ -422,32 +436,5 @@ fn from_field(wanted: &Wanted, envelope: &Envelope, rules: &Rules) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_upon_lists_have_an_end() {
-        let members: Vec<String> = (0..900).map(|n| format!("m{n}@x.example")).collect();
-        let scratch = crate::testing::Scratch::new();
-        let aliases = scratch.file("aliases", format!("list: {}\n", members.join(", ")));
-        let config = Config { alias_maps: format!("hash:{}", aliases.display()).into(), ..Config::DEFAULT };
-        let mut rules = Rules::load(&config).unwrap();
-        let log = Log::open(&config, "test".to_owned());
-        let id = Id::new(SystemTime::now()).unwrap();
-        for (times, fits) in [(1, true), (20, false)] {
-            let wanted = Wanted { recipients: vec!["list".to_owned(); times], ..Wanted::default() };
-            let result = envelope(&wanted, &mut rules, &log, &id);
-            assert_eq!(result.is_ok(), fits, "{times} {:?}", result.err());
-        }
-    }
-
-    #[test]
-    fn a_reader_that_was_stopped_is_not_waited_for() {
-        let (from, to) = fd::pipe().unwrap();
-        File::from(to.try_clone().unwrap()).write_all(b"12\n").unwrap();
-        let until = Instant::now() + Duration::from_millis(50);
-        let error = read_head(from, until).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        drop(to);
-    }
-}
+#[path = "pickup_tests.rs"]
+mod tests;

@@ -47,6 +47,8 @@ fn what_is_no_submission() {
         format!("{head}Rx\nEa b\n\n"),
         format!("{head}Rx\nEa%0d%0ab\n\n"),
         format!("{head}Rx\nE{}\n\n", "x".repeat(101)),
+        format!("{head}Rx\nEa+0Ab\n\n"),
+        format!("{head}Rx\nEa=b\n\n"),
         format!("{head}R%zz\n\n"),
         format!("{head}{many}\n"),
         format!("{head}R{}\n\n", "x".repeat(2 << 20)),

@@ -1,6 +1,6 @@
 //! One entry of an alias, a file of addresses or a `~/.forward`.
 
-use super::{Job, RECIPIENTS_MAX, Rights, What, Work, broken, unknown};
+use super::{INCLUDE, INCLUDES_MAX, Job, RECIPIENTS_MAX, Rights, What, Work, broken, unknown};
 use crate::address::Address;
 use crate::aliases::{Item, items};
 use crate::classes::Class;
@@ -19,7 +19,7 @@ const INCLUDE_MAX: u64 = 1 << 20;
 
 impl Job {
     pub(super) fn item(&mut self, directory: &mut Directory, work: &Work, item: Item) -> Result<(), Status> {
-        let original = self.original.clone();
+        let address = self.address_of(work);
         let named = |name: String, domain: &str| {
             Address::new(name, domain).map_err(|error| Status::new(451, Enhanced(4, 3, 5), error.0))
         };
@@ -55,16 +55,16 @@ impl Job {
             Item::File(path) => match may(|rights| rights.files) {
                 Some(rights) => {
                     let target = Target::File { path, owner: rights.owner };
-                    self.keep(work, &original, target);
+                    self.keep(work, &address, target);
                 }
-                None => return Err(not_allowed(directory, work, &original, "files")),
+                None => return Err(not_allowed(directory, work, &address, "files")),
             },
             Item::Command(words) => match may(|rights| rights.commands) {
                 Some(rights) => {
                     let target = Target::Command { words, owner: rights.owner };
-                    self.keep(work, &original, target);
+                    self.keep(work, &address, target);
                 }
-                None => return Err(not_allowed(directory, work, &original, "programs")),
+                None => return Err(not_allowed(directory, work, &address, "programs")),
             },
         }
         Ok(())
@@ -72,7 +72,11 @@ impl Job {
 
     /// The entries of a file. Nobody but root and its owner may be able to put it there: it is read as root.
     fn include(&mut self, directory: &mut Directory, work: &Work, path: &str) -> Result<(), Status> {
-        let above = self.link(directory, work, format!(":include:{path}"), false)?;
+        let above = self.link(directory, work, format!("{INCLUDE}{path}"), false)?;
+        self.includes += 1;
+        if self.includes > INCLUDES_MAX {
+            return Err(broken(directory, &self.original, &format!(":include:{path}: too many files")));
+        }
         let mut text = String::new();
         let opened = trusted::open(Path::new(path), None).and_then(|trusted| {
             let length = trusted.file.take(INCLUDE_MAX + 1).read_to_string(&mut text)?;

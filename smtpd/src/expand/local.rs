@@ -1,6 +1,6 @@
 //! Names of this host: aliases, users, and who gets the mail of the others.
 
-use super::{Job, Rights, What, Work, broken, unknown};
+use super::{Job, Link, Rights, What, Work, above, broken, unknown};
 use crate::address::Address;
 use crate::aliases::{Owner, items};
 use crate::directory::Directory;
@@ -28,16 +28,20 @@ impl Job {
         }
         let cut = directory.split(&full).map(|(base, extension)| (base.to_owned(), extension.to_owned()));
         let base = cut.as_ref().map_or(full.as_str(), |(base, _)| base);
-        let own = work.above.as_deref().filter(|link| link.key == full || link.key == base);
-        if own.is_some_and(|link| link.forward) {
-            // His own name in his ~/.forward.
+        let is_own = |link: &Link| link.key == full || link.key == base;
+        // An alias that names itself means the user.
+        let own = work.above.as_deref().is_some_and(is_own);
+        let forwarded = above(&work.above).any(|link| link.forward && is_own(link));
+        // With - for a delimiter, anna-list may be an alias and no extension of anna's.
+        let other = (own || forwarded) && full != base && directory.alias(&[&full])?.is_some();
+        if forwarded && !other {
+            // His own name in his ~/.forward, or in a list that it names.
             self.user(directory, work, address, &full, cut.clone(), true)?;
             return Ok(());
         }
-        let alias = match own {
-            // An alias that names itself means the user.
-            Some(_) => None,
-            None => directory.alias(&[&full, base])?,
+        let alias = match own && (!other || above(&work.above).any(|link| link.key == full)) {
+            true => None,
+            false => directory.alias(&[&full, base])?,
         };
         if work.above.is_none() {
             let user = alias.is_none() && self.exists(directory, &full, cut.as_ref())?;
@@ -54,7 +58,7 @@ impl Job {
             return self.nobody(directory, work, address, &full, cut.as_ref());
         };
         let key = if alias.key == 0 { full.clone() } else { base.to_owned() };
-        let above = self.link(directory, work, key.clone(), false)?;
+        let link = self.link(directory, work, key.clone(), false)?;
         let list_owner = match key.starts_with("owner-") {
             true => None,
             false => {
@@ -70,7 +74,7 @@ impl Job {
             next.push(Work {
                 what: What::Item(item),
                 domain: address.domain().into(),
-                above: above.clone(),
+                above: link.clone(),
                 list_owner: list_owner.clone().or_else(|| work.list_owner.clone()),
                 rights: Some(rights.clone()),
             });

@@ -17,7 +17,7 @@ use crate::address::Address;
 use crate::aliases::{Item, items};
 use crate::classes::Class;
 use crate::directory::Directory;
-use crate::envelope::{Recipient, Target};
+use crate::envelope::{Recipient, Target, asked};
 use crate::status::{Enhanced, Status};
 use crate::virtual_mailboxes::Found;
 use common::config::keyword::Expansion;
@@ -29,6 +29,14 @@ const DEPTH_MAX: usize = 50;
 pub const RECIPIENTS_MAX: usize = 1000;
 /// Steps for one address.
 const STEPS_MAX: usize = 10_000;
+/// Files of addresses that are read for one address.
+const INCLUDES_MAX: usize = 100;
+
+/// The link of somebody who only asks.
+const LOOK: &str = ":look:";
+/// What the key of such a file begins with on the way.
+const INCLUDE: &str = ":include:";
+
 /// The way on which an entry was reached.
 struct Link {
     key: String,
@@ -69,6 +77,8 @@ struct Job {
     original: Address,
     work: Vec<Work>,
     found: Vec<Recipient>,
+    /// Files of addresses so far.
+    includes: usize,
     /// Those who cannot be delivered to, and why the first cannot.
     lost: Vec<Recipient>,
     refused: Option<Status>,
@@ -83,8 +93,24 @@ pub fn expand(directory: &mut Directory, path: &Address) -> Result<Vec<Recipient
         list_owner: None,
         rights: None,
     };
-    Job { original: path.clone(), work: vec![first], found: Vec::new(), lost: Vec::new(), refused: None }
-        .run(directory)
+    Job::new(path, vec![first]).run(directory)
+}
+
+/// Whether mail for this recipient's address goes to its target. The address was accepted by the rules, or a `~/.forward` has
+/// named it as an alias, for which `local_recipient_maps` and `virtual_alias_maps` do not count.
+pub fn names(directory: &mut Directory, recipient: &Recipient) -> Result<bool, Status> {
+    let address = &recipient.address;
+    let look = Some(Rc::new(Link { key: LOOK.to_owned(), forward: false, above: None }));
+    for what in [What::Address(address.clone()), What::Final(address.clone())] {
+        let (domain, above) = (address.domain().into(), look.clone());
+        let first = Work { what, domain, above, list_owner: None, rights: None };
+        match Job::new(address, vec![first]).run(directory) {
+            Ok(found) if found.iter().any(|one| one.target == recipient.target) => return Ok(true),
+            Err(status) if status.is_temporary() => return Err(status),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(false)
 }
 
 /// What the entries of a user's `~/.forward` mean. They come from that user's process.
@@ -124,18 +150,20 @@ pub fn forward(
             rights: Some(rights.clone()),
         });
     }
-    let job =
-        Job { original: recipient.address.clone(), work, found: Vec::new(), lost: Vec::new(), refused: None };
-    let mut all = job.run(directory)?;
+    let mut all = Job::new(&recipient.address, work).run(directory)?;
     for one in &mut all {
         one.original = recipient.original.clone();
-        one.orcpt.clone_from(&recipient.orcpt);
-        one.notify = recipient.notify;
     }
+    asked(&mut all, recipient.orcpt.as_deref(), recipient.notify);
     Ok(all)
 }
 
 impl Job {
+    fn new(original: &Address, work: Vec<Work>) -> Job {
+        let (found, lost) = (Vec::new(), Vec::new());
+        Job { original: original.clone(), work, found, includes: 0, lost, refused: None }
+    }
+
     fn run(mut self, directory: &mut Directory) -> Result<Vec<Recipient>, Status> {
         let mut steps = 0;
         while let Some(work) = self.work.pop() {
@@ -191,7 +219,7 @@ impl Job {
         cut: bool,
     ) -> Result<(), Status> {
         let key = address.to_string().to_lowercase();
-        let above = self.link(directory, work, key, false)?;
+        let link = self.link(directory, work, key, false)?;
         let extension = directory.split(address.local()).filter(|_| cut);
         let extension =
             extension.map(|(base, _)| address.local().get(base.len()..).unwrap_or_default().to_owned());
@@ -218,11 +246,12 @@ impl Job {
             });
             let target =
                 target.map_err(|why| broken(directory, address, &format!("virtual_alias_maps: {why}")))?;
-            let seen = is_above(&above, &target.to_string().to_lowercase());
+            let key = target.to_string().to_lowercase();
+            let seen = above(&link).any(|link| link.key == key);
             next.push(Work {
                 domain: target.domain().into(),
                 what: if seen { What::Final(target) } else { What::Address(target) },
-                above: above.clone(),
+                above: link.clone(),
                 list_owner: work.list_owner.clone(),
                 rights: None,
             });
@@ -289,11 +318,8 @@ impl Job {
         key: String,
         forward: bool,
     ) -> Result<Option<Rc<Link>>, Status> {
-        let mut depth = 0;
-        let mut link = work.above.as_ref();
-        while let Some(one) = link {
-            depth += 1;
-            if one.key == key || depth > DEPTH_MAX {
+        for (link, depth) in above(&work.above).zip(1..) {
+            if link.key == key || depth > DEPTH_MAX {
                 directory.warn(format!("<{}>: aliases name each other in a circle ({key})", self.original));
                 return Err(Status::new(
                     554,
@@ -301,9 +327,18 @@ impl Job {
                     format!("<{}>: mail forwarding loop", self.original),
                 ));
             }
-            link = one.above.as_ref();
         }
         Ok(Some(Rc::new(Link { key, forward, above: work.above.clone() })))
+    }
+
+    /// The address under which a file or a program gets the mail. Behind a `~/.forward` that names an alias it is the alias's:
+    /// the runner looks there again whether it is named, and the user's own files do not name it.
+    fn address_of(&self, work: &Work) -> Address {
+        let is_forwarded = above(&work.above).any(|link| link.forward);
+        let alias = above(&work.above).find(|link| !link.key.starts_with(INCLUDE));
+        let alias = alias.filter(|alias| is_forwarded && !alias.forward);
+        let address = alias.and_then(|alias| Address::new(alias.key.as_str(), &work.domain).ok());
+        address.unwrap_or_else(|| self.original.clone())
     }
 
     fn recipient(&self, work: &Work, address: &Address, target: Target) -> Recipient {
@@ -339,15 +374,9 @@ fn add(list: &mut Vec<Recipient>, recipient: Recipient) {
     }
 }
 
-fn is_above(link: &Option<Rc<Link>>, key: &str) -> bool {
-    let mut link = link.as_ref();
-    while let Some(one) = link {
-        if one.key == key {
-            return true;
-        }
-        link = one.above.as_ref();
-    }
-    false
+/// The links of a way, the nearest first.
+fn above(link: &Option<Rc<Link>>) -> impl Iterator<Item = &Link> {
+    std::iter::successors(link.as_deref(), |link| link.above.as_deref())
 }
 
 fn unknown(address: &Address) -> Status {

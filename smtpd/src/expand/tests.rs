@@ -34,6 +34,10 @@ impl Host {
     }
 
     fn forward(&self, entries: &[&str]) -> String {
+        shown(self.forwarded(entries))
+    }
+
+    fn forwarded(&self, entries: &[&str]) -> Result<Vec<Recipient>, Status> {
         let target = Target::Mailbox { user: "anna".into(), extension: String::new(), direct: false };
         let address = parse("anna@here.example");
         let recipient = Recipient {
@@ -45,7 +49,7 @@ impl Host {
             target,
         };
         let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
-        shown(forward(&mut self.directory(), &recipient, "anna", &entries))
+        forward(&mut self.directory(), &recipient, "anna", &entries)
     }
 }
 
@@ -66,6 +70,7 @@ fn shown(found: Result<Vec<Recipient>, Status>) -> String {
             }
             Target::File { path, owner } => format!("{path}{}", by(owner)),
             Target::Command { words, owner } => format!("|{}{}", words.join(" "), by(owner)),
+            Target::Expanded { .. } => "expanded".to_owned(),
         };
         format!("{target}{}", one.owner.as_ref().map(|owner| format!("^{owner}")).unwrap_or_default())
     };
@@ -365,6 +370,78 @@ fn dot_forward() {
     });
     assert_eq!(host.forward(&["|/bin/cat"]), "451 4.3.5");
     assert_eq!(host.forward(&["/x"]), "451 4.3.5");
+}
+
+#[test]
+fn a_forward_that_names_a_list_with_its_own_user() {
+    let aliases = "list: anna, bert\nanna-club: carl, bert\nclub: |/bin/cat\n";
+    let host = Host::new(aliases).with(|config| config.recipient_delimiter = "+-".into());
+    for (entries, want) in [
+        (&["list"][..], "anna!, bert"),
+        (&["list", "x@other.example"], "anna!, bert, ->x@other.example"),
+        // An alias of its own, however it looks.
+        (&["anna-club"], "bert, carl!"),
+        (&["anna-other"], "anna+other!"),
+        (&["club"], "|/bin/cat"),
+    ] {
+        assert_eq!(host.forward(entries), want, "{entries:?}");
+    }
+}
+
+/// The runner asks again whether a program or file with a user's rights is named. What a `~/.forward` reaches through
+/// somebody else's alias or list is named there.
+#[test]
+fn what_a_forward_reaches_through_an_alias_is_found_again() {
+    if common::sys::process::user_and_group().0 != 0 {
+        return;
+    }
+    let aliases = "prog: |/bin/cat -n\nlist: :include:@DIR@/home/list\nouter: list\n";
+    let host = Host::new(aliases).with(|config| {
+        config.allow_mail_to_commands = value("alias,forward,include");
+        config.allow_mail_to_files = value("alias,forward,include");
+        // Only who comes from outside is looked up there.
+        config.local_recipient_maps = "inline:{anna=x}".into();
+    });
+    let list = host.scratch.file("home/list", "|/bin/cat\n/home/bert/archive\n");
+    let home = host.scratch.path().join("home");
+    std::fs::set_permissions(&home, Permissions::from_mode(0o755)).unwrap();
+    for path in [&home, &list, &host.scratch.path().join("aliases")] {
+        std::os::unix::fs::chown(path, Some(1000), Some(1000)).unwrap();
+    }
+    for (entry, want, address) in [
+        ("prog", "|/bin/cat -n(anna)", "prog@here.example"),
+        ("list", "|/bin/cat(anna), /home/bert/archive(anna)", "list@here.example"),
+        ("outer", "|/bin/cat(anna), /home/bert/archive(anna)", "list@here.example"),
+    ] {
+        let found = host.forwarded(&[entry]).unwrap();
+        assert_eq!(shown(Ok(found.clone())), want, "{entry}");
+        for one in found {
+            assert_eq!(one.address.to_string(), address);
+            assert_eq!(names(&mut host.directory(), &one), Ok(true), "{entry}");
+            let other = Target::Command { words: vec!["/bin/sh".into()], owner: Some("anna".into()) };
+            assert_eq!(names(&mut host.directory(), &Recipient { target: other, ..one }), Ok(false));
+        }
+    }
+}
+
+#[test]
+fn many_files_of_addresses_have_an_end() {
+    let host = Host::new("list: :include:@DIR@/0\nfew: :include:@DIR@/few\n");
+    let include = |name: &str| format!(":include:{}\n", host.scratch.path().join(name).display());
+    for level in 0..4 {
+        host.scratch.file(
+            &level.to_string(),
+            (0..50).map(|n| include(&format!("{}.{n}", level + 1))).collect::<String>(),
+        );
+        for n in 0..50 {
+            host.scratch.file(&format!("{level}.{n}"), include(&(level + 1).to_string()));
+        }
+    }
+    host.scratch.file("4", "bert\n");
+    assert_eq!(host.ask("list@here.example"), "451 4.3.5");
+    host.scratch.file("one", "bert\n");
+    host.scratch.file("few", include("one").repeat(INCLUDES_MAX - 1));
+    assert_eq!(host.ask("few@here.example"), "bert");
 }
 
 #[test]

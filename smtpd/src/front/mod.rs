@@ -58,6 +58,8 @@ struct Conversation<'a> {
     counts: Counts,
     /// Refused commands since the last message that was taken.
     bad: u32,
+    /// Commands that do nothing for any message, since the last one that was taken.
+    junk: u32,
     /// Messages so far.
     messages: u32,
     /// The last command, for the log.
@@ -80,6 +82,7 @@ pub fn speak(front: &mut Front) -> Result<Vec<u8>, Ending> {
         authenticated: false,
         counts: Counts::default(),
         bad: 0,
+        junk: 0,
         messages: 0,
         after: "CONNECT",
     };
@@ -240,6 +243,14 @@ impl Conversation<'_> {
         if self.must_start_tls(&command) {
             return self.not(verb, reply::TLS_FIRST);
         }
+        if is_junk(&command) {
+            self.junk = self.junk.saturating_add(1);
+            let limit = self.front.config.smtpd_junk_command_limit;
+            if limit > 0 && self.junk > limit {
+                self.counts.count(verb, false);
+                return Err(Ending::TooManyBadCommands);
+            }
+        }
         match command {
             Command::Helo(name) => self.helo(name, false, verb),
             Command::Ehlo(name) | Command::Lhlo(name) => self.helo(name, true, verb),
@@ -346,4 +357,13 @@ impl Conversation<'_> {
             let _ = self.say(&words);
         }
     }
+}
+
+/// What costs us work and gets no message anywhere. Whoever says nothing else keeps a process busy for ever.
+fn is_junk(command: &Command<'_>) -> bool {
+    let is_greeting = matches!(command, Command::Helo(_) | Command::Ehlo(_) | Command::Lhlo(_));
+    let is_question = matches!(command, Command::Vrfy(_) | Command::Expn | Command::Etrn | Command::Help);
+    let is_nothing =
+        matches!(command, Command::Noop | Command::Rset | Command::Bdat { size: 0, last: false });
+    is_greeting || is_question || is_nothing
 }

@@ -272,7 +272,7 @@ impl Conversation<'_> {
             self.pass_on(verb, &status)?;
         }
         if taken {
-            self.bad = 0;
+            (self.bad, self.junk) = (0, 0);
             self.messages = self.messages.saturating_add(1);
         }
         Ok(Next::Command)

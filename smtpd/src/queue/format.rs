@@ -145,6 +145,9 @@ pub fn print_recipient(text: &mut String, recipient: &Recipient) {
             ["command", &optional(owner.as_deref())].into_iter().for_each(&mut field);
             words.iter().for_each(|word| field(word));
         }
+        Target::Expanded { list } => {
+            ["expanded", if *list { "list" } else { "" }].into_iter().for_each(&mut field);
+        }
     }
     text.push('\n');
 }
@@ -300,10 +303,10 @@ impl Head {
 pub fn parse_recipient(value: &str) -> Result<(State, Recipient), Malformed> {
     let bad = Malformed("a recipient is malformed");
     let mut fields = value.split('\t');
-    let mut next = || unescape(fields.next().ok_or(bad)?);
-    let state = next()?;
-    let [octet] = state.as_bytes() else { return Err(bad) };
+    // It is overwritten in place, so it is the octet itself and no escape of it.
+    let [octet] = fields.next().unwrap_or_default().as_bytes() else { return Err(bad) };
     let state = State::of_octet(*octet).ok_or(bad)?;
+    let mut next = || unescape(fields.next().ok_or(bad)?);
     let (recipient, original) = (address(&next()?)?, address(&next()?)?);
     let orcpt = parse_optional(&next()?)?;
     let notify = match parse_optional(&next()?)? {
@@ -331,6 +334,7 @@ pub fn parse_recipient(value: &str) -> Result<(State, Recipient), Malformed> {
             let words = fields.by_ref().map(unescape).collect::<Result<Vec<_>, _>>()?;
             Target::Command { words, owner: whose }
         }
+        "expanded" => Target::Expanded { list: next()? == "list" },
         _ => return Err(bad),
     };
     match fields.next() {

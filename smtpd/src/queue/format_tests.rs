@@ -49,6 +49,8 @@ fn full() -> Envelope {
                 },
             ),
             recipient("e@x", Target::Command { words: vec![], owner: None }),
+            recipient("f@x", Target::Expanded { list: true }),
+            recipient("g@x", Target::Expanded { list: false }),
         ],
     }
 }
@@ -142,6 +144,19 @@ fn what_is_no_head() {
     assert!(parse(&[0xff; 200]).is_err());
     let nobody = Envelope { recipients: vec![], ..full() };
     assert_eq!(parse(printed(&nobody).as_bytes()), Err(Malformed("there is no recipient")));
+}
+
+#[test]
+fn a_state_is_one_octet_and_no_escape() {
+    let mut line = String::new();
+    print_recipient(&mut line, &full().recipients[0]);
+    let good = line.strip_prefix('R').unwrap().trim_end_matches('\n');
+    assert_eq!(parse_recipient(good).unwrap().0, State::Pending);
+    // In a file it could not be overwritten in place.
+    let escaped = good.replacen('.', "%2e", 1);
+    for bad in [escaped.as_str(), good.trim_start_matches('.'), "", "."] {
+        assert!(parse_recipient(bad).is_err(), "{bad}");
+    }
 }
 
 #[test]

@@ -67,6 +67,10 @@ impl Incoming {
     ) -> Result<Option<Incoming>, Status> {
         let there = |place| directory.file(place, id).symlink_metadata().is_ok();
         if there(Place::Queue) || there(Place::Hold) {
+            // Who put it there may have died before it was certain to stay, and what it was made of goes now.
+            if directory.syncs() {
+                fs::sync_directory(&directory.place(Place::Queue)).map_err(|error| refused(&error))?;
+            }
             return Ok(None);
         }
         // What another process has begun and not finished has its lock, or is left from a crash.

@@ -249,3 +249,18 @@ fn a_link_in_a_directory_s_place_is_not_followed() {
     assert!(open_directory(&link).is_err());
     assert!(open_directory(&scratch.file("file", "")).is_err());
 }
+
+#[test]
+fn a_delivery_that_was_begun_is_known_to_have_been() {
+    let scratch = Scratch::new("begun");
+    let directory = queue(&scratch);
+    let id = add(&directory, &envelope(&["a@x", "b@x", "c@x"]), b"x\r\n");
+    let mut queued = open(&directory, &id);
+    assert_eq!([0, 0, 1].map(|at| queued.begin_here(at).unwrap()), [false, true, false]);
+    queued.mark(1, State::Done).unwrap();
+    assert_eq!([1, 9].map(|at| queued.begin_here(at).unwrap()), [false, false]);
+    drop(queued);
+    let queued = open(&directory, &id);
+    assert_eq!((queued.in_state(State::Pending), queued.in_state(State::Done)), (vec![0, 2], vec![1]));
+    assert_eq!([0, 2].map(|at| queued.begin_here(at).unwrap()), [true, false]);
+}

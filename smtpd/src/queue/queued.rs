@@ -17,6 +17,10 @@ use std::time::{Duration, SystemTime};
 /// Octets of the message that are read at once.
 const BUFFER: usize = 32 * 1024;
 
+/// The octet of a recipient who is still pending, but a delivery on this host was begun: if nothing is known of its end, it may
+/// have been made.
+const BEGUN: u8 = b':';
+
 /// What has become of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -43,6 +47,9 @@ impl State {
 
     /// What the octet in a file means.
     pub fn of_octet(octet: u8) -> Option<State> {
+        if octet == BEGUN {
+            return Some(State::Pending);
+        }
         [State::Pending, State::Delivered, State::Failed, State::Done]
             .into_iter()
             .find(|s| s.octet() == octet)
@@ -170,6 +177,18 @@ impl Queued {
             *now = state;
         }
         Ok(())
+    }
+
+    /// Notes that a delivery on this host begins. Whether that had been noted before. It is not flushed: after a power cut a
+    /// message may come twice.
+    pub fn begin_here(&self, recipient: usize) -> io::Result<bool> {
+        let Some(&(State::Pending, at)) = self.head.states.get(recipient) else { return Ok(false) };
+        let mut octet = [0];
+        self.file.read_exact_at(&mut octet, at as u64)?;
+        if octet != [BEGUN] {
+            self.file.write_all_at(&[BEGUN], at as u64)?;
+        }
+        Ok(octet == [BEGUN])
     }
 
     /// Waits until what was marked is on the disk.

@@ -55,9 +55,12 @@ pub fn tidy(directory: &QueueDirectory, now: SystemTime) -> io::Result<()> {
     fs::for_each_name(&path, &mut |name, _| {
         let Ok(name) = std::str::from_utf8(name) else { return };
         let path = path.join(name);
-        let old =
-            |meta: std::fs::Metadata| meta.modified().ok().and_then(|time| now.duration_since(time).ok());
-        if path.symlink_metadata().ok().and_then(old).is_none_or(|age| age < LEFT_OVER) {
+        // A time far ahead is a wrong clock's, and says no less that nobody is writing now.
+        let far = |meta: std::fs::Metadata| {
+            let time = meta.modified().ok()?;
+            Some(now.duration_since(time).unwrap_or_else(|ahead| ahead.duration()) >= LEFT_OVER)
+        };
+        if !path.symlink_metadata().ok().and_then(far).unwrap_or(false) {
             return;
         }
         let mut options = OpenOptions::new();
@@ -127,6 +130,8 @@ mod tests {
         tidy(&directory, now + Duration::from_secs(3601)).unwrap();
         assert!(!left.exists() && directory.file(Place::Tmp, writing.id()).exists());
         drop(writing);
+        std::fs::write(&left, "x").unwrap();
+        tidy(&directory, now - Duration::from_secs(3601)).unwrap();
         assert!(std::fs::read_dir(directory.place(Place::Tmp)).unwrap().next().is_none());
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::address::{Address, ReversePath};
 use crate::client::Login;
+use crate::deliver::Once;
 use crate::envelope::Recipient;
 use crate::queue::format::{self, escape, unescape};
 use crate::route::NextHop;
@@ -21,8 +22,8 @@ use std::time::Duration;
 pub const QUESTION_MAX: usize = 128 * 1024;
 /// Octets of the longest answer.
 const ANSWER_MAX: u64 = 2 << 20;
-/// How long an answer may take: a program that a delivery starts has a time of its own, which is shorter.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// How long an answer may take, beyond the time that the guard gives a delivery.
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Question {
         offset: u64,
         /// Its octets.
         size: u64,
+        /// How it is known again in the mailbox.
+        once: Once,
         /// To whom.
         recipient: Recipient,
     },
@@ -64,10 +67,10 @@ impl Question {
     pub fn print(&self) -> String {
         let mut text = String::new();
         match self {
-            Question::Deliver { reverse_path, offset, size, recipient } => {
+            Question::Deliver { reverse_path, offset, size, once, recipient } => {
                 value(&mut text, "deliver");
                 value(&mut text, &path(reverse_path));
-                value(&mut text, &format!("{offset} {size}"));
+                value(&mut text, &format!("{offset} {size} {} {}", u8::from(once.again), once.mark));
                 format::print_recipient(&mut text, recipient);
             }
             Question::Expand(address) => {
@@ -94,9 +97,16 @@ impl Question {
         match lines.next()? {
             "deliver" => {
                 let reverse_path = parse_path(lines.next()?)?;
-                let (offset, size) = lines.next()?.split_once(' ')?;
-                let (offset, size) = (offset.parse().ok()?, size.parse().ok()?);
-                Some(Question::Deliver { reverse_path, offset, size, recipient: recipient(lines.next()?)? })
+                let mut words = lines.next()?.split(' ');
+                let (offset, size) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+                let again = words.next()? == "1";
+                // It becomes part of the name of a file.
+                let is_mark = |mark: &&str| {
+                    mark.len() <= 80 && mark.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c))
+                };
+                let mark = words.next().filter(is_mark)?.to_owned();
+                let (once, recipient) = (Once { mark, again }, recipient(lines.next()?)?);
+                Some(Question::Deliver { reverse_path, offset, size, once, recipient })
             }
             "expand" => parse_path(lines.next()?)?.map(Question::Expand),
             "forward" => {
@@ -191,8 +201,18 @@ fn recipient(line: &str) -> Option<Recipient> {
     format::parse_recipient(line.strip_prefix('R')?).ok().map(|(_, recipient)| recipient)
 }
 
-/// Asks and waits for the answer. `file` is lent to whoever answers.
-pub fn ask(guard: &OwnedFd, question: &Question, file: Option<BorrowedFd<'_>>) -> Result<Answer, Status> {
+/// Asks and waits for the answer.
+pub fn ask(guard: &OwnedFd, question: &Question) -> Result<Answer, Status> {
+    ask_with(guard, question, None, PATIENCE)
+}
+
+/// Asks and waits for the answer, but not longer than this. `file` is lent to whoever answers.
+pub fn ask_with(
+    guard: &OwnedFd,
+    question: &Question,
+    file: Option<BorrowedFd<'_>>,
+    patience: Duration,
+) -> Result<Answer, Status> {
     let go = || -> io::Result<Option<Answer>> {
         let (reading, writing) = fd::pipe()?;
         let text = question.print();
@@ -201,7 +221,7 @@ pub fn ask(guard: &OwnedFd, question: &Question, file: Option<BorrowedFd<'_>>) -
         }
         pass::send_with(guard, text.as_bytes(), [file.unwrap_or(writing.as_fd()), writing.as_fd()])?;
         drop(writing);
-        let [ready] = fd::poll([(reading.as_fd(), Interest::Read)], Some(PATIENCE))?;
+        let [ready] = fd::poll([(reading.as_fd(), Interest::Read)], Some(patience))?;
         if !ready.read {
             return Ok(None);
         }
@@ -238,6 +258,7 @@ mod tests {
                 reverse_path: None,
                 offset: 300,
                 size: 1 << 40,
+                once: Once { mark: "K1-b0_12_".into(), again: true },
                 recipient: recipient.clone(),
             },
             Question::Expand(address.clone()),
@@ -263,8 +284,16 @@ mod tests {
             }
             assert_eq!(Answer::parse(text.as_bytes()), Some(answer));
         }
-        for bad in [&b""[..], b"\n", b"expand\n\n", b"deliver\n\n1 x\nR\n", b"login\n\n\n", b"x\n", b"\xff\n"]
-        {
+        for bad in [
+            &b""[..],
+            b"\n",
+            b"expand\n\n",
+            b"deliver\n\n1 x\nR\n",
+            b"deliver\n\n1 1 0 a/b\nR\n",
+            b"login\n\n\n",
+            b"x\n",
+            b"\xff\n",
+        ] {
             assert_eq!(Question::parse(bad), None, "{bad:?}");
         }
     }

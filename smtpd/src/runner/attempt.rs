@@ -7,10 +7,11 @@
 use crate::address::Address;
 use crate::bounce::{Action, Notification, Report};
 use crate::deliver::Sink;
-use crate::envelope::{Envelope, Notify, Recipient};
+use crate::envelope::{Envelope, Notify, Recipient, Target};
 use crate::queue::notes::{self, Note};
+use crate::queue::queued::peek;
 use crate::queue::schedule::{self, Counters, Schedule};
-use crate::queue::{Incoming, Place, Queued, Received, State};
+use crate::queue::{Id, Incoming, Place, Queued, Received, State};
 use crate::status::{Enhanced, Status};
 use std::fmt::Arguments;
 use std::io;
@@ -21,6 +22,9 @@ const DOUBLE: &str = "double bounce";
 
 /// Relays that are this host's own: there it is delivered, not only passed on.
 pub const LOCAL: [&str; 3] = ["local", "file", "command"];
+
+/// The relay of an address that others have taken the place of.
+pub const EXPANDED: &str = "expanded";
 
 /// What became of a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,36 @@ pub struct Outcome {
     pub diagnostic: Option<String>,
     /// They will tell nobody of success.
     pub relayed: bool,
+}
+
+impl Outcome {
+    /// Whether a message of its own has taken the recipient's place. It may go once that is marked ([`waits`]).
+    fn was_forwarded(&self) -> bool {
+        self.status.is_positive() && !self.relayed && LOCAL.contains(&self.relay.as_str())
+    }
+}
+
+/// Whether a message must wait that was made of another one, because that has not been marked as told or forwarded: who made it
+/// was killed, and the repetition must find it here, or there would be two of it.
+pub fn waits(queued: &Queued) -> bool {
+    let parts = queued.id().as_str().rsplit_once('-');
+    let Some((origin, kind)) =
+        parts.and_then(|(origin, what)| Some((Id::parse(origin)?, what.chars().next()?)))
+    else {
+        return false;
+    };
+    let unmarked: &[State] = match kind {
+        'b' | 's' => &[State::Failed, State::Delivered],
+        'f' => &[State::Pending],
+        _ => return false,
+    };
+    let number = queued.id().as_str().rsplit_once(kind).and_then(|(_, number)| number.parse::<usize>().ok());
+    match (peek(queued.directory(), Place::Queue, &origin), number) {
+        (Ok(Some(Ok(head))), Some(at)) => {
+            head.states.get(at).is_some_and(|(state, _)| unmarked.contains(state))
+        }
+        _ => false,
+    }
 }
 
 /// What an attempt needs of the rest.
@@ -91,6 +125,7 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
     for group in groups {
         let outcomes = world.deliver(&queued, &group);
         let sure = alone && outcomes.iter().all(|o| o.status.is_positive() && !owes_success(&queued, o));
+        let forwarded = outcomes.iter().any(Outcome::was_forwarded);
         for outcome in outcomes {
             tried.expired |= policy.schedule.is_expired(counters, is_bounce) && !outcome.status.is_positive();
             settle(&mut queued, world, outcome, &mut tried, sure, now)?;
@@ -98,11 +133,18 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
         if sure && tried.deferred == 0 {
             // All of it is done: one unlink says that as well as marks do.
             world.log(format_args!("{}: removed", queued.id()));
+            let directory = queued.directory().clone();
             queued.remove()?;
+            if forwarded {
+                super::slots::look_again(&directory);
+            }
             return Ok(Left::Nothing);
         }
         if !queued.in_state(State::Pending).is_empty() {
             queued.sync()?;
+        }
+        if forwarded {
+            super::slots::look_again(queued.directory());
         }
     }
     finish(queued, world, policy, counters, tried)
@@ -131,7 +173,7 @@ impl Tried {
 /// Whether somebody asked to be told of this success, and nobody else will (RFC 3461 sections 5.2.1, 5.2.2).
 fn owes_success(queued: &Queued, outcome: &Outcome) -> bool {
     let recipient = queued.envelope().recipients.get(outcome.recipient);
-    let asked = recipient.and_then(|recipient| recipient.notify).is_some_and(|notify| notify.success);
+    let asked = recipient.is_some_and(Recipient::wants_success);
     asked && outcome.relayed && queued.envelope().reverse_path.is_some()
 }
 
@@ -208,7 +250,12 @@ fn finish(
         let state = if success { State::Delivered } else { State::Failed };
         for (sender, recipients) in by_sender(&queued, state) {
             match tell(&mut queued, world, policy, &tried, sender.as_ref(), &recipients, success)? {
-                Told::Yes => recipients.iter().try_for_each(|&at| queued.mark(at, State::Done))?,
+                Told::Yes { made } => {
+                    recipients.iter().try_for_each(|&at| queued.mark(at, State::Done))?;
+                    if made {
+                        super::slots::look_again(queued.directory());
+                    }
+                }
                 Told::Later => told = false,
                 // What is still open may yet be delivered; after that this comes up again.
                 Told::Never if !queued.in_state(State::Pending).is_empty() => told = false,
@@ -252,7 +299,10 @@ fn by_sender(queued: &Queued, state: State) -> Vec<(Option<Address>, Vec<usize>)
 }
 
 enum Told {
-    Yes,
+    /// Or nobody had to be. `made`: there is a notification now, which has waited for the marks.
+    Yes {
+        made: bool,
+    },
     Later,
     Never,
 }
@@ -281,21 +331,23 @@ fn tell(
         let note = tried.of(at);
         let action = match success {
             false => Action::Failed,
+            true if recipient.target == (Target::Expanded { list: false }) => Action::Expanded,
             true if note.is_some_and(|note| LOCAL.contains(&note.relay.as_str())) => Action::Delivered,
             true => Action::Relayed,
         };
         Some(Report { recipient, action, note })
     };
     let reports: Vec<Report<'_>> = recipients.iter().filter_map(report).collect();
-    let Some(&first) = recipients.first() else { return Ok(Told::Yes) };
+    let nobody = Ok(Told::Yes { made: false });
+    let Some(&first) = recipients.first() else { return nobody };
     let id = queued.id().derived(&format!("{}{first}", if success { "s" } else { "b" }));
     // Nobody asked, or it has been derived from so often that it only goes in circles.
-    let (Some(id), false) = (id, reports.is_empty()) else { return Ok(Told::Yes) };
+    let (Some(id), false) = (id, reports.is_empty()) else { return nobody };
     if double && queued.head().from == DOUBLE {
         return Ok(Told::Never);
     }
     // RFC 5321 section 6.1: nothing is returned to the null reverse-path; the postmaster hears of it.
-    let Some(to) = sender.or(policy.postmaster.as_ref()) else { return Ok(Told::Yes) };
+    let Some(to) = sender.or(policy.postmaster.as_ref()) else { return nobody };
     let mut target = Ok((to, world.expand(to), double));
     if let (Ok((_, Err(status), false)), Some(postmaster)) = (&target, &policy.postmaster) {
         // The sender does not exist: that makes it the postmaster's at once.
@@ -325,7 +377,7 @@ fn tell(
                     if made {
                         world.log(format_args!("{}: sender {word}: {id}", queued.id()));
                     }
-                    Ok(Told::Yes)
+                    Ok(Told::Yes { made: true })
                 }
                 Err(status) => {
                     world.log(format_args!("{}: notification deferred: {status}", queued.id()));
@@ -337,7 +389,7 @@ fn tell(
             world.log(format_args!("{}: notification deferred: {status}", queued.id()));
             Ok(Told::Later)
         }
-        _ if success => Ok(Told::Yes),
+        _ if success => nobody,
         _ => Ok(Told::Never),
     }
 }
@@ -371,6 +423,7 @@ fn warn(queued: &Queued, world: &mut dyn World, policy: &Policy, tried: &Tried) 
         };
         if send(&notification, expanded, false).is_ok_and(|made| made) {
             world.log(format_args!("{}: sender delay notification: {id}", queued.id()));
+            super::slots::look_again(queued.directory());
         }
     }
     Ok(())
@@ -399,7 +452,6 @@ fn send(
     let mut incoming = Box::new(incoming);
     notification.write(incoming.as_mut())?;
     incoming.finish()?;
-    super::slots::look_again(directory);
     Ok(true)
 }
 

@@ -200,6 +200,32 @@ fn a_crash_before_the_mark_makes_no_second_bounce() {
 }
 
 #[test]
+fn what_was_made_of_a_message_waits_for_its_mark() {
+    let scratch = Scratch::new("waits");
+    let directory = queue(&scratch);
+    let id = add(&directory, &envelope(&["a@x", "b@x"]), MESSAGE);
+    let made = |what: &str| {
+        let id = id.derived(what).unwrap();
+        let incoming =
+            Incoming::create_derived(&directory, &id, &envelope(&["c@x"]), &crate::queue::tests::received());
+        Box::new(incoming.unwrap().unwrap()).finish().unwrap();
+        id
+    };
+    let [bounce, forwarded, warning, other] = ["b1", "f0", "d1", "u1000"].map(made);
+    let waiting = |id: &Id| waits(&open(&directory, id));
+    assert_eq!([&bounce, &forwarded, &warning, &other, &id].map(waiting), [false, true, false, false, false]);
+    open(&directory, &id).mark(1, State::Failed).unwrap();
+    open(&directory, &id).mark(0, State::Done).unwrap();
+    assert_eq!([&bounce, &forwarded].map(waiting), [true, false]);
+    open(&directory, &id).mark(1, State::Done).unwrap();
+    assert!(!waiting(&bounce));
+    open(&directory, &id).mark(1, State::Failed).unwrap();
+    assert!(waiting(&bounce));
+    open(&directory, &id).remove().unwrap();
+    assert!(!waiting(&bounce));
+}
+
+#[test]
 fn a_failure_of_an_earlier_run_is_told_even_without_its_notes() {
     let scratch = Scratch::new("lostnotes");
     let directory = queue(&scratch);
@@ -296,6 +322,42 @@ fn the_owner_of_a_list_is_told_instead_of_the_sender() {
 }
 
 #[test]
+fn the_owner_of_a_list_hears_of_the_member_and_of_nothing_that_the_sender_asked() {
+    let scratch = Scratch::new("member");
+    let directory = queue(&scratch);
+    let mut list = envelope(&["member@x", "list@example.org"]);
+    list.recipients[0].original = list.recipients[1].address.clone();
+    list.recipients[0].owner = Some(Address::parse(b"owner-list@example.org").unwrap());
+    (list.envid, list.ret) = (Some("mine".into()), Some(Ret::Headers));
+    list.recipients[1].notify = Some(Notify { success: true, ..Notify::NEVER });
+    list.recipients[1].target = Target::Expanded { list: true };
+    let id = add(&directory, &list, MESSAGE);
+    run(&directory, &id, &mut Script::new(&[("member@x", 550)]));
+    let (_, to_owner) = text(&directory, &format!("{id}-b0"));
+    assert!(to_owner.contains("Final-Recipient: rfc822; member@x\r\n") && to_owner.contains("body\r\n"));
+    assert!(!to_owner.contains("Original-Envelope-Id"), "{to_owner}");
+    let (_, to_sender) = text(&directory, &format!("{id}-s1"));
+    assert!(to_sender.contains("Final-Recipient: rfc822; list@example.org\r\n"), "{to_sender}");
+    assert!(to_sender.contains("\r\nOriginal-Envelope-Id: mine\r\nReporting-MTA: dns; mail.example.org\r\n"));
+    assert!(!to_sender.contains("member@x"));
+}
+
+#[test]
+fn an_alias_with_several_members_is_told_as_expanded() {
+    let scratch = Scratch::new("expanded");
+    let directory = queue(&scratch);
+    let mut alias = envelope(&["a@x", "b@x", "both@example.org"]);
+    alias.recipients[2].notify = Some(Notify { success: true, ..Notify::NEVER });
+    alias.recipients[2].target = Target::Expanded { list: false };
+    let id = add(&directory, &alias, MESSAGE);
+    run(&directory, &id, &mut Script::new(&[]));
+    assert_eq!(ids(&directory), [format!("{id}-s2")]);
+    let (_, text) = text(&directory, &format!("{id}-s2"));
+    assert!(text.contains("\r\nAction: expanded\r\nStatus: 2.1.1\r\n"), "{text}");
+    assert!(!text.contains("a@x") && text.matches("Action:").count() == 1);
+}
+
+#[test]
 fn a_delay_is_told_once_and_the_end_of_time_is_a_failure() {
     let scratch = Scratch::new("delay");
     let directory = queue(&scratch);
@@ -318,8 +380,39 @@ fn a_delay_is_told_once_and_the_end_of_time_is_a_failure() {
     );
     assert!(text1.contains("\r\nSubject: Delayed mail"));
     let (_, text2) = text(&directory, &format!("{id}-b0"));
-    assert!(text2.contains("Action: failed\r\nStatus: 5.1.1\r\n"), "{text2}");
+    assert!(text2.contains("Action: failed\r\nStatus: 4.1.1\r\n"), "{text2}");
     assert!(world.log.iter().any(|line| line.contains("status=expired")));
+}
+
+#[test]
+fn a_wrong_clock_neither_expires_nor_warns_nor_keeps_back() {
+    const TRUE: u64 = 1_700_000_010;
+    let scratch = Scratch::new("clock");
+    let directory = queue(&scratch);
+    let id = add(&directory, &envelope(&["a@x"]), MESSAGE);
+    let mut policy = policy();
+    policy.schedule.delay_warning = Duration::from_secs(8 * 3600);
+    let mut world = Script::new(&[("a@x", 450)]);
+    // On without a clock of its own, then set right; the battery of another thinks it is 2100, or 2038 and a second.
+    for (now, age) in [
+        (TRUE, 10),
+        (100, 10),
+        (200, 110),
+        (TRUE + 400, 8110),
+        (4_102_444_800, 16_110),
+        (TRUE + 800, 16_110),
+        (2_147_483_649, 24_110),
+        (5, 24_110),
+    ] {
+        world.now = now;
+        let schedule = &policy.schedule;
+        // Whenever it was put off to, it is due at the latest when the longest pause is over.
+        let latest = world.now() + schedule.maximal_backoff;
+        assert!(schedule.is_due(open(&directory, &id).counters().next, latest), "at {now}");
+        assert_eq!(attempt(open(&directory, &id), &mut world, &policy).unwrap(), Left::Deferred, "at {now}");
+        assert_eq!(open(&directory, &id).counters().age, age, "at {now}");
+    }
+    assert_eq!(ids(&directory), [id.to_string()]);
 }
 
 #[test]

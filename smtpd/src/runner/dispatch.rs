@@ -6,7 +6,7 @@
 
 use super::Run;
 use super::slots;
-use super::worker;
+use super::{ways, worker};
 use crate::queue::queued::{self, peek};
 use crate::queue::{Id, Opened, Place, Queued, State, scan};
 use common::sys::fd::{self, Interest};
@@ -25,7 +25,7 @@ const PER_WORKER: u32 = 8;
 /// Looks through the queue in one run: a bound for what can only be a loop.
 const PASSES_MAX: u32 = 10_000;
 
-/// The end of a worker that found no slot.
+/// The end of a worker that has served nothing: it found no slot.
 pub const NO_SLOT: u8 = 75;
 
 /// What is to be tried.
@@ -47,8 +47,18 @@ struct Destination {
     given: u32,
 }
 
+/// The workers of all looks through the queue so far, as far as they have not been waited for.
+struct Crew<'a> {
+    run: &'a Run,
+    running: Vec<i32>,
+    /// One that has ended since [`Crew::begin`] had a slot.
+    served: bool,
+}
+
 struct Dispatcher<'a> {
     run: &'a Run,
+    /// Workers of earlier looks that are still at it.
+    others: usize,
     destinations: Vec<Destination>,
     /// Something was left for another look.
     more: bool,
@@ -59,8 +69,10 @@ struct Dispatcher<'a> {
 pub fn dispatch(run: &Run, selection: &Selection) -> io::Result<()> {
     let schedule = &run.policy.schedule;
     let mut selection = selection;
+    let mut crew = Crew { run, running: Vec::new(), served: false };
     for pass in 0..PASSES_MAX {
-        let mut dispatcher = Dispatcher { run, destinations: Vec::new(), more: false, failed: None };
+        let others = crew.running.len();
+        let mut dispatcher = Dispatcher { run, others, destinations: Vec::new(), more: false, failed: None };
         let now = SystemTime::now();
         match selection {
             Selection::Due => {
@@ -79,16 +91,48 @@ pub fn dispatch(run: &Run, selection: &Selection) -> io::Result<()> {
             }
         }
         let more = dispatcher.more;
-        let served = dispatcher.end()?;
+        let failed = dispatcher.end(&mut crew);
+        crew.served = false;
+        // What is left is not kept from its time by a worker whose peer or program is slow.
+        if more && failed.is_none() {
+            crew.wait_until(process_limit(run) / 2)?;
+        }
+        if !crew.served {
+            crew.wait_until(0)?;
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
         // Whoever had no slot leaves the rest to those who have them, but goes on with what it has brought itself.
         let brought = pass == 0 && *selection != Selection::Due;
-        if !(served || brought) || !(slots::was_missed(&run.directory) || more) {
-            return Ok(());
+        if !(crew.served || brought) || !(slots::was_missed(&run.directory) || more) {
+            break;
         }
         // What was chosen has been made due: from now on that says what is left.
         selection = &Selection::Due;
     }
-    Ok(())
+    crew.wait_until(0)
+}
+
+/// The most processes of a run.
+fn process_limit(run: &Run) -> usize {
+    run.config.default_process_limit.max(1) as usize
+}
+
+impl Crew<'_> {
+    /// Waits until no more than so many are left, and one has ended if there was any.
+    fn wait_until(&mut self, left: usize) -> io::Result<()> {
+        let all = self.running.len();
+        while self.running.len() > left || all > 0 && self.running.len() == all {
+            let (worker, ended) = process::wait_for_any()?;
+            if let Ended::Signal(signal) = ended {
+                self.run.log.error(format_args!("queue worker {worker}: killed by signal {signal}"));
+            }
+            self.running.retain(|running| *running != worker);
+            self.served |= ended != Ended::Code(i32::from(NO_SLOT));
+        }
+        Ok(())
+    }
 }
 
 impl Dispatcher<'_> {
@@ -135,7 +179,7 @@ impl Dispatcher<'_> {
         let at = match self.destinations.iter().position(|destination| destination.key == key) {
             Some(at) => at,
             None => {
-                if self.processes() >= self.run.config.default_process_limit.max(1) as usize {
+                if self.processes() >= process_limit(self.run) {
                     self.more = true;
                     return Ok(());
                 }
@@ -146,7 +190,7 @@ impl Dispatcher<'_> {
                 self.destinations.len() - 1
             }
         };
-        let limit = self.run.config.default_destination_concurrency_limit.max(1) as usize;
+        let limit = ways::limit(&self.run.config, key) as usize;
         let processes = self.processes();
         let Some(destination) = self.destinations.get_mut(at) else { return Ok(()) };
         // Linux says that a pipe can be written to when it has room for PIPE_BUF octets, far more than a record.
@@ -162,7 +206,7 @@ impl Dispatcher<'_> {
         fd::write(destination.writing.as_fd(), &record)?;
         destination.given += 1;
         let wanted = (destination.given.div_ceil(PER_WORKER) as usize).min(limit);
-        let may = processes < self.run.config.default_process_limit.max(1) as usize;
+        let may = processes < process_limit(self.run);
         if destination.workers.len() < wanted && (may || destination.workers.is_empty()) {
             self.start_worker(at)?;
         }
@@ -170,7 +214,7 @@ impl Dispatcher<'_> {
     }
 
     fn processes(&self) -> usize {
-        self.destinations.iter().map(|destination| destination.workers.len()).sum()
+        self.others + self.destinations.iter().map(|destination| destination.workers.len()).sum::<usize>()
     }
 
     fn start_worker(&mut self, at: usize) -> io::Result<()> {
@@ -193,17 +237,9 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Waits for all workers. Whether any of them had a slot.
-    fn end(mut self) -> io::Result<bool> {
-        let destinations = std::mem::take(&mut self.destinations);
-        let mut workers = Vec::new();
-        for destination in destinations {
-            workers.extend(destination.workers);
-        }
-        let mut served = false;
-        for worker in workers {
-            served |= process::wait_for(worker)? != Ended::Code(i32::from(NO_SLOT));
-        }
-        self.failed.map_or(Ok(served), Err)
+    /// Closes the pipes, so that the workers end when they have served what is in them.
+    fn end(self, crew: &mut Crew<'_>) -> Option<io::Error> {
+        self.destinations.into_iter().for_each(|destination| crew.running.extend(destination.workers));
+        self.failed
     }
 }

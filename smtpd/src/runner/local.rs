@@ -5,7 +5,7 @@
 
 use super::ask::{Answer, QUESTION_MAX, Question, local_error};
 use crate::address::ReversePath;
-use crate::deliver::{self, Delivery, Trace};
+use crate::deliver::{self, Delivery, Once, Trace};
 use crate::envelope::{Recipient, Target};
 use crate::queue::queued::Message;
 use crate::route;
@@ -14,28 +14,58 @@ use crate::status::{Enhanced, Status};
 use common::auth::Account;
 use common::config::Config;
 use common::log::{Log, readable};
+use common::sys::fd::{self, Interest};
 use common::sys::pass;
 use common::sys::process::{self, Fork};
 use std::fs::File;
 use std::io::{self, BufRead, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long a delivery may take that is no program's: a large message onto a slow disk, behind somebody's lock.
+const DELIVERY_TIME: Duration = Duration::from_secs(600);
+/// What a program's own time is exceeded by, so that its deliverer can end it and say so.
+const GRACE: Duration = Duration::from_secs(10);
 
 struct Guard<'a> {
     config: &'a Config,
     log: &'a Log,
     /// Read when they are first needed.
     rules: Option<Rules>,
+    deliveries: Vec<Delivering>,
+}
+
+/// A child that delivers.
+struct Delivering {
+    pid: i32,
+    /// Then it is killed; `None`: it was.
+    until: Option<Instant>,
+    to: String,
+}
+
+/// How long a delivery to this recipient may take.
+pub fn time_of(config: &Config, recipient: &Recipient) -> Duration {
+    match recipient.target {
+        Target::Command { .. } => config.command_time_limit.saturating_add(GRACE),
+        _ => DELIVERY_TIME,
+    }
 }
 
 /// Answers until nobody is left who could ask.
 pub fn serve(socket: &OwnedFd, config: &Config, log: &Log) -> io::Result<()> {
-    // Children are not waited for: each answers to its worker.
-    process::ignore_child_signal();
-    let mut guard = Guard { config, log, rules: None };
+    // Each child answers to its worker; here they are only kept count of. Until its zombie is taken away, nobody else can have
+    // a child's number.
+    let mut guard = Guard { config, log, rules: None, deliveries: Vec::new() };
     let mut buffer = vec![0; QUESTION_MAX];
     loop {
+        let left = guard.watch();
+        let [ready] = fd::poll([(socket.as_fd(), Interest::Read)], left)?;
+        if !ready.read {
+            continue;
+        }
         let (length, descriptors) = pass::receive_with(socket, &mut buffer)?;
         if length == 0 {
+            guard.end();
             return Ok(());
         }
         let question = buffer.get(..length).and_then(Question::parse);
@@ -67,7 +97,7 @@ impl Guard<'_> {
             Question::Login(sender, hop) => route::login(self.config, &sender, &hop)
                 .map(Answer::Login)
                 .map_err(|error| self.wrong(&error)),
-            Question::Deliver { reverse_path, offset, size, recipient } => {
+            Question::Deliver { reverse_path, offset, size, once, recipient } => {
                 let account = match self.rules().and_then(|rules| rules.account(&recipient)) {
                     Ok(account) => account,
                     Err(status) => return Some(Answer::Status(status)),
@@ -76,13 +106,14 @@ impl Guard<'_> {
                     Ok(known) => known,
                     Err(status) => return Some(Answer::Status(status)),
                 };
+                let (time, address) = (time_of(self.config, &recipient), recipient.address.to_string());
                 match process::fork() {
                     Ok(Fork::Child) => {
                         let answer = deliver(
                             self.config,
                             self.log,
                             (&account, known),
-                            reverse_path,
+                            (reverse_path, once),
                             recipient,
                             file,
                             (offset, size),
@@ -93,12 +124,38 @@ impl Guard<'_> {
                         }
                         process::exit_now(0);
                     }
-                    Ok(Fork::Parent(_)) => return None,
+                    Ok(Fork::Parent(pid)) => {
+                        let until = Instant::now().checked_add(time);
+                        self.deliveries.push(Delivering { pid, until, to: address });
+                        return None;
+                    }
                     Err(error) => Err(local_error(&error.to_string())),
                 }
             }
         };
         Some(result.unwrap_or_else(Answer::Status))
+    }
+
+    /// Ends whoever takes too long: a deliverer has its user's uid, so the user may have stopped it. How long to wait then.
+    fn watch(&mut self) -> Option<Duration> {
+        while let Some(pid) = process::reap() {
+            self.deliveries.retain(|one| one.pid != pid);
+        }
+        let now = Instant::now();
+        for one in self.deliveries.iter_mut().filter(|one| one.until.is_some_and(|until| until <= now)) {
+            let to = readable(one.to.as_bytes());
+            self.log.error(format_args!("<{to}>: the delivery took too long: process {} is ended", one.pid));
+            process::terminate(one.pid);
+            one.until = None;
+        }
+        let next = self.deliveries.iter().filter_map(|one| one.until).min();
+        next.map(|next| next.saturating_duration_since(now))
+    }
+
+    /// Nobody waits for these any more.
+    fn end(&mut self) {
+        self.watch();
+        self.deliveries.iter().for_each(|one| process::terminate(one.pid));
     }
 
     fn rules(&mut self) -> Result<&mut Rules, Status> {
@@ -131,13 +188,10 @@ impl Guard<'_> {
 /// taken over must not choose programs for users: where the tables do not, the user's own files have to.
 fn is_named_by_rules(rules: &mut Rules, recipient: &Recipient) -> Result<bool, Status> {
     match &recipient.target {
-        Target::File { owner: Some(_), .. } | Target::Command { owner: Some(_), .. } => {}
-        _ => return Ok(true),
-    }
-    match rules.expand(&recipient.address) {
-        Ok(found) => Ok(found.iter().any(|one| one.target == recipient.target)),
-        Err(status) if status.is_temporary() => Err(status),
-        Err(_) => Ok(false),
+        Target::File { owner: Some(_), .. } | Target::Command { owner: Some(_), .. } => {
+            rules.names(recipient)
+        }
+        _ => Ok(true),
     }
 }
 
@@ -146,7 +200,7 @@ fn deliver(
     config: &Config,
     log: &Log,
     (account, known): (&Account, bool),
-    reverse_path: ReversePath,
+    (reverse_path, once): (ReversePath, Once),
     recipient: Recipient,
     message: OwnedFd,
     (offset, size): (u64, u64),
@@ -161,6 +215,7 @@ fn deliver(
         original: recipient.original.clone(),
         delivered_to: recipient.address.clone(),
         received: String::new(),
+        once: Some(once),
     };
     let mut warn = |text: String| log.warning(format_args!("{}", readable(text.as_bytes())));
     if !known && !deliver::is_named_by_user(config, account, &recipient, &mut warn)? {

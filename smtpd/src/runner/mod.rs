@@ -26,6 +26,7 @@ use attempt::Policy;
 use common::config::Config;
 use common::exit::Exit;
 use common::log::{self, Log};
+use common::process::walls::SenderWalls;
 use common::sys::process::{self, Fork};
 use common::sys::{entry, fd, pass};
 use dispatch::Selection;
@@ -50,6 +51,8 @@ pub struct Run {
     pub ways: Ways,
     /// Where workers ask for what only root can do.
     pub guard: OwnedFd,
+    /// What is around each worker: other hosts speak with it.
+    pub walls: SenderWalls,
 }
 
 /// `smtpd -q`, and `sendmail -q`.
@@ -76,6 +79,7 @@ pub fn start(options: Options) -> Exit {
     let log = Log::open(&config, format!("postfix/smtpd/queue[{}]", std::process::id()));
     log.catch_panics();
     process::ignore_pipe_signal();
+    process::heed_child_signal();
     process::private_umask();
     process::return_large_memory();
     match run(config, &log, options.selection) {
@@ -155,6 +159,7 @@ impl Run {
             postmaster,
         };
         let ways = Ways::load(&config)?;
-        Ok(Run { config, directory, log: log.clone(), policy, ways, guard })
+        let walls = SenderWalls::prepare(config.session_memory_limit.0)?;
+        Ok(Run { config, directory, log: log.clone(), policy, ways, guard, walls })
     }
 }

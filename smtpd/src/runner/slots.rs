@@ -19,11 +19,11 @@ pub struct Slot {
 
 /// Takes one of the slots of a destination. `None`: all are taken.
 pub fn take(directory: &QueueDirectory, key: &str, limit: u32) -> io::Result<Option<Slot>> {
-    if let Some(slot) = try_all(directory, key, limit)? {
+    if let Some(slot) = try_take(directory, key, limit)? {
         return Ok(Some(slot));
     }
     open(again(directory))?;
-    try_all(directory, key, limit)
+    try_take(directory, key, limit)
 }
 
 /// Something has been added to the queue that should not wait for the timer.
@@ -40,7 +40,8 @@ fn again(directory: &QueueDirectory) -> PathBuf {
     directory.place(Place::Lock).join("again")
 }
 
-fn try_all(directory: &QueueDirectory, key: &str, limit: u32) -> io::Result<Option<Slot>> {
+/// The same, but nobody is told that a slot was missed: whoever asks sees to it himself.
+pub fn try_take(directory: &QueueDirectory, key: &str, limit: u32) -> io::Result<Option<Slot>> {
     let hash = hash(key);
     for number in 0..limit.max(1) {
         let file = open(directory.place(Place::Lock).join(format!("{hash:016x}.{number}")))?;

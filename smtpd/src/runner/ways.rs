@@ -7,6 +7,9 @@ use crate::route::{NextHop, Router};
 use common::config::Config;
 use std::io;
 
+/// What the keys of deliveries on this host begin with. No next hop has a blank in it.
+const LOCAL: &str = "local ";
+
 /// The rules of a run.
 pub struct Ways {
     router: Router,
@@ -30,15 +33,19 @@ impl Ways {
     }
 
     /// Whose workers serve a message: those of its destination, or, if it has several, those that go from one to the next.
+    ///
+    /// Each user of this host is a destination: whose program hangs, or who stops the process that delivers to him, waits
+    /// alone.
     pub fn key(&self, head: &Head) -> String {
         let mut only: Option<String> = None;
         for (recipient, (state, _)) in head.envelope.recipients.iter().zip(&head.states) {
-            if *state != State::Pending {
+            // An alias that only tells its sender of success goes with those that it stands for.
+            if *state != State::Pending || matches!(recipient.target, Target::Expanded { .. }) {
                 continue;
             }
             let key = match self.hop(&head.envelope, recipient) {
                 Some(hop) => hop.to_string(),
-                None => "local delivery".to_owned(),
+                None => local_key(recipient),
             };
             match &only {
                 None => only = Some(key),
@@ -47,5 +54,54 @@ impl Ways {
             }
         }
         only.unwrap_or_else(|| "notifications".to_owned())
+    }
+}
+
+/// The destination of a delivery on this host: the user whose rights it has, or the alias whose program or file gets it.
+pub fn local_key(recipient: &Recipient) -> String {
+    let user = match &recipient.target {
+        Target::Mailbox { user, .. } => Some(user),
+        Target::File { owner, .. } | Target::Command { owner, .. } => owner.as_ref(),
+        Target::Remote(_) | Target::Expanded { .. } => None,
+    };
+    match user {
+        Some(user) => format!("{LOCAL}{user}"),
+        None => format!("{LOCAL}<{}>", recipient.address),
+    }
+}
+
+/// How many processes of all runs may serve a destination at once.
+pub fn limit(config: &Config, key: &str) -> u32 {
+    let limit = match key.starts_with(LOCAL) {
+        true => config.local_destination_concurrency_limit,
+        false => config.default_destination_concurrency_limit,
+    };
+    limit.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+
+    #[test]
+    fn a_user_of_this_host_is_a_destination() {
+        let key = |address: &str, target: Target| {
+            let address = Address::parse(address.as_bytes()).unwrap();
+            let original = address.clone();
+            local_key(&Recipient { address, original, orcpt: None, notify: None, owner: None, target })
+        };
+        let command =
+            |owner: Option<&str>| Target::Command { words: vec!["/x".into()], owner: owner.map(Into::into) };
+        let mailbox = Target::Mailbox { user: "anna".into(), extension: "x".into(), direct: false };
+        let file = Target::File { path: "/x".into(), owner: Some("anna".into()) };
+        assert_eq!(key("anna+x@a.example", mailbox), "local anna");
+        assert_eq!(key("anna@b.example", command(Some("anna"))), "local anna");
+        assert_eq!(key("anna+y@a.example", file), "local anna");
+        // Programs of aliases have one user, but one that hangs is not to stop the others.
+        assert_eq!(key("list@a.example", command(None)), "local <list@a.example>");
+        let config = Config { local_destination_concurrency_limit: 0, ..Config::DEFAULT };
+        assert_eq!((limit(&config, "local anna"), limit(&config, "[mx.example]:25")), (1, 20));
+        assert_eq!(limit(&Config::DEFAULT, "local anna"), 2);
     }
 }

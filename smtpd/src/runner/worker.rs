@@ -1,13 +1,14 @@
 //! A worker: serves the messages of one destination, one after the other, over one connection where there is one.
 
 use super::Run;
-use super::ask::{Answer, Question, ask, local_error};
+use super::ask::{self, Answer, Question, ask, ask_with, local_error};
 use super::attempt::{self, Outcome, World};
 use super::dispatch::{NO_SLOT, RECORD};
-use super::slots;
+use super::slots::{self, Slot};
+use super::{local, ways};
 use crate::address::{Address, ReversePath};
 use crate::client::{Client, Connection};
-use crate::deliver;
+use crate::deliver::{self, Once};
 use crate::envelope::{Envelope, Recipient, Target};
 use crate::queue::{Id, Incoming, Opened, Place, Queued, Received, queued};
 use crate::route::NextHop;
@@ -18,17 +19,28 @@ use std::fmt::Arguments;
 use std::fs::File;
 use std::io::{self, BufRead};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
+/// What is said of a delivery that the guard has ended.
+const TOO_LONG: &str = "the delivery took too long";
+/// What is said of a user who has no slot left.
+const BUSY: &str = "Other deliveries to this user are still under way";
 /// Recipients of one transaction; RFC 5321 section 4.5.3.1.8 makes every server take a hundred.
 const RECIPIENTS_MAX: usize = 100;
 /// Next hops that are remembered as out of order for the rest of this process's life.
 const DEAD_MAX: usize = 64;
+/// How long a message to several destinations waits for a slot of one of its users, and how often it looks. A delivery into
+/// a mailbox takes some milliseconds; who takes longer has a program that does.
+const SLOT_TIME: Duration = Duration::from_secs(5);
+const SLOT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Serves what comes through the pipe until its end.
 pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
-    let limit = run.config.default_destination_concurrency_limit;
-    let _slot = match slots::take(&run.directory, key, limit) {
+    if let Err(error) = run.walls.enter() {
+        run.log.error(format_args!("walls of a queue worker: {error}"));
+        return NO_SLOT;
+    }
+    let _slot = match slots::take(&run.directory, key, ways::limit(&run.config, key)) {
         Ok(Some(slot)) => slot,
         Ok(None) => return NO_SLOT,
         Err(error) => {
@@ -36,7 +48,14 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
             return Exit::Temporary.code();
         }
     };
-    let mut carrier = Carrier { run, client: Client::new(&run.config), connection: None, dead: Vec::new() };
+    let mut carrier = Carrier {
+        run,
+        key,
+        client: Client::new(&run.config),
+        connection: None,
+        dead: Vec::new(),
+        busy: Vec::new(),
+    };
     let mut code = Exit::Success.code();
     loop {
         match next(ids) {
@@ -84,7 +103,7 @@ fn serve(run: &Run, carrier: &mut Carrier<'_>, id: &Id) -> io::Result<()> {
         Opened::Message(queued) => {
             // Another runner may have tried it since it was chosen.
             let due = run.policy.schedule.is_due(queued.counters().next, SystemTime::now());
-            if due {
+            if due && !attempt::waits(&queued) {
                 attempt::attempt(queued, carrier, &run.policy)?;
             }
         }
@@ -127,9 +146,13 @@ fn recipients(answer: Answer) -> Result<Vec<Recipient>, Status> {
 /// How messages leave: over the connection, or through the guard.
 struct Carrier<'a> {
     run: &'a Run,
+    /// The destination whose slot this process has.
+    key: &'a str,
     client: Client,
     connection: Option<(Way, Connection)>,
     dead: Vec<(Way, Status)>,
+    /// Users of this host who had no slot left.
+    busy: Vec<String>,
 }
 
 impl World for Carrier<'_> {
@@ -151,7 +174,14 @@ impl World for Carrier<'_> {
                 None => groups.push((key, vec![at])),
             }
         }
-        groups.into_iter().map(|(_, group)| group).collect()
+        let mut groups: Vec<Vec<usize>> = groups.into_iter().map(|(_, group)| group).collect();
+        // A program may take its time: it does not keep the others from their mail.
+        let is_program = |group: &Vec<usize>| {
+            let first = group.first().and_then(|&at| envelope.recipients.get(at));
+            first.is_some_and(|recipient| matches!(recipient.target, Target::Command { .. }))
+        };
+        groups.sort_by_key(is_program);
+        groups
     }
 
     fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome> {
@@ -167,7 +197,7 @@ impl World for Carrier<'_> {
     }
 
     fn expand(&mut self, address: &Address) -> Result<Vec<Recipient>, Status> {
-        recipients(ask(&self.run.guard, &Question::Expand(address.clone()), None)?)
+        recipients(ask(&self.run.guard, &Question::Expand(address.clone()))?)
     }
 
     fn now(&mut self) -> SystemTime {
@@ -237,7 +267,7 @@ impl Carrier<'_> {
         if let Some((_, status)) = self.dead.iter().find(|(dead, _)| *dead == way) {
             return Err(status.clone());
         }
-        let login = match ask(&self.run.guard, &Question::Login(sender.clone(), hop.clone()), None)? {
+        let login = match ask(&self.run.guard, &Question::Login(sender.clone(), hop.clone()))? {
             Answer::Login(login) => login,
             _ => return Err(local_error("there is no answer")),
         };
@@ -257,34 +287,77 @@ impl Carrier<'_> {
     }
 
     fn local(&mut self, queued: &Queued, at: usize, recipient: &Recipient) -> Outcome {
-        let status = self.try_local(queued, at, recipient).unwrap_or_else(|status| status);
+        if let Target::Expanded { list } = recipient.target {
+            let relay = if list { "local" } else { attempt::EXPANDED };
+            let status = Status::new(250, Enhanced(2, 0, 0), "sent on to others");
+            return Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed: true };
+        }
+        let (status, relayed) = self.try_local(queued, at, recipient).unwrap_or_else(|status| (status, true));
         let relay = match recipient.target {
             Target::Command { .. } => "command",
             Target::File { .. } => "file",
             _ => "local",
         };
-        // Who asked to be told of success is told by us: we are where it ends.
-        Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed: true }
+        Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed }
     }
 
-    fn try_local(&mut self, queued: &Queued, at: usize, recipient: &Recipient) -> Result<Status, Status> {
+    /// The flag: who asked to be told of success is told by us, because we are where it ends.
+    fn try_local(
+        &mut self,
+        queued: &Queued,
+        at: usize,
+        recipient: &Recipient,
+    ) -> Result<(Status, bool), Status> {
         // Another opening of the file, without the right to write and without our lock.
         let path = self.run.directory.file(Place::Queue, queued.id());
         let file = File::open(path).map_err(|error| local_error(&error.to_string()))?;
+        let again = queued.begin_here(at).map_err(|error| local_error(&error.to_string()))?;
         let question = Question::Deliver {
             reverse_path: queued.envelope().reverse_path_for(recipient).cloned(),
             offset: queued.file().1,
             size: queued.size(),
+            once: Once { mark: format!("K{}_{at}_", queued.id()), again },
             recipient: recipient.clone(),
         };
-        match ask(&self.run.guard, &question, Some(file.as_fd()))? {
-            Answer::Status(status) => Ok(status),
-            Answer::Forward(entries) => self.forward(queued, at, recipient, entries),
+        let slot = self.slot_of(recipient)?;
+        let time = local::time_of(&self.run.config, recipient);
+        let (begun, patience) = (Instant::now(), time.saturating_add(ask::PATIENCE));
+        let answer = ask_with(&self.run.guard, &question, Some(file.as_fd()), patience);
+        drop(slot);
+        match answer.map_err(|status| if begun.elapsed() < time { status } else { local_error(TOO_LONG) })? {
+            Answer::Status(status) => Ok((status, true)),
+            Answer::Forward(entries) => Ok((self.forward(queued, at, recipient, entries)?, false)),
             _ => Err(local_error("there is no answer")),
         }
     }
 
-    /// A message of its own takes the recipient's place, the same one each time.
+    /// A slot of this recipient's, unless it is the one that this process has.
+    fn slot_of(&mut self, recipient: &Recipient) -> Result<Option<Slot>, Status> {
+        let key = ways::local_key(recipient);
+        if key == self.key {
+            return Ok(None);
+        }
+        let limit = ways::limit(&self.run.config, &key);
+        let begun = Instant::now();
+        loop {
+            match slots::try_take(&self.run.directory, &key, limit) {
+                Ok(Some(slot)) => return Ok(Some(slot)),
+                // Who was busy for so long once is not waited for with every message.
+                Ok(None) if begun.elapsed() < SLOT_TIME && !self.busy.contains(&key) => {
+                    std::thread::sleep(SLOT_PAUSE);
+                }
+                Ok(None) => {
+                    if self.busy.len() < DEAD_MAX && !self.busy.contains(&key) {
+                        self.busy.push(key);
+                    }
+                    return Err(Status::new(451, Enhanced(4, 3, 2), BUSY));
+                }
+                Err(error) => return Err(local_error(&error.to_string())),
+            }
+        }
+    }
+
+    /// A message of its own takes the recipient's place, the same one each time. It is the one that tells of success.
     fn forward(
         &mut self,
         queued: &Queued,
@@ -294,7 +367,7 @@ impl Carrier<'_> {
     ) -> Result<Status, Status> {
         let failed = |_| Status::new(451, Enhanced(4, 3, 0), "The queue cannot be read");
         let question = Question::Forward(recipient.clone(), entries);
-        let recipients = recipients(ask(&self.run.guard, &question, None)?)?;
+        let recipients = recipients(ask(&self.run.guard, &question)?)?;
         let id = queued.id().derived(&format!("f{at}"));
         let id = id.ok_or_else(|| Status::new(554, Enhanced(5, 4, 6), "Forwarded too often"))?;
         let done = |id: &Id| Status::new(250, Enhanced(2, 0, 0), format!("forwarded as {id}"));
@@ -316,7 +389,6 @@ impl Carrier<'_> {
             message.consume(length);
         }
         incoming.finish()?;
-        slots::look_again(&self.run.directory);
         Ok(done(&id))
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! Its input is its caller's own; it is bounded because it may be endless. Exit codes are those of sysexits.h.
 
-mod body;
+pub(crate) mod body;
 mod header;
 mod options;
 mod smtp;

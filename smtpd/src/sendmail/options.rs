@@ -3,6 +3,7 @@
 //! What changes nothing here is accepted and ignored, so that a program written for another sendmail works; what would
 //! change something that is not done here is refused.
 
+use crate::command::parameters::is_envid;
 use crate::envelope::{Notify, Ret};
 use std::ffi::OsString;
 
@@ -124,7 +125,14 @@ impl Options {
                     };
                     return Ok(());
                 }
-                'V' => return value().map(|value| self.envid = Some(value)),
+                'V' => {
+                    let value = value()?;
+                    if !is_envid(&value) {
+                        return Err("-V: want at most 100 printable characters (xtext)".to_owned());
+                    }
+                    self.envid = Some(value);
+                    return Ok(());
+                }
                 'b' => return self.set_mode(&value()?),
                 'q' => {
                     self.mode = Mode::Run;
@@ -301,6 +309,9 @@ mod tests {
             &["-N", "sometimes"],
             &["-N", "never,success"],
             &["-R", "half"],
+            &["-V", "a b"],
+            &["-V", "a=b"],
+            &["-V", "a\r\nb"],
             &["-Z"],
             &["-oQ/tmp"],
             &["-O", "QueueDirectory=/tmp"],

@@ -17,6 +17,7 @@ mod writers;
 use crate::address::ReversePath;
 use crate::command::path::ForwardPath;
 use crate::command::xclient::Attributes;
+use crate::envelope::asked;
 use crate::reply;
 use crate::rules::Rules;
 use crate::status::Status;
@@ -203,10 +204,7 @@ impl Smtp {
         };
         let client = known.client(ground, &transaction.mail);
         let mut recipients = rules.recipient(&client, &transaction.reverse_path, &address)?;
-        for recipient in &mut recipients {
-            recipient.orcpt = orcpt.clone();
-            recipient.notify = notify;
-        }
+        asked(&mut recipients, orcpt.as_deref(), notify);
         transaction.add(recipients)
     }
 

@@ -150,7 +150,10 @@ impl Place<'_, '_> {
         spooled: bool,
     ) -> Result<Taken, Status> {
         let recipients = match recipients.as_slice() {
-            [recipient] if matches!(recipient.target, Target::Mailbox { .. }) => {
+            [recipient]
+                if matches!(recipient.target, Target::Mailbox { .. })
+                    && !owes_success(transaction, recipient) =>
+            {
                 match self.begin_mailbox(transaction, recipient.clone(), spooled)? {
                     Ok(taken) => return Ok(taken),
                     Err(unchanged) => unchanged,
@@ -289,6 +292,11 @@ impl Place<'_, '_> {
         let from = transaction.reverse_path.as_ref().map(|path| format!("<{path}>")).unwrap_or_default();
         Some(Submission { from, domain: self.rules.myhostname().to_owned() })
     }
+}
+
+/// Whether the sender is to be told of success (RFC 3461 section 5.2.3): what goes through the queue tells.
+fn owes_success(transaction: &Transaction, recipient: &Recipient) -> bool {
+    recipient.wants_success() && transaction.reverse_path.is_some()
 }
 
 fn new_id() -> Result<String, Status> {

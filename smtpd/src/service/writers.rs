@@ -13,6 +13,9 @@ use std::time::Duration;
 const KEPT: usize = 4;
 /// How long a writer may take to look at a mailbox, or to get a message onto a disk.
 const PATIENCE: Duration = Duration::from_secs(540);
+/// How long one may take for its first word. Its user may have stopped it; nothing of the message was read yet, so the client
+/// hears of it in time (RFC 5321 section 4.5.3.2.4: two minutes) and the connection goes on.
+const FIRST_WORD: Duration = Duration::from_secs(100);
 /// How long one may take to end when there is nothing left to do.
 const END_TIME: Duration = Duration::from_secs(60);
 
@@ -49,16 +52,27 @@ impl Writers {
             self.give_up(user);
             return failed(error);
         }
-        self.hear(ground, user)
+        match self.hear_within(ground, user, FIRST_WORD) {
+            Some(outcome) => outcome,
+            None => Outcome::Refused(reply::LOCAL_PROBLEM.into()),
+        }
     }
 
     /// Waits for the next word of the user's writer.
     pub fn hear(&mut self, ground: &Ground<'_>, user: &User) -> Outcome {
+        self.hear_within(ground, user, PATIENCE).unwrap_or_else(|| {
+            self.lost = true;
+            Outcome::Failed(Status::from(reply::LOCAL_PROBLEM))
+        })
+    }
+
+    /// `None`: it does not answer as it should, and has been ended.
+    fn hear_within(&mut self, ground: &Ground<'_>, user: &User, patience: Duration) -> Option<Outcome> {
         let writer = self.running.iter().find(|writer| writer.user == *user);
-        let heard = writer.map(|writer| job::receive(&writer.helper.commands, Some(PATIENCE)));
+        let heard = writer.map(|writer| job::receive(&writer.helper.commands, Some(patience)));
         let why = match heard {
             Some(Ok(Some(message))) => match Outcome::decode(&message) {
-                Some(outcome) => return outcome,
+                Some(outcome) => return Some(outcome),
                 None => "it does not make sense".to_owned(),
             },
             Some(Ok(None)) => "it is gone".to_owned(),
@@ -66,9 +80,8 @@ impl Writers {
             None => "there is none".to_owned(),
         };
         ground.log.error(format_args!("writer of uid {}: {why}", user.uid));
-        self.lost = true;
         self.give_up(user);
-        Outcome::Failed(Status::from(reply::LOCAL_PROBLEM))
+        None
     }
 
     /// Makes the user's writer the last of those running.
@@ -166,5 +179,35 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(100));
         // It has been waited for already.
         assert!(child.wait().is_err());
+    }
+
+    #[test]
+    fn a_writer_that_never_says_a_word_costs_no_more_than_its_own_message() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let (commands, theirs) = fd::socketpair().unwrap();
+        let helper = Helper { pid: i32::try_from(child.id()).unwrap(), commands };
+        let user = User { uid: 1, gid: 1, groups: Vec::new() };
+        let mut writers =
+            Writers { running: vec![Writer { user: user.clone(), helper }], ..Writers::default() };
+        let config = std::rc::Rc::new(common::config::Config::DEFAULT);
+        let mut peer = common::peer::Peer { remote: None, local: None, on_network: false };
+        let ground = Ground {
+            program: &crate::PROGRAM,
+            config: &config,
+            log: &common::log::Log::open(&config, "test".to_owned()),
+            peer: &mut peer,
+            facts: &common::process::front::Facts::default(),
+            tls: false,
+            had_secrets: false,
+            account: None,
+            method: "",
+            data: &theirs,
+        };
+        assert_eq!(writers.hear_within(&ground, &user, Duration::from_millis(50)), None);
+        assert!(writers.running.is_empty() && !writers.has_lost());
+        // It has been ended, and waited for.
+        assert!(child.wait().is_err());
+        // With a message that may be half read it is another thing.
+        assert!(matches!(writers.hear(&ground, &user), Outcome::Failed(_)) && writers.has_lost());
     }
 }

@@ -108,6 +108,7 @@ pub(super) fn recipient(writer: Writer, recipient: &Recipient) -> Writer {
             }
             writer
         }
+        Target::Expanded { list } => writer.field(b"e").field(&[u8::from(*list)]),
     }
 }
 
@@ -130,6 +131,7 @@ pub(super) fn read_recipient(r: &mut Reader<'_>) -> Option<Recipient> {
             }
             Target::Command { words, owner }
         }
+        b"e" => Target::Expanded { list: r.flag()? },
         _ => return None,
     };
     Some(Recipient { address, original, orcpt, notify, owner, target })

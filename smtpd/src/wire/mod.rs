@@ -10,6 +10,8 @@ pub mod job;
 pub mod pieces;
 
 use crate::address::Address;
+use crate::command::LINE_MAX;
+use crate::command::parameters::{is_envid, is_orcpt};
 use crate::command::path::{ForwardPath, ReversePath};
 use crate::command::xclient::Attributes;
 use crate::envelope::{Body, Notify, Ret};
@@ -135,6 +137,15 @@ pub(crate) fn read_optional(r: &mut Reader<'_>) -> Option<Option<String>> {
     Some(is_there.then_some(text))
 }
 
+/// A text for trace fields, rules and the log, as only a client's printable words can be.
+fn read_word(r: &mut Reader<'_>) -> Option<String> {
+    r.text().filter(|text| is_word(text))
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() <= LINE_MAX && !text.chars().any(char::is_control)
+}
+
 fn path(writer: Writer, path: Option<&ForwardPath>) -> Writer {
     match path {
         None => writer.field(b"0"),
@@ -194,7 +205,7 @@ impl Question {
         let question = match kind {
             1 => Question::Hello,
             2 => {
-                let helo = r.text()?;
+                let helo = read_word(&mut r)?;
                 let &[lmtp, esmtp, utf8, tls, login] = r.field()?.first_chunk::<5>()?;
                 let yes = |flag: u8| flag == 1;
                 let with = With {
@@ -204,7 +215,7 @@ impl Question {
                     tls: yes(tls),
                     login: yes(login),
                 };
-                let tls = r.text()?;
+                let tls = read_word(&mut r)?;
                 let has_size = r.flag()?;
                 let size = r.number()?;
                 let path = read_path(&mut r)?;
@@ -217,12 +228,15 @@ impl Question {
                     size: has_size.then_some(size),
                     body: envelope::read_body(body)?,
                     ret: envelope::read_ret(ret)?,
-                    envid: read_optional(&mut r)?,
+                    // It stands in commands to other hosts: the grammar holds, whoever checked it before.
+                    envid: read_optional(&mut r)?
+                        .map_or(Some(None), |envid| is_envid(&envid).then_some(Some(envid)))?,
                 }))
             }
             3 => Question::Rcpt {
                 path: read_path(&mut r)??,
-                orcpt: read_optional(&mut r)?,
+                orcpt: read_optional(&mut r)?
+                    .map_or(Some(None), |orcpt| is_orcpt(&orcpt).then_some(Some(orcpt)))?,
                 notify: envelope::read_notify(*r.field()?.first()?)?,
             },
             4 => Question::Data,
@@ -342,7 +356,7 @@ fn read_xclient(r: &mut Reader<'_>) -> Option<Attributes> {
             Some(text) => text.parse().ok().map(Some),
         }
     }
-    Some(Attributes {
+    let attributes = Attributes {
         name: read_optional(r)?,
         address: match read_optional(r)? {
             None => None,
@@ -355,7 +369,10 @@ fn read_xclient(r: &mut Reader<'_>) -> Option<Attributes> {
         login: read_optional(r)?,
         local_address: parsed(read_optional(r)?)?,
         local_port: parsed(read_optional(r)?)?,
-    })
+    };
+    let words = [&attributes.name, &attributes.helo, &attributes.login];
+    let are_words = words.into_iter().flatten().all(|word| is_word(word));
+    are_words.then_some(attributes)
 }
 
 #[cfg(test)]

@@ -57,6 +57,47 @@ fn questions() -> Vec<Question> {
     ]
 }
 
+#[test]
+fn a_front_cannot_send_what_its_grammar_forbids() {
+    let mail = |change: &dyn Fn(&mut Mail)| {
+        let mut mail = questions().into_iter().find_map(|question| match question {
+            Question::Mail(mail) => Some(mail),
+            _ => None,
+        });
+        mail.as_mut().into_iter().for_each(|mail| change(mail));
+        Question::Mail(mail.unwrap())
+    };
+    let rcpt = |orcpt: &str| Question::Rcpt {
+        path: ForwardPath::Local("a".into()),
+        orcpt: Some(orcpt.into()),
+        notify: None,
+    };
+    let long = "x".repeat(5000);
+    for bad in ["", "a b", "a\r\nRCPT TO:<b@c>", "a\0", "a+0D", "a+zz", "a=b", "\u{e9}", &long[..101]] {
+        assert_eq!(Question::decode(&mail(&|mail| mail.envid = Some(bad.into())).encode()), None, "{bad:?}");
+    }
+    for bad in [
+        "",
+        "rfc822",
+        ";a",
+        "rfc822;",
+        "rfc822;a b",
+        "rfc822;a\r\nDATA",
+        "rfc822;a+0A",
+        "r c;a",
+        "utf-8;a\u{85}",
+    ] {
+        assert_eq!(Question::decode(&rcpt(bad).encode()), None, "{bad:?}");
+    }
+    assert_eq!(Question::decode(&rcpt(&format!("rfc822;{}", &long[..500])).encode()), None);
+    for bad in ["a\r\nX: y", "\0", &long] {
+        assert_eq!(Question::decode(&mail(&|mail| mail.helo = bad.into()).encode()), None, "{bad:.20}");
+        assert_eq!(Question::decode(&mail(&|mail| mail.tls = bad.into()).encode()), None, "{bad:.20}");
+        let attributes = Attributes { helo: Some(bad.into()), ..Attributes::default() };
+        assert_eq!(Question::decode(&Question::Xclient(attributes).encode()), None, "{bad:.20}");
+    }
+}
+
 fn recipients() -> Vec<Recipient> {
     let recipient = |target| Recipient {
         address: address("a@b"),
@@ -71,6 +112,8 @@ fn recipients() -> Vec<Recipient> {
         recipient(Target::Mailbox { user: "a".into(), extension: "x".into(), direct: true }),
         recipient(Target::File { path: "/x/".into(), owner: None }),
         recipient(Target::Command { words: vec!["/bin/x".into(), String::new()], owner: Some("a".into()) }),
+        recipient(Target::Expanded { list: false }),
+        recipient(Target::Expanded { list: true }),
         Recipient { orcpt: None, owner: None, ..recipient(Target::Remote(address("a@b"))) },
     ]
 }

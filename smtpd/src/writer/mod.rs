@@ -88,6 +88,7 @@ impl Work<'_> {
             original: job.recipient.original.clone(),
             delivered_to: job.recipient.address.clone(),
             received: job.received.clone(),
+            once: None,
         };
         let mut warn = |text: String| self.helping.log.warning(format_args!("{}", readable(text.as_bytes())));
         match deliver::begin(&self.helping.config, &job.account, &job.recipient, &trace, &mut warn) {

@@ -1,0 +1,62 @@
+use super::*;
+
+#[test]
+fn lists_upon_lists_have_an_end() {
+    let members: Vec<String> = (0..900).map(|n| format!("m{n}@x.example")).collect();
+    let scratch = crate::testing::Scratch::new();
+    let aliases = scratch.file("aliases", format!("list: {}\n", members.join(", ")));
+    let config = Config { alias_maps: format!("hash:{}", aliases.display()).into(), ..Config::DEFAULT };
+    let mut rules = Rules::load(&config).unwrap();
+    let log = Log::open(&config, "test".to_owned());
+    let id = Id::new(SystemTime::now()).unwrap();
+    for (times, fits) in [(1, true), (20, false)] {
+        let wanted = Wanted { recipients: vec!["list".to_owned(); times], ..Wanted::default() };
+        let result = envelope(&wanted, &mut rules, &log, &id);
+        assert_eq!(result.is_ok(), fits, "{times} {:?}", result.err());
+    }
+}
+
+#[test]
+fn a_reader_that_was_stopped_is_not_waited_for() {
+    let (from, to) = fd::pipe().unwrap();
+    File::from(to.try_clone().unwrap()).write_all(b"12\n").unwrap();
+    let until = Instant::now() + Duration::from_millis(50);
+    let error = read_head(from, until).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    drop(to);
+}
+
+#[test]
+fn what_lies_in_the_queue_is_in_wire_form() {
+    let scratch = crate::queue::tests::Scratch::new("wireform");
+    let directory = crate::queue::tests::queue(&scratch);
+    let config = Config { myhostname: "mail.example.org".into(), ..Config::DEFAULT };
+    let (rules, log) = (Rules::load(&config).unwrap(), Log::open(&config, "test".to_owned()));
+    let envelope = crate::queue::tests::envelope(&["a@x.example"]);
+    let hostile = b"Subject: x\r\nFrom: a@b\nDate: now\rMessage-ID: <x@y>\r\n\r\nA\n.\nMAIL FROM:<c@d>\n\0\n\r.\r\nlast\r";
+    for piece in [hostile.len(), 1] {
+        let id = Id::new(SystemTime::now()).unwrap();
+        let (from, to) = fd::pipe().unwrap();
+        let mut to = File::from(to);
+        hostile.chunks(piece).for_each(|piece| to.write_all(piece).unwrap());
+        drop(to);
+        let wanted =
+            Wanted { sender: "a@b.example".into(), recipients: vec!["x".into()], ..Wanted::default() };
+        let length = hostile.len() as u64;
+        let dropped = Dropped { uid: 1000, id: &id, wanted: &wanted, envelope: &envelope, length };
+        let from = Patient { from: File::from(from), until: Instant::now() + READ_TIME };
+        dropped.queue(&directory, &rules, &log, from).unwrap();
+        let queued = crate::queue::tests::open(&directory, &id.derived("u1000").unwrap());
+        let mut text = Vec::new();
+        queued.message().read_to_end(&mut text).unwrap();
+        assert!(
+            text.ends_with(b"\r\n\r\nA\r\n.\r\nMAIL FROM:<c@d>\r\n\r\n .\r\nlast\r\n"),
+            "{}",
+            text.escape_ascii()
+        );
+        for (at, octet) in text.iter().enumerate() {
+            assert!(*octet != 0 && (*octet != b'\r' || text.get(at + 1) == Some(&b'\n')), "{at}");
+            assert!(*octet != b'\n' || at > 0 && text[at - 1] == b'\r', "{at}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+"""kill -9 at every system call of smtpd, its queue run and sendmail: what was accepted arrives, once where that can be known.
+
+A run without a kill tells which calls there are, of which process; then each of them is the last one of its process, or of
+all processes. Afterwards the queue is run until it is empty, and every recipient is asked. Between the remote host's word
+for a message and our mark of it a repetition cannot be told from a first time (RFC 5321 section 4.5.4.1, RFC 1047): there,
+and only there, a message may come twice. E2E_POINTS says how many points of each way of the mail are tried, 0: all.
+"""
+
+import contextlib
+import os
+import pathlib
+import random
+import re
+import shutil
+import socket
+import time
+
+import harness
+from harness import HOST, Case, needs_root, run
+from killing import Killer
+from test_queue import Sink
+from test_smtp import SmtpBox
+
+SEED = int(os.environ.get("E2E_SEED", "5321"))
+POINTS = int(os.environ.get("E2E_POINTS", "90"))
+END = b"the last line"
+
+
+def text(name):
+    return b"Subject: %s\r\n\r\n%s%s\r\n" % (name.encode(), b"a line of some length\r\n" * 200, END)
+
+
+def speak(end, sender, recipients, name):
+    """Sends a message. Whether it was accepted."""
+    client = socket.socket(fileno=end)
+    client.settimeout(30)
+    with client, client.makefile("rb") as replies:
+        def reply():
+            while True:
+                line = replies.readline()
+                if line[3:4] != b"-":
+                    return line[:3]
+        with contextlib.suppress(OSError):
+            reply()
+            client.sendall(b"EHLO client.example\r\n")
+            reply()
+            client.sendall(f"MAIL FROM:<{sender}>\r\n".encode() + b"".join(b"RCPT TO:<%s>\r\n" % to.encode() for to in recipients)
+                           + b"DATA\r\n")
+            if [reply() for _ in range(len(recipients) + 2)][-1] != b"354":
+                return False
+            client.sendall(text(name) + b".\r\n")
+            accepted = reply() == b"250"
+            with contextlib.suppress(OSError):
+                client.sendall(b"QUIT\r\n")
+                reply()
+            return accepted
+    return False
+
+
+@needs_root
+class QueueKill(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.killer = Killer()
+        cls.addClassCleanup(cls.killer.close)
+        cls.sink = Sink()
+        cls.addClassCleanup(cls.sink.close)
+        cls.shared = SmtpBox(tls=False)
+        cls.addClassCleanup(cls.shared.close)
+        box = cls.shared
+        box.other = box.add_user("other")
+        for name in ("sendmail",):
+            shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name(name), box.dir / name)
+            os.chmod(box.dir / name, 0o755)
+        (box.dir / "aliases").write_text(f"list: {box.user.name}, {box.other.name}, r1@far.example\n")
+        box.write_settings(relayhost=f"[{HOST}]:{cls.sink.port}", myorigin="example.org",
+                           alias_maps=f"hash:{box.dir / 'aliases'}", minimal_backoff_time="1s", maximal_backoff_time="1s")
+        os.chmod(box.conf, 0o644)
+        os.chmod(box.dir, 0o755)
+        box.log_path.chmod(0o666)
+        run(box.binary, "-c", box.conf, "-q")
+
+    def setUp(self):
+        self.box = self.shared
+        self.addCleanup(self.keep_log)
+        self.queue = self.box.dir / "queue"
+        self.number = 0
+
+    def names(self, place):
+        return [name for name in os.listdir(self.queue / place) if not name.endswith(".log") and not name.startswith("new.")]
+
+    def queue_run(self, *words):
+        run(self.box.binary, "-c", self.box.conf, "-q", *words)
+
+    def recover(self):
+        """Runs the queue until nothing is left."""
+        for _ in range(8):
+            ids = self.names("queue")
+            if not ids and not self.names("drop"):
+                return
+            self.queue_run(*ids)
+        raise AssertionError(f"the queue does not become empty: {self.names('queue')}, drop {self.names('drop')}")
+
+    def arrived(self, name):
+        """Who has got the message, or a notification about it, and how often. Everything must be whole."""
+        got = {to: count for (subject, to), count in self.sink.got.items() if subject == name}
+        self.assertTrue(all(message.endswith(END + b"\r\n") for message in self.sink.messages), "sent in part")
+        for user in (self.box.user, self.box.other):
+            new = user.home / "Maildir" / "new"
+            for path in new.iterdir() if new.exists() else ():
+                raw = path.read_bytes()
+                path.unlink()
+                kind = "bounce " if b"\nSubject: Undelivered" in raw else ""
+                self.assertTrue(raw.endswith(END + b"\n") or kind and END in raw and raw.rstrip().endswith(b"--"), raw[-200:])
+                about = re.search(rb"(?m)^Subject: (\w+-\d+)\r?$", raw)[1].decode()
+                self.assertEqual(about, name)
+                got[kind + user.name] = got.get(kind + user.name, 0) + 1
+        self.sink.got.clear()
+        self.sink.messages.clear()
+        return got
+
+    def over(self, way, act, wanted):
+        """act(name, point, everybody) does it once, killed at that point, and says whether the message was accepted, and what
+        the killer saw."""
+        def name():
+            self.number += 1
+            return f"{way}-{self.number}"
+        subject = name()
+        accepted, (_, _, hung, points) = act(subject, None, False)
+        self.assertTrue(accepted and not hung, way)
+        self.recover()
+        self.assertEqual(self.arrived(subject), dict.fromkeys(wanted, 1))
+        chosen = points
+        if POINTS:
+            chosen = random.Random(SEED).sample(points, min(POINTS, len(points)))
+        twice, missed, problems = 0, 0, []
+        begun = time.monotonic()
+        for at, (place, count, number) in enumerate(sorted(chosen)):
+            # Of all points or of some: one or everybody.
+            for everybody in (bool(at % 2),) if POINTS else (False, True):
+                subject = name()
+                what = f"{subject}: killed {'all' if everybody else 'one'} at {place} {count} (call {number})"
+                accepted, (_, reached, hung, _) = act(subject, (place, count), everybody)
+                missed += not reached
+                try:
+                    self.assertFalse(hung, f"{what}: the others hang")
+                    self.recover()
+                    got = self.arrived(subject)
+                    if accepted:
+                        self.assertEqual(set(got), set(wanted), f"{what}: lost")
+                    self.assertLessEqual(set(got), set(wanted), what)
+                    self.assertEqual(self.names("corrupt"), [], what)
+                    # Only another host's word can be lost on its way.
+                    often = {to: times for to, times in got.items() if times > (2 if "far.example" in to else 1)}
+                    self.assertEqual(often, {}, what)
+                except AssertionError as error:
+                    problems.append(str(error))
+                    continue
+                twice += any(times > 1 for times in got.values())
+        # What was being written stays for an hour, lest it is still being written.
+        for path in (self.queue / "tmp").iterdir():
+            os.utime(path, (1, 1))
+        self.queue_run()
+        self.assertEqual(os.listdir(self.queue / "tmp"), [])
+        print(f"    {way}: {len(points)} points, {len(chosen)} tried, {missed} not reached, {twice} came twice,"
+              f" {time.monotonic() - begun:.1f} s")
+        self.assertEqual(problems, [])
+
+    def by_smtp(self, sender, recipients):
+        def act(name, point, everybody):
+            with socket.create_server((HOST, 0)) as listener:
+                client = socket.create_connection(listener.getsockname())
+                server, _ = listener.accept()
+            with server:
+                self.killer.start([self.box.binary, "-c", self.box.conf], point, everybody, stdio=server.fileno())
+            accepted = speak(client.detach(), sender, recipients, name)
+            return accepted, self.killer.result()
+        return act
+
+    def test_reception_and_relay(self):
+        self.over("relay", self.by_smtp("a@client.example", ["r1@far.example", "r2@far.example"]),
+                  ["r1@far.example", "r2@far.example"])
+
+    def test_local_delivery(self):
+        to = self.box.user.name
+        self.over("mailbox", self.by_smtp("a@client.example", [f"{to}@example.org"]), [to])
+
+    def test_queue_and_local_delivery(self):
+        self.over("list", self.by_smtp("a@client.example", ["list@example.org"]),
+                  [self.box.user.name, self.box.other.name, "r1@far.example"])
+
+    def test_sendmail(self):
+        source = self.box.dir / "text"
+
+        def act(name, point, everybody):
+            source.write_bytes(text(name).replace(b"\r\n", b"\n"))
+            user = (self.box.user.uid, self.box.user.gid)
+            with open(source, "rb") as file:
+                command = [self.box.dir / "sendmail", "-C", self.box.conf, "-i", "r1@far.example"]
+                self.killer.start(command, point, everybody, user=user, stdio=file.fileno())
+            result = self.killer.result()
+            return result[0] == 0, result
+        self.over("sendmail", act, ["r1@far.example"])
+
+    def test_pickup_and_bounce(self):
+        me = self.box.user.name
+
+        def act(name, point, everybody):
+            run(self.box.dir / "sendmail", "-C", self.box.conf, "-i", "r1@far.example", "bad@far.example",
+                input=text(name).replace(b"\r\n", b"\n"), text=False, user=self.box.user.uid, group=self.box.user.gid,
+                extra_groups=[], cwd="/")
+            self.killer.start([self.box.binary, "-c", self.box.conf, "-q"], point, everybody)
+            return True, self.killer.result()
+        self.over("pickup", act, ["r1@far.example", f"bounce {me}"])
+
+
+if __name__ == "__main__":
+    harness.main()
