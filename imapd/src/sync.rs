@@ -82,14 +82,20 @@ pub fn fetch_flags(
     modseq: bool,
 ) -> Result<(), Failure> {
     let info = mailbox.info(msn)?;
-    print::text(out, format_args!("* {msn} FETCH ("));
+    out.extend_from_slice(b"* ");
+    print::number(out, u64::from(msn));
+    out.extend_from_slice(b" FETCH (");
     if uid {
-        print::text(out, format_args!("UID {} ", info.uid));
+        out.extend_from_slice(b"UID ");
+        print::number(out, u64::from(info.uid));
+        out.push(b' ');
     }
     out.extend_from_slice(b"FLAGS ");
     flags(out, mailbox, &info);
     if modseq {
-        print::text(out, format_args!(" MODSEQ ({})", info.modseq));
+        out.extend_from_slice(b" MODSEQ (");
+        print::number(out, info.modseq);
+        out.push(b')');
     }
     out.extend_from_slice(b")\r\n");
     Ok(())
