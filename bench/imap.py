@@ -314,6 +314,17 @@ def append(series, row, n):
     series.times(row, pair(), appends, n)
 
 
+def calls_of(to, client, *command, with_logout=False):
+    """The system calls of one command, and if wanted of the end of the session."""
+    with traced.Calls(to.peer, peers.maildir(to.user)) as calls:
+        client.command(*command)
+        if with_logout:
+            client.logout()
+    if not with_logout:
+        client.logout()
+    return calls
+
+
 def small(series):
     """APPEND to 1,000 messages, and what is written for it, for SELECT and for a flag."""
     for to in pair():
@@ -323,25 +334,15 @@ def small(series):
     for to in pair():
         time.sleep(SETTLED)
         select(to, 2)
-        c = Client(to)
-        c.login()
-        with traced.Calls(to.peer, peers.maildir(to.user)) as calls:
-            c.command(b"SELECT INBOX")
-        c.logout()
+        calls = calls_of(to, Client(to).login(), b"SELECT INBOX")
         series.add("select_writes", to.peer, len(calls.writes), "calls")
         c = Client(to)
         c.select()
-        with traced.Calls(to.peer, peers.maildir(to.user)) as calls:
-            c.command(b"STORE 10 +FLAGS (\\Flagged)")
-            c.logout()
+        calls = calls_of(to, c, b"STORE 10 +FLAGS (\\Flagged)", with_logout=True)
         series.add("flag_renames", to.peer, len(calls.renames), "renames")
         series.add("flag_rewrites", to.peer, len(calls.index_files), "files")
         series.add("flag_writes", to.peer, len(calls.writes), "calls")
-        c = Client(to)
-        c.login()
-        with traced.Calls(to.peer, peers.maildir(to.user)) as calls:
-            c.command(b"APPEND INBOX {%d}" % len(APPENDED), APPENDED)
-        c.logout()
+        calls = calls_of(to, Client(to).login(), b"APPEND INBOX {%d}" % len(APPENDED), APPENDED)
         series.add("append_flushes", to.peer, len(calls.flushes), "calls")
 
 

@@ -2,6 +2,7 @@
 import glob
 import multiprocessing
 import os
+import socket
 import statistics
 import time
 
@@ -170,9 +171,21 @@ def starttls(series):
 
 def sink():
     """A server that takes everything and keeps nothing."""
-    peers.launch("sink", ["/usr/sbin/smtp-sink", "127.0.0.1:%d" % peers.SINK, "1000"])
+    peers.launch("sink", ["/usr/sbin/smtp-sink", "-u", "nobody", "127.0.0.1:%d" % peers.SINK, "1000"])
     peers.running.append("sink")
-    time.sleep(.5)
+    until = clock() + 10
+    while not listens(peers.SINK):
+        if clock() > until:
+            raise Failed("smtp-sink does not listen: log/sink.out")
+        time.sleep(.05)
+
+
+def listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+        return True
+    except OSError:
+        return False
 
 
 def end_sink():

@@ -1,5 +1,6 @@
 """traced.py - a server's system calls, and its memory at its largest."""
 import multiprocessing
+import os
 import re
 import subprocess
 import tempfile
@@ -83,9 +84,17 @@ def _watch(name, together, connection):
     most = 0
     connection.send(None)
     while not connection.poll(.002):
-        sizes = [private_dirty(pid) for pid in peers.pids(name) if pid != peers.listeners[name]]
+        # What was forked and not yet executed is still this program, and its memory is not the server's.
+        sizes = [private_dirty(pid) for pid in peers.pids(name) if pid != peers.listeners[name] and not is_ours(pid)]
         most = max(most, together(sizes or [0]))
     connection.send(most)
+
+
+def is_ours(pid):
+    try:
+        return os.readlink("/proc/%d/exe" % pid) == os.readlink("/proc/self/exe")
+    except OSError:
+        return True
 
 
 def private_dirty(pid):

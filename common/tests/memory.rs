@@ -85,6 +85,9 @@ fn building_leaves_nothing_behind() {
 /// KiB that a session may have of its own at any moment while it changes all messages of a mailbox of 50,000. Half of
 /// it is for reading the directories once more, the rest for the numbers of messages.
 const CHANGES_MOST: u64 = 4096;
+/// The same for one of 100,000 that half of them have just been copied into: there is twice as much to be read once more.
+/// What the log says of each message is not kept.
+const TWICE_MOST: u64 = 7168;
 
 #[test]
 fn changing_everything_takes_little_memory() {
@@ -102,6 +105,18 @@ fn changing_everything_takes_little_memory() {
     for line in text.lines() {
         let peak: u64 = line.split(' ').nth(1).unwrap().parse().unwrap();
         assert!(peak <= CHANGES_MOST, "{text}");
+    }
+    // Into itself: what has come is read from the log, of each as much as of any other session's.
+    let twice = Scratch::maildir("changes-twice", messages);
+    let mut change = Command::new(example("mailbox_changes"));
+    let copied = change.args([&twice.0, &twice.0]).args(["copy", "store"]).output().unwrap();
+    assert!(copied.status.success(), "{copied:?}");
+    let copied = String::from_utf8(copied.stdout).unwrap();
+    println!("{copied}");
+    for (line, length) in copied.lines().zip([2 * messages, 2 * messages]) {
+        let [_, peak, _, left] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        assert!(peak.parse::<u64>().unwrap() <= TWICE_MOST, "{copied}");
+        assert_eq!(left, length.to_string());
     }
     let lengths: Vec<&str> = text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
     assert_eq!(lengths, ["50000", "50000", "50000", "0", "0", "50001"]);

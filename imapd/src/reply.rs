@@ -90,7 +90,7 @@ pub fn storage(error: &StorageError) -> Reply {
         ErrorKind::InUse => Reply::no("The mailbox is in use; try again later.").with_code("INUSE"),
         ErrorKind::Temp => Reply::no("Out of order; try again later.").with_code("UNAVAILABLE"),
         ErrorKind::Corrupt => {
-            Reply::no("A file of the mailbox is damaged; the log says which.").with_code("SERVERBUG")
+            Reply::no("A file of the mailbox is damaged; the log says which.").with_code("CORRUPTION")
         }
     }
 }

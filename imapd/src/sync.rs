@@ -131,7 +131,7 @@ pub fn keywords(out: &mut Vec<u8>, selected: &Selected) {
         return;
     }
     // A client may make further keywords as long as there are letters for them.
-    let more = (names().count() < KEYWORDS).then_some("\\*");
+    let more = selected.mailbox.has_room_for_keywords().then_some("\\*");
     print::flags(out, SETTABLE, names().chain(more));
     out.extend_from_slice(b"] Flags that stay.\r\n");
 }

@@ -13,6 +13,7 @@ import pathlib
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -460,6 +461,17 @@ class Box:
     def write_settings(self, **changes):
         self.settings |= changes
         write(self.conf, [f"{name} = {value}" for name, value in self.settings.items()], 0o644)
+
+    def tunnel(self, *more, user=None):
+        """What `ssh host imapd --preauth` runs: a command that serves the user's mail on standard input and output."""
+        user, prefix = user or self.user, []
+        if IS_ROOT:
+            prefix = [program("setpriv"), "--reuid", user.uid, "--regid", user.gid, "--clear-groups"]
+        log = self.dir / "tunnel.log"
+        log.touch()
+        os.chmod(log, 0o666)
+        return shlex.join(str(word) for word in [
+            "env", f"HOME={user.home}", f"USER={user.name}", *prefix, self.binaries["imap"], "--preauth", "-o", f"log_path={log}", *more])
 
     def arguments(self, tls=False):
         return ["-c", str(self.conf), *(["--tls"] if tls else [])]

@@ -118,6 +118,8 @@ class Curl(Client):
 
 
 class Fetchmail(Client):
+    poll, tls_ways = "POP3", ("STLS", "POP3S")
+
     def odd_messages(self):
         # It breaks lines of more than 8 KiB itself, whoever sends them.
         return [(name, raw) for name, raw in harness.odd_messages() if name != "long-line"]
@@ -129,9 +131,10 @@ class Fetchmail(Client):
         mda.write_text(f"#!/bin/sh\nn=$(ls {store} | wc -l)\ncat >{store}/$(printf %04d $n)\n")
         mda.chmod(0o755)
         rc = self.work / "fetchmailrc"
-        tls = {"clear": "sslproto ''", "STLS": f"sslproto 'TLS1.2+' sslcertck sslcertfile {self.ca}",
-               "POP3S": f"ssl sslcertck sslcertfile {self.ca}"}[self.way]
-        harness.write(rc, ["set no bouncemail", f"poll localhost proto POP3 port {self.port} uidl",
+        tls = dict(zip(("clear", *self.tls_ways), ("sslproto ''", f"sslproto 'TLS1.2+' sslcertck sslcertfile {self.ca}",
+                                                   f"ssl sslcertck sslcertfile {self.ca}")))[self.way]
+        uidl = "uidl" if self.poll == "POP3" else ""
+        harness.write(rc, ["set no bouncemail", f"poll localhost proto {self.poll} port {self.port} {uidl}",
                            f" user '{self.user.name}' password '{self.user.password}' is 'me' here {tls}",
                            f" no rewrite no mimedecode stripcr mda '{mda}'"], 0o600)
         done = run(program("fetchmail"), "--nosyslog", "--invisible", "--fetchmailrc", rc, "--idfile", self.work / "ids",

@@ -9,12 +9,11 @@ import imaplib
 import mailbox
 import os
 import re
-import shlex
 import time
 
 import harness
 import test_clients
-from harness import IS_ROOT, body, message, plain, program, run, wire
+from harness import body, message, plain, program, run, wire
 
 
 class Client(test_clients.Client):
@@ -36,16 +35,7 @@ class Client(test_clients.Client):
         return found
 
     def tunnel(self):
-        """A command that serves the user's mail on standard input and output, as `ssh host imapd --preauth` does."""
-        prefix = []
-        if IS_ROOT:
-            prefix = [program("setpriv"), "--reuid", self.user.uid, "--regid", self.user.gid, "--clear-groups"]
-        log = self.work / "tunnel.log"
-        log.touch()
-        os.chmod(log, 0o666)
-        return shlex.join(str(word) for word in [
-            "env", f"HOME={self.user.home}", f"USER={self.user.name}", *prefix, self.box.binaries["imap"], "--preauth",
-            "-o", f"log_path={log}", "-o", f"mail_location=maildir:{self.maildir.path}"])
+        return self.box.tunnel("-o", f"mail_location=maildir:{self.maildir.path}", user=self.user)
 
     def each_way_and_tunnel(self):
         yield from self.each_way()
@@ -167,24 +157,9 @@ class Imaplib(Client):
 
 
 class Fetchmail(Client):
+    poll, tls_ways = "IMAP", ("STARTTLS", "IMAPS")
     odd_messages = test_clients.Fetchmail.odd_messages
-
-    def fetchmail(self, *options):
-        store = self.work / "store"
-        store.mkdir(exist_ok=True)
-        mda = self.work / "mda"
-        mda.write_text(f"#!/bin/sh\nn=$(ls {store} | wc -l)\ncat >{store}/$(printf %04d $n)\n")
-        mda.chmod(0o755)
-        rc = self.work / "fetchmailrc"
-        tls = {"clear": "sslproto ''", "STARTTLS": f"sslproto 'TLS1.2+' sslcertck sslcertfile {self.ca}",
-               "IMAPS": f"ssl sslcertck sslcertfile {self.ca}"}[self.way]
-        harness.write(rc, ["set no bouncemail", f"poll localhost proto IMAP port {self.port}",
-                           f" user '{self.user.name}' password '{self.user.password}' is 'me' here {tls}",
-                           f" no rewrite no mimedecode stripcr mda '{mda}'"], 0o600)
-        done = run(program("fetchmail"), "--nosyslog", "--invisible", "--fetchmailrc", rc, "--pidfile", self.work / "pid",
-                   *options, check=False, env={**os.environ, "HOME": str(self.work)})
-        self.assertIn(done.returncode, (0, 1), done.stdout + done.stderr)
-        return [path.read_bytes() for path in sorted(store.iterdir())]
+    fetchmail = test_clients.Fetchmail.fetchmail
 
     def test_fetchmail_keeps_mail_and_fetches_what_is_unseen(self):
         for _ in self.each_way():

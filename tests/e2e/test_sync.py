@@ -9,14 +9,13 @@ import contextlib
 import os
 import random
 import re
-import shlex
 import shutil
 import signal
 import subprocess
 import time
 
 import harness
-from harness import IS_ROOT, Case, needs_root, program, run
+from harness import Case, needs_root, program, run
 from test_dovecot import Dovecot
 
 SEED = int(os.environ.get("E2E_SEED", "3"))
@@ -395,25 +394,13 @@ class Rounds(Case):
         self.settle()
         self.assertEqual((self.box.maildir.files(), sorted(path.name for path in self.local.glob("*/cur/*"))), before)
 
-    def tunnel(self):
-        """What `ssh host imapd --preauth` runs."""
-        prefix = []
-        if IS_ROOT:
-            prefix = [program("setpriv"), "--reuid", self.user.uid, "--regid", self.user.gid, "--clear-groups"]
-        log = self.work / "tunnel.log"
-        log.touch()
-        os.chmod(log, 0o666)
-        return shlex.join(str(word) for word in [
-            "env", f"HOME={self.user.home}", f"USER={self.user.name}", *prefix, self.box.binary, "--preauth",
-            "-o", f"log_path={log}"])
-
 
 class Mbsync(Rounds):
     def configure(self):
         harness.program("mbsync")
         ca = self.box.authority.ca
         tls = {"clear": "SSLType None", "STARTTLS": f"SSLType STARTTLS\nCertificateFile {ca}",
-               "IMAPS": f"SSLType IMAPS\nCertificateFile {ca}", "tunnel": f'Tunnel "{self.tunnel()}"'}[self.way]
+               "IMAPS": f"SSLType IMAPS\nCertificateFile {ca}", "tunnel": f'Tunnel "{self.box.tunnel()}"'}[self.way]
         port = self.server.tls_port if self.way == "IMAPS" else self.server.port
         (self.work / "state").mkdir()
         text = (f"IMAPAccount a\nHost localhost\nPort {port}\nUser {self.user.name}\nPass \"{self.user.password}\"\n{tls}\n\n"
@@ -474,7 +461,7 @@ class Offlineimap(Rounds):
     def configure(self):
         ca = self.box.authority.ca
         tls = {"clear": "ssl = no\nstarttls = no", "STARTTLS": f"ssl = no\nstarttls = yes\nsslcacertfile = {ca}",
-               "IMAPS": f"ssl = yes\nsslcacertfile = {ca}", "tunnel": f"preauthtunnel = {self.tunnel()}"}[self.way]
+               "IMAPS": f"ssl = yes\nsslcacertfile = {ca}", "tunnel": f"preauthtunnel = {self.box.tunnel()}"}[self.way]
         port = self.server.tls_port if self.way == "IMAPS" else self.server.port
         where = "" if self.way == "tunnel" else f"remotehost = localhost\nremoteport = {port}\n"
         (self.work / "offlineimaprc").write_text(

@@ -2,12 +2,11 @@
 
 use super::gone::{self, NEW};
 use super::{Hierarchy, HierarchyError, Name, SpecialUse, name};
-use crate::maildir::{StorageError, create_one, mode_of};
+use crate::maildir::{StorageError, create_one, make_file};
 use crate::sys::fs as sys;
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Tells delivery programs that the quota is counted one level up (Maildir++).
@@ -51,14 +50,12 @@ impl Hierarchy {
     }
 
     fn fill(&self, new: &Path) -> Result<(), HierarchyError> {
-        let mode = mode_of(self.root())?;
-        create_one(new, mode)?;
+        create_one(new)?;
         for name in ["cur", "new", "tmp"] {
-            create_one(&new.join(name), mode)?;
+            create_one(&new.join(name))?;
         }
         let path = new.join(MAILDIRFOLDER);
-        let file = OpenOptions::new().write(true).create_new(true).mode(mode & 0o666).open(&path);
-        file.map_err(StorageError::at("create", &path))?;
+        make_file(&path).map_err(StorageError::at("create", &path))?;
         if self.fsync {
             sys::sync_directory(new).map_err(StorageError::at("fsync", new))?;
         }
@@ -134,11 +131,9 @@ mod tests {
             fs::set_permissions(path(""), fs::Permissions::from_mode(mode)).unwrap();
             place.create("a").unwrap();
             place.hierarchy.open(&place.name("a")).unwrap();
-            for (below, want) in [(".a", mode), (".a/tmp", mode), (".a/maildirfolder", mode & 0o640)] {
+            for (below, want) in [(".a", mode), (".a/tmp", mode), (".a/maildirfolder", mode & 0o660)] {
                 let found = fs::metadata(path(below)).unwrap().permissions().mode() & 0o7777;
-                // The umask of the tests counts for files.
-                assert_eq!(found & want, found, "{below} {found:o}");
-                assert!(below.ends_with('r') || found == want, "{below} {found:o}");
+                assert_eq!(found, want, "{below} {found:o}");
             }
         }
     }

@@ -5,9 +5,9 @@
 
 use super::name::{Name, Namespace};
 use super::{Hierarchy, HierarchyError, Listing, mutf7, subscriptions};
-use crate::maildir::StorageError;
+use crate::maildir::{ErrorKind, StorageError};
 use crate::sys::fs as sys;
-use std::io::{self, Read};
+use std::io::Read;
 
 const FILE: &str = "tinmail-special-use";
 /// Octets of the file that are looked at.
@@ -184,14 +184,14 @@ impl Hierarchy {
         if changed { self.write_uses(&all) } else { Ok(()) }
     }
 
-    /// A damaged line counts as none.
+    /// A damaged line counts as none, and so does a file that cannot be used: there is more to mailboxes than what they are for.
     fn assigned_uses(&self) -> Result<Vec<(SpecialUse, Name)>, StorageError> {
         let path = self.shared().join(FILE);
         let mut text = String::new();
-        match sys::open_control(&path).and_then(|file| file.take(SIZE_MAX).read_to_string(&mut text)) {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {}
-            Err(error) => return Err(StorageError::new("read", &path, error)),
+        let read = sys::open_control(&path).and_then(|file| file.take(SIZE_MAX).read_to_string(&mut text));
+        match read.map_err(StorageError::at("read", &path)) {
+            Err(error) if error.kind != ErrorKind::NotFound && !error.is_unusable() => return Err(error),
+            _ => {}
         }
         let read = |line: &str| {
             let (attribute, name) = line.split_once(' ')?;

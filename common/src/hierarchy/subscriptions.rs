@@ -10,14 +10,13 @@
 //! and may hold anything.
 
 use super::name::{self, Name, Namespace};
-use crate::maildir::StorageError;
 use crate::maildir::dotlock::Dotlock;
+use crate::maildir::{StorageError, make_anew, take_over_rights};
 use crate::sys::fs as sys;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -194,7 +193,12 @@ impl File<'_> {
 
     /// `INBOX.Folder` in each line, also without one; names of shared mailboxes (`#shared...`) are not ours.
     fn read_courier(&self) -> Result<Option<Subscriptions>, StorageError> {
-        let Some(octets) = self.octets(COURIER)? else { return Ok(None) };
+        let octets = match self.octets(COURIER) {
+            // There is no more to be had from it the next time.
+            Err(error) if error.is_unusable() => return Ok(None),
+            octets => octets?,
+        };
+        let Some(octets) = octets else { return Ok(None) };
         let mut list = Subscriptions::parse(b"");
         let mut seen = BTreeSet::new();
         for line in octets.split(|&octet| octet == b'\n') {
@@ -239,17 +243,15 @@ impl File<'_> {
     }
 }
 
-/// Replaces a small file by rename, with the mode of the one that was there. Its dotlock is held.
+/// Replaces a small file by rename, with the rights of the one that was there. Its dotlock is held.
 pub(super) fn replace(directory: &Path, name: &str, octets: &[u8], fsync: bool) -> Result<(), StorageError> {
     let path = directory.join(name);
     let temp = directory.join(format!("{name}.tinmail.{}.{}", std::process::id(), sys::hostname()));
-    let mode = match fs::metadata(&path) {
-        Ok(meta) => std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777,
-        Err(_) => crate::maildir::mode_of(directory)? & 0o666,
-    };
     let write = || -> io::Result<()> {
-        let _ = fs::remove_file(&temp);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temp)?;
+        let mut file = make_anew(&temp)?;
+        if let Ok(before) = fs::metadata(&path) {
+            take_over_rights(&file, &before)?;
+        }
         file.write_all(octets)?;
         if fsync {
             file.sync_all()?;

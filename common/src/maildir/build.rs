@@ -163,7 +163,14 @@ pub(super) fn build(
     }
     let mut listing = Listing::read(maildir.path())?;
     listing.mark_recent(&taken);
-    let on_disk = uidlist_file::read(maildir.control())?;
+    let (on_disk, unreadable) = match uidlist_file::read(maildir.control()) {
+        // What the index says is true all the same.
+        Err(error) if error.kind == ErrorKind::NoPerm && old.is_some() => {
+            let stamp = Stamp::at(&maildir.control().join(uidlist_file::NAME))?;
+            (OnDisk { stamp, ..OnDisk::default() }, Some(error))
+        }
+        read => (read?, None),
+    };
     let mut work = Work {
         maildir,
         options,
@@ -188,15 +195,22 @@ pub(super) fn build(
         sizes.count(&mut work, old)?;
     }
     let (mut incomplete, mut unwritten) = (None, None);
-    if work.needs_recording(&sizes) {
-        match work.record(&mut sizes, old) {
-            Ok(()) => {}
-            Err(error) if error.is_unwritable() || error.kind == ErrorKind::InUse => {
-                unwritten = Some(error.duplicate());
-                incomplete = Some(error).filter(|_| work.has_new_files());
-            }
-            Err(error) => return Err(error),
+    let recorded = match unreadable {
+        Some(error) => Err(error),
+        None if work.needs_recording(&sizes) => work.record(&mut sizes, old),
+        None => Ok(()),
+    };
+    match recorded {
+        Ok(()) => {}
+        Err(error)
+            if error.is_unwritable()
+                || error.kind == ErrorKind::InUse
+                || (error.kind == ErrorKind::Corrupt && old.is_some()) =>
+        {
+            unwritten = Some(error.duplicate());
+            incomplete = Some(error).filter(|_| work.has_new_files());
         }
+        Err(error) => return Err(error),
     }
     let built = work.finish(sizes, incomplete, old)?;
     Ok(Built { unwritten, ..built })

@@ -6,6 +6,7 @@
 
 use super::error::{ErrorKind, StorageError};
 use super::uidlist_file::Stamp;
+use super::{make_anew, make_file};
 use crate::sys::fs as sys;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -98,9 +99,7 @@ fn create(path: &Path) -> io::Result<Dotlock> {
     }
     let content = format!("{}:{}", std::process::id(), sys::hostname());
     let prepared = sibling(path, "new");
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    let mut file = options.clone().create(true).truncate(true).open(&prepared)?;
+    let mut file = make_anew(&prepared)?;
     // A full disk has no room for the number: then the lock becomes stale by its age.
     let _ = file.write_all(content.as_bytes());
     let linked = fs::hard_link(&prepared, path);
@@ -109,7 +108,7 @@ fn create(path: &Path) -> io::Result<Dotlock> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
         // A file system without hard links.
         Err(_) => {
-            file = options.create_new(true).open(path)?;
+            file = make_file(path)?;
             let _ = file.write_all(content.as_bytes());
         }
         Ok(()) => {}

@@ -17,7 +17,7 @@ pub enum ErrorKind {
     InUse,
     /// Anything that may be different the next time.
     Temp,
-    /// A file of ours does not hold what it should.
+    /// A file does not hold what it should, or something that is no file is in its place.
     Corrupt,
 }
 
@@ -63,6 +63,11 @@ impl StorageError {
     pub fn is_unwritable(&self) -> bool {
         matches!(self.kind, ErrorKind::Full | ErrorKind::NoPerm)
     }
+
+    /// Whether a file cannot be used the next time either: it is none, or not ours to read.
+    pub fn is_unusable(&self) -> bool {
+        matches!(self.kind, ErrorKind::Corrupt | ErrorKind::NoPerm)
+    }
 }
 
 /// Which kind the system's reason is.
@@ -71,6 +76,8 @@ fn kind_of(error: &io::Error) -> ErrorKind {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => ErrorKind::NotFound,
         Some(libc::EACCES | libc::EPERM) => ErrorKind::NoPerm,
         Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EFBIG) => ErrorKind::Full,
+        // A link to itself, or one where we follow none; a directory; a FIFO that nobody reads, or a socket.
+        Some(libc::ELOOP | libc::EISDIR | libc::ENXIO) => ErrorKind::Corrupt,
         Some(_) => ErrorKind::Temp,
         None => match error.kind() {
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Corrupt,

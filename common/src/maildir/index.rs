@@ -316,9 +316,7 @@ impl Index {
         let (name, unique_id, guid) =
             (usize::from(row.name_length), usize::from(row.unique_id_length), usize::from(row.guid_length));
         let start = self.parts_begin() + u64::from(row.parts_start);
-        out.clear();
-        out.resize(name + unique_id + guid, 0);
-        self.read_at(&self.parts, start, out)?;
+        self.read_into(start, name + unique_id + guid, out)?;
         let (name, rest) = out.split_at(name);
         let (unique_id, guid) = rest.split_at(unique_id);
         Ok(Source {
@@ -370,6 +368,20 @@ impl Index {
             }
             Ok(())
         })
+    }
+
+    /// So many of the parts' octets in place of what is in `out`.
+    fn read_into(&self, mut position: u64, octets: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        let mut window = self.parts.borrow_mut();
+        out.clear();
+        out.reserve(octets);
+        while out.len() < octets {
+            let available = window.seek(&self.store, position, self.header.nonce)?;
+            let available = available.get(..octets - out.len()).unwrap_or(available);
+            out.extend_from_slice(available);
+            position += available.len() as u64;
+        }
+        Ok(())
     }
 
     fn read_at(&self, window: &RefCell<Window>, mut position: u64, mut out: &mut [u8]) -> io::Result<()> {

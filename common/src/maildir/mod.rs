@@ -13,7 +13,8 @@
 //! mailbox    what an IMAP session sees, and how sessions tell each other
 //! quota      maildirsize
 //! delivery   a message that arrives, without the mailbox
-//! message, directories   one message's file    lock, tmp, location, octets, header_md5   what the words say
+//! message, directories   one message's file    rights   of new files
+//! lock, tmp, location, octets, header_md5   what the words say
 //! ```
 
 mod blocks;
@@ -40,6 +41,7 @@ mod places;
 pub mod quota;
 mod recount;
 mod restore;
+mod rights;
 mod scan;
 mod sizes;
 mod snapshot;
@@ -62,14 +64,14 @@ pub use location::{IndexPlace, Location, LocationError, User};
 pub use lock::{HEARTBEAT, Method as LockMethod, SessionLock};
 pub use message::{FileName, Removed};
 pub use octets::COUNT_TIME;
+pub use rights::{create_one, make_anew, make_file, open_or_make, take_over_rights};
 pub use snapshot::{INDEX_NAME, Message, Snapshot};
 pub use tmp::clean as clean_tmp;
 
 use crate::sys::fs as sys;
+use rights::create;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -128,7 +130,7 @@ impl Maildir {
             let path = maildir.path.join(name);
             match fs::metadata(&path) {
                 Ok(meta) if meta.is_dir() => {}
-                _ => create_one(&path, mode_of(&maildir.path)?)?,
+                _ => create_one(&path)?,
             }
         }
         create(&maildir.control)?;
@@ -192,66 +194,5 @@ impl Maildir {
         // Without an index the mailbox is served from memory.
         let _ = self.index().map(create);
         Ok(())
-    }
-}
-
-/// The mode that directories made below this one get: its own, as Dovecot does it.
-pub fn mode_of(directory: &Path) -> Result<u32, StorageError> {
-    let meta = fs::metadata(directory).map_err(StorageError::at("stat", directory))?;
-    Ok(meta.permissions().mode() & 0o2777 | 0o700)
-}
-
-/// Opens a file that is made if it is missing, with the rights that its directory gives to its owner and group, as Dovecot
-/// does it: who can read and write there can read and write the file. Others cannot, whatever the directory says. `open` has everything but the creation.
-pub fn open_or_make(open: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    match open.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        opened => return opened,
-    }
-    made_in(open.clone().create(true), path)
-}
-
-/// Makes a file that must not be there yet; else like [`open_or_make`].
-pub fn make_file(path: &Path) -> io::Result<File> {
-    made_in(OpenOptions::new().write(true).create_new(true), path)
-}
-
-fn made_in(open: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    // The group that shares a mailbox may read it, never everybody: many homes are open to be looked into.
-    let mode = mode_of(directory).map_or(0, |mode| mode & 0o660) | 0o600;
-    let file = open.mode(mode).open(path)?;
-    // The umask of a session leaves nothing to others. A file that somebody else has made meanwhile is not ours to change.
-    if mode != 0o600 && file.metadata()?.permissions().mode() & 0o777 != mode {
-        let _ = file.set_permissions(fs::Permissions::from_mode(mode));
-    }
-    Ok(file)
-}
-
-/// Creates one directory with this mode whatever the umask is. That it is there already is no error.
-pub fn create_one(path: &Path, mode: u32) -> Result<(), StorageError> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(StorageError::new("mkdir", path, error)),
-    }
-    let made = fs::metadata(path).map_err(StorageError::at("stat", path))?;
-    if made.permissions().mode() & 0o2777 != mode {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .map_err(StorageError::at("chmod", path))?;
-    }
-    Ok(())
-}
-
-/// Creates a directory and those above it, if it is missing.
-fn create(path: &Path) -> Result<(), StorageError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    match DirBuilder::new().recursive(true).mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(StorageError::new("mkdir", path, error))
-        }
-        _ => Ok(()),
     }
 }

@@ -13,10 +13,10 @@
 
 use super::error::{ErrorKind, StorageError};
 use super::flags::Flags;
-use super::{Location, Maildir, Message, make_file, name};
+use super::{Location, Maildir, Message, make_anew, name};
 use crate::sys::fs as sys;
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -304,10 +304,11 @@ impl Quota {
     }
 
     fn read(&self) -> io::Result<Option<(Kept, SystemTime)>> {
-        let file = match sys::open_control(&self.file) {
+        let file = match sys::open_control(&self.file).map_err(StorageError::at("open", &self.file)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            // One that cannot be used is as good as none: what it is made from can be counted.
+            Err(error) if error.kind == ErrorKind::NotFound || error.is_unusable() => return Ok(None),
+            Err(error) => return Err(error.source),
         };
         let modified = file.metadata()?.modified()?;
         let mut text = Vec::new();
@@ -316,9 +317,11 @@ impl Quota {
     }
 
     fn append(&self, more: Amount) -> io::Result<()> {
-        let mut open = OpenOptions::new();
-        open.append(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        open.open(&self.file)?.write_all(line(more).as_bytes())
+        self.open_to_append()?.write_all(line(more).as_bytes())
+    }
+
+    fn open_to_append(&self) -> io::Result<File> {
+        OpenOptions::new().append(true).custom_flags(sys::NO_FOLLOW | sys::NO_WAIT).open(&self.file)
     }
 
     /// Counts everything and writes the file anew. Directories that changed meanwhile make it worth nothing: it is taken
@@ -347,7 +350,7 @@ impl Quota {
     }
 
     fn append_worn(&self) -> io::Result<()> {
-        OpenOptions::new().append(true).open(&self.file)?.write_all(b"recount\n")
+        self.open_to_append()?.write_all(b"recount\n")
     }
 
     fn maildirs(&self) -> io::Result<Vec<PathBuf>> {
@@ -365,9 +368,8 @@ impl Quota {
     fn write(&self, definition: Definition, there: Amount) -> io::Result<()> {
         let temp =
             self.file.with_file_name(format!("{NAME}.tinmail.{}.{}", std::process::id(), sys::hostname()));
-        let _ = fs::remove_file(&temp);
         let text = format!("{}\n{}", definition.print(), line(there));
-        let written = make_file(&temp)
+        let written = make_anew(&temp)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .and_then(|()| fs::rename(&temp, &self.file));
         if written.is_err() {

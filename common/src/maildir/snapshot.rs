@@ -248,8 +248,10 @@ fn known(octets: u64) -> Option<u64> {
 }
 
 pub(super) fn open_index(path: &Path) -> Option<Index> {
-    let open = |write| OpenOptions::new().read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(path);
-    Index::open(open(true).or_else(|_| open(false)).ok()?)
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(sys::NO_FOLLOW | sys::NO_WAIT);
+    let file = options.clone().write(true).open(path).or_else(|_| options.open(path)).ok()?;
+    if file.metadata().ok()?.is_file() { Index::open(file) } else { None }
 }
 
 /// Whether the mailbox still is what the index describes: nothing has another time stamp, and the directories'

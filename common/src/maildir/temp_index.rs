@@ -37,6 +37,11 @@ impl TempIndex {
         file.set_len(0).ok()?;
         sys::touch(&file).ok()?;
         let began = Stamp::of(&file.metadata().ok()?).mtime;
+        // One that another user of the mailbox left behind cannot be given its time.
+        if set_time(&file, began).is_err() {
+            let _ = fs::remove_file(&path);
+            return None;
+        }
         Some(TempIndex { file, path, began })
     }
 

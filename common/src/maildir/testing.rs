@@ -7,6 +7,27 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// A directory of its own that is removed at the end.
 pub struct TempDir(PathBuf);
 
+/// Puts things under a name that are no file or no usable one, one after the other.
+pub(crate) fn each_oddity(path: &std::path::Path, mut test: impl FnMut(&str)) {
+    let run = |program: &str, words: &[&str]| {
+        let status = std::process::Command::new(program).args(words).arg(path).status();
+        assert!(status.unwrap().success(), "{program}");
+    };
+    let odd: [(&str, &dyn Fn()); 5] = [
+        ("FIFO", &|| run("mkfifo", &[])),
+        ("directory", &|| run("mkdir", &[])),
+        ("link-to-itself", &|| std::os::unix::fs::symlink(path, path).unwrap()),
+        ("endless", &|| std::os::unix::fs::symlink("/dev/zero", path).unwrap()),
+        ("huge", &|| fs::File::create(path).unwrap().set_len(1 << 30).unwrap()),
+    ];
+    for (what, make) in odd {
+        run("rm", &["-rf"]);
+        make();
+        test(what);
+    }
+    run("rm", &["-rf"]);
+}
+
 impl TempDir {
     pub fn new() -> TempDir {
         static COUNTER: AtomicU32 = AtomicU32::new(0);

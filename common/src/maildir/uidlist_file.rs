@@ -6,7 +6,7 @@
 
 use super::dotlock::Dotlock;
 use super::error::{ErrorKind, StorageError};
-use super::open_or_make;
+use super::make_anew;
 use super::uidlist::UidList;
 use crate::sys::fs as sys;
 use std::fs::{self, File, OpenOptions};
@@ -62,6 +62,10 @@ impl Stamp {
         match fs::metadata(path) {
             Ok(meta) => Ok(Stamp::of(&meta)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stamp::default()),
+            // A link to itself: it is there.
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => fs::symlink_metadata(path)
+                .map(|meta| Stamp::of(&meta))
+                .map_err(StorageError::at("stat", path)),
             Err(error) => Err(StorageError::new("stat", path, error)),
         }
     }
@@ -72,7 +76,7 @@ impl Stamp {
 pub struct OnDisk {
     /// The list; `None` when there is no file or its header is broken.
     pub list: Option<UidList>,
-    /// The file is there but its header is broken.
+    /// The file is there but its header is broken, or it is no file.
     pub broken: bool,
     /// Which state of the file this is.
     pub stamp: Stamp,
@@ -85,7 +89,14 @@ pub fn read(control: &Path) -> Result<OnDisk, StorageError> {
         let mut file = match sys::open_control(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(OnDisk::default()),
-            Err(error) => return Err(StorageError::new("open", &path, error)),
+            Err(error) => {
+                let error = StorageError::new("open", &path, error);
+                return match error.kind {
+                    // Nothing is lost with what is no file.
+                    ErrorKind::Corrupt => Ok(OnDisk { list: None, broken: true, stamp: Stamp::at(&path)? }),
+                    _ => Err(error),
+                };
+            }
         };
         let stamp = Stamp::of(&file.metadata().map_err(StorageError::at("stat", &path))?);
         let mut text = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0).saturating_add(1));
@@ -133,9 +144,7 @@ pub fn rewrite(control: &Path, list: &UidList, lock: &Dotlock, fsync: bool) -> R
 }
 
 fn write_temp(temp: &Path, list: &UidList, fsync: bool, old: Stamp) -> io::Result<Stamp> {
-    let mut open = OpenOptions::new();
-    open.write(true).truncate(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let mut file = open_or_make(&mut open, temp)?;
+    let mut file = make_anew(temp)?;
     // Piece by piece: the list is in memory once already.
     let mut out = BufWriter::with_capacity(WRITE_OCTETS, &mut file);
     list.print(&mut out)?;
@@ -216,7 +225,8 @@ fn write_lines(file: &mut File, print: &mut dyn FnMut(&mut Vec<u8>) -> io::Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::TempDir;
+    use super::super::testing::{TempDir, each_oddity};
+    use super::super::uidvalidity::new_guid;
     use super::*;
 
     const HEADER: &str = "3 V5 N2 G0123456789abcdef0123456789abcdef\n";
@@ -250,6 +260,29 @@ mod tests {
         assert_eq!(stamp.ino, found.stamp.ino);
         assert_eq!(dir.read(NAME), format!("{HEADER}1 :a\n2 :b\n"));
         assert!(append(dir.path(), list, 1, found.stamp, &lock, false).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_a_broken_list_and_makes_way_for_a_new_one() {
+        let dir = TempDir::new();
+        each_oddity(&dir.path().join(NAME), |what| {
+            let found = read(dir.path()).unwrap();
+            assert!(found.list.is_none() && found.broken && found.stamp != Stamp::default(), "{what}");
+            assert_eq!(found.stamp, Stamp::at(&dir.path().join(NAME)).unwrap(), "{what}");
+            let lock = lock(dir.path(), Duration::ZERO).unwrap();
+            let written = rewrite(dir.path(), &UidList::new(5, new_guid(dir.path())), &lock, false);
+            match what {
+                "directory" => assert_eq!(written.unwrap_err().kind, ErrorKind::Corrupt),
+                _ => assert_eq!(read(dir.path()).unwrap().list.unwrap().uid_validity, 5, "{what}"),
+            }
+        });
+        each_oddity(&dir.path().join(TEMP_NAME), |what| {
+            let lock = lock(dir.path(), Duration::ZERO).unwrap();
+            assert!(
+                rewrite(dir.path(), &UidList::new(5, new_guid(dir.path())), &lock, false).is_ok(),
+                "{what}"
+            );
+        });
     }
 
     #[test]

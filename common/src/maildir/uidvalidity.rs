@@ -5,7 +5,7 @@
 //! the empty file to the value plus one: whoever's rename succeeds owns that value. The same is done here, so that
 //! both programs draw from one sequence and a deleted and recreated mailbox never gets an old value again.
 
-use super::open_or_make;
+use super::{StorageError, open_or_make};
 use crate::sys::fs as sys;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -34,7 +34,12 @@ pub fn next(root: &Path, at_least: u32, fsync: bool) -> io::Result<u32> {
         };
         match claimed {
             Ok(()) => {
-                write_current(root, value)?;
+                match write_current(root, value).map_err(StorageError::at("write", root)) {
+                    // The marker says it, too.
+                    Err(error) if error.is_unusable() => {}
+                    Err(error) => return Err(error.source),
+                    Ok(()) => {}
+                }
                 if fsync {
                     sys::sync_directory(root)?;
                 }
@@ -97,7 +102,7 @@ fn create_marker(root: &Path, value: u32) -> io::Result<()> {
 fn write_current(root: &Path, value: u32) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
     let mut open = OpenOptions::new();
-    open.write(true).custom_flags(libc::O_NONBLOCK);
+    open.write(true).custom_flags(sys::NO_FOLLOW | sys::NO_WAIT);
     let current = open_or_make(&mut open, &file(root, None))?;
     current.write_all_at(format!("{value:08x}").as_bytes(), 0)
 }

@@ -4,7 +4,7 @@
 //! word is a mailbox of this host, and several are a name. A semicolon outside of a group is a comma, as Outlook writes it.
 //! A comment is a name where there is no other, as RFC 822 had it.
 
-use super::token::{Cursor, SPECIALS};
+use super::token::{Cursor, Ends, SPECIALS};
 use std::ops::ControlFlow;
 
 /// Entries of one field. Of more the first ones are seen.
@@ -32,16 +32,27 @@ pub enum Entry<'a> {
 
 /// Shows the entries of an unfolded value to `visit`, until that breaks.
 pub fn parse<'v>(value: &[u8], visit: &mut (dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'v)) {
-    let mut parser = Parser { cursor: Cursor::new(value), words: Words::default(), in_group: false };
-    for _ in 0..ADDRESSES_MAX {
-        match parser.entry(visit) {
-            Some(ControlFlow::Continue(())) => {}
-            Some(ControlFlow::Break(())) => return,
-            None => break,
+    Reader::default().parse(value, visit);
+}
+
+/// Reads one list after the other in the same memory.
+#[derive(Default)]
+pub struct Reader(Words);
+
+impl Reader {
+    /// As the function [`parse()`].
+    pub fn parse<'v>(&mut self, value: &[u8], visit: &mut (dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'v)) {
+        let mut parser = Parser { cursor: Cursor::new(value), words: &mut self.0, in_group: false };
+        for _ in 0..ADDRESSES_MAX {
+            match parser.entry(visit) {
+                Some(ControlFlow::Continue(())) => {}
+                Some(ControlFlow::Break(())) => return,
+                None => break,
+            }
         }
-    }
-    if parser.in_group {
-        let _ = visit(Entry::GroupEnd);
+        if parser.in_group {
+            let _ = visit(Entry::GroupEnd);
+        }
     }
 }
 
@@ -60,15 +71,15 @@ struct Words {
     domain: Vec<u8>,
 }
 
-struct Parser<'a> {
+struct Parser<'a, 'w> {
     cursor: Cursor<'a>,
-    words: Words,
+    words: &'w mut Words,
     in_group: bool,
 }
 
 type Visit<'a, 'v> = &'a mut (dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'v);
 
-impl Parser<'_> {
+impl Parser<'_, '_> {
     /// One entry, or what stands between two. `None` at the end.
     fn entry(&mut self, visit: Visit<'_, '_>) -> Option<ControlFlow<()>> {
         self.words.clear();
@@ -131,7 +142,7 @@ impl Parser<'_> {
         while !matches!(self.cursor.peek(), None | Some(b',' | b';')) {
             if !self.cursor.quoted(&mut Vec::new()) {
                 self.cursor.skip(1);
-                self.cursor.run(b",;\"(");
+                self.cursor.run(const { &Ends::of(b",;\"(") });
             }
             self.cursor.skip_cfws(&mut Vec::new());
         }
@@ -146,7 +157,7 @@ impl Parser<'_> {
 
     /// Words, quoted or not, and dots.
     fn phrase(&mut self) {
-        let words = &mut self.words;
+        let words = &mut *self.words;
         let mut blank = false;
         loop {
             blank |= self.cursor.skip_cfws(&mut words.comment);
@@ -154,29 +165,32 @@ impl Parser<'_> {
             // Encoded words begin with what no dot joins.
             let joins = !blank || is_dot && !self.cursor.rest().starts_with(b"=?");
             let begun = words.phrase.len();
-            let mut word = Vec::new();
-            if !self.cursor.quoted(&mut word) {
+            let is_further = blank && begun > 0;
+            if is_further {
+                words.phrase.push(b' ');
+            }
+            let word = words.phrase.len();
+            if !self.cursor.quoted(&mut words.phrase) {
                 let run = self.cursor.run(SPECIALS);
                 match (run, self.cursor.peek()) {
                     (b"", Some(octet @ (b'"' | b'[' | b']' | b'\\' | b')'))) => {
                         self.cursor.skip(1);
                         // A quote that is not closed means nothing; the others are text.
                         if octet != b'"' {
-                            word.push(octet);
+                            words.phrase.push(octet);
                         }
                     }
-                    (b"", _) => return,
-                    _ => word.extend_from_slice(run),
+                    (b"", _) => {
+                        words.phrase.truncate(begun);
+                        return;
+                    }
+                    _ => words.phrase.extend_from_slice(run),
                 }
             }
-            if blank && begun > 0 {
-                words.phrase.push(b' ');
-                if !joins {
-                    words.last = words.phrase.len();
-                    words.is_many = true;
-                }
+            if is_further && !joins {
+                words.last = word;
+                words.is_many = true;
             }
-            words.phrase.extend_from_slice(&word);
             blank = false;
         }
     }
@@ -186,7 +200,7 @@ impl Parser<'_> {
         while self.cursor.take(b'<') {}
         let mut scrap = Vec::new();
         self.cursor.skip_cfws(&mut scrap);
-        let words = &mut self.words;
+        let words = &mut *self.words;
         words.local.clear();
         words.domain.clear();
         if self.cursor.peek() == Some(b'@') {
@@ -204,7 +218,7 @@ impl Parser<'_> {
             match self.cursor.peek() {
                 None | Some(b'>' | b',') => break,
                 Some(b'@') => {
-                    let words = &mut self.words;
+                    let words = &mut *self.words;
                     if !words.domain.is_empty() {
                         // Another one: the first was part of the local part.
                         words.local.push(b'@');
@@ -216,7 +230,7 @@ impl Parser<'_> {
                 }
                 _ => {}
             }
-            let words = &mut self.words;
+            let words = &mut *self.words;
             let is_dot = self.cursor.peek() == Some(b'.') || words.local.last() == Some(&b'.');
             if std::mem::take(&mut blank) && !is_dot && !words.local.is_empty() {
                 words.local.push(b' ');
@@ -225,7 +239,7 @@ impl Parser<'_> {
                 let rest = self.cursor.rest();
                 words.local.extend(rest.first());
                 self.cursor.skip(1);
-                words.local.extend_from_slice(self.cursor.run(b"<>@,\"()"));
+                words.local.extend_from_slice(self.cursor.run(const { &Ends::of(b"<>@,\"()") }));
             }
             blank = self.cursor.skip_cfws(&mut scrap);
         }

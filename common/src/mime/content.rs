@@ -2,7 +2,7 @@
 //! RFC 2183, RFC 2231), and lists of tokens. All functions take unfolded values.
 
 use super::Decode;
-use super::token::{Cursor, TSPECIALS};
+use super::token::{Cursor, Ends, TSPECIALS};
 use std::borrow::Cow;
 
 /// Parameters of a field that are looked at.
@@ -165,7 +165,7 @@ fn pass_semicolon(cursor: &mut Cursor<'_>) -> bool {
             Some(b'"') if cursor.quoted(&mut scrap) => {}
             Some(_) => {
                 cursor.skip(1);
-                cursor.run(b";\"(");
+                cursor.run(const { &Ends::of(b";\"(") });
             }
         }
     }
@@ -192,11 +192,11 @@ fn parameter<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a [u8], Cow<'a, [u8]>)> {
     }
     // Programs that do not quote write anything: encoded words, slashes, names of files with blanks.
     let whole = cursor.rest();
-    let mut value = cursor.run(b";(\"");
+    let mut value = cursor.run(const { &Ends::of(b";(\"") });
     loop {
         let begun = whole.len() - cursor.rest().len();
         cursor.skip_blanks();
-        let more = cursor.run(b";(\"");
+        let more = cursor.run(const { &Ends::of(b";(\"") });
         if more.is_empty() || more.contains(&b'=') {
             let passed = whole.get(begun..).unwrap_or_default();
             *cursor = Cursor::new(passed);
@@ -275,7 +275,7 @@ fn join<'a>(
 fn escape(value: &[u8], whole: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &octet in value {
-        if octet.is_ascii_graphic() && !matches!(octet, b'%' | b'\'' | b'*') && !TSPECIALS.contains(&octet) {
+        if octet.is_ascii_graphic() && !matches!(octet, b'%' | b'\'' | b'*') && !TSPECIALS.has(octet) {
             whole.push(octet);
         } else {
             let digit = |value: u8| HEX.get(usize::from(value & 15)).copied().unwrap_or(b'0');

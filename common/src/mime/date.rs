@@ -3,7 +3,7 @@
 //! Words and numbers are taken for what they can be, in whatever order they come: the order of RFC 5322, of asctime(3), with dashes
 //! or as ISO 8601 has it. RFC 5256 section 2.2: a time that is none is midnight, a zone that is none is UTC.
 
-use super::token::Cursor;
+use super::token::{Cursor, Ends};
 
 /// A moment as a message names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +29,7 @@ pub fn parse(value: &[u8]) -> Option<Date> {
         if cursor.peek().is_none() {
             break;
         }
-        let word = cursor.run(b",(;");
+        let word = cursor.run(const { &Ends::of(b",(;") });
         if word.is_empty() {
             cursor.skip(1);
         }

@@ -1,6 +1,6 @@
 //! Message-ids (RFC 5322 section 3.6.4), compared as RFC 5256 section 3 wants it: by what they mean, not by how they are quoted.
 
-use super::token::Cursor;
+use super::token::{Cursor, Ends};
 
 /// The message-ids in an unfolded value, hashed. Text around them, which In-Reply-To had in old days, is passed over.
 pub fn hashes(value: &[u8]) -> Hashes<'_> {
@@ -50,7 +50,7 @@ fn message_id(cursor: &mut Cursor<'_>) -> Option<u64> {
             octet => {
                 id.push(octet);
                 cursor.skip(1);
-                id.extend_from_slice(cursor.run(b"<>(\""));
+                id.extend_from_slice(cursor.run(const { &Ends::of(b"<>(\"") }));
             }
         }
     }

@@ -7,10 +7,35 @@ pub(super) struct Cursor<'a> {
     stray_quotes: bool,
 }
 
-/// Octets that end an atom besides blanks: the specials of RFC 5322 without the dot.
-pub(super) const SPECIALS: &[u8] = b"()<>[]:;@\\,\"";
-/// Octets that end a token (RFC 2045).
-pub(super) const TSPECIALS: &[u8] = b"()<>@,;:\\\"/[]?=";
+/// Octets that end an atom: the specials of RFC 5322 without the dot, and blanks.
+pub(super) const SPECIALS: &Ends = &Ends::of(b"()<>[]:;@\\,\"");
+/// Octets that end a token (RFC 2045), and blanks.
+pub(super) const TSPECIALS: &Ends = &Ends::of(b"()<>@,;:\\\"/[]?=");
+
+/// Octets that end a run, blanks among them; a bit for each. Every octet of a header is looked up in one.
+pub(super) struct Ends([u32; 8]);
+
+impl Ends {
+    /// These and blanks.
+    pub const fn of(octets: &[u8]) -> Ends {
+        Ends([0; 8]).and(b" \t\n\x0c\r").and(octets)
+    }
+
+    const fn and(self, octets: &[u8]) -> Ends {
+        let Ends(mut bits) = self;
+        let mut at = 0;
+        while at < octets.len() {
+            bits[(octets[at] >> 5) as usize] |= 1 << (octets[at] & 31);
+            at += 1;
+        }
+        Ends(bits)
+    }
+
+    /// Whether this is one of them.
+    pub fn has(&self, octet: u8) -> bool {
+        self.0.get(usize::from(octet >> 5)).is_some_and(|bits| bits >> (octet & 31) & 1 == 1)
+    }
+}
 
 impl<'a> Cursor<'a> {
     pub fn new(text: &'a [u8]) -> Cursor<'a> {
@@ -89,10 +114,9 @@ impl<'a> Cursor<'a> {
         text.drain(..blanks);
     }
 
-    /// Octets up to a blank or one of these. Possibly none.
-    pub fn run(&mut self, until: &[u8]) -> &'a [u8] {
-        let ends = |octet: &u8| octet.is_ascii_whitespace() || until.contains(octet);
-        let length = self.rest.iter().position(ends).unwrap_or(self.rest.len());
+    /// Octets up to one of these. Possibly none.
+    pub fn run(&mut self, until: &Ends) -> &'a [u8] {
+        let length = self.rest.iter().position(|&octet| until.has(octet)).unwrap_or(self.rest.len());
         let (run, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, b""));
         self.rest = rest;
         run
@@ -129,6 +153,15 @@ impl<'a> Cursor<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ends_are_blanks_and_what_was_named() {
+        let ends = Ends::of(b"\x00@\x7f\xff");
+        for octet in 0..=255u8 {
+            let want = octet.is_ascii_whitespace() || matches!(octet, 0 | b'@' | 0x7f | 0xff);
+            assert_eq!(ends.has(octet), want, "{octet}");
+        }
+    }
 
     #[test]
     fn comments_nest_and_may_be_open() {

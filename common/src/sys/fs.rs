@@ -1,7 +1,7 @@
 //! Locks, file system facts and the host's name.
 
 use super::cerr;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
@@ -124,7 +124,8 @@ pub fn make_empty_directory(base: &std::path::Path, empty: &std::path::Path) -> 
 /// Opens a file below a directory for reading: without waiting for the other end of a FIFO, without taking a terminal,
 /// and with `keep_atime` without changing its access time, which the kernel grants only to the file's owner (`EPERM`).
 pub fn open_below(directory: &impl AsFd, name: &[u8], keep_atime: bool) -> io::Result<File> {
-    let name = CString::new(name)?;
+    let mut room = [0; NAME_ROOM];
+    let name = c_name(name, &mut room)?;
     let mut flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
     if keep_atime {
         flags |= libc::O_NOATIME;
@@ -133,6 +134,17 @@ pub fn open_below(directory: &impl AsFd, name: &[u8], keep_atime: bool) -> io::R
     let fd = cerr(unsafe { libc::openat(directory.as_fd().as_raw_fd(), name.as_ptr(), flags) })?;
     // SAFETY: it is open and nobody else owns it.
     Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Octets of the longest name that some file system has (255 characters, not octets, in a few), and a NUL.
+const NAME_ROOM: usize = 1024;
+
+/// A file's name as the system wants it, without memory of its own. `InvalidInput` if it cannot be one.
+fn c_name<'r>(name: &[u8], room: &'r mut [u8; NAME_ROOM]) -> io::Result<&'r CStr> {
+    room.get_mut(..name.len()).ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(name);
+    let with_end = room.get_mut(..=name.len()).ok_or(io::ErrorKind::InvalidInput)?;
+    with_end.last_mut().into_iter().for_each(|last| *last = 0);
+    CStr::from_bytes_with_nul(with_end).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
 /// Removes an entry of a directory, whatever the directory is called by now, if it is the one with this device and inode.
@@ -373,6 +385,17 @@ pub fn process_exists(pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_can_be_none_are_refused() {
+        let long = [b'x'; NAME_ROOM + 1];
+        let mut room = [b'?'; NAME_ROOM];
+        assert_eq!(c_name(&long[2..], &mut room).unwrap().to_bytes(), &long[2..]);
+        for wrong in [&long[1..], &long[..], b"a\0b", b"\0"] {
+            assert_eq!(c_name(wrong, &mut room).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        assert_eq!(c_name(b"a", &mut room).unwrap(), c"a");
+    }
 
     #[test]
     fn a_directory_that_cannot_be_synced_is_an_error() {

@@ -1,4 +1,5 @@
-//! The only module that says `unsafe`: thin wrappers over the system calls that std does not have.
+//! The only module that says `unsafe`: thin wrappers over the system calls that std does not have, and loops over octets that are
+//! worth the processor's own words ([`lines`], `memory`).
 //!
 //! Each wrapper turns -1 into an [`io::Error`] and takes and returns types that cannot be misused.
 #![allow(unsafe_code)]
@@ -9,6 +10,9 @@ pub mod fd;
 pub mod fs;
 pub mod inotify;
 pub mod interface;
+pub mod lines;
+#[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
+mod memory;
 pub mod pass;
 pub mod process;
 pub mod socket;

@@ -111,7 +111,7 @@ impl<'a> Answer<'a> {
         let plan = self.plan;
         self.line.clear();
         self.line.extend_from_slice(b"* ");
-        decimal(&mut self.line, u64::from(msn));
+        print::number(&mut self.line, u64::from(msn));
         self.line.extend_from_slice(b" FETCH (");
         let begun = self.line.len();
         if plan.flags || newly_seen {
@@ -263,7 +263,7 @@ impl<'a> Answer<'a> {
             };
             let (skip, count) = section::clamp(&piece.item, octets);
             self.line.push(b'{');
-            decimal(&mut self.line, count);
+            print::number(&mut self.line, count);
             self.line.extend_from_slice(b"}\r\n");
             sink.push(&self.line)?;
             self.line.clear();
@@ -319,7 +319,7 @@ fn print_items(
         match item {
             Item::Uid => {
                 line.extend_from_slice(b"UID ");
-                decimal(line, u64::from(info.uid));
+                print::number(line, u64::from(info.uid));
             }
             Item::Flags => line.extend_from_slice(flags),
             Item::InternalDate => {
@@ -330,11 +330,11 @@ fn print_items(
             Item::Size => {
                 line.extend_from_slice(b"RFC822.SIZE ");
                 let octets = known.octets.or(digest.map(|digest| digest.octets()));
-                decimal(line, octets.unwrap_or_default());
+                print::number(line, octets.unwrap_or_default());
             }
             Item::ModSeq => {
                 line.extend_from_slice(b"MODSEQ (");
-                decimal(line, info.modseq);
+                print::number(line, info.modseq);
                 line.push(b')');
             }
             Item::Envelope => {
@@ -358,23 +358,6 @@ fn separate(line: &mut Vec<u8>, begun: usize) {
     if line.len() > begun {
         line.push(b' ');
     }
-}
-
-/// Adds a number. This runs for every message of a mailbox.
-fn decimal(line: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        if let Some(digit) = digits.get_mut(at) {
-            *digit = b'0' + (number % 10) as u8;
-        }
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    line.extend_from_slice(digits.get(at..).unwrap_or_default());
 }
 
 /// What ends the sending of a literal that has been announced.

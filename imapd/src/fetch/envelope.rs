@@ -4,7 +4,7 @@
 //! mean a group to the client.
 
 use crate::grammar::print;
-use common::mime::address::{self, Entry};
+use common::mime::address::{self, Entry, Reader};
 use common::mime::header::{Name, unfold};
 use common::mime::tree::Tree;
 use std::ops::ControlFlow;
@@ -19,20 +19,21 @@ pub fn print(tree: &Tree, part: usize, out: &mut Vec<u8>) {
     out.push(b' ');
     text(tree, part, Name::Subject, out);
     out.push(b' ');
+    let mut reader = Reader::default();
     let from = out.len();
-    addresses(tree, part, Name::From, out);
+    addresses(tree, part, Name::From, &mut reader, out);
     let from = from..out.len();
     for name in [Name::Sender, Name::ReplyTo] {
         out.push(b' ');
         // Absent or empty: RFC 3501 has the server put From's in place.
-        if !addresses(tree, part, name, out) {
+        if !addresses(tree, part, name, &mut reader, out) {
             out.truncate(out.len().saturating_sub(b"NIL".len()));
             out.extend_from_within(from.clone());
         }
     }
     for name in [Name::To, Name::Cc, Name::Bcc] {
         out.push(b' ');
-        addresses(tree, part, name, out);
+        addresses(tree, part, name, &mut reader, out);
     }
     out.push(b' ');
     text(tree, part, Name::InReplyTo, out);
@@ -51,7 +52,7 @@ fn text(tree: &Tree, part: usize, name: Name, out: &mut Vec<u8>) {
 }
 
 /// The addresses of all fields of this name, or NIL. Whether there were any.
-fn addresses(tree: &Tree, part: usize, name: Name, out: &mut Vec<u8>) -> bool {
+fn addresses(tree: &Tree, part: usize, name: Name, reader: &mut Reader, out: &mut Vec<u8>) -> bool {
     let begun = out.len();
     out.push(b'(');
     let mut room = address::ADDRESSES_MAX;
@@ -59,7 +60,7 @@ fn addresses(tree: &Tree, part: usize, name: Name, out: &mut Vec<u8>) -> bool {
         if room == 0 {
             break;
         }
-        address::parse(&unfold(value), &mut |entry| {
+        reader.parse(&unfold(value), &mut |entry| {
             row(entry, out);
             // A group that is open is still closed.
             room = room.saturating_sub(1);

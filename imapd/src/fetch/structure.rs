@@ -70,7 +70,8 @@ fn leaf(tree: &Tree, number: usize, part: &Part, out: &mut Vec<u8>) {
     out.push(b' ');
     fields(tree, number, part, out);
     if is_text {
-        print::text(out, format_args!(" {}", part.body_lines()));
+        out.push(b' ');
+        print::number(out, part.body_lines());
     }
     out.push(b' ');
     md5(tree, number, out);
@@ -102,7 +103,9 @@ fn message(tree: &Tree, number: usize, part: &Part, out: &mut Vec<u8>) {
 /// What follows the parts of a multipart, or the structure of a message.
 fn end(tree: &Tree, number: usize, part: &Part, out: &mut Vec<u8>) {
     if part.kind == Kind::Message {
-        print::text(out, format_args!(" {} ", part.body_lines()));
+        out.push(b' ');
+        print::number(out, part.body_lines());
+        out.push(b' ');
         md5(tree, number, out);
     } else {
         let value = value!(tree, number, Name::ContentType);
@@ -125,7 +128,8 @@ fn fields(tree: &Tree, number: usize, part: &Part, out: &mut Vec<u8>) {
     }
     let value = value!(tree, number, Name::ContentTransferEncoding);
     print::string(out, value.as_deref().and_then(content::token).unwrap_or(b"7bit"));
-    print::text(out, format_args!(" {}", part.body_octets()));
+    out.push(b' ');
+    print::number(out, part.body_octets());
 }
 
 fn md5(tree: &Tree, number: usize, out: &mut Vec<u8>) {

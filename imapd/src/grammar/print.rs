@@ -18,9 +18,30 @@ pub fn text(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(arguments);
 }
 
+/// A number in decimal. This runs for every message of a mailbox.
+pub fn number(out: &mut Vec<u8>, number: u64) {
+    digits(out, number, 1);
+}
+
+/// The same with so many digits at least.
+fn digits(out: &mut Vec<u8>, mut number: u64, least: usize) {
+    let mut room = [b'0'; 20];
+    let mut begin = room.len();
+    for (at, digit) in room.iter_mut().enumerate().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        begin = at;
+        if number == 0 {
+            break;
+        }
+    }
+    let begin = begin.min(room.len().saturating_sub(least));
+    out.extend_from_slice(room.get(begin..).unwrap_or_default());
+}
+
 /// Whether a quoted string can hold it: RFC 3501 `quoted` has no CR, LF, NUL or octets above 127.
 pub fn is_quotable(octets: &[u8]) -> bool {
-    octets.len() <= QUOTED_MAX && octets.iter().all(|&c| c < 0x80 && !matches!(c, b'\r' | b'\n' | 0))
+    octets.len() <= QUOTED_MAX && octets.is_ascii() && memchr::memchr3(b'\r', b'\n', 0, octets).is_none()
 }
 
 /// A string: quoted if that can be, else a literal. A literal has no NUL either (RFC 3501 `CHAR8`): it becomes 0x80, which
@@ -29,19 +50,25 @@ pub fn string(out: &mut Vec<u8>, octets: &[u8]) {
     if is_quotable(octets) {
         return quoted(out, octets);
     }
-    text(out, format_args!("{{{}}}\r\n", octets.len()));
+    out.push(b'{');
+    number(out, octets.len() as u64);
+    out.extend_from_slice(b"}\r\n");
     out.extend(octets.iter().map(|&c| if c == 0 { 0x80 } else { c }));
 }
 
 /// A quoted string of octets that [are quotable](is_quotable).
 fn quoted(out: &mut Vec<u8>, octets: &[u8]) {
+    out.reserve(octets.len() + 2);
     out.push(b'"');
-    for &c in octets {
-        if matches!(c, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(c);
+    let mut rest = octets;
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
+        let (plain, special) = rest.split_at_checked(at).unwrap_or((rest, b""));
+        out.extend_from_slice(plain);
+        out.push(b'\\');
+        out.extend(special.first());
+        rest = special.get(1..).unwrap_or_default();
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
@@ -83,7 +110,17 @@ pub fn date_time(out: &mut Vec<u8>, seconds: i64) {
     let Date { year, month, day } = Date::from_days(days);
     let month = MONTHS.get(usize::from(month).saturating_sub(1)).unwrap_or(&"Jan");
     let (hours, minutes, seconds) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    text(out, format_args!("\"{day:02}-{month}-{year:04} {hours:02}:{minutes:02}:{seconds:02} +0000\""));
+    out.push(b'"');
+    digits(out, u64::from(day), 2);
+    out.push(b'-');
+    out.extend_from_slice(month.as_bytes());
+    out.push(b'-');
+    digits(out, u64::from(year), 4);
+    for (separator, value) in [(b' ', hours), (b':', minutes), (b':', seconds)] {
+        out.push(separator);
+        digits(out, value.unsigned_abs(), 2);
+    }
+    out.extend_from_slice(b" +0000\"");
 }
 
 /// A sequence set of ranges; nothing for none.

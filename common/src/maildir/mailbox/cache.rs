@@ -57,34 +57,49 @@ struct Files {
 #[derive(Debug, Default)]
 struct Window {
     start: u64,
+    /// Of them the first `filled` are the file's.
     bytes: Vec<u8>,
+    filled: usize,
+    /// Where the file ended when that was seen. What others append since then is found after [`Window::forget`].
+    end: Option<u64>,
 }
 
 impl Window {
     /// `length` octets at `start` of the file, if it has them.
     fn get(&mut self, file: &File, start: u64, length: usize) -> Option<&[u8]> {
-        let inside = start >= self.start && start + length as u64 <= self.start + self.bytes.len() as u64;
+        let until = start.checked_add(length as u64)?;
+        // Of messages that are asked for one after the other and are not there, the first one costs a look.
+        if self.end.is_some_and(|end| until > end) {
+            return None;
+        }
+        let inside = start >= self.start && until <= self.start + self.filled as u64;
         if !inside {
-            let size = length.max(WINDOW);
-            self.bytes.resize(size, 0);
-            let mut done = 0;
-            while let Some(rest) = self.bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-                match file.read_at(rest, start + done as u64) {
-                    Ok(0) => break,
-                    Ok(read) => done += read,
+            if self.bytes.len() < length.max(WINDOW) {
+                self.bytes.resize(length.max(WINDOW), 0);
+            }
+            (self.start, self.filled) = (start, 0);
+            while let Some(rest) = self.bytes.get_mut(self.filled..).filter(|rest| !rest.is_empty()) {
+                match file.read_at(rest, start + self.filled as u64) {
+                    Ok(0) => {
+                        self.end = Some(start + self.filled as u64);
+                        break;
+                    }
+                    Ok(read) => self.filled += read,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(_) => break,
                 }
             }
-            self.bytes.truncate(done);
-            self.start = start;
         }
         let at = usize::try_from(start - self.start).ok()?;
-        self.bytes.get(at..at + length)
+        self.bytes.get(..self.filled)?.get(at..at + length)
+    }
+
+    fn clear(&mut self) {
+        (self.filled, self.end) = (0, None);
     }
 
     fn forget(&mut self) {
-        self.bytes = Vec::new();
+        *self = Window::default();
     }
 }
 
@@ -180,22 +195,30 @@ impl Cache {
         self.unwritten.extend_from_slice(&seal(piece, uid, self.uid_validity).to_le_bytes());
         self.unwritten.extend_from_slice(piece);
         if self.unwritten.len() >= WRITE_MAX {
-            self.flush();
+            self.write_all();
+            self.window.clear();
+            self.map_window.clear();
         }
     }
 
-    /// Writes what is not written yet. If that cannot be done it is forgotten.
+    /// Writes what is not written yet, and keeps no memory. If that cannot be done it is forgotten.
     pub fn flush(&mut self) {
-        if !self.places.is_empty() {
-            if self.files.is_none() {
-                self.files = self.open_files(true);
-            }
-            let _ = self.write();
-            self.places = Vec::new();
-            self.unwritten = Vec::new();
-        }
+        self.write_all();
+        (self.places, self.unwritten) = (Vec::new(), Vec::new());
         self.window.forget();
         self.map_window.forget();
+    }
+
+    fn write_all(&mut self) {
+        if self.places.is_empty() {
+            return;
+        }
+        if self.files.is_none() {
+            self.files = self.open_files(true);
+        }
+        let _ = self.write();
+        self.places.clear();
+        self.unwritten.clear();
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -293,6 +316,38 @@ mod tests {
         cache.flush();
         assert_eq!(cache.get(11), Some(&b"newer"[..]));
         assert_eq!(Cache::open(dir.path(), 6, 10).get(11), None);
+    }
+
+    #[test]
+    fn what_others_keep_is_seen_after_the_command() {
+        let dir = TempDir::new();
+        let (mut one, mut other) = (Cache::open(dir.path(), 5, 1), Cache::open(dir.path(), 5, 1));
+        one.put(1, b"first");
+        one.flush();
+        other.put(2, b"second");
+        assert_eq!(one.get(1), Some(&b"first"[..]));
+        assert_eq!(one.get(2), None);
+        other.flush();
+        other.put(3, b"third");
+        other.flush();
+        assert_eq!(one.get(2), None);
+        one.flush();
+        assert_eq!(one.get(3), Some(&b"third"[..]));
+        assert_eq!(one.get(2), Some(&b"second"[..]));
+    }
+
+    #[test]
+    fn a_place_beyond_every_file_is_nothing_kept() {
+        let dir = TempDir::new();
+        let mut cache = Cache::open(dir.path(), 5, 1);
+        cache.put(1, b"piece");
+        drop(cache);
+        let mut map = std::fs::read(dir.path().join(MAP_NAME)).unwrap();
+        for place in [u64::MAX, u64::MAX - 11, u64::MAX - 40_000, 1 << 62] {
+            map[HEAD as usize..].copy_from_slice(&place.to_le_bytes());
+            std::fs::write(dir.path().join(MAP_NAME), &map).unwrap();
+            assert_eq!(Cache::open(dir.path(), 5, 1).get(1), None);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::super::index;
 use super::super::quota::Tally;
 use super::super::uidlist_file::{self, Stamp};
 use super::log::{Entry, Stamps};
+use super::unchanged::Unchanged;
 use super::{Mailbox, MsnSet};
 
 /// So many changes are gathered before they are said.
@@ -50,6 +51,7 @@ pub(super) enum Remove {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Message sequence numbers, ascending, of those that had been changed after `unchanged_since` and were left.
+    /// Where flags are added or removed, only a change of one of them counts, as far as the log knows.
     pub modified: Vec<u32>,
     /// Some keywords could not be kept: all letters are taken.
     pub too_many_keywords: bool,
@@ -57,7 +59,8 @@ pub struct Stored {
 
 impl Mailbox {
     /// Changes flags. What changed is told by the next [`Mailbox::sync`]: as flags, or where it is `silent` as a
-    /// modification sequence. Messages changed since `unchanged_since` are left as they are (RFC 7162 section 3.1.3).
+    /// modification sequence. Messages changed since `unchanged_since` are left as they are (RFC 7162 section 3.1.3), and
+    /// named in [`Stored::modified`].
     pub fn store_flags(
         &mut self,
         which: &MsnSet,
@@ -81,6 +84,7 @@ impl Mailbox {
             self.untold.keywords |= self.keywords.names.len() != known;
         }
         let wanted = Flags { bits: change.bits & Flags::ALL, keywords: keyword_bits };
+        let mut unchanged = unchanged_since.map(|since| Unchanged::new(since, change, wanted));
         self.hold_directories();
         let mut batch = Batch::begin(self);
         // What has \Deleted is not counted any more (Maildir++).
@@ -96,25 +100,25 @@ impl Mailbox {
             if self.view.dead.contains(row) {
                 continue;
             }
-            if unchanged_since.is_some_and(|since| data.modseq.max(1) > since) {
+            let (uid, before) = (data.uid, data.mail_flags);
+            if unchanged.as_mut().is_some_and(|it| !it.allows(self, uid, before, data.modseq.max(1))) {
                 stored.modified.push(msn);
                 continue;
             }
-            if change.silent {
-                self.untold.modseqs.insert(row)
-            } else {
-                self.untold.flags.insert(row)
+            // What somebody else has done to the flags is told even so, and its modification sequence with it.
+            match change.silent && !self.untold.flags.contains(row) {
+                true => self.untold.modseqs.insert(row),
+                false => self.untold.flags.insert(row),
             }
-            let flags = changed(data.mail_flags, wanted, change.how);
-            if flags == data.mail_flags {
+            if changed(before, wanted, change.how) == before {
                 continue;
             }
-            let (uid, modseq) = (data.uid, batch.modseq);
+            let modseq = batch.modseq;
             let message = self.message(row, &data)?;
             let flagged = |before| changed(before, wanted, change.how);
             match self.maildir.set_flags(self.directories.as_ref(), &message, flagged) {
                 Ok(flags) => {
-                    match (data.mail_flags.bits & Flags::DELETED, flags.bits & Flags::DELETED) {
+                    match (before.bits & Flags::DELETED, flags.bits & Flags::DELETED) {
                         (0, 1..) => tally.note_anyway(&self.maildir, &message, -1),
                         (1.., 0) => tally.note_anyway(&self.maildir, &message, 1),
                         _ => {}

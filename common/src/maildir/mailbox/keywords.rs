@@ -4,14 +4,13 @@
 //! user's own and may be damaged: lines that make no sense are passed over, and come back never.
 
 use super::super::dotlock::Dotlock;
-use super::super::error::StorageError;
+use super::super::error::{ErrorKind, StorageError};
 use super::super::flags::KEYWORDS;
 use super::super::uidlist_file::Stamp;
-use super::super::{name, open_or_make};
+use super::super::{make_anew, name};
 use crate::sys::fs as sys;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,27 +18,42 @@ use std::time::Duration;
 pub(super) const NAME: &str = "dovecot-keywords";
 const TEMP_NAME: &str = "dovecot-keywords.tmp";
 
+/// Octets of the file that are read at most: thousands of names, though there are few letters.
+const SIZE_MAX: u64 = 1 << 20;
+
 /// The keywords of a mailbox.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Keywords {
     /// By letter; empty where the letter has no name.
     pub names: Vec<Box<str>>,
     pub stamp: Stamp,
+    /// The file is there, but nobody knows what it says: no letter has a name, and none may get one.
+    unknown: Option<ErrorKind>,
 }
 
 impl Keywords {
-    /// Reads the file.
+    /// Reads the file. One that cannot be used is no reason to refuse the mailbox.
     pub fn read(control: &Path) -> Result<Keywords, StorageError> {
         let path = control.join(NAME);
         let stamp = Stamp::at(&path)?;
         if stamp == Stamp::default() {
             return Ok(Keywords::default());
         }
-        let text = match sys::read_control(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Keywords::default()),
-            text => text.map_err(StorageError::at("read", &path))?,
-        };
-        Ok(Keywords { names: parse(&text), stamp })
+        match read_file(&path) {
+            Ok(text) => Ok(Keywords { names: parse(&text), stamp, unknown: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Keywords::default()),
+            Err(error) => match StorageError::new("read", &path, error) {
+                error if error.is_unusable() => {
+                    Ok(Keywords { names: Vec::new(), stamp, unknown: Some(error.kind) })
+                }
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Whether there can be another one.
+    pub fn has_room(&self) -> bool {
+        self.unknown.is_none() && self.names.iter().filter(|name| !name.is_empty()).count() < KEYWORDS
     }
 
     /// The bit of a keyword. Keywords are compared without regard to case (RFC 3501 section 9, "atom" of flag-keyword).
@@ -69,6 +83,14 @@ impl Keywords {
         }
         let lock = super::super::uidlist_file::lock(control, timeout)?;
         *self = Keywords::read(control)?;
+        if let Some(kind) = self.unknown {
+            return Err(StorageError::with_kind(
+                kind,
+                "read",
+                control.join(NAME),
+                "its keywords are not known",
+            ));
+        }
         let (mut enough, mut added) = (true, false);
         for keyword in missing {
             if let Some(bit) = self.bit(keyword) {
@@ -101,9 +123,7 @@ impl Keywords {
         for (number, name) in self.names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             let _ = writeln!(text, "{number} {name}");
         }
-        let mut open = OpenOptions::new();
-        open.write(true).truncate(true).custom_flags(libc::O_NOFOLLOW);
-        let written = open_or_make(&mut open, &temp).and_then(|mut file| {
+        let written = make_anew(&temp).and_then(|mut file| {
             file.write_all(&text)?;
             file.sync_data()?;
             if !lock.is_held() {
@@ -117,6 +137,14 @@ impl Keywords {
         })?;
         self.stamp = Stamp::at(&path)?;
         Ok(())
+    }
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    match sys::open_control(path)?.take(SIZE_MAX).read_to_end(&mut text)? as u64 {
+        SIZE_MAX => Err(io::ErrorKind::InvalidData.into()),
+        _ => Ok(text),
     }
 }
 
@@ -152,7 +180,7 @@ pub(super) fn is_keyword(keyword: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::TempDir;
+    use super::super::super::testing::{TempDir, each_oddity};
     use super::*;
 
     #[test]
@@ -167,6 +195,24 @@ mod tests {
         assert_eq!(dir.read(NAME), "0 $Forwarded\n1 New\n2 Work\n3 Other\n");
         assert_eq!(dir.list(""), [NAME]);
         assert_eq!(Keywords::read(dir.path()).unwrap().stamp, keywords.stamp);
+    }
+
+    #[test]
+    fn where_nobody_knows_which_letters_are_taken_none_gets_a_name() {
+        let dir = TempDir::new();
+        each_oddity(&dir.path().join(NAME), |what| {
+            let mut keywords = Keywords::read(dir.path()).unwrap();
+            assert!(keywords.names.is_empty() && !keywords.has_room(), "{what}");
+            let error = keywords.bits_for(&["new"], dir.path(), Duration::ZERO).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Corrupt, "{what}");
+        });
+        assert!(Keywords::read(dir.path()).unwrap().has_room());
+        // What is left where the new file is made is in nobody's way.
+        each_oddity(&dir.path().join(TEMP_NAME), |what| {
+            let mut keywords = Keywords::default();
+            assert!(keywords.bits_for(&[what], dir.path(), Duration::ZERO).unwrap().1, "{what}");
+        });
+        assert_eq!(Keywords::read(dir.path()).unwrap().names.len(), 5);
     }
 
     #[test]

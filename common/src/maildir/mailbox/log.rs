@@ -7,7 +7,7 @@
 use super::super::blocks::checksum;
 use super::super::flags::Flags;
 use super::super::index::Decoder;
-use super::super::open_or_make;
+use super::super::make_anew;
 use super::super::uidlist_file::Stamp;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -246,9 +246,7 @@ impl Log {
     /// A log in place of one that belongs to an index that is no more.
     fn create(&mut self) -> io::Result<()> {
         let temp = self.path.with_file_name(TEMP_NAME);
-        let mut open = OpenOptions::new();
-        open.read(true).write(true).truncate(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = open_or_make(&mut open, &temp)?;
+        let file = make_anew(&temp)?;
         file.write_all_at(&self.head(), 0)?;
         fs::rename(&temp, &self.path)?;
         self.file = Some(file);

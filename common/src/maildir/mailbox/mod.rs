@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! view      what the client has been told      log, lock   how sessions tell each other
-//! refresh, quick   noticing what others did    change      STORE, EXPUNGE
+//! refresh, quick   noticing what others did    change      STORE, EXPUNGE; unchanged   with a condition
+//! adopt     a new index
 //! deliver   APPEND; copy  COPY, MOVE           keywords    dovecot-keywords; courier_keywords  Courier's
 //! ready     what they have in tmp              spool       a long list in little memory
 //! differ    what changed, as entries           tell        what the client hears, and when
@@ -15,6 +16,7 @@
 //! What this reads is the user's own and may be damaged; names of files are anybody's. Where nothing can be written the
 //! mailbox is served from memory, and modification sequences last as long as the session.
 
+mod adopt;
 mod cache;
 mod change;
 mod copy;
@@ -32,6 +34,7 @@ mod status;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod unchanged;
 pub(super) mod view;
 
 pub use change::{FlagChange, How, Stored};
@@ -240,6 +243,11 @@ impl Mailbox {
     /// The keywords by letter, empty where a letter has none; at most 26.
     pub fn keywords(&self) -> &[Box<str>] {
         &self.keywords.names
+    }
+
+    /// Whether there can be more of them.
+    pub fn has_room_for_keywords(&self) -> bool {
+        self.keywords.has_room()
     }
 
     /// The bit of a keyword, if the mailbox has it.

@@ -20,8 +20,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// From so many messages on a child reads the directories, and takes its memory along.
 const CHILD_FROM: u32 = 1000;
-/// A log of so many octets, of some 10,000 messages, is made one with its index by a child: what is in the log is in every
-/// reader's memory.
+/// So many octets of a log, of some 10,000 messages, are made one with their index by a child: what is in the log is in
+/// every reader's memory.
 const LONG_LOG: u64 = 1 << 20;
 
 /// An index and its log, read to the end.
@@ -35,8 +35,7 @@ impl Loaded {
     /// What the files say; `None` if there is no index, or a damaged one.
     pub fn read(maildir: &Maildir) -> Option<Loaded> {
         let loaded = Loaded::begin(maildir)?;
-        let length = loaded.log.length();
-        if length <= LONG_LOG || length <= loaded.view.index.length() as u64 / LOG_PART {
+        if !loaded.log.is_long(&loaded.view.index) {
             return loaded.end();
         }
         match child::run(|| rewrite(maildir).unwrap_or(Outcome::Failed)) {
@@ -107,6 +106,14 @@ fn merged(view: &View, stamps: &Stamps) -> io::Result<Option<Index>> {
     let mut bytes = Vec::new();
     view.write(&mut bytes, stamps)?;
     Ok(Index::in_memory(bytes))
+}
+
+impl Log {
+    /// Whether there is so much to be read on that a new index is worth it.
+    fn is_long(&self, index: &Index) -> bool {
+        let unread = self.length().saturating_sub(self.offset());
+        unread > LONG_LOG && unread > index.length() as u64 / LOG_PART
+    }
 }
 
 impl Mailbox {
@@ -242,7 +249,7 @@ impl Mailbox {
         let index = self.fresh.as_ref().map_or(&self.view.index, |fresh| &fresh.index);
         let same =
             ours(index).is_some_and(|meta| Stamp::at(&path).is_ok_and(|now| now.ino == Stamp::of(&meta).ino));
-        if !same {
+        if !same || (self.log.is_long(index) && self.rewrite_index()) {
             return self.follow_to_new_index();
         }
         let mut log = std::mem::replace(&mut self.log, Log::nowhere());
@@ -255,6 +262,11 @@ impl Mailbox {
         self.log = log;
         read.map_err(StorageError::at("read", &path))?;
         taken
+    }
+
+    /// Not where this session holds the lock: then what is in the log is read.
+    fn rewrite_index(&self) -> bool {
+        child::run(|| rewrite(&self.maildir).unwrap_or(Outcome::Failed)) == Outcome::Written
     }
 
     /// Takes one change into account, and notes what the client has to be told of it.
@@ -279,55 +291,6 @@ impl Mailbox {
         match self.view.apply(entry).map_err(|error| self.damaged(error))? {
             Effect::Flags(row) => self.untold.flags.insert(row),
             Effect::Expunged | Effect::Added | Effect::None => {}
-        }
-        Ok(())
-    }
-
-    /// The index was replaced: the differences are what changed.
-    fn follow_to_new_index(&mut self) -> Result<(), StorageError> {
-        let Some(loaded) = Loaded::read(&self.maildir) else {
-            // It was removed. The view is all that is left; the next look at the directories makes a new one.
-            self.stamps = Stamps::default();
-            return Ok(());
-        };
-        self.adopt(loaded)
-    }
-
-    pub(super) fn adopt(&mut self, loaded: Loaded) -> Result<(), StorageError> {
-        if self.view.uid_is_unset() {
-            self.note_recent(&loaded.view)?;
-            (self.view, self.log, self.stamps) = (loaded.view, loaded.log, loaded.stamps);
-            self.view.announced = 0;
-            return Ok(());
-        }
-        if loaded.view.index.header.uid_validity != self.uid_validity() {
-            let path = self.maildir.path();
-            let why = "the mailbox was replaced by another one";
-            return Err(StorageError::with_kind(ErrorKind::NotFound, "read", path, why));
-        }
-        self.note_recent(&loaded.view)?;
-        let entries = self.differences(&loaded.view).map_err(|error| self.damaged(error))?;
-        self.fresh = None;
-        for entry in entries {
-            self.take(entry, false)?;
-        }
-        self.view.highest_modseq = self.view.highest_modseq.max(loaded.view.highest_modseq);
-        self.view.next_uid = self.view.next_uid.max(loaded.view.next_uid);
-        (self.log, self.stamps) = (loaded.log, loaded.stamps);
-        self.fresh = Some(loaded.view);
-        Ok(())
-    }
-
-    fn note_recent(&mut self, view: &View) -> Result<(), StorageError> {
-        if view.index.header.recent_of != self.token || self.options.read_only {
-            return Ok(());
-        }
-        for row in 0..view.rows() {
-            let data = view.row(row).map_err(|error| self.damaged(error))?;
-            if data.flags & index::RECENT != 0 && !self.recent.contains(data.uid) {
-                self.recent.insert(data.uid);
-                self.untold.recent = true;
-            }
         }
         Ok(())
     }

@@ -40,6 +40,10 @@ impl Mailbox {
         report: &mut dyn FnMut(Event),
     ) -> Result<(), StorageError> {
         self.directories = None;
+        // The command is over: others may have use of what was kept, and the session has none for the memory.
+        if let Some(cache) = &mut self.cache {
+            cache.flush();
+        }
         self.refresh()?;
         if may_expunge {
             self.view.bury().into_iter().for_each(|msn| report(Event::Expunge(msn)));

@@ -444,7 +444,7 @@ fn tell(mailbox: &mut Mailbox, client: &mut Vec<(u32, Flags)>, may_expunge: bool
 #[test]
 fn files_have_the_rights_of_their_directory() {
     use std::os::unix::fs::PermissionsExt;
-    for (mode, want) in [(0o700, 0o600), (0o770, 0o660), (0o755, 0o640), (0o2777, 0o660)] {
+    for (mode, want) in [(0o700, 0o600), (0o770, 0o660), (0o755, 0o640), (0o2775, 0o664)] {
         let (dir, maildir) = with_messages(2);
         for name in ["", "cur", "new", "tmp"] {
             fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();

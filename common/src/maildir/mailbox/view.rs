@@ -66,7 +66,7 @@ impl Ascending {
     }
 
     /// Takes over numbers that ascend.
-    fn unite(&mut self, others: &[u32]) {
+    pub fn unite(&mut self, others: &[u32]) {
         let mut united = Vec::with_capacity(self.0.len() + others.len());
         let (mut mine, mut theirs) = (self.0.iter().copied().peekable(), others.iter().copied().peekable());
         loop {

@@ -5,12 +5,12 @@
 //! pieces: where the first UID is another one both are made anew, else what is read is not what it should be and counts
 //! as not there, as always. Nothing is flushed to disk for this.
 
-use super::super::super::open_or_make;
+use super::super::super::make_anew;
 use super::{Cache, Files, HEAD, MAGIC, MAP_NAME, NAME, SPAN, Window, map_place};
 use crate::sys::fs as sys;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A shorter file is not worth it.
@@ -107,9 +107,7 @@ impl Temp {
     }
 
     fn create(&self) -> io::Result<File> {
-        let _ = fs::remove_file(&self.temp);
-        let mut open = OpenOptions::new();
-        open_or_make(open.write(true).custom_flags(libc::O_NOFOLLOW), &self.temp)
+        make_anew(&self.temp)
     }
 
     fn publish(&self) -> io::Result<()> {

@@ -1,0 +1,109 @@
+//! Going over to an index that was written anew.
+
+use super::super::error::{ErrorKind, StorageError};
+use super::super::index;
+use super::Mailbox;
+use super::log::Stamps;
+use super::refresh::Loaded;
+use super::view::{Ascending, View};
+use std::io;
+
+impl Mailbox {
+    /// The index was replaced: the differences are what changed.
+    pub(super) fn follow_to_new_index(&mut self) -> Result<(), StorageError> {
+        let Some(loaded) = Loaded::read(&self.maildir) else {
+            // It was removed. The view is all that is left; the next look at the directories makes a new one.
+            self.stamps = Stamps::default();
+            return Ok(());
+        };
+        self.adopt(loaded)
+    }
+
+    pub(super) fn adopt(&mut self, loaded: Loaded) -> Result<(), StorageError> {
+        if self.view.uid_is_unset() {
+            self.note_recent(&loaded.view)?;
+            (self.view, self.log, self.stamps) = (loaded.view, loaded.log, loaded.stamps);
+            self.view.announced = 0;
+            return Ok(());
+        }
+        if loaded.view.index.header.uid_validity != self.uid_validity() {
+            let path = self.maildir.path();
+            let why = "the mailbox was replaced by another one";
+            return Err(StorageError::with_kind(ErrorKind::NotFound, "read", path, why));
+        }
+        self.note_recent(&loaded.view)?;
+        if let Some(changed) = self.known_rows(&loaded.view).map_err(|error| self.damaged(error))? {
+            self.go_over(loaded, changed);
+            return Ok(());
+        }
+        let entries = self.differences(&loaded.view).map_err(|error| self.damaged(error))?;
+        self.fresh = None;
+        for entry in entries {
+            self.take(entry, false)?;
+        }
+        self.view.highest_modseq = self.view.highest_modseq.max(loaded.view.highest_modseq);
+        self.view.next_uid = self.view.next_uid.max(loaded.view.next_uid);
+        (self.log, self.stamps) = (loaded.log, loaded.stamps);
+        self.fresh = Some(loaded.view);
+        Ok(())
+    }
+
+    fn note_recent(&mut self, view: &View) -> Result<(), StorageError> {
+        if view.index.header.recent_of != self.token || self.options.read_only {
+            return Ok(());
+        }
+        for row in 0..view.rows() {
+            let data = view.row(row).map_err(|error| self.damaged(error))?;
+            if data.flags & index::RECENT != 0 && !self.recent.contains(data.uid) {
+                self.recent.insert(data.uid);
+                self.untold.recent = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// If the first messages of the other view are those that the client knows, and all of them: which of them have other
+    /// flags there, by row.
+    fn known_rows(&self, other: &View) -> io::Result<Option<Ascending>> {
+        let (mut changed, mut theirs, mut last) = (Ascending::default(), 0, 0);
+        for row in 0..self.view.announced {
+            let mine = self.view.row(row)?;
+            last = mine.uid;
+            if self.view.is_gone(row) {
+                continue;
+            }
+            if theirs >= other.rows() {
+                return Ok(None);
+            }
+            let found = other.row(theirs)?;
+            if mine.uid != found.uid {
+                return Ok(None);
+            }
+            if mine.mail_flags != found.mail_flags {
+                changed.insert(theirs);
+            }
+            theirs += 1;
+        }
+        // What the client knows to be gone must not come back.
+        let comes_back = theirs < other.rows() && other.row(theirs)?.uid <= last;
+        Ok((!comes_back).then_some(changed))
+    }
+
+    /// The other view takes the place of this one, whose lists of changes may be long. What is not told yet stays so.
+    fn go_over(&mut self, loaded: Loaded, mut changed: Ascending) {
+        // The client's message sequence numbers are the rows there, from 1 on.
+        let rows = |view: &View, untold: &Ascending| -> Vec<u32> {
+            untold.as_slice().iter().filter_map(|&row| view.msn_of(row)).map(|msn| msn - 1).collect()
+        };
+        changed.unite(&rows(&self.view, &self.untold.flags));
+        let mut modseqs = Ascending::default();
+        modseqs.unite(&rows(&self.view, &self.untold.modseqs));
+        (self.untold.flags, self.untold.modseqs) = (changed, modseqs);
+        let (known, modseq, next_uid) = (self.view.len(), self.view.highest_modseq, self.view.next_uid);
+        self.fresh = None;
+        (self.view, self.log, self.stamps) = (loaded.view, loaded.log, loaded.stamps);
+        self.view.announced = known;
+        self.view.highest_modseq = self.view.highest_modseq.max(modseq);
+        self.view.next_uid = self.view.next_uid.max(next_uid);
+    }
+}
