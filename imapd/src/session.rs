@@ -164,7 +164,8 @@ impl Conversation<'_> {
             }
             Err(failure) => self.settle(Err(failure))?,
         };
-        self.complete(Some(tag), &completion)
+        self.complete(Some(tag), &completion)?;
+        self.context.tidy()
     }
 
     /// Makes a completion of a failure of the store.

@@ -6,7 +6,7 @@ use crate::grammar::{bits, print};
 use crate::mailbox::{Event, Flags, Info, KEYWORDS, Mailbox};
 use crate::reply::Failure;
 use common::config::keyword::ImapWorkaround;
-use common::io::Conn;
+use common::io::{Conn, Ending};
 
 /// The flags that a client can set.
 const SETTABLE: u8 = bits::ANSWERED | bits::FLAGGED | bits::DELETED | bits::SEEN | bits::DRAFT;
@@ -50,6 +50,18 @@ impl Context<'_> {
         self.conn.push(&out)?;
         Ok(())
     }
+
+    /// What the selected mailbox needs done now and then, and the client need not wait for: it has its answer first.
+    pub fn tidy(&mut self) -> Result<(), Ending> {
+        match &mut self.selected {
+            Some(selected) if selected.mailbox.is_untidy() => {
+                self.conn.flush()?;
+                selected.mailbox.tidy();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Output is pushed in pieces, so that a large report needs no large buffer.
@@ -70,14 +82,20 @@ pub fn fetch_flags(
     modseq: bool,
 ) -> Result<(), Failure> {
     let info = mailbox.info(msn)?;
-    print::text(out, format_args!("* {msn} FETCH ("));
+    out.extend_from_slice(b"* ");
+    print::number(out, u64::from(msn));
+    out.extend_from_slice(b" FETCH (");
     if uid {
-        print::text(out, format_args!("UID {} ", info.uid));
+        out.extend_from_slice(b"UID ");
+        print::number(out, u64::from(info.uid));
+        out.push(b' ');
     }
     out.extend_from_slice(b"FLAGS ");
     flags(out, mailbox, &info);
     if modseq {
-        print::text(out, format_args!(" MODSEQ ({})", info.modseq));
+        out.extend_from_slice(b" MODSEQ (");
+        print::number(out, info.modseq);
+        out.push(b')');
     }
     out.extend_from_slice(b")\r\n");
     Ok(())

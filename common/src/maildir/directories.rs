@@ -42,6 +42,17 @@ impl Directories {
         self.rename_raw((from.in_new, &from.name), (to.in_new, &to.name))
     }
 
+    /// Gives a message a second name in another mailbox.
+    pub fn link(&self, from: &FileName, to: (&Directories, &FileName)) -> io::Result<()> {
+        let target = to.0.of(to.1.in_new).as_fd();
+        sys::link_between((self.of(from.in_new).as_fd(), &from.name), (target, &to.1.name))
+    }
+
+    /// Octets of a message's file, and its time in seconds since 1970.
+    pub fn size_and_time(&self, place: &FileName) -> io::Result<(u64, i64)> {
+        sys::size_and_time_below(self.of(place.in_new).as_fd(), &place.name)
+    }
+
     fn rename_raw(&self, from: (bool, &[u8]), to: (bool, &[u8])) -> io::Result<bool> {
         let renamed = sys::rename_between((self.of(from.0).as_fd(), from.1), (self.of(to.0).as_fd(), to.1));
         match renamed {

@@ -62,14 +62,34 @@ impl Flags {
     /// The name of the same file with these flags. Letters that mean nothing here stay; a name that already has these flags
     /// and an info part comes back byte for byte.
     pub fn in_name(self, file_name: &[u8]) -> Vec<u8> {
-        let (mut add, mut remove) = (Vec::with_capacity(KEYWORDS), Vec::with_capacity(KEYWORDS));
-        for (letter, bit) in LETTERS {
-            if self.bits & bit != 0 { add.push(letter) } else { remove.push(letter) }
+        let has_info = name::info(file_name).is_some();
+        if has_info && Flags::of_name(file_name) == self {
+            return file_name.to_vec();
         }
-        for (letter, bit) in (b'a'..=b'z').zip(0u32..) {
-            if self.keywords & 1 << bit != 0 { add.push(letter) } else { remove.push(letter) }
+        let old = name::flags(file_name);
+        let (stem, rest) = name::around_flags(file_name, old.len());
+        let mut renamed =
+            Vec::with_capacity(stem.len() + 3 + old.len() + LETTERS.len() + KEYWORDS + rest.len());
+        renamed.extend_from_slice(stem);
+        renamed.extend_from_slice(b":2,");
+        let begins = renamed.len();
+        renamed.extend(LETTERS.iter().filter(|(_, bit)| self.bits & bit != 0).map(|&(letter, _)| letter));
+        if self.keywords != 0 {
+            let keywords = (b'a'..=b'z').zip(0u32..);
+            renamed
+                .extend(keywords.filter(|(_, bit)| self.keywords & 1 << bit != 0).map(|(letter, _)| letter));
         }
-        name::with_flags(file_name, &add, &remove)
+        let unknown =
+            |letter: &u8| !letter.is_ascii_lowercase() && LETTERS.iter().all(|(known, _)| known != letter);
+        if old.iter().any(unknown) {
+            renamed.extend(old.iter().copied().filter(unknown));
+            let mut letters = renamed.split_off(begins);
+            letters.sort_unstable();
+            letters.dedup();
+            renamed.extend_from_slice(&letters);
+        }
+        renamed.extend_from_slice(rest);
+        renamed
     }
 }
 
@@ -98,6 +118,14 @@ mod tests {
             let renamed = flags.in_name(&name);
             prop_assert_eq!(Flags::of_name(&renamed), flags);
             prop_assert_eq!(name::base(&renamed), name::base(&name));
+            // The same as by adding and removing letters.
+            let (add, remove): (Vec<u8>, Vec<u8>) = (b'A'..=b'z').filter(|letter| {
+                letter.is_ascii_lowercase() || LETTERS.iter().any(|(known, _)| known == letter)
+            }).partition(|letter| {
+                let one = Flags::of_name(&[b":2,", &[*letter][..]].concat());
+                flags.bits & one.bits != 0 || flags.keywords & one.keywords != 0
+            });
+            prop_assert_eq!(renamed, name::with_flags(&name, &add, &remove));
         }
     }
 }

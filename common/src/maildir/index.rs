@@ -238,8 +238,16 @@ impl Index {
         if i >= self.header.count {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
+        let position = HEADER + u64::from(i) * ROW;
+        // Most rows are within one block.
+        let mut window = self.rows.borrow_mut();
+        let available = window.seek(&self.store, position, self.header.nonce)?;
+        if let Some(bytes) = available.first_chunk::<{ ROW as usize }>() {
+            return Ok(Row::decode(bytes));
+        }
+        drop(window);
         let mut bytes = [0u8; ROW as usize];
-        self.read_at(&self.rows, HEADER + u64::from(i) * ROW, &mut bytes)?;
+        self.read_at(&self.rows, position, &mut bytes)?;
         Ok(Row::decode(&bytes))
     }
 

@@ -156,14 +156,41 @@ impl Maildir {
     }
 
     /// Makes a second link to the message's file at `to`, where the file system and the file allow it, and returns the
-    /// file's time. `None`: it has to be copied.
-    pub(super) fn link_message(&self, message: &Message, to: &Path) -> Result<Option<i64>, StorageError> {
+    /// file's octets and time. `None`: it has to be copied.
+    pub(super) fn link_message(
+        &self,
+        message: &Message,
+        to: &Path,
+    ) -> Result<Option<(u64, i64)>, StorageError> {
         self.at_its_place(message, "link", |place| match fs::hard_link(self.path_of(place), to) {
-            Ok(()) => Ok(Some(fs::metadata(to)?.mtime())),
+            Ok(()) => fs::metadata(to).map(|meta| Some((meta.len(), meta.mtime()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
             // Another file system, or one without links, or too many of them.
             Err(_) => Ok(None),
         })
+    }
+
+    /// Makes a second link to the message's file in another mailbox: `false` where that cannot be, and it has to be copied.
+    pub(super) fn link_between(
+        &self,
+        directories: &Directories,
+        message: &Message,
+        to: (&Directories, &FileName),
+    ) -> Result<bool, StorageError> {
+        self.at_its_place(message, "link", |place| match directories.link(place, to) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            Err(_) => Ok(false),
+        })
+    }
+
+    /// Octets of the message's file, and its time in seconds since 1970.
+    pub(super) fn size_and_time(
+        &self,
+        directories: &Directories,
+        message: &Message,
+    ) -> Result<(u64, i64), StorageError> {
+        self.at_its_place(message, "stat", |place| directories.size_and_time(place))
     }
 
     /// Octets of the message's file.

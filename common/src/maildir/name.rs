@@ -29,7 +29,7 @@ pub fn flags(name: &[u8]) -> &[u8] {
 }
 
 /// Everything behind `:2,`; `None` when the name has no such part.
-fn info(name: &[u8]) -> Option<&[u8]> {
+pub(super) fn info(name: &[u8]) -> Option<&[u8]> {
     let colon = memchr::memrchr(INFO, name)?;
     name.get(colon + 1..)?.strip_prefix(b"2,")
 }
@@ -78,12 +78,18 @@ pub fn with_flags(name: &[u8], add: &[u8], remove: &[u8]) -> Vec<u8> {
     let mut letters: Vec<u8> = old.iter().chain(add).copied().filter(|c| !remove.contains(c)).collect();
     letters.sort_unstable();
     letters.dedup();
-    let rest = info(name).and_then(|all| all.get(old.len()..)).unwrap_or_default();
+    let (stem, rest) = around_flags(name, old.len());
+    [stem, b":2,", &letters, rest].concat()
+}
+
+/// What is before the info part, and what is behind so many flags in it.
+pub(super) fn around_flags(name: &[u8], flags: usize) -> (&[u8], &[u8]) {
+    let rest = info(name).and_then(|all| all.get(flags..)).unwrap_or_default();
     let stem = match memchr::memrchr(INFO, name) {
         Some(colon) => name.get(..colon).unwrap_or(name),
         None => name,
     };
-    [stem, b":2,", &letters, rest].concat()
+    (stem, rest)
 }
 
 /// The order in which messages nobody has seen yet get their UIDs: by the seconds the name begins with, then by the
@@ -176,7 +182,9 @@ pub(crate) fn generate_marked(mark: &str) -> Vec<u8> {
     static COUNTER: AtomicU32 = AtomicU32::new(1);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let count = COUNTER.fetch_add(1, Relaxed);
-    let host = crate::sys::fs::hostname();
+    // It is asked for once: COPY makes many names.
+    static HOST: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let host = HOST.get_or_init(crate::sys::fs::hostname);
     let (micros, process) = (now.subsec_micros(), std::process::id());
     format!("{}.M{micros}P{process}Q{count}{mark}.{host}", now.as_secs()).into_bytes()
 }

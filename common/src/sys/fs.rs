@@ -318,6 +318,28 @@ pub fn rename_between(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])
     cerr(result).map(drop)
 }
 
+/// Gives a file of one open directory a second name in another.
+pub fn link_between(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) -> io::Result<()> {
+    let (c_from, c_to) = (CString::new(from.1)?, CString::new(to.1)?);
+    // SAFETY: both strings end in NUL and outlive the call, as do the descriptors.
+    let result =
+        unsafe { libc::linkat(from.0.as_raw_fd(), c_from.as_ptr(), to.0.as_raw_fd(), c_to.as_ptr(), 0) };
+    cerr(result).map(drop)
+}
+
+/// Octets of a file below a directory, and its time in seconds since 1970.
+pub fn size_and_time_below(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<(u64, i64)> {
+    let name = CString::new(name)?;
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let fd = directory.as_raw_fd();
+    // SAFETY: the name ends in NUL and outlives the call, the structure too; the directory's descriptor is open.
+    cerr(unsafe { libc::fstatat(fd, name.as_ptr(), &mut stat, 0) })?;
+    // Times have 32 bits here on some 32-bit machines.
+    #[allow(clippy::useless_conversion)]
+    Ok((u64::try_from(stat.st_size).unwrap_or(0), i64::from(stat.st_mtime)))
+}
+
 /// Renames `from` to `to` unless `to` exists, which gives [`io::ErrorKind::AlreadyExists`]. File systems without an
 /// atomic way to do that get a look first, then a plain rename.
 pub fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {

@@ -44,6 +44,7 @@ pub fn idle(context: &mut Context<'_>, text: &mut Text) -> Completion {
         if context.conn.replied() != before {
             said = Instant::now();
         }
+        context.tidy()?;
         let wait = look.min(notify.saturating_sub(said.elapsed()));
         match context.conn.wait(watch.as_ref().map(Watch::as_fd), wait)? {
             Woken::Input => return done(context, text),

@@ -10,7 +10,7 @@ use super::super::quota;
 use super::super::{Maildir, name};
 use super::change::Remove;
 use super::deliver::{Append, Current};
-use super::ready::Ready;
+use super::ready::{Ready, Way};
 use super::{Mailbox, Message, MsnSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -49,9 +49,31 @@ impl Mailbox {
         to: &Maildir,
         and_remove: bool,
     ) -> Result<Copied, StorageError> {
-        let mut append = Append::begin(to, &self.options)?;
         // A link has the rights of the other file.
         let may_link = rights_in(self.maildir.path())? == rights_in(to.path())?;
+        if may_link && !and_remove {
+            let mut append = Append::begin(to, &self.options)?;
+            match self.copy_by(&mut append, which, to, false, Some(Way::Linked)) {
+                // Another file system, too many links, or one was expunged at that moment: what has its place loses it again.
+                Err(_) if append.ready.is_unlinked() => {}
+                copied => return copied,
+            }
+        }
+        let mut append = Append::begin(to, &self.options)?;
+        let way = if and_remove { Way::Moved } else { Way::New };
+        self.copy_by(&mut append, which, to, and_remove, may_link.then_some(way))
+    }
+
+    /// `way`: how those get their places that are linked; `None`: all are copied.
+    fn copy_by(
+        &mut self,
+        append: &mut Append,
+        which: &MsnSet,
+        to: &Maildir,
+        and_remove: bool,
+        way: Option<Way>,
+    ) -> Result<Copied, StorageError> {
+        self.hold_directories();
         let (mut source, mut renamed, mut copied) = (Vec::new(), MsnSet::new(), MsnSet::new());
         // Most messages have the keywords of the one before.
         let mut letters = (0, 0);
@@ -64,14 +86,13 @@ impl Mailbox {
             let mut message = self.message(row, &data)?;
             message.octets = Some(data.octets).filter(|&octets| octets != index::UNKNOWN);
             if letters.0 != data.mail_flags.keywords {
-                letters = (data.mail_flags.keywords, self.letters_in(&mut append, data.mail_flags.keywords)?);
+                letters = (data.mail_flags.keywords, self.letters_in(append, data.mail_flags.keywords)?);
             }
             let flags = Flags { bits: data.mail_flags.bits, keywords: letters.1 };
-            let msns = match self.copy_file(&message, &append.mailbox.maildir, flags, may_link) {
-                Ok((mut ready, is_link)) => {
-                    ready.moves = (and_remove && is_link).then_some(row);
+            let msns = match self.ready_to_copy(row, &message, &append.mailbox.maildir, flags, way) {
+                Ok(ready) => {
                     append.ready.push(&ready)?;
-                    if is_link { &mut renamed } else { &mut copied }
+                    if ready.row.is_some() { &mut renamed } else { &mut copied }
                 }
                 // RFC 2180 section 4.4.
                 Err(error) if error.kind == ErrorKind::NotFound => continue,
@@ -92,8 +113,7 @@ impl Mailbox {
         if !stays {
             append.check_amount(amount)?;
         }
-        let from = and_remove.then_some(&*self);
-        let destination = append.mailbox.take_in(&mut append.ready, from)?;
+        let destination = append.mailbox.take_in(&mut append.ready, Some(&*self))?;
         if !stays {
             quota::add_amount(to, amount);
         }
@@ -127,32 +147,38 @@ impl Mailbox {
         named.map(|(_, name)| name.clone()).collect()
     }
 
-    /// A second link to the file (`true`), or a copy of it, in the other mailbox's `tmp`.
-    pub(super) fn copy_file(
+    /// What gives the message in this row a place in the other mailbox: in `tmp` is a second link to its file, or a copy of
+    /// it, or nothing yet where it is to be linked to its place.
+    pub(super) fn ready_to_copy(
         &self,
+        row: u32,
         message: &Message,
         to: &Maildir,
         flags: Flags,
-        may_link: bool,
-    ) -> Result<(Ready<'static>, bool), StorageError> {
+        way: Option<Way>,
+    ) -> Result<Ready<'static>, StorageError> {
         let mut ready = Ready::new(name::generate(), flags);
         let temp = to.path().join("tmp").join(OsStr::from_bytes(&ready.base));
-        let linked = if may_link { self.maildir.link_message(message, &temp)? } else { None };
-        if let Some(date) = linked {
-            let size = name::size_hint(&message.name, b'S');
-            for (key, size) in [(b'S', size), (b'W', message.octets)] {
+        let (linked, way) = match (way, &self.directories) {
+            (Some(Way::Linked), Some(directories)) => {
+                (Some(self.maildir.size_and_time(directories, message)?), Way::Linked)
+            }
+            (Some(Way::Moved), _) => (self.maildir.link_message(message, &temp)?, Way::Moved),
+            (Some(_), _) => (self.maildir.link_message(message, &temp)?, Way::New),
+            (None, _) => (None, Way::New),
+        };
+        if let Some((size, date)) = linked {
+            let hint = name::size_hint(&message.name, b'S');
+            for (key, size) in [(b'S', hint), (b'W', message.octets)] {
                 if let Some(size) = size {
                     let hint = format!(",{}={size}", char::from(key));
                     ready.base.to_mut().extend_from_slice(hint.as_bytes());
                 }
             }
-            ready.size = match size {
-                Some(size) => size,
-                None => fs::metadata(&temp).map_err(StorageError::at("stat", &temp))?.len(),
-            };
+            ready.size = hint.unwrap_or(size);
             ready.octets = message.octets.unwrap_or(index::UNKNOWN);
-            ready.date = date;
-            return Ok((ready, true));
+            (ready.date, ready.row, ready.way) = (date, Some(row), way);
+            return Ok(ready);
         }
         let (mut from, _) = self.maildir.open_message(message)?;
         let date = from.metadata().map_err(StorageError::at("stat", self.maildir.path()))?.mtime();
@@ -167,6 +193,6 @@ impl Mailbox {
                 current.write(buffer.get(..length).unwrap_or_default())?;
             }
         })();
-        copied.map(|ready| (ready, false)).map_err(StorageError::at("copy", &temp))
+        copied.map_err(StorageError::at("copy", &temp))
     }
 }

@@ -1,11 +1,13 @@
 //! Complete files in `tmp`, on their way into a mailbox: however many, a record of some octets each.
 
+use super::super::directories::Directories;
 use super::super::error::{ErrorKind, StorageError};
 use super::super::flags::Flags;
 use super::super::index::Decoder;
+use super::super::message::FileName;
 use super::super::quota::Amount;
-use super::Mailbox;
 use super::spool::{Reader, Spool};
+use super::{Mailbox, Message};
 use crate::sys::fs as sys;
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -28,15 +30,27 @@ pub(super) struct Ready<'a> {
     /// Octets of the file.
     pub size: u64,
     pub date: i64,
-    /// It is a second link to the message in this row of the mailbox that it is moved from.
-    pub moves: Option<u32>,
+    /// Of what it is or will be a second link: the message in this row of the mailbox that it comes from.
+    pub row: Option<u32>,
+    pub way: Way,
+}
+
+/// How it gets its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It is in `tmp`.
+    New,
+    /// The message itself is moved there; what is in `tmp` is a second link to it.
+    Moved,
+    /// By a link to the message; nothing is in `tmp`.
+    Linked,
 }
 
 impl Ready<'_> {
     /// What is in `tmp` under this name.
     pub fn new(base: Vec<u8>, flags: Flags) -> Ready<'static> {
         let temp_length = u16::try_from(base.len()).unwrap_or(u16::MAX);
-        Ready { temp_length, base: base.into(), flags, octets: 0, size: 0, date: 0, moves: None }
+        Ready { temp_length, base: base.into(), flags, octets: 0, size: 0, date: 0, row: None, way: Way::New }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -46,7 +60,8 @@ impl Ready<'_> {
         for number in [self.octets, self.size, self.date as u64] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        out.extend_from_slice(&self.moves.unwrap_or(NO_ROW).to_le_bytes());
+        out.extend_from_slice(&self.row.unwrap_or(NO_ROW).to_le_bytes());
+        out.push(self.way as u8);
         out.extend_from_slice(&self.base);
     }
 
@@ -54,7 +69,12 @@ impl Ready<'_> {
         let mut fields = Decoder(record);
         let (temp_length, [bits], keywords) = (fields.u16(), fields.take(), fields.u32());
         let (octets, size, date) = (fields.u64(), fields.u64(), fields.u64() as i64);
-        let moves = Some(fields.u32()).filter(|&row| row != NO_ROW);
+        let row = Some(fields.u32()).filter(|&row| row != NO_ROW);
+        let way = match fields.take() {
+            [1] => Way::Moved,
+            [2] => Way::Linked,
+            _ => Way::New,
+        };
         Ready {
             temp_length,
             base: fields.0.into(),
@@ -62,7 +82,8 @@ impl Ready<'_> {
             octets,
             size,
             date,
-            moves,
+            row,
+            way,
         }
     }
 
@@ -86,21 +107,41 @@ impl Ready<'_> {
     }
 
     /// Gives it its place. Returns where it was, if it is not a new file.
-    fn put(&self, from: Option<&Mailbox>, maildir: &Path) -> Result<Option<PathBuf>, StorageError> {
-        let place = self.place(maildir);
-        if let (Some(row), Some(from)) = (self.moves, from) {
+    fn put(&self, from: Option<&Mailbox>, to: &Target<'_>) -> Result<Option<PathBuf>, StorageError> {
+        let place = self.place(to.maildir);
+        if let (Some(row), Some(from), Way::Moved | Way::Linked) = (self.row, from, self.way) {
             let data = from.view.row(row).map_err(|error| from.damaged(error))?;
-            match from.maildir.move_message(&from.message(row, &data)?, &place) {
+            let message = from.message(row, &data)?;
+            if self.way == Way::Linked {
+                return self.link(from, &message, to).map(|()| None);
+            }
+            match from.maildir.move_message(&message, &place) {
                 Ok(was) => return Ok(Some(was)),
                 // Somebody has expunged it just now; the link is left.
                 Err(error) if error.kind == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        let renamed = sys::rename_without_overwriting(&self.temp(maildir), &place);
+        let renamed = sys::rename_without_overwriting(&self.temp(to.maildir), &place);
         renamed.map_err(StorageError::at("rename", &place))?;
         Ok(None)
     }
+
+    fn link(&self, from: &Mailbox, message: &Message, to: &Target<'_>) -> Result<(), StorageError> {
+        let place = FileName { in_new: self.goes_to_new(), name: self.name().into_owned() };
+        if let (Some(source), Some(target)) = (&from.directories, &to.directories) {
+            if from.maildir.link_between(source, message, (target, &place))? {
+                return Ok(());
+            }
+        }
+        Err(StorageError::with_kind(ErrorKind::Temp, "link", self.place(to.maildir), "it has to be copied"))
+    }
+}
+
+/// Where they go.
+struct Target<'a> {
+    maildir: &'a Path,
+    directories: Option<Directories>,
 }
 
 /// All of them. Dropped before [`ReadyList::keep`], they leave nothing behind, neither in `tmp` nor in the mailbox.
@@ -114,6 +155,8 @@ pub(super) struct ReadyList {
     amount: Amount,
     /// They stay.
     kept: bool,
+    /// One could not be linked: it is gone, or has to be copied.
+    unlinked: bool,
 }
 
 impl ReadyList {
@@ -125,6 +168,7 @@ impl ReadyList {
             origins: Spool::new(&tmp),
             amount: Amount::default(),
             kept: false,
+            unlinked: false,
         }
     }
 
@@ -142,9 +186,15 @@ impl ReadyList {
         let pushed = self.list.push(|out| ready.encode(out));
         match pushed {
             Ok(()) => self.amount.count(ready.size, ready.flags, 1),
+            Err(_) if ready.way == Way::Linked => {}
             Err(_) => _ = fs::remove_file(ready.temp(&self.maildir)),
         }
         pushed
+    }
+
+    /// Whether one of them could not be linked, so that all have to go by `tmp`.
+    pub fn is_unlinked(&self) -> bool {
+        self.unlinked
     }
 
     pub fn iter(&self) -> ReadyIter<'_> {
@@ -161,9 +211,13 @@ impl ReadyList {
         often: &dyn Fn(),
     ) -> Result<[bool; 2], StorageError> {
         let mut used = [false; 2];
+        let directories = from.and_then(|_| Directories::open(&self.maildir).ok());
+        let target = Target { maildir: &self.maildir, directories };
         let mut reader = ReadyIter(self.list.reader());
         while let Some(ready) = reader.next()? {
-            let was = ready.put(from, &self.maildir)?;
+            let put = ready.put(from, &target);
+            self.unlinked |= put.is_err() && ready.way == Way::Linked;
+            let was = put?;
             let origin = was.as_ref().map_or(&[][..], |was| was.as_os_str().as_bytes());
             if let Err(error) = self.origins.push(|out| out.extend_from_slice(origin)) {
                 take_back(&ready.place(&self.maildir), origin);
@@ -208,7 +262,7 @@ impl Drop for ReadyList {
                 take_back(&ready.place(&self.maildir), origin);
             }
             // One that had its place by its link is not there any more.
-            if origin.is_none_or(|origin| !origin.is_empty()) {
+            if ready.way != Way::Linked && origin.is_none_or(|origin| !origin.is_empty()) {
                 let _ = fs::remove_file(ready.temp(&self.maildir));
             }
         });
@@ -245,21 +299,22 @@ mod tests {
     const MANY: u32 = 4000;
 
     /// All messages of a mailbox in the other's `tmp`; then one cannot have its place, or all can.
-    fn into_place(moves: bool, obstacle: bool) -> (TempDir, TempDir) {
+    fn into_place(way: Way, obstacle: bool) -> (TempDir, TempDir) {
+        let moves = way == Way::Moved;
         let (from, to) = (TempDir::maildir(), TempDir::maildir());
         let letters = |i: u32| if i % 2 == 0 { "S" } else { "" };
         (0..MANY).for_each(|i| from.write(&format!("cur/{i}.m:2,{}", letters(i)), "text\n"));
         let before = from.list("cur");
         let maildirs = [&from, &to].map(|dir| Maildir::open(dir.path()).unwrap());
-        let mailbox = Mailbox::open(&maildirs[0], &OPTIONS).unwrap();
+        let mut mailbox = Mailbox::open(&maildirs[0], &OPTIONS).unwrap();
+        mailbox.hold_directories();
         let mut list = ReadyList::new(to.path());
         for row in 0..MANY {
             let data = mailbox.view.row(row).unwrap();
             let message = mailbox.message(row, &data).unwrap();
-            let (mut ready, is_link) =
-                mailbox.copy_file(&message, &maildirs[1], data.mail_flags, true).unwrap();
-            assert!(is_link);
-            ready.moves = moves.then_some(row);
+            let ready =
+                mailbox.ready_to_copy(row, &message, &maildirs[1], data.mail_flags, Some(way)).unwrap();
+            assert!(ready.row == Some(row) && ready.way == way);
             list.push(&ready).unwrap();
             if obstacle && row == MANY - 500 {
                 fs::write(ready.place(to.path()), "in the way").unwrap();
@@ -267,9 +322,10 @@ mod tests {
         }
         // Somebody gives one another flag meanwhile.
         fs::rename(from.path().join("cur/8.m:2,S"), from.path().join("cur/8.m:2,FS")).unwrap();
-        assert_eq!(to.list("tmp").len(), MANY as usize);
+        assert_eq!(to.list("tmp").len(), if way == Way::Linked { 0 } else { MANY as usize });
         let put = list.put_in_place(Some(&mailbox), &|| {});
         assert_eq!(put.is_err(), obstacle);
+        assert_eq!(list.is_unlinked(), obstacle && way == Way::Linked);
         match put {
             Ok(used) => {
                 assert_eq!(used, [true, true]);
@@ -287,20 +343,20 @@ mod tests {
 
     #[test]
     fn what_fails_is_taken_back() {
-        for moves in [false, true] {
-            let (from, to) = into_place(moves, true);
-            assert_eq!(to.list("cur").len() + to.list("new").len(), 1, "{moves}");
+        for way in [Way::New, Way::Moved, Way::Linked] {
+            let (from, to) = into_place(way, true);
+            assert_eq!(to.list("cur").len() + to.list("new").len(), 1, "{way:?}");
             assert!(from.list("cur").contains(&"8.m:2,FS".to_owned()));
         }
     }
 
     #[test]
     fn what_does_not_fail_stays() {
-        for moves in [false, true] {
-            let (from, to) = into_place(moves, false);
+        for way in [Way::New, Way::Moved, Way::Linked] {
+            let (from, to) = into_place(way, false);
             let half = MANY as usize / 2;
             assert_eq!((to.list("cur").len(), to.list("new").len()), (half, half));
-            assert_eq!(from.list("cur").len(), if moves { 0 } else { 2 * half });
+            assert_eq!(from.list("cur").len(), if way == Way::Moved { 0 } else { 2 * half });
         }
     }
 

@@ -67,8 +67,40 @@ impl Mailbox {
             self.view.msn_of(row).into_iter().for_each(|msn| report(Event::Modseq(msn)));
         }
         self.settle_view();
-        self.compact();
+        self.trim_learned();
         Ok(())
+    }
+
+    /// Whether [`Mailbox::tidy`] would do something: to be called when the client has its answer.
+    pub fn is_untidy(&self) -> bool {
+        self.in_file
+            && (self.log_is_long() || self.has_learned_much())
+            && self.fresh.is_none()
+            && self.view.dead.is_empty()
+    }
+
+    /// Writes a new index if the log has become long. A session that ends before that leaves it to the next.
+    pub fn tidy(&mut self) {
+        self.trim_learned();
+        self.compact();
+    }
+
+    fn log_is_long(&self) -> bool {
+        self.log.offset() > LOG_MAX && self.log.offset() > self.view.index.length() as u64 / LOG_PART
+    }
+
+    fn has_learned_much(&self) -> bool {
+        let learned = self.view.learned.len();
+        learned >= LEARNED_MIN && learned >= self.view.rows() as usize / 4
+    }
+
+    /// Dates of many messages are for a new index: whoever asks for them once asks again. Of few, some are kept in mind.
+    fn trim_learned(&mut self) {
+        self.view.learned.sort_unstable();
+        self.view.learned.dedup_by_key(|&mut (row, _)| row);
+        if !self.has_learned_much() {
+            self.view.learned.truncate(LEARNED_MAX);
+        }
     }
 
     /// Once everything has been told, the newer index replaces the one with the lists of changes.
@@ -100,17 +132,7 @@ impl Mailbox {
 
     /// Writes a new index if the log has become long. Another session that is at it, or a full disk, is no matter.
     pub(super) fn compact(&mut self) {
-        let long =
-            self.log.offset() > LOG_MAX && self.log.offset() > self.view.index.length() as u64 / LOG_PART;
-        // Dates of many messages: whoever asks for them once asks again.
-        self.view.learned.sort_unstable();
-        self.view.learned.dedup_by_key(|&mut (row, _)| row);
-        let learned = self.view.learned.len();
-        let much = learned >= LEARNED_MIN && learned >= self.view.rows() as usize / 4;
-        if !much {
-            self.view.learned.truncate(LEARNED_MAX);
-        }
-        if !self.in_file || !(long || much) || self.fresh.is_some() || !self.view.dead.is_empty() {
+        if !self.is_untidy() {
             return;
         }
         let Ok(_lock) = IndexLock::take(self.index_directory(), std::time::Duration::ZERO) else { return };

@@ -22,6 +22,7 @@ fn with_messages(count: u32) -> (TempDir, Maildir) {
 fn events(mailbox: &mut Mailbox, may_expunge: bool) -> Vec<Event> {
     let mut events = Vec::new();
     mailbox.sync(may_expunge, &mut |event| events.push(event)).unwrap();
+    mailbox.tidy();
     events
 }
 

@@ -113,6 +113,7 @@ mod tests {
     fn told(mailbox: &mut Mailbox) -> Vec<Event> {
         let mut told = Vec::new();
         mailbox.sync(true, &mut |event| told.push(event)).unwrap();
+        mailbox.tidy();
         told
     }
 

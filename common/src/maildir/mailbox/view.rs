@@ -8,6 +8,7 @@ use super::super::build::forget_vanished;
 use super::super::flags::Flags;
 use super::super::index::{self, Extras, Index, Row, Source, Vanished};
 use super::log::{Entry, Stamps};
+use std::cell::Cell;
 use std::io;
 
 /// A message that came after the index.
@@ -100,6 +101,8 @@ pub(in super::super) struct View {
     pub index: Index,
     added: Vec<Added>,
     changed: Vec<Changed>,
+    /// Where in that list was looked last.
+    near: Cell<usize>,
     /// Rows whose EXPUNGE the client has been told, or which it never was told of.
     gone: Ascending,
     /// Rows whose messages are gone, but not for the client yet.
@@ -126,6 +129,7 @@ impl View {
             index,
             added: Vec::new(),
             changed: Vec::new(),
+            near: Cell::new(0),
             gone: Ascending::default(),
             dead: Ascending::default(),
             vanished: Vec::new(),
@@ -191,14 +195,35 @@ impl View {
             None => self.index.row(row)?,
             Some(later) => self.added.get(later as usize).ok_or(io::ErrorKind::InvalidInput)?.row,
         };
-        if let Ok(at) = self.changed.binary_search_by_key(&row, |changed| changed.row) {
-            if let Some(changed) = self.changed.get(at) {
-                data.mail_flags = changed.flags;
-                data.modseq = changed.modseq;
-                data.flags = data.flags & !(index::IN_NEW | index::RECENT) | changed.place;
-            }
+        if let Some(changed) = self.changed_at(row) {
+            data.mail_flags = changed.flags;
+            data.modseq = changed.modseq;
+            data.flags = data.flags & !(index::IN_NEW | index::RECENT) | changed.place;
         }
         Ok(data)
+    }
+
+    /// What is different in this row. Rows are mostly gone through in order.
+    fn changed_at(&self, row: u32) -> Option<&Changed> {
+        if self.changed.last()?.row < row {
+            return None;
+        }
+        let mut at = self.near.get();
+        let near = self.changed.get(at).zip(self.changed.get(at + 1));
+        let found = match near {
+            Some((changed, _)) if changed.row == row => Some(at),
+            Some((_, next)) if next.row == row => Some(at + 1),
+            Some((changed, next)) if changed.row < row && row < next.row => return None,
+            _ => match self.changed.binary_search_by_key(&row, |changed| changed.row) {
+                Ok(found) => Some(found),
+                Err(next) => {
+                    at = next.saturating_sub(1);
+                    None
+                }
+            },
+        };
+        self.near.set(found.unwrap_or(at));
+        self.changed.get(found?)
     }
 
     /// The file name of the message in a row, as far as is known.
