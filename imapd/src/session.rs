@@ -164,7 +164,20 @@ impl Conversation<'_> {
             }
             Err(failure) => self.settle(Err(failure))?,
         };
-        self.complete(Some(tag), &completion)
+        self.complete(Some(tag), &completion)?;
+        self.take_new()
+    }
+
+    /// What SELECT has left for the time after its answer.
+    fn take_new(&mut self) -> Result<(), Ending> {
+        match &mut self.context.selected {
+            Some(selected) if selected.mailbox.has_untaken() => {
+                self.context.conn.flush()?;
+                selected.mailbox.take_new();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes a completion of a failure of the store.
