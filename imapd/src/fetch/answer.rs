@@ -131,13 +131,8 @@ impl<'a> Answer<'a> {
         let mut tree_is_read = false;
         if let Some(source) = &mut source {
             if plan.digest && !is_cached {
-                source.parse(&mut self.digester.tree).map_err(|error| failed(error, mailbox))?;
+                self.make_digest(mailbox, msn, info, source)?;
                 tree_is_read = true;
-                let internal_date = known.internal_date.unwrap_or_else(|| {
-                    mailbox.learn_date(msn, source.modified());
-                    source.modified()
-                });
-                mailbox.cache(msn, self.digester.of_tree(internal_date));
                 let digest = Digest::decode(self.digester.last());
                 print_items(&mut self.line, plan, info, known, digest.as_ref(), &self.flags);
             }
@@ -194,6 +189,23 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// Reads the message, keeps its digest, and leaves it and the tree in the digester.
+    fn make_digest(
+        &mut self,
+        mailbox: &mut Mailbox,
+        msn: u32,
+        info: &Info,
+        source: &mut Source<'_>,
+    ) -> Result<(), Stop> {
+        source.parse(&mut self.digester.tree).map_err(|error| failed(error, mailbox))?;
+        let internal_date = info.internal_date.unwrap_or_else(|| {
+            mailbox.learn_date(msn, source.modified());
+            source.modified()
+        });
+        mailbox.cache(msn, self.digester.of_tree(internal_date));
+        Ok(())
+    }
+
     /// Finds all sections. Whether the message's size is somebody else's word.
     fn find(
         &mut self,
@@ -221,9 +233,13 @@ impl<'a> Answer<'a> {
                 None => {
                     let counted = mailbox.cached(msn).and_then(Digest::decode).map(|digest| digest.octets());
                     is_foreign = true;
-                    match counted {
+                    match counted.or(info.octets) {
                         Some(octets) => octets,
-                        None => mailbox.octets(msn)?,
+                        // Counting it is reading it: the next time it is known.
+                        None => {
+                            self.make_digest(mailbox, msn, info, source)?;
+                            self.digester.tree.parts().first().map_or(0, |part| part.end.octets)
+                        }
                     }
                 }
             };

@@ -1,5 +1,6 @@
 use super::wire::testing::Memory;
 use super::*;
+use crate::digest::Digest;
 use crate::grammar::{Command, MailboxName};
 use crate::mailbox::OpenOptions;
 use common::maildir::Maildir;
@@ -280,6 +281,21 @@ fn large_messages() {
             format!("* 1 FETCH (BODY[]<{at}> {want})\r\n")
         );
     }
+}
+
+#[test]
+fn a_large_message_is_counted_once() {
+    let message = "Subject: large\n\n".to_owned() + &"line\n".repeat(3000);
+    let mut site = Site::new("counted", &[b"A: b\n\nx\n"]);
+    std::fs::write(site.root.join("cur/1000000009.m9.host:2,"), &message).unwrap();
+    site.selected.mailbox.sync(true, &mut |_| {}).unwrap();
+    let want = format!("* 2 FETCH (BODY[] {})\r\n", literal(&message.replace('\n', "\r\n")));
+    assert_eq!(site.selected.mailbox.info(2).unwrap().octets, None);
+    assert_eq!(site.selected.mailbox.cached(2), None);
+    assert_eq!(site.fetch("FETCH 2 BODY.PEEK[]"), want);
+    let kept = site.selected.mailbox.cached(2).and_then(Digest::decode).map(|digest| digest.octets());
+    assert_eq!(kept, Some((message.len() + 3002) as u64));
+    assert_eq!(site.fetch("FETCH 2 BODY.PEEK[]"), want);
 }
 
 #[test]
