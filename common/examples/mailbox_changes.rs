@@ -3,8 +3,7 @@
 //! `copy`, `move`, `store` and `expunge` are done in that order as they are given, with what the client would be told
 //! afterwards, and each prints the most memory that the process had of its own meanwhile, in KiB, how much was told, and how
 //! many messages are left. `expunge` removes what
-//! has `\Deleted`, which `store` gives to all. `open` opens the other mailbox and closes it again;
-//! `look`, the first command, says what opening the first one took.
+//! has `\Deleted`, which `store` gives to all. `open` opens the other mailbox and closes it again.
 
 use common::maildir::Maildir;
 use common::maildir::mailbox::{FlagChange, Flags, How, Mailbox, OpenOptions};
@@ -15,16 +14,10 @@ use std::time::Duration;
 static PEAK: AtomicU64 = AtomicU64::new(0);
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// That of this process and its child.
 fn anonymous() -> u64 {
-    let own = std::process::id();
-    let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
-    let of = |process: &str| {
-        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0u64)
-    };
-    of("self") + children.split_whitespace().map(of).sum::<u64>()
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 fn watch() {
@@ -42,14 +35,9 @@ fn main() -> io::Result<()> {
     let open = |path: &String| Maildir::open(path).map_err(io::Error::other);
     let (from, to) = (open(from)?, open(to)?);
     let options = OpenOptions { read_only: false, fsync: false, lock_timeout: Duration::from_secs(5) };
-    let watcher = std::thread::spawn(watch);
     let mut mailbox = Mailbox::open(&from, &options).map_err(io::Error::other)?;
-    let first = PEAK.load(Ordering::Relaxed);
+    let watcher = std::thread::spawn(watch);
     for command in commands {
-        if command == "look" {
-            writeln!(io::stdout(), "{command} {first} 0 {}", mailbox.len())?;
-            continue;
-        }
         PEAK.store(anonymous(), Ordering::Relaxed);
         let all = vec![1..=mailbox.len()];
         let done = match command.as_str() {

@@ -82,8 +82,8 @@ fn building_leaves_nothing_behind() {
     }
 }
 
-/// KiB that a session may have of its own at any moment while it opens a mailbox of 50,000 for the first time, or changes all
-/// messages in it. Half of it is for reading the directories once more, the rest for the numbers of messages.
+/// KiB that a session may have of its own at any moment while it changes all messages of a mailbox of 50,000. Half of
+/// it is for reading the directories once more, the rest for the numbers of messages.
 const CHANGES_MOST: u64 = 4096;
 /// The same for one of 100,000 that half of them have just been copied into: there is twice as much to be read once more.
 /// What the log says of each message is not kept.
@@ -94,7 +94,7 @@ fn changing_everything_takes_little_memory() {
     let messages = 50_000;
     let (from, to) = (Scratch::maildir("changes-from", messages), Scratch::maildir("changes-to", 1));
     let mut change = Command::new(example("mailbox_changes"));
-    change.args([&from.0, &to.0]).args(["look", "copy", "open", "store", "move", "open"]);
+    change.args([&from.0, &to.0]).args(["copy", "open", "store", "move", "open"]);
     let output = change.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let mut change = Command::new(example("mailbox_changes"));
@@ -119,7 +119,7 @@ fn changing_everything_takes_little_memory() {
         assert_eq!(left, length.to_string());
     }
     let lengths: Vec<&str> = text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
-    assert_eq!(lengths, ["50000", "50000", "50000", "50000", "0", "0", "50001"]);
+    assert_eq!(lengths, ["50000", "50000", "50000", "0", "0", "50001"]);
 }
 
 #[test]
