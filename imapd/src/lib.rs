@@ -44,5 +44,5 @@ pub static PROGRAM: Program = Program {
     front: not_authenticated::speak,
     after: After::Session { speak: session::serve, idle_timeout: |config| config.imap_idle_timeout },
     others: &[],
-    check: |_, _| Vec::new(),
+    check: |_| Vec::new(),
 };

@@ -35,5 +35,5 @@ pub static PROGRAM: Program = Program {
     front: authorization::speak,
     after: After::Session { speak: session::serve, idle_timeout: |config| config.pop3_idle_timeout },
     others: &[],
-    check: |_, _| Vec::new(),
+    check: |_| Vec::new(),
 };

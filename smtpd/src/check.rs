@@ -12,7 +12,6 @@ use crate::virtual_mailboxes::VirtualMailboxes;
 use common::config::Config;
 use common::config::check::{Finding, readable, secret};
 use common::config::keyword::TlsLevel;
-use common::process::Look;
 use common::sys::process;
 use common::tls::client::Authorities;
 use std::io;
@@ -20,25 +19,24 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// For [`common::process::Program`].
-pub(crate) fn findings(config: &Config, look: Look) -> Vec<Finding> {
+pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Err(error) = Rules::load(config) {
         found.push(Finding::error(error.to_string(), "mend it: no mail is taken until then"));
     }
-    if look == Look::Whole {
-        maps(config, &mut found);
-        header_checks(config, &mut found);
-        virtual_mailboxes(config, &mut found);
-        alias_files(config, &mut found);
-        authorities(config, &mut found);
-        if let Some(why) = default_privs_clash(config) {
-            let advice = "give default_privs a user of its own: mail to programs and files of aliases waits until then";
-            found.push(Finding::error(format!("default_privs: {why}"), advice));
-        }
-        if let Err(error) = QueueDirectory::check(config) {
-            let advice = "mend its owner and mode, or change queue_directory or mail_owner";
-            found.push(Finding::error(error.to_string(), advice));
-        }
+    maps(config, &mut found);
+    header_checks(config, &mut found);
+    virtual_mailboxes(config, &mut found);
+    alias_files(config, &mut found);
+    authorities(config, &mut found);
+    if let Some(why) = default_privs_clash(config) {
+        let advice =
+            "give default_privs a user of its own: mail to programs and files of aliases waits until then";
+        found.push(Finding::error(format!("default_privs: {why}"), advice));
+    }
+    if let Err(error) = QueueDirectory::check(config) {
+        let advice = "mend its owner and mode, or change queue_directory or mail_owner";
+        found.push(Finding::error(error.to_string(), advice));
     }
     found
 }

@@ -24,8 +24,13 @@ fn with(config: &Config, more: &[String]) -> Config {
     Config::from_pairs(&program, pairs.iter().map(String::as_str)).unwrap()
 }
 
-fn errors(config: &Config, look: Look) -> String {
-    let found = findings(config, look).into_iter().filter(|one| one.severity == Severity::Error);
+/// What stops the start.
+fn fatal(config: &Config) -> String {
+    crate::service::begin(config).err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+fn errors(config: &Config) -> String {
+    let found = findings(config).into_iter().filter(|one| one.severity == Severity::Error);
     found.map(|one| format!("{one}\n")).collect()
 }
 
@@ -39,8 +44,7 @@ fn file(scratch: &Scratch, name: &str, mode: u32) -> PathBuf {
 fn good_settings_have_no_findings() {
     let scratch = Scratch::new();
     let config = good(&scratch);
-    assert_eq!(errors(&config, Look::Start), "");
-    assert_eq!(errors(&config, Look::Whole), "");
+    assert_eq!((fatal(&config), errors(&config)), (String::new(), String::new()));
     assert!(!scratch.path().join("queue").exists(), "it is a look only");
 }
 
@@ -58,8 +62,7 @@ fn rules_that_are_wrong_stop_the_start() {
         ("header_checks=pcre:/etc/postfix/header_checks", "no regular expressions"),
     ] {
         let config = with(&good(&scratch), &[setting.to_owned()]);
-        for look in [Look::Start, Look::Whole] {
-            let said_now = errors(&config, look);
+        for said_now in [fatal(&config), errors(&config)] {
             assert!(said_now.contains(said), "{setting}: {said_now}");
         }
     }
@@ -70,12 +73,12 @@ fn a_map_that_is_missing_is_one_finding() {
     let scratch = Scratch::new();
     for setting in ["virtual_alias_maps", "transport_maps"] {
         let config = with(&good(&scratch), &[format!("{setting}=hash:/nonexistent/map")]);
-        let said = errors(&config, Look::Whole);
+        let said = errors(&config);
         assert_eq!(said.matches("/nonexistent/map").count(), 1, "{said}");
     }
     let config =
         with(&good(&scratch), &["virtual_alias_maps=hash:/nonexistent/a, hash:/nonexistent/b".into()]);
-    let said = errors(&config, Look::Whole);
+    let said = errors(&config);
     assert_eq!(
         (said.matches("/nonexistent/a").count(), said.matches("/nonexistent/b").count()),
         (1, 1),
@@ -119,8 +122,8 @@ fn what_the_settings_name_is_looked_at() {
         (vec!["default_privs=bert".into()], "the same uid as mail_owner = anna"),
     ] {
         let config = with(&good(&scratch), &settings);
-        assert_eq!(errors(&config, Look::Start), "", "{settings:?}");
-        let said_now = errors(&config, Look::Whole);
+        assert_eq!(fatal(&config), "", "{settings:?}");
+        let said_now = errors(&config);
         assert!(
             said_now.contains(said) && said.is_empty() == said_now.is_empty(),
             "{settings:?}: {said_now}"
@@ -147,7 +150,7 @@ fn a_queue_that_others_may_change() {
                 std::os::unix::fs::chown(&path, Some(1000), Some(1000)).unwrap();
             }
         }
-        let said_now = errors(&config, Look::Whole);
+        let said_now = errors(&config);
         assert!(said_now.contains(said) && said.is_empty() == said_now.is_empty(), "{mode:o}: {said_now}");
     }
 }

@@ -12,6 +12,7 @@ use crate::values::words;
 use common::config::keyword::NetworksStyle;
 use common::peer::Network;
 use common::sys::interface::{Interface, interfaces};
+use std::cell::OnceCell;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -21,7 +22,13 @@ const MAX: usize = 10_000;
 
 /// A list of networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Networks(Vec<(Network, bool)>);
+pub struct Networks {
+    list: Vec<(Network, bool)>,
+    /// What this host's interfaces are in belongs, too.
+    style: Option<NetworksStyle>,
+    /// Those, once they have been asked for: it is not cheap, and for a client of this host not needed.
+    of_style: OnceCell<Box<Networks>>,
+}
 
 impl Networks {
     /// Reads a list, with the files in it.
@@ -43,10 +50,10 @@ impl Networks {
             let why = format!("mynetworks: {word} is not a network, such as 192.0.2.0/24 or [2001:db8::]/32");
             io::Error::other(why)
         })?;
-        if self.0.len() >= MAX {
+        if self.list.len() >= MAX {
             return Err(io::Error::other("mynetworks: too many networks"));
         }
-        self.0.push((network, belongs));
+        self.list.push((network, belongs));
         Ok(())
     }
 
@@ -58,7 +65,7 @@ impl Networks {
             // A table has a value behind the network; that it is there is all that counts.
             let word = split_key(&line).0;
             self.add(word).map_err(named)?;
-            if let (false, Some(last)) = (belongs, self.0.last_mut()) {
+            if let (false, Some(last)) = (belongs, self.list.last_mut()) {
                 last.1 = !last.1;
             }
         }
@@ -66,8 +73,8 @@ impl Networks {
     }
 
     /// What `mynetworks_style` means on this host.
-    pub fn of_style(style: NetworksStyle) -> io::Result<Networks> {
-        Ok(Networks::from_interfaces(style, &interfaces()?))
+    pub fn of_style(style: NetworksStyle) -> Networks {
+        Networks { style: Some(style), ..Networks::from_interfaces(style, &[]) }
     }
 
     fn from_interfaces(style: NetworksStyle, interfaces: &[Interface]) -> Networks {
@@ -77,7 +84,8 @@ impl Networks {
             list.add_prefix(address.parse().ok(), prefix);
         }
         for Interface { address, prefix } in interfaces {
-            if address.is_loopback() {
+            // A network of everything would make an open relay.
+            if address.is_loopback() || *prefix == 0 {
                 continue;
             }
             let prefix = match (style, address) {
@@ -108,17 +116,28 @@ impl Networks {
             }
             None => return,
         };
-        self.0.extend(network.parse::<Network>().ok().map(|network| (network, true)));
+        self.list.extend(network.parse::<Network>().ok().map(|network| (network, true)));
     }
 
     /// Whether the address belongs.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().find(|(network, _)| network.contains(address)).is_some_and(|(_, belongs)| *belongs)
+        match self.list.iter().find(|(network, _)| network.contains(address)) {
+            Some((_, belongs)) => *belongs,
+            None => self.style.is_some_and(|style| self.found(style).contains(address)),
+        }
+    }
+
+    /// If the kernel does not tell, nobody is in them.
+    fn found(&self, style: NetworksStyle) -> &Networks {
+        self.of_style.get_or_init(|| {
+            let all = interfaces().unwrap_or_default();
+            Box::new(Networks::from_interfaces(style, &all))
+        })
     }
 
     /// Whether the whole of IPv4 or IPv6 belongs.
     pub fn is_everything(&self) -> bool {
-        self.0.iter().any(|(network, belongs)| *belongs && network.is_everything())
+        self.list.iter().any(|(network, belongs)| *belongs && network.is_everything())
     }
 }
 
@@ -191,7 +210,16 @@ mod tests {
             let networks = Networks::from_interfaces(style, &all);
             assert_eq!(networks.contains(address.parse().unwrap()), belongs, "{style:?} {address}");
         }
-        assert!(Networks::of_style(NetworksStyle::Host).unwrap().contains("127.0.0.1".parse().unwrap()));
+        let ours = Networks::of_style(NetworksStyle::Host);
+        assert!(ours.contains("::ffff:127.0.0.1".parse().unwrap()));
+        assert_eq!(ours.of_style.get(), None, "nobody had to look");
+        assert!(!ours.contains("192.0.2.77".parse().unwrap()));
+        assert!(ours.of_style.get().is_some());
+        for own in interfaces().unwrap() {
+            assert!(ours.contains(own.address), "{}", own.address);
+        }
+        let whole = Networks::from_interfaces(NetworksStyle::Subnet, &[interface("192.0.2.5", 0)]);
+        assert!(!whole.contains("198.51.100.1".parse().unwrap()));
     }
 
     #[test]

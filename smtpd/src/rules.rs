@@ -69,7 +69,7 @@ impl Rules {
             list("smtpd_recipient_restrictions", &config.smtpd_recipient_restrictions)?,
         ];
         let networks = match put_in(config, &config.mynetworks)? {
-            list if list.trim().is_empty() => Networks::of_style(config.mynetworks_style)?,
+            list if list.trim().is_empty() => Networks::of_style(config.mynetworks_style),
             list => Networks::parse(&list)?,
         };
         let [.., relay, recipient] = &at_recipient;

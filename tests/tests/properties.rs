@@ -221,7 +221,12 @@ fn request() -> impl Strategy<Value = Request> {
         (any::<bool>(), octets(255)).prop_map(|(sha256, user)| Request::ScramStart { sha256, user }),
         (proof(), ".{0,40}").prop_map(|(proof, tls)| Request::Login { proof, tls }),
         (octets(8192), octets(2)).prop_map(|(unread, state)| Request::Handover { unread, state }),
-        (why(), ".{0,80}", ".{0,40}").prop_map(|(why, detail, tls)| Request::Ended { why, detail, tls }),
+        (why(), ".{0,80}", ".{0,40}", ".{0,40}").prop_map(|(why, detail, tls, counts)| Request::Ended {
+            why,
+            detail,
+            tls,
+            counts
+        }),
         ".{0,200}".prop_map(|what| Request::Panicked { what }),
     ]
 }

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 
 /// Octets that are gathered before they are written.
 const BUFFER: usize = 32 * 1024;
+/// Octets that there is room for at first.
+const FIRST: usize = 12 * 1024;
 
 /// A file that gets its lines with CRLF and has them with LF, as Dovecot and local programs keep mail.
 #[derive(Debug)]
@@ -55,6 +57,10 @@ impl LfText {
         }
         if piece.len() >= BUFFER {
             return self.file.write_all(piece);
+        }
+        if self.buffer.capacity() == 0 {
+            // Most messages are smaller. Growing would take new pages again and again.
+            self.buffer.reserve(FIRST);
         }
         self.buffer.extend_from_slice(piece);
         Ok(())

@@ -13,10 +13,12 @@ pub use wire::{Reader, Writer};
 
 use crate::secret::Secret;
 use crate::sys::fd::{self, Interest};
+use crate::sys::socket;
 use crate::tls::proof::ClientProof;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
+use zeroize::Zeroize;
 
 /// Octets of one message from front to guard.
 pub const REQUEST_MAX: usize = 16 * 1024;
@@ -24,6 +26,8 @@ pub const REQUEST_MAX: usize = 16 * 1024;
 pub const JUDGE_MAX: usize = 64 * 1024;
 /// Octets of one message from guard to front: a certificate chain fits.
 pub const ANSWER_MAX: usize = 56 * 1024;
+/// Octets that are read before it is known how long a message is: most of a service's are shorter.
+const FIRST_READ: usize = 512;
 
 /// What the client shows to prove who it is.
 #[allow(missing_docs)] // The fields are the words of the RFC that each variant names.
@@ -78,8 +82,9 @@ pub enum Request {
     Handover { unread: Vec<u8>, state: Vec<u8> },
     /// A question of the protocol's own, in programs whose guard is a [service](super::service).
     Service(Vec<u8>),
-    /// The conversation ended without a login; `detail` says more about a failed handshake.
-    Ended { why: Why, detail: String, tls: String },
+    /// The conversation ended without a login; `detail` says more about a failed handshake, `counts` is the protocol's own
+    /// word for the log.
+    Ended { why: Why, detail: String, tls: String, counts: String },
     /// The front is about to abort: a bug.
     Panicked { what: String },
     /// The front could not be set up, so the client has not been greeted.
@@ -147,12 +152,26 @@ pub struct Channel {
     socket: OwnedFd,
     /// How long to wait for the other side before it counts as lost.
     patience: Duration,
+    /// See [`Channel::by_turns`].
+    by_turns: bool,
 }
 
 impl Channel {
     /// Takes one end over.
     pub fn new(socket: OwnedFd, patience: Duration) -> Channel {
-        Channel { socket, patience }
+        Channel { socket, patience, by_turns: false }
+    }
+
+    /// For programs whose channel carries messages to its end, one side after the other: a message is taken with one system
+    /// call, and the kernel watches the time. Silence of more than `longest` ends every wait.
+    pub fn by_turns(self, longest: Duration) -> io::Result<Channel> {
+        socket::limit_receive(&self.socket, longest)?;
+        Ok(Channel { by_turns: true, ..self })
+    }
+
+    /// For a guard that waits for something else at the same time.
+    pub fn socket(&self) -> &OwnedFd {
+        &self.socket
     }
 
     /// The socket, when the messages are over.
@@ -163,6 +182,11 @@ impl Channel {
     /// Front: asks and waits for the answer.
     pub fn ask(&self, request: &Request) -> io::Result<Answer> {
         self.tell(request)?;
+        self.hear()
+    }
+
+    /// Front: the next answer, where nothing has to be asked for it.
+    pub fn hear(&self) -> io::Result<Answer> {
         let (kind, body) = self.receive(ANSWER_MAX, self.patience)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         Answer::decode(kind, &body).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
@@ -211,6 +235,9 @@ impl Channel {
         patience: Duration,
     ) -> io::Result<Option<(u8, zeroize::Zeroizing<Vec<u8>>)>> {
         let until = Instant::now() + patience;
+        if self.by_turns {
+            return self.receive_whole(max, until);
+        }
         let mut head = [0; 5];
         self.wait(Interest::Read, until)?;
         if !self.read_exact(&mut head, until)? {
@@ -226,6 +253,43 @@ impl Channel {
             return Ok(None);
         }
         Ok(Some((kind, body)))
+    }
+
+    /// A message with all that is there at once. The other side waits for the answer, so nothing can follow.
+    fn receive_whole(
+        &self,
+        max: usize,
+        until: Instant,
+    ) -> io::Result<Option<(u8, zeroize::Zeroizing<Vec<u8>>)>> {
+        let mut first = [0; FIRST_READ];
+        let mut filled = 0;
+        let (kind, length) = loop {
+            let room = first.get_mut(filled..).unwrap_or_default();
+            match fd::wait_and_receive(self.socket.as_fd(), room) {
+                Ok(0) => return Ok(None),
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(error) => return Err(error),
+            }
+            if let Some((&[kind, ref length @ ..], _)) =
+                first.get(..filled).and_then(<[u8]>::split_first_chunk::<5>)
+            {
+                break (kind, u32::from_be_bytes(*length) as usize);
+            }
+        };
+        let there = first.get(5..filled).unwrap_or_default();
+        if length > max || there.len() > length {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut body = zeroize::Zeroizing::new(vec![0; length]);
+        let (known, rest) = body.split_at_mut(there.len());
+        known.copy_from_slice(there);
+        first.get_mut(..filled).unwrap_or_default().zeroize();
+        Ok(self.read_exact(rest, until)?.then_some((kind, body)))
     }
 
     /// `Ok(false)`: the other end is gone.

@@ -50,6 +50,9 @@ pub struct Front {
     pub facts: Box<Facts>,
     /// The client has tried to say a password where others could hear it: for the log.
     pub refused_in_clear: bool,
+    /// What the log is to say of the conversation, in programs that have a [service](super::service).
+    pub counts: String,
+    welcome: Option<Vec<u8>>,
     guard: Arc<Guard>,
 }
 
@@ -63,12 +66,20 @@ pub enum Asked<T> {
 }
 
 impl Front {
-    pub(super) fn new(conn: Conn, config: Rc<Config>, facts: Box<Facts>, channel: Channel) -> Front {
+    pub(super) fn new(
+        conn: Conn,
+        config: Rc<Config>,
+        facts: Box<Facts>,
+        channel: Channel,
+        welcome: Option<Vec<u8>>,
+    ) -> Front {
         Front {
             conn,
             config,
             facts,
             refused_in_clear: false,
+            counts: String::new(),
+            welcome,
             guard: Arc::new(Guard(channel, AtomicBool::new(false))),
         }
     }
@@ -153,6 +164,19 @@ impl Front {
             Answer::Service(answer) => Ok(answer),
             _ => Err(Ending::Failed(std::io::ErrorKind::InvalidData.into())),
         }
+    }
+
+    /// What the service says when it has been told elsewhere what it has to know: the end of what goes over the data socket.
+    pub fn hear_service(&self) -> Result<Vec<u8>, Ending> {
+        match self.guard.0.hear().map_err(Ending::Failed)? {
+            Answer::Service(answer) => Ok(answer),
+            _ => Err(Ending::Failed(std::io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    /// What the service said before the front was there ([`super::service::Service::welcome`]), once.
+    pub fn take_welcome(&mut self) -> Option<Vec<u8>> {
+        self.welcome.take()
     }
 
     /// For the log: protocol version and cipher, empty in clear.

@@ -34,12 +34,14 @@ pub(super) struct Begun {
     pub patience: Duration,
     /// The front's end of the data socket, in programs that have a service.
     pub data: Option<OwnedFd>,
+    /// What the service said before the front was there.
+    pub welcome: Option<Vec<u8>>,
 }
 
 /// The front's whole life.
 #[inline(never)]
 pub(super) fn live(program: &Program, begun: Begun, socket: OwnedFd, walls: Walls) -> u8 {
-    let Begun { config, facts, proxied, implicit_tls, patience, data } = begun;
+    let Begun { config, facts, proxied, implicit_tls, patience, data, welcome } = begun;
     let deadline = Instant::now().checked_add(config.login_timeout);
     let limits = Limits { idle: config.login_timeout, reply: config.reply_timeout, deadline };
     let (conn, channel) = match confine(limits, &socket, data.as_ref(), walls, patience) {
@@ -52,7 +54,7 @@ pub(super) fn live(program: &Program, begun: Begun, socket: OwnedFd, walls: Wall
     };
     // They have become other descriptors, and these are closed.
     std::mem::forget((socket, data));
-    let mut front = Front::new(conn, config, facts, channel);
+    let mut front = Front::new(conn, config, facts, channel, welcome);
     let spoken = begin(&mut front, proxied, implicit_tls)
         .and_then(|()| (program.front)(&mut front))
         // What was pipelined before the login is answered before the session speaks.
@@ -96,7 +98,10 @@ fn confine(
             fd::close_from(walls::DATA_DESCRIPTOR + 1)?;
         }
     }
-    let channel = Channel::new(fd::adopt(walls::LAST_DESCRIPTOR)?, patience);
+    let mut channel = Channel::new(fd::adopt(walls::LAST_DESCRIPTOR)?, patience);
+    if data.is_some() {
+        channel = channel.by_turns(patience)?;
+    }
     walls.enter()?;
     Ok((conn, channel))
 }
@@ -134,7 +139,8 @@ fn end(mut front: Front, ending: Ending) {
         Ending::Disconnected | Ending::NotReading | Ending::Failed(_) => (Why::Closed, String::new()),
     };
     let tls = front.tls_description();
-    front.tell(&Request::Ended { why, detail, tls });
+    let counts = std::mem::take(&mut front.counts);
+    front.tell(&Request::Ended { why, detail, tls, counts });
     front.conn.set_limits(Limits { reply: LAST_WORDS, ..front.conn.limits() });
     front.into_parts().0.close();
 }

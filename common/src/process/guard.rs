@@ -11,13 +11,14 @@ use super::channel::{Answer, Channel, JUDGE_MAX, REQUEST_MAX, Refused, Request, 
 use super::front::Facts;
 use super::handoff::{self, Handoff};
 use super::service::{Ground, Service};
-use super::{After, Program, environment};
+use super::{Program, environment};
 use crate::auth::{Account, Authenticator, ScramAttempt};
 use crate::config::Config;
 use crate::config::keyword::TlsVersion;
 use crate::exit::Exit;
 use crate::log::{Closing, Level, Log, LoginLine, Outcome, Security, escape};
 use crate::peer::Peer;
+use crate::sys::fd::Interest;
 use crate::sys::{fd, process};
 use crate::tls::key::Identity;
 use certificates::Certificate;
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 /// How much longer than the client's own time the guard waits: the front is the one to say that time is over.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the front may take to take an answer.
-pub const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the guard of a service waits for a front that says nothing, if sessions have no end.
 const SERVICE_TIME: Duration = Duration::from_secs(24 * 3600);
 /// One handshake has one signature; a second request is not a handshake.
@@ -100,13 +101,10 @@ impl Guard {
         peer: Peer,
         facts: Box<Facts>,
         proxied: bool,
-        data: Option<OwnedFd>,
+        service: Option<(Box<dyn Service>, OwnedFd)>,
     ) -> io::Result<Box<Guard>> {
         let authenticator = super::login::authenticator(&config, program.protocol, &peer)?;
-        let service = match program.after {
-            After::Session { .. } => None,
-            After::Service { begin, .. } => Some(begin()),
-        };
+        let (service, data) = service.unzip();
         Ok(Box::new(Guard {
             program,
             config,
@@ -137,14 +135,22 @@ impl Guard {
 
     /// Answers the front until the conversation is over. Returns only without a login; with one, this process becomes
     /// the session.
-    pub fn serve(mut self: Box<Self>, channel: Channel) -> Exit {
+    pub fn serve(mut self: Box<Self>, socket: OwnedFd) -> Exit {
+        let channel = match self.channel(socket) {
+            Ok(channel) => channel,
+            Err(error) => {
+                self.log.error(format_args!("{error}"));
+                process::terminate(self.front);
+                return Exit::Temporary;
+            }
+        };
         let login = match self.converse(&channel) {
             Ok(Some(login)) => login,
             Ok(None) => return self.see_front_off(),
             Err(error) => {
                 // The front broke off or broke the rules: nothing it holds is worth a further word.
                 self.log.error(format_args!("front: {error}"));
-                self.log_closing(Why::Closed, "", "");
+                self.log_closing(Why::Closed, "", "", "");
                 process::terminate(self.front);
                 return Exit::Temporary;
             }
@@ -159,6 +165,14 @@ impl Guard {
         log.error(format_args!("session: {error}"));
         process::terminate(front);
         Exit::Temporary
+    }
+
+    fn channel(&self, socket: OwnedFd) -> io::Result<Channel> {
+        let channel = Channel::new(socket, ANSWER_PATIENCE);
+        match self.service {
+            None => Ok(channel),
+            Some(_) => channel.by_turns(self.lasts()),
+        }
     }
 
     /// Waits for the front's last words to be out: launchers take this process's end for the connection's. A front that was
@@ -187,24 +201,19 @@ impl Guard {
     }
 
     fn converse(&mut self, channel: &Channel) -> io::Result<Option<LoggedIn>> {
-        let patience = self.config.login_timeout + GRACE;
-        // A service is there as long as its front is, and that sees to the client's times.
-        let lasts = match self.service {
-            None => patience,
-            Some(_) => self.config.session_timeout.max(SERVICE_TIME) + GRACE,
-        };
-        let until = self.started + lasts;
+        let until = self.started + self.lasts();
         loop {
-            let left = until.saturating_duration_since(Instant::now());
             // A handshake is longer than anything else that is asked, and at most once.
             let octets_max = if self.certificate.may_be_shown() { JUDGE_MAX } else { REQUEST_MAX };
+            self.heed_service(channel, until)?;
+            let left = until.saturating_duration_since(Instant::now());
             let Some(request) = channel.next_request(octets_max, left)? else {
-                self.log_closing(Why::Closed, "", "");
+                self.log_closing(Why::Closed, "", "", "");
                 return Ok(None);
             };
             let answer = match request {
-                Request::Ended { why, detail, tls } => {
-                    self.log_closing(why, &detail, &tls);
+                Request::Ended { why, detail, tls, counts } => {
+                    self.log_closing(why, &detail, &tls, &counts);
                     return Ok(None);
                 }
                 Request::Panicked { what } => {
@@ -236,14 +245,14 @@ impl Guard {
                             Some(Request::Handover { unread, state }) => {
                                 Ok(Some(LoggedIn { account, tls, unread, state }))
                             }
-                            Some(Request::Ended { why, detail, tls }) => {
-                                self.log_closing(why, &detail, &tls);
+                            Some(Request::Ended { why, detail, tls, .. }) => {
+                                self.log_closing(why, &detail, &tls, "");
                                 Ok(None)
                             }
                             None => {
                                 let user = escape(account.name.as_bytes());
                                 self.log.warning(format_args!("{user} was let in, but the front is gone"));
-                                self.log_closing(Why::Closed, "", "");
+                                self.log_closing(Why::Closed, "", "", "");
                                 Ok(None)
                             }
                             Some(_) => Err(io::ErrorKind::InvalidData.into()),
@@ -253,6 +262,45 @@ impl Guard {
                 Request::Handover { .. } => return Err(io::ErrorKind::InvalidData.into()),
             };
             channel.answer(&answer)?;
+        }
+    }
+
+    /// How long the conversation may take. A service is there as long as its front is, and that sees to the client's times.
+    fn lasts(&self) -> Duration {
+        match self.service {
+            None => self.config.login_timeout + GRACE,
+            Some(_) => self.config.session_timeout.max(SERVICE_TIME) + GRACE,
+        }
+    }
+
+    /// While the service waits for somebody else, the front may ask all the same. What comes first is heeded first.
+    fn heed_service(&mut self, channel: &Channel, until: Instant) -> io::Result<()> {
+        loop {
+            let Some(watched) = self.service.as_ref().and_then(|service| service.watched()) else {
+                return Ok(());
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let both = [(channel.socket().as_fd(), Interest::Read), (watched, Interest::Read)];
+            let [front, other] = fd::poll(both, Some(left))?;
+            if other.read || other.hangup {
+                let answer = self.with_service(|service, ground| service.stirred(ground))?;
+                channel.answer(&Answer::Service(answer))?;
+            } else if front.read || front.hangup {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the front has to know from the start. A proxy's header would make something else of it.
+    pub fn welcome(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match &self.service {
+            Some(_) if !self.proxied => {
+                self.with_service(|service, ground| service.welcome(ground)).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 

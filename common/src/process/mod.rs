@@ -21,7 +21,7 @@ pub mod walls;
 use crate::auth::checkpassword;
 use crate::cli::{self, CommandLine, Mode};
 use crate::config::Config;
-use crate::config::check::{Finding, Severity};
+use crate::config::check::Finding;
 use crate::config::keyword::Ssl;
 use crate::exit::Exit;
 use crate::io::Ending;
@@ -30,7 +30,7 @@ use crate::peer::Peer;
 use crate::sys::process::{self as sysproc, Fork, Resource};
 use crate::sys::{entry, fd, fs};
 use crate::tls::key::{Identity, KeyError};
-use channel::{Channel, Request};
+use channel::Request;
 use front::{Facts, Front};
 use front_life::Begun;
 use service::Service;
@@ -63,17 +63,8 @@ pub struct Program {
     pub after: After,
     /// Hidden first arguments, and what the program then is instead of a server.
     pub others: &'static [Other],
-    /// What only this protocol can find wrong with its settings.
-    pub check: fn(&Config, Look) -> Vec<Finding>,
-}
-
-/// How closely settings are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// At the start of each connection: the settings themselves, with which it cannot go on. Errors count only.
-    Start,
-    /// `--check`: everything that they name, too. Nothing is changed.
-    Whole,
+    /// What only this protocol can find wrong with its settings, for `--check`. Nothing is changed.
+    pub check: fn(&Config) -> Vec<Finding>,
 }
 
 /// A hidden first argument, and what the program is with it.
@@ -90,8 +81,8 @@ pub enum After {
     },
     /// No session: the front speaks to the end, and the guard answers it.
     Service {
-        /// The guard's part.
-        begin: fn() -> Box<dyn Service>,
+        /// The guard's part. Errors: settings with which it cannot go on.
+        begin: fn(&Config) -> io::Result<Box<dyn Service>>,
         /// The log's tag.
         tag: fn(u32) -> String,
     },
@@ -146,28 +137,35 @@ fn run(program: &'static Program) -> Exit {
             terminal::usage(program, Some(line.mode), &[what])
         }
         _ if line.preauth => preauth(program, config),
-        _ if !is_usable(program, &config, &line) => Exit::Usage,
-        _ => serve(program, config, &line),
+        _ => match begin_service(program, &config, &line) {
+            Ok(service) => serve(program, config, &line, service),
+            Err(exit) => exit,
+        },
     }
 }
 
-/// Looks at the settings that are the protocol's own. If one is wrong, the log has it and the client is told to come again.
-fn is_usable(program: &Program, config: &Config, line: &CommandLine) -> bool {
-    let mut found = (program.check)(config, Look::Start);
-    found.retain(|finding| finding.severity == Severity::Error);
-    if found.is_empty() {
-        return true;
-    }
-    let faults: Vec<String> = found.into_iter().map(|finding| finding.what).collect();
-    terminal::say(program, &faults);
-    let log = Log::open(config, login_tag(program, line.flags));
-    faults.iter().for_each(|what| log.error(format_args!("{what}")));
-    refuse(program);
-    false
+/// The guard's part of a protocol that has one. If its settings are wrong, the log has it and the client is told to come again.
+fn begin_service(
+    program: &Program,
+    config: &Config,
+    line: &CommandLine,
+) -> Result<Option<Box<dyn Service>>, Exit> {
+    let After::Service { begin, .. } = program.after else { return Ok(None) };
+    begin(config).map(Some).map_err(|error| {
+        terminal::say(program, &[error.to_string()]);
+        Log::open(config, login_tag(program, line.flags)).error(format_args!("{error}"));
+        refuse(program);
+        Exit::Usage
+    })
 }
 
 /// Serves one connection on standard input and output.
-fn serve(program: &'static Program, config: Config, line: &CommandLine) -> Exit {
+fn serve(
+    program: &'static Program,
+    config: Config,
+    line: &CommandLine,
+    service: Option<Box<dyn Service>>,
+) -> Exit {
     // This process will have the key and the password hashes: nobody looks into it, and it leaves no core.
     sysproc::not_dumpable();
     take_listen_fds();
@@ -187,7 +185,7 @@ fn serve(program: &'static Program, config: Config, line: &CommandLine) -> Exit 
     sysproc::ignore_pipe_signal();
     fd::set_nodelay(fd::STDIN);
     fd::set_keepalive(fd::STDIN);
-    match try_serve(program, config, line, &log) {
+    match try_serve(program, config, line, &log, service) {
         Ok(exit) => exit,
         Err(error) => {
             log.error(format_args!("{error}"));
@@ -210,7 +208,13 @@ fn catch_panics(log: &Log) {
     }));
 }
 
-fn try_serve(program: &'static Program, config: Config, line: &CommandLine, log: &Log) -> io::Result<Exit> {
+fn try_serve(
+    program: &'static Program,
+    config: Config,
+    line: &CommandLine,
+    log: &Log,
+    service: Option<Box<dyn Service>>,
+) -> io::Result<Exit> {
     let implicit_tls = line.tls;
     let peer = Peer::of(&fd::STDIN);
     let proxied = peer.is_in(&config.haproxy_trusted_networks);
@@ -223,7 +227,7 @@ fn try_serve(program: &'static Program, config: Config, line: &CommandLine, log:
     let mut patience = config.login_timeout + config.auth_failure_delay + Duration::from_secs(60);
     let (ours, theirs) = fd::socketpair()?;
     let mut data = (None, None);
-    if let After::Service { .. } = program.after {
+    if service.is_some() {
         let (reader, writer) = fd::socketpair()?;
         data = (Some(reader), Some(writer));
         walls = walls.with_data_descriptor();
@@ -233,7 +237,9 @@ fn try_serve(program: &'static Program, config: Config, line: &CommandLine, log:
     // One copy for each of them, made before the fork: a count or a move would write to pages that they share.
     let config = Rc::new(config);
     let (for_front, facts_for_front) = (config.clone(), Box::new(facts.clone()));
-    let mut guard = guard::Guard::new(program, config, log.clone(), peer, Box::new(facts), proxied, data)?;
+    let mut guard =
+        guard::Guard::new(program, config, log.clone(), peer, Box::new(facts), proxied, service.zip(data))?;
+    let welcome = guard.welcome()?;
     match sysproc::fork()? {
         Fork::Child => {
             drop((ours, guard.data.take()));
@@ -244,15 +250,16 @@ fn try_serve(program: &'static Program, config: Config, line: &CommandLine, log:
                 implicit_tls,
                 patience,
                 data: data_for_front,
+                welcome,
             };
             sysproc::exit_now(front_life::live(program, begun, theirs, walls));
         }
         Fork::Parent(child) => {
             drop((theirs, data_for_front));
             // Until one of them writes to it, guard and front share every page: nothing is freed that need not be.
-            std::mem::forget((walls, for_front, facts_for_front));
+            std::mem::forget((walls, for_front, facts_for_front, welcome));
             guard.front = child;
-            Ok(guard.serve(Channel::new(ours, guard::ANSWER_PATIENCE)))
+            Ok(guard.serve(ours))
         }
     }
 }

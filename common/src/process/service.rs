@@ -20,7 +20,7 @@ use crate::peer::Peer;
 use crate::sys::process::{self, Fork};
 use crate::sys::{entry, fd};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 /// Where a helper finds its socket to the guard.
@@ -56,14 +56,24 @@ pub struct Ground<'a> {
 
 /// The guard's part of a protocol.
 pub trait Service {
+    /// What the front has to know before it asks anything. Asked before the front is there, unless a proxy has yet to say who
+    /// the client is.
+    fn welcome(&mut self, ground: &mut Ground<'_>) -> io::Result<Vec<u8>>;
+
+    /// What the service waits for besides questions, if it waits.
+    fn watched(&self) -> Option<BorrowedFd<'_>>;
+
+    /// There is something to read where it waits: what the front, which waits for it, is told. An error ends the conversation.
+    fn stirred(&mut self, ground: &mut Ground<'_>) -> io::Result<Vec<u8>>;
+
     /// Answers one question. An error ends the conversation: the front has broken the rules.
     fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Vec<u8>>;
 
     /// A login was refused, for the log. `user` is empty unless there is such a user; `guessed`: the password was wrong.
     fn refused(&mut self, ground: &Ground<'_>, method: &str, user: &str, guessed: bool);
 
-    /// The conversation is over, for the log.
-    fn ended(&mut self, ground: &Ground<'_>, why: Why, detail: &str);
+    /// The conversation is over, for the log. `counts` is what the front has to say of it.
+    fn ended(&mut self, ground: &Ground<'_>, why: Why, detail: &str, counts: &str);
 }
 
 /// A helper process, as its parent sees it.
@@ -76,8 +86,8 @@ pub struct Helper {
 
 /// A helper process, as it sees itself.
 pub struct Helping {
-    /// The settings.
-    pub config: Config,
+    /// The settings. Not a copy where the guard's are at hand: pages that nobody writes to are shared.
+    pub config: Rc<Config>,
     /// The log.
     pub log: Log,
     /// The socket to the guard. Its end means that there is nothing more to do.
@@ -159,7 +169,7 @@ impl Ground<'_> {
             process::not_dumpable();
             let [commands, data] = [inherited(COMMANDS)?, inherited(DATA)?];
             let shared = shared.map(|_| inherited(SHARED)).transpose()?;
-            let (config, log) = (Config::clone(self.config), self.log.clone());
+            let (config, log) = (self.config.clone(), self.log.clone());
             log.catch_panics();
             return Ok(Helping { config, log, commands, data, shared });
         }
@@ -194,7 +204,7 @@ pub fn helping(program: &'static Program) -> io::Result<Helping> {
     process::private_umask();
     process::not_dumpable();
     let [commands, data] = [inherited(COMMANDS)?, inherited(DATA)?];
-    Ok(Helping { config, log, commands, data, shared: inherited(SHARED).ok() })
+    Ok(Helping { config: Rc::new(config), log, commands, data, shared: inherited(SHARED).ok() })
 }
 
 fn inherited(number: i32) -> io::Result<OwnedFd> {

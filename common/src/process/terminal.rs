@@ -1,6 +1,6 @@
 //! What is for a person: answers on a terminal, and errors of the command line and the configuration.
 
-use super::{Look, Program, load_identity, log_and_refuse};
+use super::{Program, load_identity, log_and_refuse};
 use crate::cli::CommandLine;
 use crate::cli::Mode;
 use crate::config::keyword::Ssl;
@@ -54,7 +54,7 @@ pub(super) fn print(text: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> 
 
 pub(super) fn print_check(program: &Program, config: &Config, line: &CommandLine) -> Exit {
     let mut findings = check::findings(config, line);
-    findings.append(&mut (program.check)(config, Look::Whole));
+    findings.append(&mut (program.check)(config));
     let has_certificate = config.ssl_cert_file.get().is_some_and(std::path::Path::exists);
     if config.ssl != Ssl::No && has_certificate {
         let cert_file = std::path::Path::new(config.ssl_cert_file.as_str());

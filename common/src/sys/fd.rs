@@ -115,6 +115,14 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(n as usize)
 }
 
+/// One recv(2) that waits: `WouldBlock` when the socket's time for that is over ([`super::socket::limit_receive`]).
+pub fn wait_and_receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let (at, len) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: as in `read`.
+    let n = cerr(unsafe { libc::recv(fd.as_raw_fd(), at, len, 0) })?;
+    Ok(n as usize)
+}
+
 /// One write(2).
 pub fn write(fd: BorrowedFd<'_>, octets: &[u8]) -> io::Result<usize> {
     // SAFETY: the kernel reads at most octets.len() octets from the slice we borrow.

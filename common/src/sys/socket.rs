@@ -106,6 +106,20 @@ pub fn is_same(one: &impl AsFd, other: &impl AsFd) -> bool {
     matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
+/// Waiting for octets on this socket is over after so long; then receiving says `WouldBlock`.
+pub fn limit_receive(socket: &impl AsFd, longest: Duration) -> io::Result<()> {
+    // SAFETY: an all-zero timeval is a valid one.
+    let mut time: libc::timeval = unsafe { mem::zeroed() };
+    // Zero would mean for ever. A day and more fit anywhere.
+    time.tv_sec = i32::try_from(longest.as_secs().max(1)).unwrap_or(i32::MAX) as _;
+    let (value, length) = ((&raw const time).cast(), mem::size_of::<libc::timeval>() as libc::socklen_t);
+    // SAFETY: passes a pointer to a local structure and its size.
+    let result = unsafe {
+        libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVTIMEO, value, length)
+    };
+    cerr(result).map(drop)
+}
+
 /// Makes standard error refer to what `source` refers to.
 pub fn point_stderr_at(source: &impl AsFd) -> io::Result<()> {
     // SAFETY: dup2 touches no memory; 2 is open for the whole life of the process, before and after.

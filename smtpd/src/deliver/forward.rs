@@ -32,6 +32,10 @@ pub(super) fn read(
 ) -> Result<Option<Vec<String>>, Status> {
     let Target::Mailbox { extension, direct: false, .. } = &recipient.target else { return Ok(None) };
     for path in paths(config, account, recipient, extension) {
+        // Nearly nobody has one: the way to it need not be walked for that.
+        if path.symlink_metadata().is_err_and(|error| is_absent(&error)) {
+            continue;
+        }
         match read_file(&path, account.uid) {
             Ok(text) => {
                 let mut reading = Reading { uid: account.uid, entries: Vec::new(), files: 0, octets: 0 };

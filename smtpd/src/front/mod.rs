@@ -94,6 +94,11 @@ pub fn speak(front: &mut Front) -> Result<Vec<u8>, Ending> {
     Err(ending)
 }
 
+/// What the guard said.
+fn heard(answer: &[u8]) -> Result<Answer, Ending> {
+    Answer::decode(answer).ok_or_else(|| Ending::Failed(io::ErrorKind::InvalidData.into()))
+}
+
 impl Conversation<'_> {
     fn run(&mut self) -> Result<(), Ending> {
         self.set_times();
@@ -138,8 +143,12 @@ impl Conversation<'_> {
     }
 
     fn ask(&self, question: &Question) -> Result<Answer, Ending> {
-        let answer = self.front.ask_service(question.encode())?;
-        Answer::decode(&answer).ok_or_else(|| Ending::Failed(io::ErrorKind::InvalidData.into()))
+        heard(&self.front.ask_service(question.encode())?)
+    }
+
+    /// What the guard says of a message whose end is with the writer.
+    fn hear(&self) -> Result<Answer, Ending> {
+        heard(&self.front.hear_service()?)
     }
 
     /// Asks something whose answer is a reply.
@@ -151,7 +160,11 @@ impl Conversation<'_> {
     }
 
     fn ask_for_welcome(&mut self) -> Result<Welcome, Ending> {
-        match self.ask(&Question::Hello)? {
+        let answer = match self.front.take_welcome() {
+            Some(said_before) => heard(&said_before)?,
+            None => self.ask(&Question::Hello)?,
+        };
+        match answer {
             Answer::Welcome(welcome) => {
                 self.front.facts.trusted_way = welcome.trusted_way;
                 Ok(welcome)
@@ -351,7 +364,7 @@ impl Conversation<'_> {
         if let Some(note) = note {
             let _ = self.note(note, after);
         }
-        let _ = self.note(Note::Counts, self.counts.to_string());
+        self.front.counts = self.counts.to_string();
         // The connection may be broken already; then nobody hears them.
         if let Some(words) = words {
             let _ = self.say(&words);

@@ -22,6 +22,8 @@ pub(super) struct Incoming {
     machine: Option<Machine>,
     /// Where it goes; `None`: it was given up.
     pieces: Option<Pieces>,
+    /// The guard has yet to say that it knows.
+    unheard: bool,
     /// Octets so far, those of the message.
     octets: u64,
     /// Octets of a refused message so far.
@@ -35,7 +37,8 @@ pub(super) struct Incoming {
 impl Incoming {
     fn new(machine: Option<Machine>, limit: u64) -> Incoming {
         let limit = if limit == 0 { u64::MAX } else { limit };
-        Incoming { machine, pieces: Some(Pieces), octets: 0, refused: 0, limit, why: None }
+        let pieces = Some(Pieces::default());
+        Incoming { machine, pieces, unheard: false, octets: 0, refused: 0, limit, why: None }
     }
 
     /// Takes octets. How many of them belong to the message, and whether it is complete (DATA).
@@ -44,7 +47,7 @@ impl Incoming {
         let mut out = |part: &[u8]| -> Result<(), Ending> {
             *octets = octets.saturating_add(part.len() as u64);
             match pieces {
-                Some(pieces) if *octets <= *limit => pieces.send(part),
+                Some(pieces) if *octets <= *limit => pieces.push(part),
                 _ => Ok(()),
             }
         };
@@ -56,6 +59,10 @@ impl Incoming {
             }
         };
         self.look_for_faults()?;
+        // What ends here leaves together with the mark.
+        if let (Some(pieces), false) = (&mut self.pieces, end) {
+            pieces.flush()?;
+        }
         if self.why.is_some() {
             self.refused = self.refused.saturating_add(used as u64);
             if self.refused > REFUSED_MAX {
@@ -81,10 +88,9 @@ impl Incoming {
     }
 
     fn give_up(&mut self) -> Result<(), Ending> {
-        match self.pieces.take() {
-            Some(pieces) => pieces.end(false),
-            None => Ok(()),
-        }
+        let Some(pieces) = self.pieces.take() else { return Ok(()) };
+        self.unheard = true;
+        pieces.end(false)
     }
 
     /// The last chunk is there.
@@ -94,7 +100,7 @@ impl Incoming {
             let lacks_line_end = !machine.is_at_line_start();
             self.look_for_faults()?;
             if let (true, Some(pieces)) = (lacks_line_end, &mut self.pieces) {
-                pieces.send(b"\r\n")?;
+                pieces.push(b"\r\n")?;
             }
         }
         Ok(())
@@ -129,9 +135,8 @@ impl Conversation<'_> {
         match received {
             Ok(()) => self.finish(verb, incoming),
             Err(ending) => {
-                let _ = incoming.give_up();
-                let _ = self.ask(&Question::Done { complete: false });
                 self.transaction = None;
+                let _ = self.give_up(&mut incoming);
                 Err(ending)
             }
         }
@@ -152,6 +157,7 @@ impl Conversation<'_> {
         loop {
             let (used, end) = incoming.take(self.front.conn.peek(0)?)?;
             self.front.conn.consume(used);
+            self.hear_end(incoming)?;
             // A message may take longer than a command; what counts is that it comes.
             self.front.conn.set_limits(limits);
             if end {
@@ -221,6 +227,7 @@ impl Conversation<'_> {
             let n = unread.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             incoming.take(unread.get(..n).unwrap_or_default())?;
             self.front.conn.consume(n);
+            self.hear_end(incoming)?;
             self.front.conn.set_limits(limits);
             left = left.saturating_sub(n as u64);
         }
@@ -248,26 +255,25 @@ impl Conversation<'_> {
         let Some(transaction) = self.transaction.take() else { return self.not(verb, reply::MAIL_FIRST) };
         if verb == "BDAT" {
             incoming.end_of_chunks()?;
-        }
-        let mut complete = false;
-        if let Some(pieces) = incoming.pieces.take() {
-            pieces.end(true)?;
-            complete = true;
+            self.hear_end(&mut incoming)?;
         }
         // RFC 2033 section 4.2: one reply for each recipient.
         let replies = if self.service.lmtp { transaction.recipients } else { 1 };
-        if let Some(status) = incoming.why.filter(|_| !complete) {
+        if let Some(status) = incoming.why {
             self.note(Note::Refused, status.to_string())?;
-            self.ask(&Question::Done { complete })?;
             for _ in 0..replies {
                 self.pass_on(verb, &status)?;
             }
             return Ok(Next::Command);
         }
+        let Some(pieces) = incoming.pieces.take() else { return self.not(verb, reply::LOCAL_PROBLEM) };
+        pieces.end(true)?;
         let mut taken = false;
         for at in 0..replies {
-            let question = if at == 0 { Question::Done { complete } } else { Question::Next };
-            let status = self.ask_status(&question)?;
+            let answer = if at == 0 { self.hear()? } else { self.ask(&Question::Next)? };
+            let Answer::Status(status) = answer else {
+                return Err(Ending::Failed(io::ErrorKind::InvalidData.into()));
+            };
             taken |= status.is_positive();
             self.pass_on(verb, &status)?;
         }
@@ -281,10 +287,19 @@ impl Conversation<'_> {
     /// The transaction is over without a message.
     pub(super) fn drop_transaction(&mut self) -> Result<(), Ending> {
         let Some(transaction) = self.transaction.take() else { return Ok(()) };
-        if let Some(mut incoming) = transaction.chunks {
-            incoming.give_up()?;
-            self.ask(&Question::Done { complete: false })?;
+        transaction.chunks.map_or(Ok(()), |mut incoming| self.give_up(&mut incoming))
+    }
+
+    fn give_up(&mut self, incoming: &mut Incoming) -> Result<(), Ending> {
+        incoming.give_up()?;
+        self.hear_end(incoming)
+    }
+
+    /// A message that was given up: the guard says that its writer knows, before it is asked anything else.
+    fn hear_end(&mut self, incoming: &mut Incoming) -> Result<(), Ending> {
+        match std::mem::take(&mut incoming.unheard) {
+            true => self.hear().map(drop),
+            false => Ok(()),
         }
-        Ok(())
     }
 }

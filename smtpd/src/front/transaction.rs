@@ -14,6 +14,8 @@ use common::io::Ending;
 
 /// From MAIL to the reply that ends it.
 pub(super) struct Transaction {
+    /// What MAIL said, until the guard has heard it.
+    pub mail: Option<Box<Mail>>,
     /// BODY.
     pub body: Body,
     /// SMTPUTF8.
@@ -68,12 +70,26 @@ impl Conversation<'_> {
             ret: said.ret,
             envid: said.envid.map(str::to_owned),
         };
-        let status = self.ask_status(&Question::Mail(Box::new(mail)))?;
-        if status.is_positive() {
-            let (body, utf8) = (said.body.unwrap_or_default(), said.smtputf8);
-            self.transaction = Some(Transaction { body, utf8, recipients: 0, asked: false, chunks: None });
+        let mail = Box::new(mail);
+        if self.is_refused(&mail) {
+            let status = self.ask_status(&Question::Mail(mail))?;
+            if status.is_positive() {
+                return Err(Ending::Failed(std::io::ErrorKind::InvalidData.into()));
+            }
+            return self.pass_on(verb, &status);
         }
-        self.pass_on(verb, &status)
+        let (body, utf8) = (mail.body, mail.with.utf8);
+        let mail = Some(mail);
+        self.transaction = Some(Transaction { mail, body, utf8, recipients: 0, asked: false, chunks: None });
+        self.done(verb, reply::SENDER_OK)
+    }
+
+    /// Whether the guard would refuse it whoever the recipients are. What depends on them waits for RCPT, as in Postfix
+    /// (smtpd_delay_reject), and the guard hears of both at once.
+    fn is_refused(&self, mail: &Mail) -> bool {
+        let limit = self.front.config.message_size_limit.0;
+        let too_large = limit > 0 && mail.size.is_some_and(|size| size > limit);
+        too_large || self.service.submission && !self.authenticated
     }
 
     /// Parameters of extensions that are not offered here.
@@ -116,7 +132,9 @@ impl Conversation<'_> {
         if !transaction.utf8 && said.orcpt.is_some_and(|orcpt| !orcpt.is_ascii()) {
             return self.wrong(SyntaxError::Parameter("ORCPT"));
         }
-        let question = Question::Rcpt { path, orcpt: said.orcpt.map(str::to_owned), notify: said.notify };
+        let mail = transaction.mail.take();
+        let (orcpt, notify) = (said.orcpt.map(str::to_owned), said.notify);
+        let question = Question::Rcpt { mail, path, orcpt, notify };
         let status: Status = self.ask_status(&question)?;
         if let (true, Some(transaction)) = (status.is_positive(), &mut self.transaction) {
             transaction.recipients = transaction.recipients.saturating_add(1);

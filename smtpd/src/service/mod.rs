@@ -4,7 +4,7 @@
 //! conversation, and a recipient is only what [`Rules`] made of an address. The guard reads no message and writes none.
 //!
 //! ```text
-//!  Mail -> Collecting -- Rcpt* -> Collecting -- Data -> Receiving -- Done -> Answering -- Next* -> nothing
+//!  Mail and Rcpt -> Collecting -- Rcpt* -> Collecting -- Data -> Receiving -- the writer's word -> Answering -- Next* -> nothing
 //! ```
 
 mod client;
@@ -23,12 +23,14 @@ use crate::rules::Rules;
 use crate::status::Status;
 use crate::wire::{Answer, Mail, Note, Question, Welcome};
 use client::Known;
+use common::config::Config;
 use common::log::{escape, readable};
 use common::process::channel::Why;
 use common::process::service::{Ground, Service};
 use common::sys::fs::release_free_memory;
 use runner::Runner;
 use std::io;
+use std::os::fd::BorrowedFd;
 use transaction::{Stage, Transaction};
 use writers::Writers;
 
@@ -36,18 +38,23 @@ use writers::Writers;
 const MANY: usize = 16;
 
 /// The state of one conversation.
-#[derive(Default)]
 pub struct Smtp {
-    rules: Option<Rules>,
+    rules: Rules,
     known: Known,
     transaction: Option<Transaction>,
     writers: Writers,
     runner: Runner,
 }
 
-/// For [`common::process::Program`].
-pub fn begin() -> Box<dyn Service> {
-    Box::new(Smtp::default())
+/// For [`common::process::Program`]. Errors: the rules are wrong, or would make an open relay.
+pub fn begin(config: &Config) -> io::Result<Box<dyn Service>> {
+    Ok(Box::new(Smtp {
+        rules: Rules::load(config)?,
+        known: Known::default(),
+        transaction: None,
+        writers: Writers::default(),
+        runner: Runner::default(),
+    }))
 }
 
 impl Service for Smtp {
@@ -59,12 +66,14 @@ impl Service for Smtp {
         let answer = match question {
             Question::Hello => Answer::Welcome(self.hello(ground)?),
             Question::Mail(mail) => Answer::Status(self.mail(ground, *mail)),
-            Question::Rcpt { path, orcpt, notify } => {
+            Question::Rcpt { mail, path, orcpt, notify } => {
+                if let Some(mail) = mail {
+                    self.begin_transaction(ground, *mail);
+                }
                 let transaction = self.transaction.take().ok_or(io::ErrorKind::InvalidData)?;
                 Answer::Status(self.rcpt(ground, transaction, path, orcpt, notify)?)
             }
             Question::Data => self.data(ground)?,
-            Question::Done { complete } => Answer::Status(self.done(ground, complete)?),
             Question::Next => Answer::Status(self.next()?),
             Question::Vrfy(text) => Answer::Status(self.vrfy(ground, &text)),
             Question::Xclient(attributes) => self.xclient(ground, attributes)?,
@@ -73,9 +82,25 @@ impl Service for Smtp {
                 Answer::Go
             }
         };
-        for line in self.rules.as_mut().map(Rules::take_warnings).unwrap_or_default() {
-            ground.log.warning(format_args!("{}", readable(line.as_bytes())));
+        self.log_warnings(ground);
+        Ok(answer.encode())
+    }
+
+    fn welcome(&mut self, ground: &mut Ground<'_>) -> io::Result<Vec<u8>> {
+        Ok(Answer::Welcome(self.hello(ground)?).encode())
+    }
+
+    /// The writer that takes the message. The front has no part in that: it waits for what becomes of it.
+    fn watched(&self) -> Option<BorrowedFd<'_>> {
+        match &self.transaction.as_ref()?.stage {
+            Stage::Receiving(plan) => self.writers.watched(plan.user()),
+            _ => None,
         }
+    }
+
+    fn stirred(&mut self, ground: &mut Ground<'_>) -> io::Result<Vec<u8>> {
+        let answer = self.received(ground)?;
+        self.log_warnings(ground);
         Ok(answer.encode())
     }
 
@@ -83,7 +108,8 @@ impl Service for Smtp {
         self.known.log_refused(ground, method, user, guessed);
     }
 
-    fn ended(&mut self, ground: &Ground<'_>, why: Why, detail: &str) {
+    fn ended(&mut self, ground: &Ground<'_>, why: Why, detail: &str, counts: &str) {
+        counts.clone_into(&mut self.known.counts);
         self.transaction = None;
         self.writers.end();
         self.runner.end(ground);
@@ -110,30 +136,28 @@ impl Smtp {
         })
     }
 
-    fn rules(&mut self, ground: &Ground<'_>) -> Result<&mut Rules, Status> {
-        if self.rules.is_none() {
-            match Rules::load(ground.config) {
-                Ok(rules) => self.rules = Some(rules),
-                Err(error) => ground.log.error(format_args!("{error}")),
-            }
+    fn log_warnings(&mut self, ground: &Ground<'_>) {
+        for line in self.rules.take_warnings() {
+            ground.log.warning(format_args!("{}", readable(line.as_bytes())));
         }
-        self.rules.as_mut().ok_or_else(|| reply::LOCAL_PROBLEM.into())
     }
 
     fn mail(&mut self, ground: &Ground<'_>, mail: Mail) -> Status {
-        // A new transaction takes the place of one that was given up.
-        self.transaction = None;
         match self.checked_sender(ground, &mail) {
-            Ok(path) => {
-                self.transaction = Some(Transaction::new(mail, path));
-                reply::SENDER_OK.into()
-            }
+            // Only with a recipient there is more to it.
+            Ok(_) => reply::SENDER_OK.into(),
             Err(status) => {
                 let path = mail.path.as_ref().map(shown).unwrap_or_default();
                 self.known.log_reject(ground, &mail, "MAIL", &status, &path, None);
                 status
             }
         }
+    }
+
+    /// A new transaction takes the place of one that was given up. Where the sender is refused, each recipient will be.
+    fn begin_transaction(&mut self, ground: &Ground<'_>, mail: Mail) {
+        let checked = self.checked_sender(ground, &mail);
+        self.transaction = Some(Transaction::new(mail, checked));
     }
 
     fn checked_sender(&mut self, ground: &Ground<'_>, mail: &Mail) -> Result<ReversePath, Status> {
@@ -149,14 +173,11 @@ impl Smtp {
             None => None,
             Some(ForwardPath::Mailbox(address)) => Some(address.clone()),
             Some(ForwardPath::Local(local)) => {
-                let qualified = self.rules(ground)?.qualified(local);
+                let qualified = self.rules.qualified(local);
                 Some(qualified.ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?)
             }
         };
-        self.rules(ground)?;
-        let (known, rules) = (&self.known, self.rules.as_mut());
-        let rules = rules.ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?;
-        rules.sender(&known.client(ground, mail), &path)?;
+        self.rules.sender(&self.known.client(ground, mail), &path)?;
         Ok(path)
     }
 
@@ -190,12 +211,13 @@ impl Smtp {
         orcpt: Option<String>,
         notify: Option<crate::envelope::Notify>,
     ) -> Result<(), Status> {
+        if let Some(refused) = &transaction.refused {
+            return Err(refused.clone());
+        }
         if transaction.accepted() >= ground.config.smtpd_recipient_limit as usize {
             return Err(reply::TOO_MANY_RECIPIENTS.into());
         }
-        self.rules(ground)?;
-        let (known, rules) = (&self.known, self.rules.as_mut());
-        let rules = rules.ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?;
+        let (known, rules) = (&self.known, &mut self.rules);
         let address = match path {
             ForwardPath::Mailbox(address) => address.clone(),
             ForwardPath::Local(local) => {
@@ -214,7 +236,7 @@ impl Smtp {
         if !matches!(transaction.stage, Stage::Collecting) || transaction.accepted() == 0 {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        let rules = self.rules.as_mut().ok_or(io::ErrorKind::InvalidData)?;
+        let rules = &mut self.rules;
         let client = self.known.client(ground, &transaction.mail);
         let permitted = rules.data(&client, &transaction.reverse_path, transaction.accepted());
         let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
@@ -233,18 +255,19 @@ impl Smtp {
         }
     }
 
-    fn done(&mut self, ground: &Ground<'_>, complete: bool) -> io::Result<Status> {
+    /// The writer has said what became of the message, or is gone.
+    fn received(&mut self, ground: &Ground<'_>) -> io::Result<Answer> {
         let mut transaction = self.transaction.take().ok_or(io::ErrorKind::InvalidData)?;
-        let Stage::Receiving(plan) = std::mem::replace(&mut transaction.stage, Stage::Collecting) else {
+        let Stage::Receiving(plan) = std::mem::replace(&mut transaction.stage, Stage::GivenUp) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        let rules = self.rules.as_mut().ok_or(io::ErrorKind::InvalidData)?;
+        let rules = &mut self.rules;
         let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
-        if !complete {
-            place.give_up(&plan);
-            return Ok(reply::OK.into());
-        }
-        let mut results = place.finish(&transaction, plan);
+        let Some(mut results) = place.finish(&transaction, plan) else {
+            // The front may have a word for the log.
+            self.transaction = Some(transaction);
+            return Ok(Answer::Go);
+        };
         for id in place.writers.take_queued() {
             self.runner.start(ground, id);
         }
@@ -258,7 +281,7 @@ impl Smtp {
         if many {
             release_free_memory();
         }
-        Ok(first)
+        Ok(Answer::Status(first))
     }
 
     /// RFC 2033 section 4.2: one reply for each recipient.
@@ -314,7 +337,6 @@ impl Smtp {
                     self.known.log_data_refused(ground, transaction, text);
                 }
             }
-            Note::Counts => self.known.counts = text.to_owned(),
             Note::Lost => ground.log.info(format_args!("lost connection after {word} from {client}")),
             Note::Silent => ground.log.info(format_args!("timeout after {word} from {client}")),
             Note::Errors => ground.log.info(format_args!("too many errors after {word} from {client}")),

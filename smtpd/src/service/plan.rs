@@ -27,6 +27,14 @@ pub(super) enum Plan {
     Spool { user: User },
 }
 
+impl Plan {
+    /// Whose writer it is.
+    pub fn user(&self) -> &User {
+        let (Plan::Mailbox { user, .. } | Plan::Queue { user, .. } | Plan::Spool { user }) = self;
+        user
+    }
+}
+
 /// What a plan is made from.
 pub(super) struct Place<'a, 'g> {
     pub ground: &'a Ground<'g>,
@@ -56,18 +64,18 @@ impl Place<'_, '_> {
         }
     }
 
-    /// The front has sent the message or given it up. What is to be said of it.
-    pub fn finish(&mut self, transaction: &Transaction, plan: Plan) -> VecDeque<Status> {
-        match plan {
-            Plan::Mailbox { user, id, recipient } => {
-                let result = self.written(&user);
+    /// The writer has something to say. What is to be said of the message; `None`: the front has given it up.
+    pub fn finish(&mut self, transaction: &Transaction, plan: Plan) -> Option<VecDeque<Status>> {
+        let result = match self.writers.hear(self.ground, plan.user()) {
+            Outcome::Abandoned => return None,
+            outcome => written(outcome),
+        };
+        Some(match plan {
+            Plan::Mailbox { id, recipient, .. } => {
                 [self.delivered(transaction, &id, &recipient, result)].into()
             }
-            Plan::Queue { user, recipients } => {
-                let result = self.written(&user);
-                [self.queued(transaction, recipients, result)].into()
-            }
-            Plan::Spool { user } => match self.written(&user) {
+            Plan::Queue { recipients, .. } => [self.queued(transaction, recipients, result)].into(),
+            Plan::Spool { .. } => match result {
                 Err(status) => transaction.groups().iter().map(|_| status.clone()).collect(),
                 // RFC 2033 section 4.2: what becomes of one recipient is nothing to the others.
                 Ok(_) => transaction
@@ -78,13 +86,7 @@ impl Place<'_, '_> {
                     })
                     .collect(),
             },
-        }
-    }
-
-    /// The front has given the message up: the writer says that it knows.
-    pub fn give_up(&mut self, plan: &Plan) {
-        let (Plan::Mailbox { user, .. } | Plan::Queue { user, .. } | Plan::Spool { user }) = plan;
-        let _ = self.writers.hear(self.ground, user);
+        })
     }
 
     fn deliver_spooled(
@@ -94,11 +96,11 @@ impl Place<'_, '_> {
     ) -> Result<Status, Status> {
         Ok(match self.begin_for(transaction, group, true)? {
             Taken::Mailbox(user, id, recipient) => {
-                let result = self.written(&user);
+                let result = written(self.writers.hear(self.ground, &user));
                 self.delivered(transaction, &id, &recipient, result)
             }
             Taken::Queue(user, recipients) => {
-                let result = self.written(&user);
+                let result = written(self.writers.hear(self.ground, &user));
                 self.queued(transaction, recipients, result)
             }
         })
@@ -131,14 +133,6 @@ impl Place<'_, '_> {
                 Status::new(250, Enhanced(2, 0, 0), format!("Ok: queued as {id}"))
             }
             Err(status) => status,
-        }
-    }
-
-    fn written(&mut self, user: &User) -> Result<(String, u64), Status> {
-        match self.writers.hear(self.ground, user) {
-            Outcome::Written(name, octets) => Ok((name, octets)),
-            Outcome::Failed(status) | Outcome::Refused(status) => Err(status),
-            Outcome::Abandoned | Outcome::Ready | Outcome::Forward(_) => Err(reply::LOCAL_PROBLEM.into()),
         }
     }
 
@@ -291,6 +285,14 @@ impl Place<'_, '_> {
         }
         let from = transaction.reverse_path.as_ref().map(|path| format!("<{path}>")).unwrap_or_default();
         Some(Submission { from, domain: self.rules.myhostname().to_owned() })
+    }
+}
+
+fn written(outcome: Outcome) -> Result<(String, u64), Status> {
+    match outcome {
+        Outcome::Written(name, octets) => Ok((name, octets)),
+        Outcome::Failed(status) | Outcome::Refused(status) => Err(status),
+        Outcome::Abandoned | Outcome::Ready | Outcome::Forward(_) => Err(reply::LOCAL_PROBLEM.into()),
     }
 }
 

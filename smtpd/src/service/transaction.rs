@@ -2,6 +2,7 @@
 
 use super::plan::Plan;
 use crate::address::ReversePath;
+use crate::command::path::ForwardPath;
 use crate::envelope::{Envelope, Recipient};
 use crate::reply;
 use crate::status::Status;
@@ -17,6 +18,8 @@ pub(super) enum Stage {
     Collecting,
     /// The message is on its way to a writer.
     Receiving(Plan),
+    /// The front has given the message up.
+    GivenUp,
     /// LMTP: what is to be said about the other recipients.
     Answering(VecDeque<Status>),
 }
@@ -27,6 +30,8 @@ pub(super) struct Transaction {
     pub mail: Mail,
     /// From whom.
     pub reverse_path: ReversePath,
+    /// Why there will be no recipient: the sender may not send.
+    pub refused: Option<Status>,
     /// What became of each RCPT that was accepted: at least one recipient.
     groups: Vec<Vec<Recipient>>,
     total: usize,
@@ -35,9 +40,16 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    /// After MAIL.
-    pub fn new(mail: Mail, reverse_path: ReversePath) -> Transaction {
-        Transaction { mail, reverse_path, groups: Vec::new(), total: 0, stage: Stage::Collecting }
+    /// After MAIL, and what was said of the sender.
+    pub fn new(mail: Mail, checked: Result<ReversePath, Status>) -> Transaction {
+        let (reverse_path, refused) = match checked {
+            Ok(path) => (path, None),
+            Err(status) => match &mail.path {
+                Some(ForwardPath::Mailbox(address)) => (Some(address.clone()), Some(status)),
+                _ => (None, Some(status)),
+            },
+        };
+        Transaction { mail, reverse_path, refused, groups: Vec::new(), total: 0, stage: Stage::Collecting }
     }
 
     /// After RCPT.
@@ -63,6 +75,9 @@ impl Transaction {
 
     /// All recipients, each place once: whoever is on two lists gets the message once.
     pub fn recipients(&self) -> Vec<Recipient> {
+        if let Some(only) = self.only_recipient() {
+            return vec![only.clone()];
+        }
         let mut seen = std::collections::HashSet::new();
         let all = self.groups.iter().flatten();
         all.filter(|recipient| seen.insert(format!("{:?}", recipient.target))).cloned().collect()

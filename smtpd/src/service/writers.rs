@@ -2,12 +2,12 @@
 
 use crate::reply;
 use crate::status::Status;
-use crate::wire::job::{self, Job, Outcome};
+use crate::wire::job::{Commands, Job, Outcome};
 use crate::writer;
 use common::process::service::{Ground, Helper, User};
 use common::sys::{fd, process};
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Writers that are kept for the next message. Those for other users end when there are more.
 const KEPT: usize = 4;
@@ -22,7 +22,8 @@ const END_TIME: Duration = Duration::from_secs(60);
 /// A writer.
 struct Writer {
     user: User,
-    helper: Helper,
+    pid: i32,
+    commands: Commands,
 }
 
 /// The writers that there are.
@@ -48,7 +49,7 @@ impl Writers {
             return failed(error);
         }
         let Some(writer) = self.running.last() else { return Outcome::Refused(reply::LOCAL_PROBLEM.into()) };
-        if let Err(error) = job::send(&writer.helper.commands, &job.encode(), PATIENCE) {
+        if let Err(error) = writer.commands.send(&job.encode()) {
             self.give_up(user);
             return failed(error);
         }
@@ -68,8 +69,8 @@ impl Writers {
 
     /// `None`: it does not answer as it should, and has been ended.
     fn hear_within(&mut self, ground: &Ground<'_>, user: &User, patience: Duration) -> Option<Outcome> {
-        let writer = self.running.iter().find(|writer| writer.user == *user);
-        let heard = writer.map(|writer| job::receive(&writer.helper.commands, Some(patience)));
+        let writer = self.running.iter_mut().find(|writer| writer.user == *user);
+        let heard = writer.map(|writer| receive_within(&mut writer.commands, patience));
         let why = match heard {
             Some(Ok(Some(message))) => match Outcome::decode(&message) {
                 Some(outcome) => return Some(outcome),
@@ -94,8 +95,10 @@ impl Writers {
         while self.running.len() >= KEPT {
             end(self.running.remove(0));
         }
-        let helper = ground.start_helper(user, writer::ARGUMENT, self.spool.as_ref(), writer::run)?;
-        self.running.push(Writer { user: user.clone(), helper });
+        let Helper { pid, commands } =
+            ground.start_helper(user, writer::ARGUMENT, self.spool.as_ref(), writer::run)?;
+        let commands = Commands::new(commands, Some(FIRST_WORD))?;
+        self.running.push(Writer { user: user.clone(), pid, commands });
         Ok(())
     }
 
@@ -103,11 +106,16 @@ impl Writers {
     fn give_up(&mut self, user: &User) {
         self.running.retain(|writer| {
             if writer.user == *user {
-                process::terminate(writer.helper.pid);
-                process::wait(writer.helper.pid);
+                process::terminate(writer.pid);
+                process::wait(writer.pid);
             }
             writer.user != *user
         });
+    }
+
+    /// Where the user's writer says something next.
+    pub fn watched(&self, user: &User) -> Option<BorrowedFd<'_>> {
+        self.running.iter().find(|writer| writer.user == *user).map(|writer| writer.commands.socket())
     }
 
     /// Whether no further message may come on this connection.
@@ -141,6 +149,17 @@ impl Writers {
     }
 }
 
+/// The kernel watches for as long as the first word may take. Most others have been seen to be there, the rest may take longer.
+fn receive_within(commands: &mut Commands, patience: Duration) -> std::io::Result<Option<Vec<u8>>> {
+    let begun = Instant::now();
+    loop {
+        match commands.receive() {
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut && begun.elapsed() < patience => {}
+            heard => return heard,
+        }
+    }
+}
+
 /// It hears that there are no more jobs, and has nothing left to do.
 fn end(writer: Writer) {
     end_within(writer, END_TIME);
@@ -148,10 +167,10 @@ fn end(writer: Writer) {
 
 /// It has the user's uid, so the user may have stopped it: that is not waited for.
 fn end_within(writer: Writer, patience: Duration) {
-    let Helper { pid, commands } = writer.helper;
-    let _ = fd::shutdown_write(commands.as_fd());
+    let Writer { pid, mut commands, .. } = writer;
+    let _ = fd::shutdown_write(commands.socket()).and_then(|()| commands.set_patience(patience));
     loop {
-        match job::receive(&commands, Some(patience)) {
+        match commands.receive() {
             // A last word that nobody asked for.
             Ok(Some(_)) => {}
             Ok(None) => break,
@@ -175,7 +194,8 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let user = User { uid: 1, gid: 1, groups: Vec::new() };
         let begun = std::time::Instant::now();
-        end_within(Writer { user, helper: Helper { pid, commands } }, Duration::from_millis(50));
+        let commands = Commands::new(commands, Some(PATIENCE)).unwrap();
+        end_within(Writer { user, pid, commands }, Duration::from_secs(1));
         assert!(begun.elapsed() < Duration::from_secs(100));
         // It has been waited for already.
         assert!(child.wait().is_err());
@@ -185,10 +205,13 @@ mod tests {
     fn a_writer_that_never_says_a_word_costs_no_more_than_its_own_message() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let (commands, theirs) = fd::socketpair().unwrap();
-        let helper = Helper { pid: i32::try_from(child.id()).unwrap(), commands };
         let user = User { uid: 1, gid: 1, groups: Vec::new() };
-        let mut writers =
-            Writers { running: vec![Writer { user: user.clone(), helper }], ..Writers::default() };
+        let writer = Writer {
+            user: user.clone(),
+            pid: i32::try_from(child.id()).unwrap(),
+            commands: Commands::new(commands, Some(Duration::from_secs(1))).unwrap(),
+        };
+        let mut writers = Writers { running: vec![writer], ..Writers::default() };
         let config = std::rc::Rc::new(common::config::Config::DEFAULT);
         let mut peer = common::peer::Peer { remote: None, local: None, on_network: false };
         let ground = Ground {

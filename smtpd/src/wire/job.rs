@@ -1,20 +1,23 @@
 //! What the guard gives a writer to do, and what the writer says of it.
 
 use super::envelope::{envelope, read_envelope, read_recipient, read_reverse_path, recipient, reverse_path};
-use super::{open, optional, read_optional, read_status, write_status};
+use super::{new, open, optional, read_optional, read_status, write_status};
 use crate::address::ReversePath;
 use crate::envelope::{Envelope, Recipient};
 use crate::status::Status;
 use common::auth::Account;
 use common::process::channel::{Reader, Writer};
 use common::sys::fd::{self, Interest};
+use common::sys::socket::limit_receive;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Octets of a message between guard and writer: a thousand recipients of the longest kind.
 const MAX: usize = 8 * 1024 * 1024;
+/// Octets before its fields: kind and length.
+const HEAD: usize = 5;
 
 /// One message for a writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +105,7 @@ impl Job {
             Job::Deliver(job) => {
                 use std::os::unix::ffi::OsStrExt;
                 let account = &job.account;
-                let writer = Writer::new(1)
+                let writer = Writer::sized(1, 1000)
                     .field(account.name.as_bytes())
                     .field(&u64::from(account.uid).to_be_bytes())
                     .field(&u64::from(account.gid).to_be_bytes())
@@ -118,7 +121,7 @@ impl Job {
                     .field(job.from.as_bytes());
                 submission(writer, job.submission.as_ref()).field(&[u8::from(job.spooled)])
             }
-            Job::Spool => Writer::new(3),
+            Job::Spool => new(3),
         }
         .finish()
     }
@@ -164,16 +167,14 @@ impl Outcome {
     /// As octets.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Outcome::Ready => Writer::new(1),
+            Outcome::Ready => new(1),
             Outcome::Forward(entries) => {
                 entries.iter().fold(Writer::new(2), |writer, entry| writer.field(entry.as_bytes()))
             }
-            Outcome::Refused(status) => write_status(Writer::new(3), status),
-            Outcome::Written(name, octets) => {
-                Writer::new(4).field(name.as_bytes()).field(&octets.to_be_bytes())
-            }
-            Outcome::Failed(status) => write_status(Writer::new(5), status),
-            Outcome::Abandoned => Writer::new(6),
+            Outcome::Refused(status) => write_status(new(3), status),
+            Outcome::Written(name, octets) => new(4).field(name.as_bytes()).field(&octets.to_be_bytes()),
+            Outcome::Failed(status) => write_status(new(5), status),
+            Outcome::Abandoned => new(6),
         }
         .finish()
     }
@@ -207,61 +208,90 @@ impl Outcome {
     }
 }
 
-/// Sends a message.
-pub fn send(socket: &OwnedFd, message: &[u8], patience: Duration) -> io::Result<()> {
-    let until = Instant::now() + patience;
-    let mut rest = message;
-    while !rest.is_empty() {
-        match fd::send(socket.as_fd(), rest) {
-            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait(socket, Interest::Write, until)?,
-            Err(error) => return Err(error),
+/// How long the other side may take to make room for a message.
+const SEND_TIME: Duration = Duration::from_secs(60);
+/// Octets that are read before it is known how long a message is: most are shorter.
+const FIRST_READ: usize = 2048;
+
+/// One end of the socket between guard and writer. A message is taken with one system call, and the kernel watches the time.
+pub struct Commands {
+    socket: OwnedFd,
+    /// What came with the last message and belongs to the next one.
+    ahead: Vec<u8>,
+}
+
+impl Commands {
+    /// Takes one end over. `patience`: how long the other side may take to say something; `None`: as long as it likes.
+    pub fn new(socket: OwnedFd, patience: Option<Duration>) -> io::Result<Commands> {
+        if let Some(patience) = patience {
+            limit_receive(&socket, patience)?;
+        }
+        Ok(Commands { socket, ahead: Vec::new() })
+    }
+
+    /// The socket, to wait for.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Another patience from here on.
+    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        limit_receive(&self.socket, patience)
+    }
+
+    /// Sends a message.
+    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+        let mut rest = message;
+        while !rest.is_empty() {
+            match fd::send(self.socket.as_fd(), rest) {
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let [ready] = fd::poll([(self.socket.as_fd(), Interest::Write)], Some(SEND_TIME))?;
+                    if !ready.write && !ready.hangup {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message; `None`: the other end is gone.
+    pub fn receive(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            let wanted = self.wanted()?;
+            if self.ahead.len() >= wanted {
+                let rest = self.ahead.split_off(wanted);
+                return Ok(Some(std::mem::replace(&mut self.ahead, rest)));
+            }
+            let filled = self.ahead.len();
+            self.ahead.resize(wanted.max(filled.saturating_add(FIRST_READ)), 0);
+            let received =
+                fd::wait_and_receive(self.socket.as_fd(), self.ahead.get_mut(filled..).unwrap_or_default());
+            self.ahead.truncate(filled.saturating_add(*received.as_ref().unwrap_or(&0)));
+            match received {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
-    Ok(())
-}
 
-/// The next message; `None`: the other end is gone.
-pub fn receive(socket: &OwnedFd, patience: Option<Duration>) -> io::Result<Option<Vec<u8>>> {
-    let until = patience.map(|patience| Instant::now() + patience);
-    let mut message = vec![0; 5];
-    if !read_exact(socket, &mut message, 0, until)? {
-        return Ok(None);
-    }
-    let length = match message.as_slice() {
-        [_, length @ ..] => u32::from_be_bytes(length.try_into().unwrap_or([u8::MAX; 4])) as usize,
-        [] => 0,
-    };
-    if length > MAX {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    message.resize(5 + length, 0);
-    Ok(read_exact(socket, &mut message, 5, until)?.then_some(message))
-}
-
-fn read_exact(socket: &OwnedFd, message: &mut [u8], from: usize, until: Option<Instant>) -> io::Result<bool> {
-    let mut at = from;
-    while let Some(room) = message.get_mut(at..).filter(|room| !room.is_empty()) {
-        match fd::receive(socket.as_fd(), room) {
-            Ok(0) => return Ok(false),
-            Ok(n) => at += n,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match until {
-                Some(until) => wait(socket, Interest::Read, until)?,
-                None => _ = fd::poll([(socket.as_fd(), Interest::Read)], None)?,
-            },
-            Err(error) => return Err(error),
+    /// Octets of the message that is coming, as far as is known.
+    fn wanted(&self) -> io::Result<usize> {
+        let Some((&[_, ref length @ ..], _)) = self.ahead.split_first_chunk::<HEAD>() else {
+            return Ok(HEAD);
+        };
+        match u32::from_be_bytes(*length) as usize {
+            length if length <= MAX => Ok(HEAD + length),
+            _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
-    Ok(true)
-}
-
-fn wait(socket: &OwnedFd, interest: Interest, until: Instant) -> io::Result<()> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    fd::poll([(socket.as_fd(), interest)], Some(left)).map(drop)
 }

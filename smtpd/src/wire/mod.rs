@@ -24,10 +24,12 @@ use common::process::channel::{Reader, Writer};
 pub enum Question {
     /// The conversation begins: what should the front know?
     Hello,
-    /// MAIL: may this be?
+    /// MAIL, where it is refused by itself: for the reply and the log. What may go on waits for the first RCPT.
     Mail(Box<Mail>),
     /// RCPT: may this be?
     Rcpt {
+        /// MAIL, with the first RCPT of a transaction.
+        mail: Option<Box<Mail>>,
         /// To whom.
         path: ForwardPath,
         /// ORCPT as it was said.
@@ -35,13 +37,9 @@ pub enum Question {
         /// NOTIFY.
         notify: Option<Notify>,
     },
-    /// The data are about to come.
+    /// The data are about to come. When all of them, or the mark that there will be no more, are with the writer, there is a
+    /// second answer: what became of the message.
     Data,
-    /// All data, or the word that there will be none, are with the writer. What became of the message?
-    Done {
-        /// It was not given up.
-        complete: bool,
-    },
     /// LMTP: and for the next recipient?
     Next,
     /// VRFY.
@@ -61,8 +59,6 @@ pub enum Note {
     Early,
     /// A message was refused for what it is made of: the reply.
     Refused,
-    /// The end: counts of commands, in Postfix's form.
-    Counts,
     /// The client was gone, after this command.
     Lost,
     /// The client was silent, after this command.
@@ -101,7 +97,7 @@ pub enum Answer {
     Status(Status),
     /// [`Question::Hello`], and [`Question::Xclient`] where it is allowed.
     Welcome(Welcome),
-    /// [`Question::Data`]: let them come.
+    /// [`Question::Data`]: let them come. And then: they were given up.
     Go,
 }
 
@@ -168,29 +164,55 @@ fn read_path(r: &mut Reader<'_>) -> Option<Option<ForwardPath>> {
     })
 }
 
+fn write_mail(writer: Writer, mail: &Mail) -> Writer {
+    let with = [mail.with.lmtp, mail.with.esmtp, mail.with.utf8, mail.with.tls, mail.with.login];
+    let writer = writer
+        .field(mail.helo.as_bytes())
+        .field(&with.map(u8::from))
+        .field(mail.tls.as_bytes())
+        .field(&[u8::from(mail.size.is_some())])
+        .field(&mail.size.unwrap_or(0).to_be_bytes());
+    let writer = path(writer, mail.path.as_ref());
+    let writer = writer.field(&[envelope::body(mail.body), envelope::ret(mail.ret)]);
+    optional(writer, mail.envid.as_deref())
+}
+
+fn read_mail(r: &mut Reader<'_>) -> Option<Mail> {
+    let helo = read_word(r)?;
+    let &[lmtp, esmtp, utf8, tls, login] = r.field()?.first_chunk::<5>()?;
+    let yes = |flag: u8| flag == 1;
+    let with = With { lmtp: yes(lmtp), esmtp: yes(esmtp), utf8: yes(utf8), tls: yes(tls), login: yes(login) };
+    let tls = read_word(r)?;
+    let has_size = r.flag()?;
+    let size = r.number()?;
+    let path = read_path(r)?;
+    let &[body, ret] = r.field()?.first_chunk::<2>()?;
+    Some(Mail {
+        helo,
+        with,
+        tls,
+        path,
+        size: has_size.then_some(size),
+        body: envelope::read_body(body)?,
+        ret: envelope::read_ret(ret)?,
+        // It stands in commands to other hosts: the grammar holds, whoever checked it before.
+        envid: read_optional(r)?.map_or(Some(None), |envid| is_envid(&envid).then_some(Some(envid)))?,
+    })
+}
+
 impl Question {
     /// As octets.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Question::Hello => new(1),
-            Question::Mail(mail) => {
-                let with = [mail.with.lmtp, mail.with.esmtp, mail.with.utf8, mail.with.tls, mail.with.login];
-                let writer = new(2)
-                    .field(mail.helo.as_bytes())
-                    .field(&with.map(u8::from))
-                    .field(mail.tls.as_bytes())
-                    .field(&[u8::from(mail.size.is_some())])
-                    .field(&mail.size.unwrap_or(0).to_be_bytes());
-                let writer = path(writer, mail.path.as_ref());
-                let writer = writer.field(&[envelope::body(mail.body), envelope::ret(mail.ret)]);
-                optional(writer, mail.envid.as_deref())
-            }
-            Question::Rcpt { path: forward, orcpt, notify } => {
+            Question::Mail(mail) => write_mail(new(2), mail),
+            Question::Rcpt { mail, path: forward, orcpt, notify } => {
                 let writer = path(new(3), Some(forward));
-                optional(writer, orcpt.as_deref()).field(&[envelope::notify(*notify)])
+                let writer = optional(writer, orcpt.as_deref()).field(&[envelope::notify(*notify)]);
+                let writer = writer.field(&[u8::from(mail.is_some())]);
+                mail.iter().fold(writer, |writer, mail| write_mail(writer, mail))
             }
             Question::Data => new(4),
-            Question::Done { complete } => new(5).field(&[u8::from(*complete)]),
             Question::Next => new(6),
             Question::Vrfy(text) => new(7).field(text.as_bytes()),
             Question::Xclient(attributes) => xclient(new(8), attributes),
@@ -204,43 +226,18 @@ impl Question {
         let (kind, mut r) = open(message)?;
         let question = match kind {
             1 => Question::Hello,
-            2 => {
-                let helo = read_word(&mut r)?;
-                let &[lmtp, esmtp, utf8, tls, login] = r.field()?.first_chunk::<5>()?;
-                let yes = |flag: u8| flag == 1;
-                let with = With {
-                    lmtp: yes(lmtp),
-                    esmtp: yes(esmtp),
-                    utf8: yes(utf8),
-                    tls: yes(tls),
-                    login: yes(login),
-                };
-                let tls = read_word(&mut r)?;
-                let has_size = r.flag()?;
-                let size = r.number()?;
-                let path = read_path(&mut r)?;
-                let &[body, ret] = r.field()?.first_chunk::<2>()?;
-                Question::Mail(Box::new(Mail {
-                    helo,
-                    with,
-                    tls,
-                    path,
-                    size: has_size.then_some(size),
-                    body: envelope::read_body(body)?,
-                    ret: envelope::read_ret(ret)?,
-                    // It stands in commands to other hosts: the grammar holds, whoever checked it before.
-                    envid: read_optional(&mut r)?
-                        .map_or(Some(None), |envid| is_envid(&envid).then_some(Some(envid)))?,
-                }))
-            }
+            2 => Question::Mail(Box::new(read_mail(&mut r)?)),
             3 => Question::Rcpt {
                 path: read_path(&mut r)??,
                 orcpt: read_optional(&mut r)?
                     .map_or(Some(None), |orcpt| is_orcpt(&orcpt).then_some(Some(orcpt)))?,
                 notify: envelope::read_notify(*r.field()?.first()?)?,
+                mail: match r.flag()? {
+                    false => None,
+                    true => Some(Box::new(read_mail(&mut r)?)),
+                },
             },
             4 => Question::Data,
-            5 => Question::Done { complete: r.flag()? },
             6 => Question::Next,
             7 => Question::Vrfy(r.text()?),
             8 => Question::Xclient(read_xclient(&mut r)?),
@@ -253,16 +250,8 @@ impl Question {
 }
 
 impl Note {
-    const ALL: [Note; 8] = [
-        Note::Pipelining,
-        Note::Early,
-        Note::Refused,
-        Note::Counts,
-        Note::Lost,
-        Note::Silent,
-        Note::Errors,
-        Note::Tls,
-    ];
+    const ALL: [Note; 7] =
+        [Note::Pipelining, Note::Early, Note::Refused, Note::Lost, Note::Silent, Note::Errors, Note::Tls];
 
     fn decode(octet: u8) -> Option<Note> {
         Note::ALL.into_iter().find(|note| *note as u8 == octet)

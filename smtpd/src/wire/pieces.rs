@@ -1,10 +1,11 @@
 //! The message itself on the data socket: pieces of a length and so many octets, then one of two marks.
 //!
-//! The socket outlives the message and the writer: the next message is the next writer's. So nobody reads beyond a mark.
+//! The socket outlives the message and the writer: the next message is the next writer's. It is not sent before the guard has
+//! said what became of this one, so nothing of it can be read too early; a front that sends it nevertheless is not ours.
 
 use common::io::Ending;
 use common::sys::fd::{self, Interest};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -18,34 +19,67 @@ const ABANDONED: u32 = u32::MAX;
 /// How long the front waits for a writer that does not read: one that waits for a disk, most likely.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Octets that the front gathers before they leave: what it has read of the client at once fits.
+const GATHERED_MAX: usize = 16 * 1024;
+/// Octets that a writer takes at once.
+const BUFFER: usize = 16 * 1024;
+/// Octets of a length or a mark.
+const HEAD: usize = 4;
+
 /// The front's end.
 #[derive(Debug, Default)]
-pub struct Pieces;
+pub struct Pieces {
+    /// A piece that has not left yet, behind the place of its length.
+    gathered: Vec<u8>,
+}
 
 impl Pieces {
-    /// Sends octets.
-    pub fn send(&mut self, octets: &[u8]) -> Result<(), Ending> {
-        for piece in octets.chunks(PIECE_MAX) {
-            send_all(fd::DATA, &(piece.len() as u32).to_be_bytes(), piece).map_err(Ending::Failed)?;
+    /// Adds octets. They leave with [`Pieces::flush`] or when there are many.
+    pub fn push(&mut self, octets: &[u8]) -> Result<(), Ending> {
+        for part in octets.chunks(GATHERED_MAX) {
+            if self.gathered.len().saturating_add(part.len()) > GATHERED_MAX + HEAD {
+                self.flush()?;
+            }
+            if self.gathered.is_empty() {
+                self.gathered.extend_from_slice(&[0; HEAD]);
+            }
+            self.gathered.extend_from_slice(part);
         }
         Ok(())
     }
 
+    /// Sends what has been gathered: nothing more comes for now.
+    pub fn flush(&mut self) -> Result<(), Ending> {
+        self.close_piece();
+        let sent = send_all(fd::DATA, &self.gathered);
+        self.gathered.clear();
+        sent.map_err(Ending::Failed)
+    }
+
     /// The message is complete, or will never be.
-    pub fn end(self, complete: bool) -> Result<(), Ending> {
+    pub fn end(mut self, complete: bool) -> Result<(), Ending> {
+        if !complete {
+            self.gathered.clear();
+        }
+        self.close_piece();
         let mark = if complete { COMPLETE } else { ABANDONED };
-        send_all(fd::DATA, &mark.to_be_bytes(), b"").map_err(Ending::Failed)
+        self.gathered.extend_from_slice(&mark.to_be_bytes());
+        send_all(fd::DATA, &self.gathered).map_err(Ending::Failed)
+    }
+
+    fn close_piece(&mut self) {
+        let length = self.gathered.len().saturating_sub(HEAD) as u32;
+        if let Some(head) = self.gathered.first_chunk_mut() {
+            *head = length.to_be_bytes();
+        }
     }
 }
 
-fn send_all(to: BorrowedFd<'_>, head: &[u8], body: &[u8]) -> io::Result<()> {
-    let total = head.len() + body.len();
-    let mut sent = 0;
-    while sent < total {
-        let rest_of_head = head.get(sent..).unwrap_or_default();
-        let rest_of_body = body.get(sent.saturating_sub(head.len())..).unwrap_or_default();
-        match fd::send_vectored(to, &[IoSlice::new(rest_of_head), IoSlice::new(rest_of_body)]) {
-            Ok(n) => sent += n,
+fn send_all(to: BorrowedFd<'_>, octets: &[u8]) -> io::Result<()> {
+    let mut rest = octets;
+    while !rest.is_empty() {
+        match fd::send(to, rest) {
+            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let [ready] = fd::poll([(to, Interest::Write)], Some(PATIENCE))?;
@@ -73,45 +107,66 @@ pub enum Piece<'a> {
 /// The writer's end.
 pub struct Source<'a> {
     socket: BorrowedFd<'a>,
-    buffer: Vec<u8>,
-    /// The length of the next piece, which came with the last one.
-    next: Option<u32>,
+    buffer: &'a mut Vec<u8>,
+    /// What has been read and not handed out.
+    start: usize,
+    end: usize,
+    /// Octets of the current piece that are yet to be handed out.
+    left: usize,
 }
 
 impl<'a> Source<'a> {
-    /// A message's start.
-    pub fn new(socket: &'a impl AsFd) -> Source<'a> {
-        Source { socket: socket.as_fd(), buffer: Vec::new(), next: None }
+    /// A message's start. The buffer is the last message's: its pages are warm.
+    pub fn new(socket: &'a impl AsFd, buffer: &'a mut Vec<u8>) -> Source<'a> {
+        buffer.resize(BUFFER, 0);
+        Source { socket: socket.as_fd(), buffer, start: 0, end: 0, left: 0 }
     }
 
-    /// Waits for the next piece. After a mark there is none.
+    /// Waits for the next octets. After a mark there are none.
     pub fn next_piece(&mut self) -> io::Result<Piece<'_>> {
-        let length = match self.next.take() {
-            Some(length) => length,
-            None => {
-                let mut head = [0; 4];
-                if !read_exact(self.socket, &mut head)? {
+        while self.left == 0 || self.start == self.end {
+            let there = self.buffer.get(self.start..self.end).unwrap_or_default();
+            let Some(&head) = there.first_chunk::<HEAD>().filter(|_| self.left == 0) else {
+                if !self.fill()? {
                     return Ok(Piece::Abandoned);
                 }
-                u32::from_be_bytes(head)
+                continue;
+            };
+            self.start += HEAD;
+            let is_last = self.start == self.end;
+            match u32::from_be_bytes(head) {
+                COMPLETE | ABANDONED if !is_last => return Err(io::ErrorKind::InvalidData.into()),
+                COMPLETE => return Ok(Piece::Complete),
+                ABANDONED => return Ok(Piece::Abandoned),
+                length => self.left = usize::try_from(length).unwrap_or(usize::MAX),
             }
-        };
-        let octets = match length {
-            COMPLETE => return Ok(Piece::Complete),
-            ABANDONED => return Ok(Piece::Abandoned),
-            length => usize::try_from(length).unwrap_or(usize::MAX),
-        };
-        if octets > PIECE_MAX {
-            return Err(io::ErrorKind::InvalidData.into());
+            if self.left > PIECE_MAX {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
         }
-        // Behind a piece there is always another one's length, or a mark.
-        self.buffer.resize(octets + 4, 0);
-        if !read_exact(self.socket, &mut self.buffer)? {
-            return Ok(Piece::Abandoned);
+        let from = self.start;
+        let octets = self.left.min(self.end - from);
+        self.start += octets;
+        self.left -= octets;
+        Ok(Piece::Octets(self.buffer.get(from..self.start).unwrap_or_default()))
+    }
+
+    /// Reads what is there. `false`: the front is gone.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        loop {
+            match fd::read(self.socket, self.buffer.get_mut(self.end..).unwrap_or_default()) {
+                Ok(0) => return Ok(false),
+                Ok(n) => {
+                    self.end += n;
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        let (octets, next) = self.buffer.split_last_chunk::<4>().ok_or(io::ErrorKind::InvalidData)?;
-        self.next = Some(u32::from_be_bytes(*next));
-        Ok(Piece::Octets(octets))
     }
 
     /// Reads to the mark. Whether the message was complete.
@@ -124,19 +179,6 @@ impl<'a> Source<'a> {
             }
         }
     }
-}
-
-fn read_exact(socket: BorrowedFd<'_>, mut buffer: &mut [u8]) -> io::Result<bool> {
-    while !buffer.is_empty() {
-        match fd::read(socket, buffer) {
-            Ok(0) => return Ok(false),
-            Ok(n) => buffer = buffer.get_mut(n..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
 }
 
 #[cfg(test)]

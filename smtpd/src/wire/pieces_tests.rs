@@ -1,42 +1,86 @@
 use super::*;
 use common::sys::fd::socketpair;
 
-fn say(to: &impl AsFd, pieces: &[&[u8]], mark: Option<u32>) {
-    for piece in pieces {
-        send_all(to.as_fd(), &(piece.len() as u32).to_be_bytes(), piece).unwrap();
-    }
-    if let Some(mark) = mark {
-        send_all(to.as_fd(), &mark.to_be_bytes(), b"").unwrap();
+fn piece(octets: &[u8]) -> Vec<u8> {
+    [&(octets.len() as u32).to_be_bytes(), octets].concat()
+}
+
+/// The message, and whether it was complete.
+fn message(source: &mut Source<'_>) -> io::Result<(Vec<u8>, bool)> {
+    let mut octets = Vec::new();
+    loop {
+        match source.next_piece()? {
+            Piece::Octets(part) => octets.extend_from_slice(part),
+            Piece::Complete => return Ok((octets, true)),
+            Piece::Abandoned => return Ok((octets, false)),
+        }
     }
 }
 
 #[test]
-fn nobody_reads_beyond_a_mark() {
-    let (front, writer) = socketpair().unwrap();
-    say(&front, &[b"one", b"two"], Some(COMPLETE));
-    say(&front, &[b"lost"], Some(ABANDONED));
-    say(&front, &[], Some(COMPLETE));
-    let mut source = Source::new(&writer);
-    assert_eq!(source.next_piece().unwrap(), Piece::Octets(b"one"));
-    assert_eq!(source.next_piece().unwrap(), Piece::Octets(b"two"));
-    assert_eq!(source.next_piece().unwrap(), Piece::Complete);
-    assert!(!Source::new(&writer).drain().unwrap());
-    assert!(Source::new(&writer).drain().unwrap());
+fn pieces_come_in_any_parts() {
+    let large = vec![b'x'; PIECE_MAX];
+    let text = [b"one".as_slice(), b"two", &large].concat();
+    let octets = [piece(b"one"), piece(b"two"), piece(&large), COMPLETE.to_be_bytes().to_vec()].concat();
+    for cut in [1, 3, 4, 6, 7, 8, 11, 15, 16, 17, 40_000, octets.len() - 1, octets.len()] {
+        let (front, writer) = socketpair().unwrap();
+        let (first, rest) = octets.split_at(cut);
+        let (first, rest) = (first.to_vec(), rest.to_vec());
+        let sender = std::thread::spawn(move || {
+            send_all(front.as_fd(), &first).unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+            send_all(front.as_fd(), &rest).unwrap();
+            front
+        });
+        assert_eq!(
+            message(&mut Source::new(&writer, &mut Vec::new())).unwrap(),
+            (text.clone(), true),
+            "{cut}"
+        );
+        // One message after the other: nothing was read beyond the mark.
+        let front = sender.join().unwrap();
+        send_all(front.as_fd(), &[piece(b"lost"), ABANDONED.to_be_bytes().to_vec()].concat()).unwrap();
+        assert_eq!(message(&mut Source::new(&writer, &mut Vec::new())).unwrap(), (b"lost".to_vec(), false));
+        send_all(front.as_fd(), &COMPLETE.to_be_bytes()).unwrap();
+        assert!(Source::new(&writer, &mut Vec::new()).drain().unwrap());
+    }
+}
+
+#[test]
+fn nothing_may_follow_a_mark() {
+    for mark in [COMPLETE, ABANDONED] {
+        let (front, writer) = socketpair().unwrap();
+        send_all(front.as_fd(), &[piece(b"one"), mark.to_be_bytes().to_vec(), piece(b"two")].concat())
+            .unwrap();
+        assert!(message(&mut Source::new(&writer, &mut Vec::new())).is_err());
+    }
 }
 
 #[test]
 fn a_front_that_is_gone_has_abandoned_the_message() {
     let (front, writer) = socketpair().unwrap();
-    say(&front, &[b"one"], None);
+    let octets = [piece(b"one"), piece(b"two")].concat();
+    send_all(front.as_fd(), octets.split_last().unwrap().1).unwrap();
     drop(front);
-    let mut source = Source::new(&writer);
-    assert_eq!(source.next_piece().unwrap(), Piece::Abandoned);
-    assert_eq!(Source::new(&writer).next_piece().unwrap(), Piece::Abandoned);
+    assert_eq!(message(&mut Source::new(&writer, &mut Vec::new())).unwrap(), (b"onetw".to_vec(), false));
+    assert_eq!(Source::new(&writer, &mut Vec::new()).next_piece().unwrap(), Piece::Abandoned);
 }
 
 #[test]
 fn a_length_that_no_front_of_ours_would_send_is_an_error() {
-    let (front, writer) = socketpair().unwrap();
-    say(&front, &[], Some(PIECE_MAX as u32 + 1));
-    assert!(Source::new(&writer).next_piece().is_err());
+    for length in [PIECE_MAX as u32 + 1, u32::MAX - 1] {
+        let (front, writer) = socketpair().unwrap();
+        send_all(front.as_fd(), &length.to_be_bytes()).unwrap();
+        assert!(Source::new(&writer, &mut Vec::new()).next_piece().is_err());
+    }
+}
+
+#[test]
+fn what_is_gathered_is_one_piece() {
+    let mut pieces = Pieces::default();
+    pieces.push(b"one").unwrap();
+    pieces.push(b"").unwrap();
+    pieces.push(b"two").unwrap();
+    pieces.close_piece();
+    assert_eq!(pieces.gathered, piece(b"onetwo"));
 }

@@ -1,4 +1,4 @@
-use super::job::{Deliver, Job, Outcome, Queue, Submission};
+use super::job::{Commands, Deliver, Job, Outcome, Queue, Submission};
 use super::*;
 use crate::envelope::{Envelope, Recipient, Target};
 use common::auth::Account;
@@ -24,21 +24,26 @@ fn questions() -> Vec<Question> {
         Question::Hello,
         Question::Mail(Box::new(Mail { path: None, size: None, ret: None, envid: None, ..mail.clone() })),
         Question::Mail(Box::new(Mail { path: Some(ForwardPath::Local("root".into())), ..mail.clone() })),
-        Question::Mail(Box::new(mail)),
+        Question::Mail(Box::new(mail.clone())),
         Question::Rcpt {
+            mail: Some(Box::new(mail)),
             path: ForwardPath::Mailbox(address("a@b")),
             orcpt: Some("rfc822;a@b".into()),
             notify,
         },
-        Question::Rcpt { path: ForwardPath::Local("postmaster".into()), orcpt: None, notify: None },
         Question::Rcpt {
+            mail: None,
+            path: ForwardPath::Local("postmaster".into()),
+            orcpt: None,
+            notify: None,
+        },
+        Question::Rcpt {
+            mail: None,
             path: ForwardPath::Local("a".into()),
             orcpt: None,
             notify: Some(Notify { success: false, failure: false, delay: false }),
         },
         Question::Data,
-        Question::Done { complete: true },
-        Question::Done { complete: false },
         Question::Next,
         Question::Vrfy("joe".into()),
         Question::Xclient(Attributes {
@@ -68,6 +73,7 @@ fn a_front_cannot_send_what_its_grammar_forbids() {
         Question::Mail(mail.unwrap())
     };
     let rcpt = |orcpt: &str| Question::Rcpt {
+        mail: None,
         path: ForwardPath::Local("a".into()),
         orcpt: Some(orcpt.into()),
         notify: None,
@@ -215,8 +221,11 @@ fn what_no_front_of_ours_would_send_is_not_understood() {
     assert_eq!(Question::decode(&Writer::new(99).finish()), None);
     assert_eq!(Question::decode(b""), None);
     // An address that is none, a status that cannot be said.
-    let path = Writer::new(3).field(b"m").field(b"a@b\r\nDATA").field(&[0]).field(b"").field(&[0]).finish();
-    assert_eq!(Question::decode(&path), None);
+    let rcpt = |path: &[u8]| {
+        Writer::new(3).field(b"m").field(path).field(&[0]).field(b"").field(&[0]).field(&[0]).finish()
+    };
+    assert!(Question::decode(&rcpt(b"a@b")).is_some());
+    assert_eq!(Question::decode(&rcpt(b"a@b\r\nDATA")), None);
     let status = Status::new(250, Enhanced(2, 0, 0), "a\r\n250 b");
     assert_eq!(Answer::decode(&Answer::Status(status).encode()), None);
     assert_eq!(Answer::decode(&Answer::Status(Status::new(99, Enhanced(2, 0, 0), "")).encode()), None);
@@ -224,19 +233,37 @@ fn what_no_front_of_ours_would_send_is_not_understood() {
 
 #[test]
 fn messages_pass_through_a_socket() {
-    let (ours, theirs) = common::sys::fd::socketpair().unwrap();
-    let patience = std::time::Duration::from_secs(5);
+    let pair = || {
+        let (ours, theirs) = common::sys::fd::socketpair().unwrap();
+        let patience = std::time::Duration::from_secs(5);
+        (Commands::new(ours, Some(patience)).unwrap(), Commands::new(theirs, Some(patience)).unwrap())
+    };
+    let (ours, mut theirs) = pair();
     for job in jobs() {
-        job::send(&ours, &job.encode(), patience).unwrap();
-        let heard = job::receive(&theirs, Some(patience)).unwrap().unwrap();
-        assert_eq!(Job::decode(&heard), Some(job));
+        ours.send(&job.encode()).unwrap();
+        assert_eq!(Job::decode(&theirs.receive().unwrap().unwrap()), Some(job));
     }
-    let late = job::receive(&theirs, Some(std::time::Duration::from_millis(10))).unwrap_err();
-    assert_eq!(late.kind(), std::io::ErrorKind::TimedOut);
-    job::send(&ours, &[1, 255, 255, 255, 255], patience).unwrap();
-    assert!(job::receive(&theirs, Some(patience)).is_err());
+    // Several in a row, and one that does not come at once.
+    let together = outcomes().iter().flat_map(Outcome::encode).chain(vec![4, 0, 0]).collect::<Vec<u8>>();
+    ours.send(&together).unwrap();
+    for outcome in outcomes() {
+        assert_eq!(Outcome::decode(&theirs.receive().unwrap().unwrap()), Some(outcome));
+    }
+    let sender = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let long = Outcome::Written("x".repeat(5000), 7).encode();
+        ours.send(&long[3..]).unwrap();
+        ours
+    });
+    assert!(Outcome::decode(&theirs.receive().unwrap().unwrap()).is_some());
+    let ours = sender.join().unwrap();
+    theirs.set_patience(std::time::Duration::from_secs(1)).unwrap();
+    assert_eq!(theirs.receive().unwrap_err().kind(), std::io::ErrorKind::TimedOut);
     drop(ours);
-    assert_eq!(job::receive(&theirs, None).unwrap(), None);
+    assert_eq!(theirs.receive().unwrap(), None);
+    let (ours, mut theirs) = pair();
+    ours.send(&[1, 255, 255, 255, 255]).unwrap();
+    assert!(theirs.receive().is_err());
 }
 
 proptest! {

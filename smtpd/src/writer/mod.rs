@@ -14,24 +14,24 @@ use crate::header_checks::{HeaderChecks, checked};
 use crate::queue::{Incoming, QueueDirectory, Received};
 use crate::reply;
 use crate::status::Status;
-use crate::wire::job::{self, Deliver, Job, Outcome, Queue, Submission};
+use crate::wire::job::{Commands, Deliver, Job, Outcome, Queue, Submission};
 use crate::wire::pieces::{Piece, Source};
+use common::config::Config;
 use common::exit::Exit;
-use common::log::{escape, readable};
+use common::log::{Log, escape, readable};
 use common::process::Program;
 use common::process::service::{self, Helping};
 use header::Header;
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// The hidden argument of a writer that was executed afresh.
 pub const ARGUMENT: &str = "--writer";
-/// How long the guard may take to take an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Octets read from the spool file at once.
 const SPOOL_BUFFER: usize = 32 * 1024;
 
@@ -45,41 +45,58 @@ pub fn main(program: &'static Program) -> Exit {
 
 /// A writer's life.
 pub fn run(helping: Helping) -> Exit {
-    match serve(&helping) {
+    let Helping { config, log, commands, data, shared } = helping;
+    let checks = HeaderChecks::load(&config).map(Rc::new);
+    if let Err(error) = &checks {
+        log.error(format_args!("header_checks: {error}"));
+    }
+    let served = Commands::new(commands, None).and_then(|commands| {
+        let (commands, buffer) = (RefCell::new(commands), RefCell::default());
+        Work { config: &config, log: &log, commands, data, shared, checks: checks.ok(), buffer }.serve()
+    });
+    match served {
         Ok(()) => Exit::Success,
         Err(error) => {
-            helping.log.error(format_args!("writer: {error}"));
+            log.error(format_args!("writer: {error}"));
             Exit::Temporary
         }
     }
 }
 
-fn serve(helping: &Helping) -> io::Result<()> {
-    let checks = HeaderChecks::load(&helping.config).map(Rc::new).inspect_err(|error| {
-        helping.log.error(format_args!("header_checks: {error}"));
-    });
-    while let Some(message) = job::receive(&helping.commands, None)? {
-        let job = Job::decode(&message).ok_or(io::ErrorKind::InvalidData)?;
-        drop(message);
-        let work = Work { helping, checks: checks.as_ref().ok() };
-        match job {
-            Job::Deliver(job) => work.deliver(&job)?,
-            Job::Queue(job) => work.queue(&job)?,
-            Job::Spool => work.spool()?,
-        }
-    }
-    Ok(())
-}
-
 struct Work<'a> {
-    helping: &'a Helping,
+    config: &'a Config,
+    log: &'a Log,
+    commands: RefCell<Commands>,
+    /// What the front sends.
+    data: OwnedFd,
+    /// The spool file.
+    shared: Option<OwnedFd>,
     /// `None`: they cannot be read, and nothing may pass unseen.
-    checks: Option<&'a Rc<HeaderChecks>>,
+    checks: Option<Rc<HeaderChecks>>,
+    /// What was read last of the front.
+    buffer: RefCell<Vec<u8>>,
 }
 
 impl Work<'_> {
+    fn serve(&self) -> io::Result<()> {
+        while let Some(message) = self.next_job()? {
+            let job = Job::decode(&message).ok_or(io::ErrorKind::InvalidData)?;
+            drop(message);
+            match job {
+                Job::Deliver(job) => self.deliver(&job)?,
+                Job::Queue(job) => self.queue(&job)?,
+                Job::Spool => self.spool()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn next_job(&self) -> io::Result<Option<Vec<u8>>> {
+        self.commands.borrow_mut().receive()
+    }
+
     fn say(&self, outcome: &Outcome) -> io::Result<()> {
-        job::send(&self.helping.commands, &outcome.encode(), PATIENCE)
+        self.commands.borrow().send(&outcome.encode())
     }
 
     fn deliver(&self, job: &Deliver) -> io::Result<()> {
@@ -90,8 +107,8 @@ impl Work<'_> {
             received: job.received.clone(),
             once: None,
         };
-        let mut warn = |text: String| self.helping.log.warning(format_args!("{}", readable(text.as_bytes())));
-        match deliver::begin(&self.helping.config, &job.account, &job.recipient, &trace, &mut warn) {
+        let mut warn = |text: String| self.log.warning(format_args!("{}", readable(text.as_bytes())));
+        match deliver::begin(self.config, &job.account, &job.recipient, &trace, &mut warn) {
             Err(status) => self.say(&Outcome::Refused(status)),
             Ok(Delivery::Forward(entries)) => self.say(&Outcome::Forward(entries)),
             Ok(Delivery::Begun(sink)) => {
@@ -102,10 +119,10 @@ impl Work<'_> {
     }
 
     fn queue(&self, job: &Queue) -> io::Result<()> {
-        let directory = match QueueDirectory::open(&self.helping.config) {
+        let directory = match QueueDirectory::open(self.config) {
             Ok(directory) => directory,
             Err(error) => {
-                self.helping.log.error(format_args!("queue: {error}"));
+                self.log.error(format_args!("queue: {error}"));
                 return self.say(&Outcome::Refused(reply::LOCAL_PROBLEM.into()));
             }
         };
@@ -126,7 +143,7 @@ impl Work<'_> {
     }
 
     fn spool(&self) -> io::Result<()> {
-        let file = match self.helping.shared.as_ref().map(OwnedFd::try_clone) {
+        let file = match self.shared.as_ref().map(OwnedFd::try_clone) {
             Some(Ok(fd)) => File::from(fd),
             _ => return self.say(&Outcome::Refused(reply::LOCAL_PROBLEM.into())),
         };
@@ -147,10 +164,10 @@ impl Work<'_> {
         spooled: bool,
         about: &dyn Fn() -> String,
     ) -> io::Result<()> {
-        let Some(checks) = self.checks else {
+        let Some(checks) = &self.checks else {
             return self.say(&Outcome::Refused(reply::LOCAL_PROBLEM.into()));
         };
-        let warn = |line: &str| self.helping.log.info(format_args!("{line}; {}", about()));
+        let warn = |line: &str| self.log.info(format_args!("{line}; {}", about()));
         let sink = checked(checks, sink, &warn);
         self.say(&Outcome::Ready)?;
         match spooled {
@@ -171,7 +188,7 @@ impl Work<'_> {
         mut sink: Box<dyn Sink + '_>,
         submission: Option<&Submission>,
     ) -> Result<(String, u64), Status> {
-        let fd = self.helping.shared.as_ref().and_then(|fd| fd.try_clone().ok());
+        let fd = self.shared.as_ref().and_then(|fd| fd.try_clone().ok());
         let file = File::from(fd.ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?);
         let mut header = Header::new(submission);
         let mut buffer = vec![0; SPOOL_BUFFER];
@@ -187,11 +204,21 @@ impl Work<'_> {
     }
 
     /// Takes a message from the front.
-    fn take(&self, mut sink: Box<dyn Sink + '_>, submission: Option<&Submission>) -> io::Result<()> {
-        let mut source = Source::new(&self.helping.data);
+    fn take(&self, sink: Box<dyn Sink + '_>, submission: Option<&Submission>) -> io::Result<()> {
+        let outcome = self.take_by(&mut self.buffer.borrow_mut(), sink, submission)?;
+        self.say(&outcome)
+    }
+
+    fn take_by(
+        &self,
+        buffer: &mut Vec<u8>,
+        mut sink: Box<dyn Sink + '_>,
+        submission: Option<&Submission>,
+    ) -> io::Result<Outcome> {
+        let mut source = Source::new(&self.data, buffer);
         let mut header = Header::new(submission);
         let mut octets = 0u64;
-        let limit = self.helping.config.message_size_limit.0;
+        let limit = self.config.message_size_limit.0;
         let failed: Status = loop {
             match source.next_piece()? {
                 Piece::Octets(piece) => {
@@ -206,23 +233,22 @@ impl Work<'_> {
                 }
                 Piece::Complete => {
                     let written = header.end(&mut |octets| sink.write(octets)).and_then(|()| sink.finish());
-                    return match written {
-                        Ok(name) => self.say(&Outcome::Written(name, octets)),
-                        Err(status) => self.say(&Outcome::Failed(status)),
-                    };
+                    return Ok(match written {
+                        Ok(name) => Outcome::Written(name, octets),
+                        Err(status) => Outcome::Failed(status),
+                    });
                 }
                 Piece::Abandoned => {
-                    drop(sink);
-                    return self.say(&Outcome::Abandoned);
+                    return Ok(Outcome::Abandoned);
                 }
             }
         };
         // What was written goes at once: the disk may be full, and the client may take its time.
         drop(sink);
-        match source.drain()? {
-            true => self.say(&Outcome::Failed(failed)),
-            false => self.say(&Outcome::Abandoned),
-        }
+        Ok(match source.drain()? {
+            true => Outcome::Failed(failed),
+            false => Outcome::Abandoned,
+        })
     }
 }
 

@@ -126,9 +126,11 @@ impl Request {
                 }
             }
             Request::Handover { unread, state } => Writer::new(6).field(unread).field(state),
-            Request::Ended { why, detail, tls } => {
-                Writer::new(7).field(&[*why as u8]).field(detail.as_bytes()).field(tls.as_bytes())
-            }
+            Request::Ended { why, detail, tls, counts } => Writer::sized(7, 100 + counts.len())
+                .field(&[*why as u8])
+                .field(detail.as_bytes())
+                .field(tls.as_bytes())
+                .field(counts.as_bytes()),
             Request::Panicked { what } => Writer::new(8).field(what.as_bytes()),
             Request::NotStarted { what } => Writer::new(9).field(what.as_bytes()),
             Request::Judge(ClientProof { transcript, scheme, signature }) => {
@@ -170,7 +172,12 @@ impl Request {
                 Request::Login { proof, tls }
             }
             6 => Request::Handover { unread: r.octets()?, state: r.octets()? },
-            7 => Request::Ended { why: Why::decode(r.field()?)?, detail: r.text()?, tls: r.text()? },
+            7 => Request::Ended {
+                why: Why::decode(r.field()?)?,
+                detail: r.text()?,
+                tls: r.text()?,
+                counts: r.text()?,
+            },
             8 => Request::Panicked { what: r.text()? },
             9 => Request::NotStarted { what: r.text()? },
             11 => Request::Judge(ClientProof {
@@ -298,7 +305,12 @@ mod tests {
             Request::Judge(ClientProof { transcript: vec![1; 300], scheme: 0x0403, signature: vec![2; 70] }),
             Request::Login { proof: Proof::External { authzid: b"alice".to_vec() }, tls: String::new() },
             Request::Handover { unread: b"STAT\r\n".to_vec(), state: vec![1] },
-            Request::Ended { why: Why::Handshake, detail: "no shared cipher".into(), tls: String::new() },
+            Request::Ended {
+                why: Why::Handshake,
+                detail: "no shared cipher".into(),
+                tls: String::new(),
+                counts: "quit=1".into(),
+            },
             Request::Panicked { what: "a bug".into() },
             Request::NotStarted { what: "chroot".into() },
             Request::Service(b"who?".to_vec()),

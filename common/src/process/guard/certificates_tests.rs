@@ -26,7 +26,7 @@ static PROGRAM: Program = Program {
     front: |_: &mut front::Front| Err(Ending::Quit),
     after: After::Session { speak: |_| Ending::Quit, idle_timeout: |config| config.pop3_idle_timeout },
     others: &[],
-    check: |_, _| Vec::new(),
+    check: |_| Vec::new(),
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -153,7 +153,8 @@ impl Taken {
 
     /// Who is in: the guard's verdict at the end. `Err`: it broke off.
     fn end(&mut self) -> Result<Option<String>, String> {
-        let request = Request::Ended { why: Why::Left, detail: String::new(), tls: String::new() };
+        let nothing = String::new;
+        let request = Request::Ended { why: Why::Left, detail: nothing(), tls: nothing(), counts: nothing() };
         let _ = self.channel.channel.tell(&request);
         self.guard.take().unwrap().join().unwrap()
     }

@@ -186,10 +186,10 @@ impl Guard {
 
     /// The line about a connection that ended without a login, in Dovecot's words: fail2ban reads it.
     #[inline(never)]
-    pub(super) fn log_closing(&mut self, why: Why, detail: &str, tls: &str) {
+    pub(super) fn log_closing(&mut self, why: Why, detail: &str, tls: &str, counts: &str) {
         if self.service.is_some() {
             let _ = self.with_service(|service, ground| {
-                service.ended(ground, why, detail);
+                service.ended(ground, why, detail, counts);
                 Ok(())
             });
             return;
