@@ -62,9 +62,14 @@ impl Directories {
         }
     }
 
-    /// Moves a message from `new` to `cur`, without flags. Whether that was possible, and this way.
+    /// Moves a message from `new` to `cur`. Whether that was possible, and this way.
+    pub fn take_as(&self, file_name: &[u8], target: &[u8]) -> bool {
+        matches!(self.rename_raw((true, file_name), (false, target)), Ok(true))
+    }
+
+    /// The same without flags.
     pub fn take(&self, file_name: &[u8]) -> bool {
         let target = name::with_flags(file_name, b"", b"");
-        matches!(self.rename_raw((true, file_name), (false, &target)), Ok(true))
+        self.take_as(file_name, &target)
     }
 }

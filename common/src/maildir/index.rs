@@ -251,6 +251,16 @@ impl Index {
         Ok(Row::decode(&bytes))
     }
 
+    /// Its UID alone.
+    pub fn uid(&self, i: u32) -> io::Result<u32> {
+        if i >= self.header.count {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let mut bytes = [0u8; 4];
+        self.read_at(&self.rows, HEADER + u64::from(i) * ROW, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
     /// Whether POP3 has another order than that of the UIDs.
     pub fn is_ordered(&self) -> bool {
         self.header.ordered == 1
@@ -287,7 +297,7 @@ impl Index {
             // Where they are not dense, halving is the better guess.
             let guess = if guesses > 4 { width / 2 } else { guess.min(width - 1) };
             let middle = low + guess as u32;
-            let found = self.row(middle)?.uid;
+            let found = self.uid(middle)?;
             self.hint.set((middle, found));
             if found < uid {
                 (low, low_uid) = (middle + 1, u64::from(found) + 1);

@@ -7,7 +7,8 @@
 //! ```text
 //! name       file names            scan, places   what is in new and cur
 //! uidlist    UIDs, in memory       uidlist_file, uidvalidity, dotlock   UIDs, on disk
-//! courier    first take-over       build, sizes   all of it together
+//! courier    first take-over       build, options, sizes   all of it together
+//! first_look, sorter   the same for a large mailbox in little memory   numbered  a base name's row
 //! index, blocks   the result, compact   snapshot what a session sees; recount its octets, later
 //! child, temp_index   making the index where its memory does not stay   restore  UIDs from the index
 //! mailbox    what an IMAP session sees, and how sessions tell each other
@@ -25,6 +26,7 @@ mod delivery;
 mod directories;
 pub mod dotlock;
 mod error;
+mod first_look;
 mod flags;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -36,7 +38,9 @@ mod lock;
 pub mod mailbox;
 mod message;
 pub mod name;
+mod numbered;
 mod octets;
+mod options;
 mod places;
 pub mod quota;
 mod recount;
@@ -45,6 +49,7 @@ mod rights;
 mod scan;
 mod sizes;
 mod snapshot;
+mod sorter;
 mod temp_index;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -53,7 +58,6 @@ pub mod uidlist;
 pub mod uidlist_file;
 pub mod uidvalidity;
 
-pub use build::Options;
 pub use courier::DefaultUniqueId;
 pub use delivery::Delivery;
 pub use error::{ErrorKind, StorageError};
@@ -64,6 +68,7 @@ pub use location::{IndexPlace, Location, LocationError, User};
 pub use lock::{HEARTBEAT, Method as LockMethod, SessionLock};
 pub use message::{FileName, Removed};
 pub use octets::COUNT_TIME;
+pub use options::Options;
 pub use rights::{create_one, make_anew, make_file, open_or_make, take_over_rights};
 pub use snapshot::{INDEX_NAME, Message, Snapshot};
 pub use tmp::clean as clean_tmp;

@@ -151,6 +151,11 @@ fn base_order(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
+/// The time that a name begins with, 0 if none.
+pub(super) fn seconds(name: &[u8]) -> u64 {
+    leading_number(name).0
+}
+
 /// The decimal number a name begins with, 0 if none, and what follows it.
 fn leading_number(name: &[u8]) -> (u64, &[u8]) {
     let end = name.iter().position(|c| !c.is_ascii_digit()).unwrap_or(name.len());

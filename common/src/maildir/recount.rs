@@ -1,7 +1,7 @@
 //! Octets that nobody asked for when the mailbox was opened, counted later for the same messages.
 
 use super::Maildir;
-use super::build::{Locked, Options, RESCANS};
+use super::build::RESCANS;
 use super::child::{self, Outcome};
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Index, Row};
@@ -9,6 +9,7 @@ use super::mailbox::lock::IndexLock;
 use super::mailbox::refresh::Loaded;
 use super::name;
 use super::octets::{Counted, Counter};
+use super::options::{Locked, Options};
 use super::scan::Listing;
 use super::snapshot::Snapshot;
 use super::temp_index::TempIndex;

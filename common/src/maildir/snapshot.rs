@@ -15,12 +15,13 @@
 //! Mailboxes with fewer than [`Options::index_from`] messages get no index here, nor does any with `INDEX=MEMORY`: only their
 //! uidlist is written.
 
-use super::build::{self, Built, Options, RACY_NANOSECONDS};
+use super::build::{self, Built, RACY_NANOSECONDS};
 use super::child::{self, Outcome};
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Index, Source};
 use super::mailbox::lock::IndexLock;
 use super::mailbox::refresh::Loaded;
+use super::options::Options;
 use super::temp_index::TempIndex;
 use super::uidlist_file::{self, Stamp};
 use super::{Maildir, scan};

@@ -228,6 +228,12 @@ impl UidList {
 
     /// Writes the whole file as text.
     pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        self.print_header(out)?;
+        self.print_records(0, out)
+    }
+
+    /// Writes the first line.
+    pub fn print_header(&self, out: &mut impl Write) -> io::Result<()> {
         write!(out, "3 V{} N{}", self.uid_validity, self.next_uid)?;
         if !self.guid.is_empty() {
             out.write_all(b" G")?;
@@ -237,8 +243,7 @@ impl UidList {
             out.write_all(b" ")?;
             out.write_all(&self.header_fields)?;
         }
-        out.write_all(b"\n")?;
-        self.print_records(0, out)
+        out.write_all(b"\n")
     }
 
     /// Writes the lines of the records from `first` on.
@@ -291,6 +296,23 @@ fn print_number(mut n: u32, digits: &mut [u8; 10]) -> &[u8] {
         }
     }
     digits.get(at..).unwrap_or_default()
+}
+
+/// Writes the line of a message without fields.
+pub(super) fn print_plain_line(uid: u32, base: &[u8], out: &mut Vec<u8>) {
+    let mut digits = [0u8; 10];
+    out.extend_from_slice(print_number(uid, &mut digits));
+    out.extend_from_slice(b" :");
+    out.extend_from_slice(base);
+    out.push(b'\n');
+}
+
+/// UID and base name of such a line, which is given without its end. `None`: it is another one, or broken.
+pub(super) fn parse_plain_line(line: &[u8]) -> Option<(u32, &[u8])> {
+    let (record, flawless) = parse_line(line, 0, 3)?;
+    let name = line.get(record.name.start as usize..)?;
+    let plain = flawless && record.fields.length == 0 && !name.contains(&b':');
+    plain.then_some((record.uid, name))
 }
 
 /// Reads one record; `offset` is where the line starts in the text. `false` beside it: fields were dropped or

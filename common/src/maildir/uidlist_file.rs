@@ -125,9 +125,19 @@ pub fn lock(control: &Path, timeout: Duration) -> Result<Dotlock, StorageError> 
 /// Without the directory's fsync a power cut could bring the old list back after UIDs of the new one were shown, and other
 /// messages would get them.
 pub fn rewrite(control: &Path, list: &UidList, lock: &Dotlock, fsync: bool) -> Result<Stamp, StorageError> {
+    rewrite_lines(control, lock, fsync, &mut |out| list.print(out))
+}
+
+/// The same with what `print` writes.
+pub(super) fn rewrite_lines(
+    control: &Path,
+    lock: &Dotlock,
+    fsync: bool,
+    print: &mut dyn FnMut(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> Result<Stamp, StorageError> {
     let (path, temp) = (control.join(NAME), control.join(TEMP_NAME));
     let old = Stamp::at(&path)?;
-    let result = write_temp(&temp, list, fsync, old).and_then(|stamp| {
+    let result = write_temp(&temp, print, fsync, old).and_then(|stamp| {
         if !lock.is_held() {
             return Err(io::Error::other("the lock was taken over by somebody else"));
         }
@@ -143,11 +153,16 @@ pub fn rewrite(control: &Path, list: &UidList, lock: &Dotlock, fsync: bool) -> R
     })
 }
 
-fn write_temp(temp: &Path, list: &UidList, fsync: bool, old: Stamp) -> io::Result<Stamp> {
+fn write_temp(
+    temp: &Path,
+    print: &mut dyn FnMut(&mut BufWriter<&mut File>) -> io::Result<()>,
+    fsync: bool,
+    old: Stamp,
+) -> io::Result<Stamp> {
     let mut file = make_anew(temp)?;
     // Piece by piece: the list is in memory once already.
     let mut out = BufWriter::with_capacity(WRITE_OCTETS, &mut file);
-    list.print(&mut out)?;
+    print(&mut out)?;
     out.flush()?;
     drop(out);
     let mut stamp = Stamp::of(&file.metadata()?);

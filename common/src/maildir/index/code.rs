@@ -133,20 +133,24 @@ impl<const N: usize> Fields<N> {
 pub(in super::super) struct Decoder<'a>(pub &'a [u8]);
 
 impl Decoder<'_> {
+    #[inline]
     pub fn take<const N: usize>(&mut self) -> [u8; N] {
         let Some((first, rest)) = self.0.split_first_chunk::<N>() else { return [0; N] };
         self.0 = rest;
         *first
     }
 
+    #[inline]
     pub fn u16(&mut self) -> u16 {
         u16::from_le_bytes(self.take())
     }
 
+    #[inline]
     pub fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.take())
     }
 
+    #[inline]
     pub fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.take())
     }

@@ -10,6 +10,7 @@
 //! deliver   APPEND; copy  COPY, MOVE           keywords    dovecot-keywords; courier_keywords  Courier's
 //! ready     what they have in tmp              spool       a long list in little memory
 //! differ    what changed, as entries           tell        what the client hears, and when
+//! take      what moves after the answer
 //! cache     what was parsed once               status      a mailbox that is not selected
 //! ```
 //!
@@ -29,8 +30,9 @@ pub(super) mod log;
 mod quick;
 mod ready;
 pub(super) mod refresh;
-mod spool;
+pub(super) mod spool;
 mod status;
+mod take;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -48,6 +50,7 @@ use super::directories::Directories;
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Row};
 use super::octets;
+use super::uidlist_file::Stamp;
 use super::{Maildir, Message};
 use cache::Cache;
 use keywords::Keywords;
@@ -148,6 +151,8 @@ pub struct Mailbox {
     cache: Option<Cache>,
     /// While a command lasts that opens or renames messages.
     directories: Option<Directories>,
+    /// The recent messages are still in `new`: what the directories were when that was found.
+    untaken: Option<(Stamp, Stamp)>,
 }
 
 impl Mailbox {

@@ -10,18 +10,16 @@ use super::super::error::StorageError;
 use super::super::flags::Flags;
 use super::super::index::{self, base_hash};
 use super::super::name;
+use super::super::numbered::Numbered;
 use super::super::scan;
-use super::super::uidlist::UID_LIMIT;
+use super::super::uidlist::{UID_LIMIT, print_plain_line};
 use super::super::uidlist_file::{self, Stamp};
 use super::Mailbox;
 use super::change::place_of;
 use super::log::{Entry, Stamps};
 use crate::sys::fs as sys;
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
 
-/// Marks a free slot.
-const FREE: u32 = u32::MAX;
 /// How often the directories are read again while they change.
 const PASSES: u32 = 3;
 /// How long `cur` need not be read, in nanoseconds, while its time stamp is young and changes with each message that we take.
@@ -31,40 +29,28 @@ const NEW_MAX: usize = 4096;
 
 /// The known messages by the numbers of their base names.
 struct Table {
-    slots: Vec<u32>,
-    hashes: Vec<u64>,
-    /// Flags, and whether in `new`: directories are in no order, and reading rows here and there would take long.
-    known: Vec<(Flags, bool)>,
-    mask: usize,
+    rows: Numbered,
+    /// Directories are in no order, and reading rows here and there would take long.
+    known: Vec<Known>,
 }
 
-impl Table {
-    /// `None`: two of them have one number.
-    fn of(hashes: Vec<u64>, known: Vec<(Flags, bool)>) -> Option<Table> {
-        let size = (hashes.len() * 2).next_power_of_two().max(16);
-        let mut table = Table { slots: vec![FREE; size], hashes, known, mask: size - 1 };
-        for row in 0..table.hashes.len() as u32 {
-            let Some(&hash) = table.hashes.get(row as usize) else { break };
-            if hash == 0 {
-                continue;
-            }
-            match table.slot(hash) {
-                (_, Some(_)) => return None,
-                (slot, None) => *table.slots.get_mut(slot)? = row,
-            }
-        }
-        Some(table)
+/// What is known of a message, in eight octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known {
+    keywords: u32,
+    bits: u8,
+    /// [`index::IN_NEW`] and [`index::RECENT`].
+    place: u8,
+}
+
+impl Known {
+    fn of(flags: Flags, place: u16) -> Known {
+        let place = (place & (index::IN_NEW | index::RECENT)) as u8;
+        Known { keywords: flags.keywords, bits: flags.bits, place }
     }
 
-    fn slot(&self, hash: u64) -> (usize, Option<u32>) {
-        let mut slot = (hash >> 7) as usize & self.mask;
-        loop {
-            match self.slots.get(slot) {
-                Some(&FREE) | None => return (slot, None),
-                Some(&row) if self.hashes.get(row as usize) == Some(&hash) => return (slot, Some(row)),
-                Some(_) => slot = (slot + 1) & self.mask,
-            }
-        }
+    fn is(&self, place: u16) -> bool {
+        u16::from(self.place) & place != 0
     }
 }
 
@@ -157,7 +143,8 @@ impl Mailbox {
     fn cur_need_not_be_read(&self, began: i64) -> Result<bool, StorageError> {
         let Stamps { new, cur, made, .. } = self.stamps;
         let settled = made.saturating_sub(new.mtime.max(cur.mtime)) >= RACY_NANOSECONDS;
-        let lately = (0..UNREAD_MAX).contains(&began.saturating_sub(made));
+        let lately = (0..UNREAD_MAX).contains(&began.saturating_sub(made))
+            && (0..RACY_NANOSECONDS).contains(&began.saturating_sub(cur.mtime));
         Ok((settled || lately) && cur == Stamp::at(&self.maildir.path().join("cur"))?)
     }
 
@@ -173,13 +160,13 @@ impl Mailbox {
             let data = self.view.row(row)?;
             // No base has the number 0 to speak of; it stands for nothing.
             hashes.push(if lives { data.base_hash } else { 0 });
-            known.push((data.mail_flags, data.flags & index::IN_NEW != 0));
+            known.push(Known::of(data.mail_flags, data.flags));
         }
-        Ok(Table::of(hashes, known))
+        Ok(Numbered::of(hashes).map(|rows| Table { rows, known }))
     }
 
     fn missing(&self, table: &Table, found: &Found) -> impl Iterator<Item = u32> {
-        let rows = (0u32..).zip(found.seen.iter().zip(&table.hashes));
+        let rows = (0u32..).zip(found.seen.iter().zip(table.rows.hashes()));
         let missing: Vec<u32> =
             rows.filter(|(_, (seen, hash))| !**seen && **hash != 0).map(|(row, _)| row).collect();
         missing.into_iter()
@@ -195,11 +182,15 @@ impl Mailbox {
     ) -> Result<(Stamp, Stamp), StorageError> {
         let path = self.maildir.path();
         let stamps = (Stamp::at(&path.join("new"))?, Stamp::at(&path.join("cur"))?);
-        let mut twice = vec![false; table.hashes.len()];
+        let mut twice = vec![false; table.known.len()];
         let mut meet = |file_name: &[u8], in_new: bool| {
-            let recent = !taken.is_empty() && taken.contains_key(name::base(file_name));
+            let row = table.rows.find(base_hash(file_name));
+            let known = row.and_then(|row| table.known.get(row as usize)).copied();
+            // Who wrote the index has told its client of those that it marked, whoever moves them.
+            let told = known.is_some_and(|known| known.is(index::RECENT));
+            let recent = !told && !taken.is_empty() && taken.contains_key(name::base(file_name));
             let place = place_of(in_new) | if recent { index::RECENT } else { 0 };
-            let Some(row) = table.slot(base_hash(file_name)).1 else {
+            let Some(row) = row else {
                 if found.unknown.len() <= NEW_MAX {
                     found.unknown.push((file_name.into(), place));
                 }
@@ -211,8 +202,8 @@ impl Mailbox {
                 found.odd |= std::mem::replace(twice, true);
             }
             found.seen.get_mut(row as usize).into_iter().for_each(|seen| *seen = true);
-            let same = table.known.get(row as usize) == Some(&(flags, place == index::IN_NEW));
-            if !same || recent {
+            let same = known == Some(Known::of(flags, place | if told { index::RECENT } else { 0 }));
+            if !same {
                 found.changed.push((row, flags, place));
             }
         };
@@ -230,8 +221,8 @@ impl Mailbox {
             read.map_err(StorageError::at("readdir", &directory))?;
         }
         if unread {
-            for (seen, (_, in_new)) in found.seen.iter_mut().zip(&table.known) {
-                *seen |= !in_new;
+            for (seen, known) in found.seen.iter_mut().zip(&table.known) {
+                *seen |= !known.is(index::IN_NEW);
             }
         }
         Ok(stamps)
@@ -265,9 +256,7 @@ impl Mailbox {
         for (uid, i) in (first..).zip(order) {
             let Some((file_name, place)) = unknown.get_mut(i) else { continue };
             let file_name = std::mem::take(file_name);
-            let _ = write!(lines, "{uid} :");
-            lines.extend_from_slice(name::base(&file_name));
-            lines.push(b'\n');
+            print_plain_line(uid, name::base(&file_name), &mut lines);
             let octets = name::size_hint(&file_name, b'W').unwrap_or(index::UNKNOWN);
             let (date, place) = (index::UNKNOWN_DATE, *place);
             entries.push(Entry::Added { uid, modseq, octets, date, place, name: file_name });

@@ -2,6 +2,7 @@
 
 use super::super::build::{self, Built, RACY_NANOSECONDS};
 use super::super::child::{self, Outcome};
+use super::super::first_look;
 use super::super::index::{self, Index};
 use super::super::scan;
 use super::super::snapshot::{self, INDEX_NAME};
@@ -141,6 +142,7 @@ impl Mailbox {
             token: super::super::blocks::nonce(),
             cache: None,
             directories: None,
+            untaken: None,
         })
     }
 
@@ -309,12 +311,18 @@ impl Mailbox {
     fn rescan_into_file(&mut self) -> Result<(), StorageError> {
         let Some(temp) = TempIndex::begin(self.index_directory()) else { return self.rescan_into_memory() };
         let large = self.view.rows() >= CHILD_FROM || scan::holds_at_least(self.maildir.path(), CHILD_FROM);
-        let work = || self.rescan_into(&temp).unwrap_or(Outcome::Failed);
+        let first = match large && self.view.uid_is_unset() {
+            true => Some(first_look::stamps(&self.maildir)?),
+            false => None,
+        };
+        let work = || self.rescan_into(&temp, first).unwrap_or(Outcome::Failed);
         let outcome = if large { child::run(work) } else { work() };
         match outcome {
             Outcome::Written => {
                 self.in_file = true;
                 self.follow(true)?;
+                let is_untaken = self.stamps.cur == Stamp::default() && !self.options.read_only;
+                self.untaken = first.filter(|_| is_untaken);
             }
             Outcome::Unchanged => {
                 temp.discard();
@@ -340,7 +348,19 @@ impl Mailbox {
         Ok(())
     }
 
-    fn rescan_into(&self, temp: &TempIndex) -> io::Result<Outcome> {
+    /// `first`: nobody has an index of it, and this is what the directories are.
+    fn rescan_into(&self, temp: &TempIndex, first: Option<(Stamp, Stamp)>) -> io::Result<Outcome> {
+        let path = self.index_directory().join(INDEX_NAME);
+        let found = first.map(|before| first_look::look(&self.maildir, &self.build_options(), before));
+        match found {
+            Some(Ok(Some(found))) => {
+                temp.publish(&path, |file| found.write(file))?;
+                return Ok(Outcome::Written);
+            }
+            Some(Err(error)) if error.kind == ErrorKind::InUse => return Ok(Outcome::Locked),
+            // The other way does without a file, or says what is wrong.
+            Some(Ok(None) | Err(_)) | None => {}
+        }
         let old = if self.view.uid_is_unset() { None } else { merged(&self.view, &self.stamps)? };
         let built = build::build(&self.maildir, &self.build_options(), old.as_ref());
         let built = built.map_err(|error| error.source)?;
@@ -361,7 +381,6 @@ impl Mailbox {
                 return Ok(Outcome::Unchanged);
             }
         }
-        let path = self.index_directory().join(INDEX_NAME);
         temp.publish(&path, |file| snapshot::write_built(file, &built))?;
         Ok(Outcome::Written)
     }

@@ -17,7 +17,7 @@ const BLOCK: usize = 128 * 1024;
 
 /// The list.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(in super::super) struct Spool {
     /// Where the file is made.
     directory: PathBuf,
     file: Option<File>,
@@ -84,7 +84,7 @@ fn unnamed(directory: &Path) -> io::Result<File> {
 }
 
 /// Goes through the records.
-pub(super) struct Reader<'a> {
+pub(in super::super) struct Reader<'a> {
     spool: &'a Spool,
     /// The block that is being read; behind those in the file comes the last.
     block: usize,

@@ -73,16 +73,22 @@ impl Mailbox {
 
     /// Whether [`Mailbox::tidy`] would do something: to be called when the client has its answer.
     pub fn is_untidy(&self) -> bool {
+        self.untaken.is_some() || self.wants_new_index()
+    }
+
+    /// Moves to `cur` what [`Mailbox::open`] has left in `new`, and writes a new index if the log has become long. A session
+    /// that ends before that leaves both to the next.
+    pub fn tidy(&mut self) {
+        self.take_new();
+        self.trim_learned();
+        self.compact();
+    }
+
+    fn wants_new_index(&self) -> bool {
         self.in_file
             && (self.log_is_long() || self.has_learned_much())
             && self.fresh.is_none()
             && self.view.dead.is_empty()
-    }
-
-    /// Writes a new index if the log has become long. A session that ends before that leaves it to the next.
-    pub fn tidy(&mut self) {
-        self.trim_learned();
-        self.compact();
     }
 
     fn log_is_long(&self) -> bool {
@@ -132,7 +138,7 @@ impl Mailbox {
 
     /// Writes a new index if the log has become long. Another session that is at it, or a full disk, is no matter.
     pub(super) fn compact(&mut self) {
-        if !self.is_untidy() {
+        if !self.wants_new_index() {
             return;
         }
         let Ok(_lock) = IndexLock::take(self.index_directory(), std::time::Duration::ZERO) else { return };

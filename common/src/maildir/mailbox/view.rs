@@ -259,7 +259,14 @@ impl View {
     /// The row with this UID.
     pub fn find(&self, uid: u32) -> io::Result<Option<u32>> {
         let row = self.at_or_after(uid)?;
-        Ok(if row < self.rows() && self.row(row)?.uid == uid { Some(row) } else { None })
+        Ok(if row < self.rows() && self.uid(row)? == uid { Some(row) } else { None })
+    }
+
+    fn uid(&self, row: u32) -> io::Result<u32> {
+        match row.checked_sub(self.index.header.count) {
+            None => self.index.uid(row),
+            Some(later) => Ok(self.added.get(later as usize).ok_or(io::ErrorKind::InvalidInput)?.row.uid),
+        }
     }
 
     /// Takes an entry of the log into account.

@@ -1,0 +1,67 @@
+//! Moving many messages from `new` to `cur` after the client has been answered.
+//!
+//! Renaming takes longer than all else that a first look at a large mailbox does, and nothing in the answer depends on it: the
+//! [first look](super::super::first_look) has said in the index where the messages will be. Until they are there, the index's
+//! time stamps keep others from taking it for current.
+
+use super::super::first_look;
+use super::super::flags::Flags;
+use super::super::index::Row;
+use super::super::name;
+use super::Mailbox;
+use super::lock::IndexLock;
+use super::log::{Entry, Stamps};
+use crate::sys::fs as sys;
+use std::time::Duration;
+
+impl Mailbox {
+    /// Moves the recent messages from `new` to `cur`, if [`Mailbox::open`] has left them there. What goes wrong is found and
+    /// mended by whoever looks at the directories next.
+    pub(super) fn take_new(&mut self) {
+        let Some(before) = self.untaken.take() else { return };
+        let Ok(_lock) = IndexLock::take(self.index_directory(), Duration::ZERO) else { return };
+        let offset = self.log.offset();
+        let alone = self.follow(false).is_ok() && self.fresh.is_none() && self.log.offset() == offset;
+        // Where somebody else was at work, time stamps of now would hide it.
+        let mut settled = alone && first_look::stamps(&self.maildir).is_ok_and(|now| now == before);
+        self.hold_directories();
+        for &uid in self.recent.as_slice() {
+            settled &= self.take_one(uid);
+        }
+        self.directories = None;
+        let stamps = first_look::stamps(&self.maildir).ok();
+        let Some((new, cur)) = stamps.filter(|_| settled) else { return };
+        let entries = [Entry::Stamps(Stamps {
+            new,
+            cur,
+            uidlist: self.stamps.uidlist,
+            keywords: self.keywords.stamp,
+            // What others did meanwhile has the same time stamps: they are doubtful until they have come of age.
+            made: self.stamps.made.min(cur.mtime),
+            next_uid: self.view.next_uid,
+        })];
+        if self.log.append(&entries).is_ok() {
+            let [stamps] = entries;
+            let _ = self.take(stamps, true);
+        }
+        sys::release_free_memory();
+    }
+
+    /// `false`: it is not where it was, or cannot be moved.
+    fn take_one(&self, uid: u32) -> bool {
+        let read = || -> std::io::Result<Option<(Row, Vec<u8>)>> {
+            let Some(row) = self.view.find(uid)? else { return Ok(None) };
+            let (data, mut name) = (self.view.row(row)?, Vec::new());
+            self.view.name(row, &data, &mut name)?;
+            Ok(Some((data, name)))
+        };
+        let (Ok(Some((data, name))), Some(directories)) = (read(), &self.directories) else { return false };
+        // In `new` a file has no flags, as a rule.
+        let plain = data.mail_flags == Flags::default() && directories.take_as(name::base(&name), &name);
+        plain || directories.take_as(&name, &name)
+    }
+}
+
+#[cfg(test)]
+#[path = "take_tests.rs"]
+mod tests;

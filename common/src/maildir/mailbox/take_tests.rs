@@ -1,0 +1,137 @@
+use super::super::super::Maildir;
+use super::super::super::testing::TempDir;
+use super::super::{Event, FlagChange, Flags, How, Mailbox, OpenOptions};
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+const OPTIONS: OpenOptions =
+    OpenOptions { read_only: false, fsync: false, lock_timeout: Duration::from_millis(500) };
+const EXAMINE: OpenOptions = OpenOptions { read_only: true, ..OPTIONS };
+/// Messages of a mailbox that is large.
+const LARGE: u32 = 1000;
+const NEW: u32 = 20;
+
+/// Some of them in new, one with flags.
+fn large() -> (TempDir, Maildir) {
+    let dir = TempDir::maildir();
+    (1..=LARGE - NEW).for_each(|i| dir.write(&format!("cur/{i}.m:2,S"), "m"));
+    (LARGE - NEW + 1..LARGE).for_each(|i| dir.write(&format!("new/{i}.m"), "m"));
+    dir.write(&format!("new/{LARGE}.m:2,F"), "m");
+    settle(&dir);
+    let maildir = Maildir::open(dir.path()).unwrap();
+    (dir, maildir)
+}
+
+fn settle(dir: &TempDir) {
+    for name in ["new", "cur"] {
+        let long_ago = SystemTime::now() - Duration::from_secs(100);
+        fs::File::open(dir.path().join(name)).unwrap().set_modified(long_ago).unwrap();
+    }
+}
+
+fn events(mailbox: &mut Mailbox) -> Vec<Event> {
+    let mut events = Vec::new();
+    mailbox.sync(true, &mut |event| events.push(event)).unwrap();
+    events
+}
+
+fn counts(mailbox: &Mailbox) -> (u32, u32, Option<u32>) {
+    (mailbox.len(), mailbox.recent(), mailbox.first_unseen().unwrap())
+}
+
+const FIRST: (u32, u32, Option<u32>) = (LARGE, NEW, Some(LARGE - NEW + 1));
+
+#[test]
+fn messages_move_after_the_answer_and_nothing_is_looked_at_again() {
+    let (dir, maildir) = large();
+    let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert!(mailbox.is_untidy());
+    assert_eq!((counts(&mailbox), dir.list("new").len()), (FIRST, NEW as usize));
+    mailbox.take_new();
+    assert_eq!((mailbox.is_untidy(), dir.list("new").len()), (false, 0));
+    assert!(dir.path().join(format!("cur/{LARGE}.m:2,F")).exists());
+    assert!(dir.path().join(format!("cur/{}.m:2,", LARGE - 1)).exists());
+    let index = fs::read(dir.path().join("tinmail-index")).unwrap();
+    let log = fs::read(dir.path().join("tinmail-index.log")).unwrap();
+    assert_eq!((events(&mut mailbox), counts(&mailbox)), (vec![], FIRST));
+    let other = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!((counts(&other), other.is_untidy()), ((LARGE, 0, FIRST.2), false));
+    assert_eq!(fs::read(dir.path().join("tinmail-index")).unwrap(), index);
+    assert_eq!(fs::read(dir.path().join("tinmail-index.log")).unwrap(), log);
+}
+
+#[test]
+fn another_session_that_is_faster_moves_them_and_they_are_recent_once() {
+    let (dir, maildir) = large();
+    let mut first = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let mut second = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!((counts(&second), dir.list("new").len()), ((LARGE, 0, FIRST.2), 0));
+    first.take_new();
+    assert_eq!((events(&mut first), counts(&first)), (vec![], FIRST));
+    assert_eq!((events(&mut second), counts(&second)), (vec![], (LARGE, 0, FIRST.2)));
+}
+
+#[test]
+fn another_session_that_only_looks_leaves_them_to_the_first() {
+    let (dir, maildir) = large();
+    let mut first = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let mut second = Mailbox::open(&maildir, &EXAMINE).unwrap();
+    assert_eq!((second.len(), dir.list("new").len()), (LARGE, NEW as usize));
+    first.take_new();
+    assert_eq!((events(&mut first), counts(&first), dir.list("new").len()), (vec![], FIRST, 0));
+    assert_eq!((events(&mut second), second.len()), (vec![], LARGE));
+    let third = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!(counts(&third), (LARGE, 0, FIRST.2));
+}
+
+#[test]
+fn a_session_that_dies_leaves_them_to_the_next() {
+    let (dir, maildir) = large();
+    drop(Mailbox::open(&maildir, &OPTIONS).unwrap());
+    assert_eq!(dir.list("new").len(), NEW as usize);
+    let mut next = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!((next.len(), dir.list("new").len()), (LARGE, 0));
+    assert_eq!(events(&mut next), []);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut next.open_message(LARGE).unwrap(), &mut text).unwrap();
+    assert_eq!((text, next.info(LARGE).unwrap().flags.bits), ("m".into(), Flags::FLAGGED));
+}
+
+#[test]
+fn commands_that_come_before_it_find_the_messages() {
+    let (dir, maildir) = large();
+    let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    mailbox.open_message(LARGE).unwrap();
+    let change = FlagChange { how: How::Add, bits: Flags::SEEN, keywords: &[], silent: false };
+    mailbox.store_flags(&vec![LARGE - 1..=LARGE], &change, None).unwrap();
+    assert_eq!(events(&mut mailbox), [Event::Flags(LARGE - 1), Event::Flags(LARGE)]);
+    mailbox.take_new();
+    assert_eq!((events(&mut mailbox), dir.list("new").len()), (vec![], 0));
+    assert!(dir.path().join(format!("cur/{LARGE}.m:2,FS")).exists());
+}
+
+#[test]
+fn what_happens_before_it_is_found() {
+    let (dir, maildir) = large();
+    let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    dir.write("new/9999.m", "m");
+    fs::remove_file(dir.path().join(format!("new/{}.m", LARGE - 1))).unwrap();
+    mailbox.take_new();
+    let told = [Event::Expunge(LARGE - 1), Event::Exists(LARGE), Event::Recent(NEW)];
+    assert_eq!((events(&mut mailbox), dir.list("new").len()), (told.to_vec(), 0));
+}
+
+#[test]
+fn where_nothing_can_be_moved_the_messages_are_served_from_new() {
+    let (dir, maildir) = large();
+    let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    // Another file has the name that one of them would get: it is another message.
+    dir.write(&format!("cur/{}.m:2,", LARGE - 1), "other");
+    settle(&dir);
+    mailbox.take_new();
+    events(&mut mailbox);
+    assert!(mailbox.len() >= LARGE, "{}", mailbox.len());
+    for msn in LARGE - NEW..=mailbox.len() {
+        mailbox.open_message(msn).unwrap();
+    }
+}
