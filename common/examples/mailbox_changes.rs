@@ -52,6 +52,8 @@ fn main() -> io::Result<()> {
         done.map_err(io::Error::other)?;
         let mut told = 0;
         mailbox.sync(true, &mut |_| told += 1).map_err(io::Error::other)?;
+        // As a session does when its client has the answer.
+        mailbox.tidy();
         let peak = PEAK.load(Ordering::Relaxed);
         writeln!(io::stdout(), "{command} {peak} {told} {}", mailbox.len())?;
     }

@@ -18,14 +18,42 @@ struct Added {
     name: Box<[u8]>,
 }
 
-/// What is different from the index.
+/// What is different from the index, in 16 octets: a STORE to everything makes one for each message.
 #[derive(Debug, Clone, Copy)]
 struct Changed {
     row: u32,
-    flags: Flags,
-    /// [`index::IN_NEW`] and [`index::RECENT`].
-    place: u16,
-    modseq: u64,
+    /// Six bits of flags, above them the 26 of keywords.
+    flags: u32,
+    /// The modification sequence (RFC 7162 section 3.1 has 63 bits; 62 last as long), then a bit each for [`index::IN_NEW`] and [`index::RECENT`].
+    rest: u64,
+}
+
+const _: () = assert!(size_of::<Changed>() == 16);
+
+impl Changed {
+    const BITS: u8 = 63;
+
+    fn new(row: u32, flags: Flags, place: u16, modseq: u64) -> Changed {
+        let bit = |bit: u16| u64::from(place & bit != 0);
+        Changed {
+            row,
+            flags: u32::from(flags.bits & Changed::BITS) | flags.keywords << 6,
+            rest: modseq << 2 | bit(index::IN_NEW) << 1 | bit(index::RECENT),
+        }
+    }
+
+    fn flags(&self) -> Flags {
+        Flags { bits: self.flags as u8 & Changed::BITS, keywords: self.flags >> 6 }
+    }
+
+    fn place(&self) -> u16 {
+        let bit = |at: u32, bit: u16| if self.rest >> at & 1 != 0 { bit } else { 0 };
+        bit(1, index::IN_NEW) | bit(0, index::RECENT)
+    }
+
+    fn modseq(&self) -> u64 {
+        self.rest >> 2
+    }
 }
 
 /// Numbers in ascending order, each once.
@@ -185,7 +213,7 @@ impl View {
     pub fn seen_up_to(&self) -> u32 {
         let header = &self.index.header;
         // What the index says of its own rows still is so of those that have not changed since.
-        let unseen = self.changed.iter().find(|changed| changed.flags.bits & Flags::SEEN == 0);
+        let unseen = self.changed.iter().find(|changed| changed.flags().bits & Flags::SEEN == 0);
         unseen.map_or(u32::MAX, |changed| changed.row).min(header.first_unseen).min(header.count)
     }
 
@@ -196,9 +224,9 @@ impl View {
             Some(later) => self.added.get(later as usize).ok_or(io::ErrorKind::InvalidInput)?.row,
         };
         if let Some(changed) = self.changed_at(row) {
-            data.mail_flags = changed.flags;
-            data.modseq = changed.modseq;
-            data.flags = data.flags & !(index::IN_NEW | index::RECENT) | changed.place;
+            data.mail_flags = changed.flags();
+            data.modseq = changed.modseq();
+            data.flags = data.flags & !(index::IN_NEW | index::RECENT) | changed.place();
         }
         Ok(data)
     }
@@ -279,7 +307,7 @@ impl View {
                 };
                 let before = self.row(row)?;
                 let place = place & (index::IN_NEW | index::RECENT);
-                self.change(Changed { row, flags, place, modseq });
+                self.change(Changed::new(row, flags, place, modseq));
                 Ok(if before.mail_flags == flags { Effect::None } else { Effect::Flags(row) })
             }
             Entry::Added { uid, modseq, octets, date, place, name } => {
