@@ -3,7 +3,8 @@
 //! `copy`, `move`, `store` and `expunge` are done in that order as they are given, with what the client would be told
 //! afterwards, and each prints the most memory that the process had of its own meanwhile, in KiB, how much was told, and how
 //! many messages are left. `expunge` removes what
-//! has `\Deleted`, which `store` gives to all. `open` opens the other mailbox and closes it again.
+//! has `\Deleted`, which `store` gives to all. `open` opens the other mailbox and closes it again. `wait` lets the time stamps of
+//! the directories come of age: before, each look reads them again.
 
 use common::maildir::Maildir;
 use common::maildir::mailbox::{FlagChange, Flags, How, Mailbox, OpenOptions};
@@ -38,6 +39,10 @@ fn main() -> io::Result<()> {
     let mut mailbox = Mailbox::open(&from, &options).map_err(io::Error::other)?;
     let watcher = std::thread::spawn(watch);
     for command in commands {
+        if command == "wait" {
+            std::thread::sleep(Duration::from_millis(2200));
+            continue;
+        }
         PEAK.store(anonymous(), Ordering::Relaxed);
         let all = vec![1..=mailbox.len()];
         let done = match command.as_str() {

@@ -109,7 +109,7 @@ fn changing_everything_takes_little_memory() {
     // Into itself: what has come is read from the log, of each as much as of any other session's.
     let twice = Scratch::maildir("changes-twice", messages);
     let mut change = Command::new(example("mailbox_changes"));
-    let copied = change.args([&twice.0, &twice.0]).args(["copy", "store"]).output().unwrap();
+    let copied = change.args([&twice.0, &twice.0]).args(["copy", "wait", "store"]).output().unwrap();
     assert!(copied.status.success(), "{copied:?}");
     let copied = String::from_utf8(copied.stdout).unwrap();
     println!("{copied}");
