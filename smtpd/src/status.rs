@@ -1,5 +1,6 @@
 //! Replies as values: a basic status code (RFC 5321 section 4.2), an enhanced one (RFC 3463), and a text.
 
+use common::log::{Log, escape};
 use std::fmt;
 
 /// `class.subject.detail` of RFC 3463.
@@ -15,12 +16,26 @@ pub struct Status {
     pub enhanced: Enhanced,
     /// For people. Without line ends and control characters; UTF-8.
     pub text: String,
+    /// For the log of the process that found it, and nobody else: the system's reason, with paths. It is not sent on.
+    pub cause: Option<Box<str>>,
 }
 
 impl Status {
     /// A status of these parts.
     pub fn new(code: u16, enhanced: Enhanced, text: impl Into<String>) -> Status {
-        Status { code, enhanced, text: text.into() }
+        Status { code, enhanced, text: text.into(), cause: None }
+    }
+
+    /// The same with a cause for the log.
+    pub fn because(self, cause: impl fmt::Display) -> Status {
+        Status { cause: Some(cause.to_string().into()), ..self }
+    }
+
+    /// Tells the log what only that may know. Whoever answers with this status calls it once.
+    pub fn log_cause(&self, log: &Log) {
+        if let Some(cause) = &self.cause {
+            log.error(format_args!("{}: {}", escape(self.text.as_bytes()), escape(cause.as_bytes())));
+        }
     }
 
     /// Done: 2xx.

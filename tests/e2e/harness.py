@@ -262,8 +262,20 @@ class Maildir:
         self.owner = owner
         self.count = 0
         for part in ("", "tmp", "new", "cur"):
-            (self.path / part).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.own(self.path / part)
+            self.make(self.path / part)
+
+    def make(self, path):
+        """Its owner's from the first moment: he may be making it, too, and could not use one of root's for as long as that takes."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.is_dir():
+            made = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix="being-made."))
+            self.own(made)
+            try:
+                made.rename(path)
+            except OSError:
+                made.rmdir()
+                if not path.is_dir():
+                    raise
 
     def own(self, path):
         if IS_ROOT and self.owner:

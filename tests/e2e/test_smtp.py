@@ -5,12 +5,14 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import smtplib
 import socket
 import subprocess
 import threading
 import time
+from unittest import mock
 
 import harness
 from harness import HOST, IN_NAMESPACE, IS_ROOT, Box, Case, needs_root, plain, processes_of, program, run, wait_until, wire
@@ -246,6 +248,72 @@ class Postfix(Smtp):
                 self.assertIn(b" with LMTP id ", trace)
                 self.assertTrue(text.endswith(b"\n\n.\n.a\n"), text)
         wait_until(lambda: len(re.findall(r"status=bounced", (conf / "queue/log").read_text())) >= 3, "bounces")
+
+
+class NewMaildirs(Smtp):
+    """Several connections deliver at once to users who have no Maildir yet, while somebody looks whether it came."""
+
+    ROUNDS, CONNECTIONS = 10, 4
+
+    def deliver(self, port, number, users):
+        """To all of them in one message; the replies."""
+        with smtplib.LMTP(HOST, port, timeout=20) as client:
+            client.ehlo()
+            client.mail("a@client.example")
+            for user in users:
+                self.assertEqual(client.rcpt(f"{user.name}@{DOMAIN}")[0], 250)
+            self.assertEqual(client.docmd("DATA")[0], 354)
+            client.send(f"Subject: {number}\r\n\r\nx\r\n.\r\n")
+            return [client.getreply() for _ in users]
+
+    @needs_root
+    def test_lmtp_to_new_users(self):
+        # More than a connection keeps writers for.
+        users = [self.user, *(self.box.add_user(f"u{len(self.box.users)}") for _ in range(6))]
+        server = self.box.serve(arguments=["--lmtp"])
+        over, there, chown = threading.Event(), threading.Lock(), os.chown
+
+        def slow_chown(*arguments, **more):
+            time.sleep(0.005)
+            chown(*arguments, **more)
+
+        def look():
+            while not over.is_set():
+                for user in users:
+                    with there:
+                        self.box.received(user)
+        with mock.patch.object(os, "chown", slow_chown), concurrent.futures.ThreadPoolExecutor(self.CONNECTIONS + 1) as pool:
+            looking = pool.submit(look)
+            try:
+                for number in range(self.ROUNDS):
+                    for user in users:
+                        with there:
+                            shutil.rmtree(user.home / "Maildir", ignore_errors=True)
+                    for replies in pool.map(lambda _: self.deliver(server.port, number, users), range(self.CONNECTIONS)):
+                        self.assertEqual({code for code, _ in replies}, {250}, f"round {number}: {replies}")
+                    for user in users:
+                        self.assertEqual(len(self.box.received(user)), self.CONNECTIONS)
+            finally:
+                over.set()
+            looking.result()
+
+    @needs_root
+    def test_a_mailbox_that_cannot_be_written(self):
+        """The client hears that it is so, the log why; the other recipient gets the message."""
+        other, server = self.box.add_user(f"u{len(self.box.users)}"), self.box.serve(arguments=["--lmtp"])
+        os.chown(other.home, 0, 0)
+        os.chmod(other.home, 0o755)
+        for users, codes in ([[self.user, other], [250, 451]], [[other], None]):
+            if codes:
+                self.assertEqual([code for code, _ in self.deliver(server.port, 1, users)], codes)
+                self.box.wait_log(rf"NOQUEUE: reject: END-OF-MESSAGE from .*: 451 4\.3\.0 The mailbox cannot be written now; .*to=<{other.name}@")
+            else:
+                with smtplib.LMTP(HOST, server.port, timeout=20) as client, self.assertRaises(smtplib.SMTPDataError) as caught:
+                    client.sendmail("a@client.example", f"{other.name}@{DOMAIN}", "x\r\n")
+                self.assertEqual((caught.exception.smtp_code, caught.exception.smtp_error), (451, b"4.3.0 The mailbox cannot be written now"))
+            self.box.wait_log(rf"The mailbox cannot be written now: mkdir\({other.home}/Maildir[^ ]*\): Permission denied")
+            self.box.clear_log()
+        self.assertEqual(len(self.box.received(self.user)), 1)
 
 
 class NeverLost(Smtp):

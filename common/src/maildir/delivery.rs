@@ -187,6 +187,37 @@ mod tests {
     }
 
     #[test]
+    fn many_at_once_make_the_maildir_and_deliver() {
+        const ROUNDS: usize = 50;
+        const AT_ONCE: usize = 8;
+        let dir = TempDir::new();
+        let start = std::sync::Barrier::new(AT_ONCE);
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| {
+                    for round in 0..ROUNDS {
+                        let root = dir.path().join(format!("home{round}/Maildir"));
+                        let location = super::super::Location {
+                            control: Some(root.join("control")),
+                            size_limit: 1 << 20,
+                            ..super::super::Location::plain(root)
+                        };
+                        start.wait();
+                        let maildir = Maildir::open_location(&location).unwrap();
+                        Delivery::has_room(&maildir, 1).unwrap();
+                        let mut delivery = Delivery::begin(&maildir).unwrap();
+                        delivery.write(b"x\r\n").unwrap();
+                        delivery.finish(false).unwrap();
+                    }
+                });
+            }
+        });
+        for round in 0..ROUNDS {
+            assert_eq!(dir.list(&format!("home{round}/Maildir/new")).len(), AT_ONCE);
+        }
+    }
+
+    #[test]
     fn lone_crs_and_lfs_stay() {
         let dir = TempDir::new();
         let base = deliver(&dir, &[b"a\rb\r", b"\r\nc\nd\r"]);

@@ -149,12 +149,18 @@ impl Ground<'_> {
         fd::replace(0, &null)?;
         fd::replace(1, &null)?;
         drop(null);
-        fd::replace(COMMANDS, &commands)?;
-        fd::replace(DATA, self.data)?;
+        // A guard that has several helpers has descriptors at these numbers itself, and one of the three may be at another's.
+        let first_free = SHARED.saturating_add(1);
+        let moved_commands = fd::duplicate_above(&commands, first_free)?;
         drop(commands);
+        let moved_data = fd::duplicate_above(self.data, first_free)?;
+        let moved_shared = shared.map(|shared| fd::duplicate_above(shared, first_free)).transpose()?;
+        fd::replace(COMMANDS, &moved_commands)?;
+        fd::replace(DATA, &moved_data)?;
+        drop((moved_commands, moved_data));
         let mut kept = vec![0, 1, 2, self.log.number(), COMMANDS, DATA];
-        if let Some(shared) = shared {
-            fd::replace(SHARED, shared)?;
+        if let Some(shared) = moved_shared {
+            fd::replace(SHARED, &shared)?;
             kept.push(SHARED);
         }
         fd::close_all_but(&kept)?;

@@ -190,6 +190,15 @@ pub fn replace(target: RawFd, source: &impl AsFd) -> io::Result<()> {
     cerr(unsafe { libc::dup2(source, target) }).map(drop)
 }
 
+/// Another name of `source` with a number that is not below `first`, closed at exec. Whoever moves several descriptors to numbers
+/// agreed on takes all of them out of the way of these first.
+pub fn duplicate_above(source: &impl AsFd, first: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: makes a new descriptor of an open one; no memory is passed.
+    let fd = cerr(unsafe { libc::fcntl(source.as_fd().as_raw_fd(), libc::F_DUPFD_CLOEXEC, first) })?;
+    // SAFETY: it is new, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Closes every descriptor from `first` on: what a launcher left open is not for us, still less for a confined process.
 pub fn close_from(first: RawFd) -> io::Result<()> {
     close_between(first, RawFd::MAX)
@@ -339,6 +348,22 @@ impl Drop for Pages {
         // SAFETY: the mapping is ours and no slice of it outlives self.
         unsafe {
             libc::munmap(self.at.as_ptr().cast(), self.len);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duplicate_is_out_of_the_way() {
+        let (one, other) = socketpair().unwrap();
+        for first in [0, 40, 90] {
+            let copy = duplicate_above(&one, first).unwrap();
+            assert!(copy.as_raw_fd() >= first && copy.as_raw_fd() != one.as_raw_fd());
+            assert_eq!(send(copy.as_fd(), b"x").unwrap(), 1);
+            assert_eq!(receive(other.as_fd(), &mut [0; 2]).unwrap(), 1);
         }
     }
 }

@@ -98,7 +98,7 @@ pub(super) fn status_of(error: &StorageError, quota_full_tempfail: bool) -> Stat
     match error.kind {
         _ if over_quota && quota_full_tempfail => Status::new(452, Enhanced(4, 2, 2), "The mailbox is full"),
         _ if over_quota => Status::new(552, Enhanced(5, 2, 2), "The mailbox is full"),
-        ErrorKind::Full => Status::new(452, Enhanced(4, 3, 1), "Insufficient system storage"),
-        _ => Status::new(451, Enhanced(4, 3, 0), "The mailbox cannot be written now"),
+        ErrorKind::Full => Status::new(452, Enhanced(4, 3, 1), "Insufficient system storage").because(error),
+        _ => Status::new(451, Enhanced(4, 3, 0), "The mailbox cannot be written now").because(error),
     }
 }

@@ -291,6 +291,7 @@ impl Dropped<'_> {
             Ok(()) => 0,
             Err(status) => {
                 log.error(format_args!("drop/{}: uid={}: {status}", self.id, self.uid));
+                status.log_cause(log);
                 if status.is_permanent() { NO_MESSAGE } else { TEMPORARY }
             }
         }

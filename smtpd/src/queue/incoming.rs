@@ -217,10 +217,11 @@ fn out_of_order() -> Status {
 
 /// A disk that is full says so (RFC 5321 section 4.2.3: 452); everything else is our fault.
 fn refused(error: &io::Error) -> Status {
-    match error.kind() {
+    let status = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             Status::new(452, Enhanced(4, 3, 1), "Insufficient system storage")
         }
         _ => out_of_order(),
-    }
+    };
+    status.because(format_args!("queue file: {error}"))
 }

@@ -118,7 +118,10 @@ impl Guard<'_> {
                             file,
                             (offset, size),
                         );
-                        let answer = answer.unwrap_or_else(Answer::Status);
+                        let answer = answer.unwrap_or_else(|status| {
+                            status.log_cause(self.log);
+                            Answer::Status(status)
+                        });
                         if let Ok(to) = to.try_clone() {
                             say(to, &answer);
                         }

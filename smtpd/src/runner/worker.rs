@@ -326,7 +326,10 @@ impl Carrier<'_> {
         drop(slot);
         match answer.map_err(|status| if begun.elapsed() < time { status } else { local_error(TOO_LONG) })? {
             Answer::Status(status) => Ok((status, true)),
-            Answer::Forward(entries) => Ok((self.forward(queued, at, recipient, entries)?, false)),
+            Answer::Forward(entries) => {
+                let forwarded = self.forward(queued, at, recipient, entries);
+                Ok((forwarded.inspect_err(|status| status.log_cause(&self.run.log))?, false))
+            }
             _ => Err(local_error("there is no answer")),
         }
     }

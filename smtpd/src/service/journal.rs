@@ -85,6 +85,19 @@ impl Known {
         ));
     }
 
+    /// A message that nobody has begun to take for this one of several recipients of LMTP.
+    pub(super) fn log_refused_at_end(
+        &self,
+        ground: &Ground<'_>,
+        transaction: &Transaction,
+        recipient: Option<&Recipient>,
+        status: &Status,
+    ) {
+        let from = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let to = recipient.map(|recipient| recipient.original.to_string());
+        self.log_reject(ground, &transaction.mail, "END-OF-MESSAGE", status, &from, to.as_deref());
+    }
+
     /// Who sent it: what stands at the beginning of a line about a message.
     fn origin(&self, ground: &Ground<'_>, transaction: &Transaction) -> String {
         let client = self.shown(ground);

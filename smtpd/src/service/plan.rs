@@ -82,7 +82,10 @@ impl Place<'_, '_> {
                     .groups()
                     .iter()
                     .map(|group| {
-                        self.deliver_spooled(transaction, group.clone()).unwrap_or_else(|status| status)
+                        self.deliver_spooled(transaction, group.clone()).unwrap_or_else(|status| {
+                            self.known.log_refused_at_end(self.ground, transaction, group.first(), &status);
+                            status
+                        })
                     })
                     .collect(),
             },

@@ -96,6 +96,9 @@ impl Work<'_> {
     }
 
     fn say(&self, outcome: &Outcome) -> io::Result<()> {
+        if let Outcome::Refused(status) | Outcome::Failed(status) = outcome {
+            status.log_cause(self.log);
+        }
         self.commands.borrow().send(&outcome.encode())
     }
 
@@ -292,8 +295,9 @@ impl Sink for Spool {
 }
 
 fn spool_failed(error: &io::Error) -> Status {
-    match error.kind() {
+    let status: Status = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => reply::DISK_FULL.into(),
         _ => reply::LOCAL_PROBLEM.into(),
-    }
+    };
+    status.because(format_args!("spool file: {error}"))
 }
