@@ -287,11 +287,14 @@ class AfterTheLogin(Hostile):
         """The user's other processes hold all instances that he may have: then the mailbox is looked at from time to time."""
         import ctypes
         self.start(mailbox_idle_check_interval="1s", imap_idle_notify_interval="3s")
+        # Of a uid that no other test has, which may run at the same time.
+        user = self.box.add_user("watchless", uid=29001)
+        maildir = self.box.maildir_of(user)
         ready, hold = os.pipe(), os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.setgid(self.box.user.gid)
-            os.setuid(self.box.user.uid)
+            os.setgid(user.gid)
+            os.setuid(user.uid)
             held = 0
             while ctypes.CDLL(None).inotify_init() >= 0:
                 held += 1
@@ -302,13 +305,14 @@ class AfterTheLogin(Hostile):
         self.addCleanup(os.waitpid, pid, 0)
         self.addCleanup(os.close, hold[1])
         self.assertGreater(int(os.read(ready[0], 16)), 0)
-        with self.log_in(timeout=20) as imap:
+        with self.server.connect(timeout=20) as imap:
+            imap.login(*user)
             imap.ok("SELECT INBOX")
             imap.send(b"i IDLE\r\n")
             self.assertTrue(imap.response().startswith(b"+"))
             watched = [os.readlink(f"/proc/{self.session()}/fd/{name}") for name in os.listdir(f"/proc/{self.session()}/fd")]
             self.assertNotIn("anon_inode:inotify", watched)
-            self.box.maildir.add(message("new"), age=0)
+            maildir.add(message("new"), age=0)
             self.assertEqual(imap.response(), b"* 1 EXISTS")
             while not (response := imap.response()).startswith(b"* OK Still here"):
                 self.assertRegex(response, rb"RECENT|FETCH")
