@@ -73,7 +73,8 @@ fn add_tree(program: &mut BpfProgram, rules: &[Rule]) -> io::Result<()> {
         return Ok(());
     };
     let at = program.len();
-    program.push(load(NUMBER));
+    // How far the jump goes is known when the lower half is there.
+    program.push(result(KILL));
     add_tree(program, lower)?;
     let skipped = program.len().saturating_sub(at + 1);
     let far = u8::try_from(skipped).map_err(|_| io::Error::other("too many system calls"))?;
