@@ -9,6 +9,7 @@ pub mod io;
 pub mod log;
 pub mod maildir;
 pub mod mime;
+pub mod number;
 pub mod peer;
 pub mod process;
 pub mod proxy;

@@ -16,7 +16,6 @@ mod id;
 mod login;
 mod names;
 pub mod not_authenticated;
-pub mod number;
 pub mod printed;
 pub mod reply;
 pub mod search;

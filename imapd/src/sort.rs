@@ -8,7 +8,6 @@ use crate::casemap;
 use crate::charset;
 use crate::digest::{Digest, EnvelopeField};
 use crate::grammar::{SortArguments, SortCriterion, SortKey};
-use crate::number;
 use crate::printed;
 use crate::reply::Failure;
 use crate::search::engine::{self, Extent};
@@ -17,6 +16,7 @@ use crate::search::messages::Messages;
 use crate::search::{self, Show, words};
 use crate::thread::{Subjects, sent};
 use common::maildir::StorageError;
+use common::number;
 use std::ops::ControlFlow;
 
 /// Octets of texts held at a time.
@@ -47,7 +47,7 @@ pub fn answer(
     for msn in order {
         let name = uids.get(msn as usize - 1).copied().unwrap_or(msn);
         show(b" ")?;
-        show(number::decimal(name, &mut [0; 10]))?;
+        show(number::decimal(u64::from(name), &mut [0; number::LONGEST]))?;
     }
     Ok(show(b"\r\n")?)
 }

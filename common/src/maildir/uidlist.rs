@@ -16,6 +16,7 @@
 //! Of two lines with the same base name the later one counts, as in Dovecot ([`UidList::forget`] by the caller).
 
 use super::name;
+use crate::number;
 use std::io::{self, Write};
 
 /// No message has this UID.
@@ -256,8 +257,8 @@ impl UidList {
         if i >= self.records.len() {
             return Ok(());
         }
-        let mut digits = [0u8; 10];
-        out.write_all(print_number(self.uid(i), &mut digits))?;
+        let mut digits = [0; number::LONGEST];
+        out.write_all(number::decimal(u64::from(self.uid(i)), &mut digits))?;
         for part in [self.fields(i), b":"] {
             if !part.is_empty() {
                 out.write_all(b" ")?;
@@ -284,24 +285,10 @@ impl UidList {
     }
 }
 
-/// Decimal digits without going through the formatting machinery: this runs once per message.
-fn print_number(mut n: u32, digits: &mut [u8; 10]) -> &[u8] {
-    let mut at = digits.len();
-    for (i, digit) in digits.iter_mut().enumerate().rev() {
-        *digit = b'0' + (n % 10) as u8;
-        n /= 10;
-        at = i;
-        if n == 0 {
-            break;
-        }
-    }
-    digits.get(at..).unwrap_or_default()
-}
-
 /// Writes the line of a message without fields.
 pub(super) fn print_plain_line(uid: u32, base: &[u8], out: &mut Vec<u8>) {
-    let mut digits = [0u8; 10];
-    out.extend_from_slice(print_number(uid, &mut digits));
+    let mut digits = [0; number::LONGEST];
+    out.extend_from_slice(number::decimal(u64::from(uid), &mut digits));
     out.extend_from_slice(b" :");
     out.extend_from_slice(base);
     out.push(b'\n');

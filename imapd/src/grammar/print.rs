@@ -6,6 +6,7 @@
 use super::date::MONTHS;
 use super::{Date, SYSTEM_FLAGS, Tag, is_astring_char};
 use crate::reply::{Condition, Reply};
+use common::number;
 use std::io::Write as _;
 use std::ops::RangeInclusive;
 
@@ -24,19 +25,11 @@ pub fn number(out: &mut Vec<u8>, number: u64) {
 }
 
 /// The same with so many digits at least.
-fn digits(out: &mut Vec<u8>, mut number: u64, least: usize) {
-    let mut room = [b'0'; 20];
-    let mut begin = room.len();
-    for (at, digit) in room.iter_mut().enumerate().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        begin = at;
-        if number == 0 {
-            break;
-        }
-    }
-    let begin = begin.min(room.len().saturating_sub(least));
-    out.extend_from_slice(room.get(begin..).unwrap_or_default());
+fn digits(out: &mut Vec<u8>, number: u64, least: usize) {
+    let mut room = [0; number::LONGEST];
+    let printed = number::decimal(number, &mut room);
+    out.extend(std::iter::repeat_n(b'0', least.saturating_sub(printed.len())));
+    out.extend_from_slice(printed);
 }
 
 /// Whether a quoted string can hold it: RFC 3501 `quoted` has no CR, LF, NUL or octets above 127.

@@ -20,10 +20,10 @@ pub mod words;
 use crate::charset::{self, BADCHARSET};
 use crate::context::no_modseqs;
 use crate::grammar::{SearchArguments, SearchKey, SearchReturn};
-use crate::number;
 use crate::reply::{Failure, Reply};
 use common::io::Ending;
 use common::maildir::StorageError;
+use common::number;
 use engine::Extent;
 use found::Found;
 use messages::Messages;
@@ -87,7 +87,7 @@ fn simple(
     show(b"* SEARCH")?;
     numbers(messages, found, uid, |number| {
         show(b" ")?;
-        show(number::decimal(number, &mut [0; 10]))
+        show(number::decimal(u64::from(number), &mut [0; number::LONGEST]))
     })?;
     if with_modseq && !found.is_empty() {
         let modseq = highest_modseq(messages, found.ranges())?;
@@ -151,10 +151,10 @@ fn all(messages: &impl Messages, found: &Found, uid: bool, show: Show<'_>) -> Re
         if !std::mem::take(&mut is_first) {
             show(b",")?;
         }
-        show(number::decimal(first, &mut [0; 10]))?;
+        show(number::decimal(u64::from(first), &mut [0; number::LONGEST]))?;
         if last > first {
             show(b":")?;
-            show(number::decimal(last, &mut [0; 10]))?;
+            show(number::decimal(u64::from(last), &mut [0; number::LONGEST]))?;
         }
         Ok::<(), Ending>(())
     };

@@ -1,7 +1,7 @@
 //! Threads as the THREAD response has them (RFC 5256 section 4, `thread-list`).
 
 use super::tree::Threads;
-use crate::number;
+use common::number;
 
 /// Shows the threads, piece by piece; `numbers` are the messages' numbers. Does not recurse: a thread may be as deep as the
 /// mailbox is long.
@@ -20,7 +20,10 @@ pub fn print<E>(
             if threads.is_dummy(node) {
                 separator = b"(";
             } else {
-                show(number::decimal(numbers.get(node as usize).copied().unwrap_or(0), &mut [0; 10]))?;
+                show(number::decimal(
+                    u64::from(numbers.get(node as usize).copied().unwrap_or(0)),
+                    &mut [0; number::LONGEST],
+                ))?;
             }
             if let Some(child) = threads.first_child(node) {
                 node = child;
