@@ -44,6 +44,7 @@ fn questions() -> Vec<Question> {
             notify: Some(Notify { success: false, failure: false, delay: false }),
         },
         Question::Data,
+        Question::Overdue,
         Question::Next,
         Question::Vrfy("joe".into()),
         Question::Xclient(Attributes {
