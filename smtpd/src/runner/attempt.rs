@@ -449,12 +449,8 @@ fn send(
 ) -> Result<bool, Status> {
     // RFC 3461 section 5.2.9: nobody is told about notifications.
     recipients.iter_mut().for_each(|recipient| recipient.notify = Some(Notify::NEVER));
-    let envelope = Envelope {
-        body: notification.body(),
-        smtputf8: notification.is_utf8(),
-        recipients,
-        ..Envelope::default()
-    };
+    let body = notification.body()?;
+    let envelope = Envelope { body, smtputf8: notification.is_utf8(), recipients, ..Envelope::default() };
     let from = if double { DOUBLE } else { "bounce" };
     let received = Received { at: notification.now, from: from.into() };
     let directory = notification.queued.directory();
@@ -462,7 +458,7 @@ fn send(
         return Ok(false);
     };
     let mut incoming = Box::new(incoming);
-    notification.write(incoming.as_mut())?;
+    notification.write(incoming.as_mut(), body)?;
     incoming.finish()?;
     Ok(true)
 }

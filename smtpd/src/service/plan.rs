@@ -105,16 +105,18 @@ impl Place<'_, '_> {
 
     /// The writer has something to say. What is to be said of the message; `None`: the front has given it up.
     pub fn finish(&mut self, transaction: &Transaction, plan: Plan) -> Option<VecDeque<Status>> {
-        let result = match self.writers.hear(self.ground, plan.user()) {
-            Outcome::Abandoned => return None,
-            outcome => written(outcome),
-        };
+        let outcome = self.writers.hear(self.ground, plan.user());
+        if outcome == Outcome::Abandoned {
+            return None;
+        }
         Some(match plan {
-            Plan::Mailbox { id, recipient, .. } => {
-                [self.delivered(transaction, &id, &recipient, result)].into()
+            Plan::Mailbox { user, id, recipient } => {
+                [self.settled(transaction, &Taken::Mailbox(user, id, *recipient), outcome)].into()
             }
-            Plan::Queue { recipients, .. } => [self.queued(transaction, recipients, result)].into(),
-            Plan::Spool { .. } => match result {
+            Plan::Queue { user, recipients } => {
+                [self.settled(transaction, &Taken::Queue(user, recipients), outcome)].into()
+            }
+            Plan::Spool { .. } => match written(outcome) {
                 Err(status) => transaction.groups().iter().map(|_| status.clone()).collect(),
                 Ok(_) => self.deliver_spooled(transaction),
             },
@@ -123,6 +125,13 @@ impl Place<'_, '_> {
 
     /// What the writer has said about the whole message.
     pub fn settled(&mut self, transaction: &Transaction, taken: &Taken, outcome: Outcome) -> Status {
+        // The writer has said so in the log; the client is not to see a difference, and no runner has anything to do.
+        if let (Outcome::Discarded(id), Taken::Queue(..)) = (&outcome, taken) {
+            return queued_as(id);
+        }
+        if let (Outcome::Discarded(_), Taken::Mailbox(_, id, _)) = (&outcome, taken) {
+            return delivered_as(id);
+        }
         let result = written(outcome);
         match taken {
             Taken::Mailbox(_, id, recipient) => self.delivered(transaction, id, recipient, result),
@@ -139,7 +148,7 @@ impl Place<'_, '_> {
     ) -> Status {
         self.known.log_delivered(self.ground, transaction, id, recipient, &result);
         match result {
-            Ok(_) => Status::new(250, Enhanced(2, 0, 0), format!("Ok: delivered as {id}")),
+            Ok(_) => delivered_as(id),
             Err(status) => status,
         }
     }
@@ -154,7 +163,7 @@ impl Place<'_, '_> {
         match result {
             Ok((id, _)) => {
                 self.writers.note_queued(&id);
-                Status::new(250, Enhanced(2, 0, 0), format!("Ok: queued as {id}"))
+                queued_as(&id)
             }
             Err(status) => status,
         }
@@ -230,7 +239,7 @@ impl Place<'_, '_> {
                 }
             }
             (Outcome::Refused(status) | Outcome::Failed(status), _) => Err(status),
-            (Outcome::Forward(_) | Outcome::Written(..) | Outcome::Abandoned, _) => {
+            (Outcome::Forward(_) | Outcome::Written(..) | Outcome::Discarded(_) | Outcome::Abandoned, _) => {
                 Err(reply::LOCAL_PROBLEM.into())
             }
         }
@@ -268,7 +277,7 @@ impl Place<'_, '_> {
         match self.writers.give(self.ground, &user, &Job::Spool) {
             Outcome::Ready => Ok(Plan::Spool { user }),
             Outcome::Refused(status) | Outcome::Failed(status) => Err(status),
-            Outcome::Forward(_) | Outcome::Written(..) | Outcome::Abandoned => {
+            Outcome::Forward(_) | Outcome::Written(..) | Outcome::Discarded(_) | Outcome::Abandoned => {
                 Err(reply::LOCAL_PROBLEM.into())
             }
         }
@@ -322,11 +331,21 @@ impl Place<'_, '_> {
     }
 }
 
+fn delivered_as(id: &str) -> Status {
+    Status::new(250, Enhanced(2, 0, 0), format!("Ok: delivered as {id}"))
+}
+
+fn queued_as(id: &str) -> Status {
+    Status::new(250, Enhanced(2, 0, 0), format!("Ok: queued as {id}"))
+}
+
 fn written(outcome: Outcome) -> Result<(String, u64), Status> {
     match outcome {
         Outcome::Written(name, octets) => Ok((name, octets)),
         Outcome::Failed(status) | Outcome::Refused(status) => Err(status),
-        Outcome::Abandoned | Outcome::Ready | Outcome::Forward(_) => Err(reply::LOCAL_PROBLEM.into()),
+        Outcome::Abandoned | Outcome::Ready | Outcome::Forward(_) | Outcome::Discarded(_) => {
+            Err(reply::LOCAL_PROBLEM.into())
+        }
     }
 }
 

@@ -79,8 +79,9 @@ impl Writers {
     /// The next word of the user's writer about a message that it has not from the data socket; `None`: it has not said one in
     /// this time, and may go on.
     pub fn word(&mut self, ground: &Ground<'_>, user: &User, patience: Duration) -> Option<Outcome> {
-        if let Some(socket) = self.watched(user) {
-            let ready = fd::poll([(socket, Interest::Read)], Some(patience));
+        let writer = self.running.iter().find(|writer| writer.user == *user);
+        if let Some(writer) = writer.filter(|writer| !writer.commands.has_more()) {
+            let ready = fd::poll([(writer.commands.socket(), Interest::Read)], Some(patience));
             if ready.is_ok_and(|[ready]| !ready.read) {
                 return None;
             }
