@@ -11,7 +11,9 @@ use tinmail_tests::transcript::{Expected, Step, Transcript};
 use tinmail_tests::{Place, Server, program, tls};
 
 /// What is said in a transcript: by the client without tags, and by the server.
-fn said(transcript: &Transcript) -> (Vec<String>, Vec<String>) {
+type Said = (Vec<String>, Vec<String>);
+
+fn said(transcript: &Transcript) -> Said {
     let (mut client, mut server) = (Vec::new(), Vec::new());
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     for line in &transcript.lines {
@@ -46,7 +48,7 @@ fn each_stands_in_its_transcript() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("rfc-examples.txt")).unwrap();
     let (mut wrong, mut count, mut rfcs) = (Vec::new(), 0, BTreeSet::new());
-    let mut current: Option<(String, Option<(Vec<String>, Vec<String>)>)> = None;
+    let mut current: Option<(String, Option<Said>)> = None;
     let mut needs_reason = false;
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
         let (what, rest) = line.split_once(' ').unwrap();
