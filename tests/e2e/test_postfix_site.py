@@ -3,6 +3,7 @@
 import os
 import re
 import smtplib
+import time
 
 import harness
 from harness import HOST, Case, needs_root, run, wait_until
@@ -199,6 +200,21 @@ class HeaderChecks(Case):
                 for word in ("reject: header Subject: very", "discard: header Subject: gone", "warning: header X-Odd: 1: look at this"):
                     self.box.wait_log(word + ".*; from=<a@client.example> to=<demo@example.org>")
                 self.box.clear_log()
+
+    def test_nothing_is_started_for_what_is_discarded(self):
+        """A runner would pick up what lies in the drop directory."""
+        run(self.box.binary, "-c", self.box.conf, "-q")
+        to = ["demo@" + DOMAIN, "other@" + DOMAIN]
+        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+            client.ehlo()
+            waiting = self.box.dir / "queue/drop/1PJ48MLZ15TT47"
+            waiting.write_text("no message\n")
+            client.sendmail("a@client.example", to, "Subject: gone\r\n\r\nx\r\n")
+            self.box.wait_log("discard: header Subject: gone")
+            time.sleep(1)
+            self.assertTrue(waiting.exists())
+            client.sendmail("a@client.example", to, "Subject: stays\r\n\r\nx\r\n")
+            wait_until(lambda: not waiting.exists(), "a runner")
 
     def test_lmtp_for_several(self):
         """The message is kept once and looked at for each recipient: each hears of it."""
