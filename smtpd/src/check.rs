@@ -1,10 +1,11 @@
 //! What is wrong with the settings of mail: rules that would make an open relay, files that cannot be read, a queue that others
 //! may change. The files are the administrator's; `--check` reads them as the user that it was started by.
 
-use crate::aliases::{self, DEFAULT_FILE};
+use crate::aliases::{self, Aliases};
 use crate::header_checks::HeaderChecks;
 use crate::map::{Map, Maps};
 use crate::queue::QueueDirectory;
+use crate::router::Router;
 use crate::rules::Rules;
 use crate::users::{Users, default_privs_clash, default_privs_missing};
 use crate::values::expand;
@@ -25,6 +26,7 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
         found.push(Finding::error(error.to_string(), "mend it: no mail is taken until then"));
     }
     maps(config, &mut found);
+    next_hops(config, &mut found);
     header_checks(config, &mut found);
     virtual_mailboxes(config, &mut found);
     alias_files(config, &mut found);
@@ -91,6 +93,14 @@ fn maps(config: &Config, found: &mut Vec<Finding>) {
     }
 }
 
+/// Lines that name no next hop. Tables that cannot be read were named already.
+fn next_hops(config: &Config, found: &mut Vec<Finding>) {
+    for problem in Router::load(config).problems().into_iter().filter(|problem| !problem.is_table) {
+        let what = common::log::readable(problem.what.as_bytes()).up_to(500).to_string();
+        found.push(Finding::error(what, "mend the line: mail that it is meant for waits until then"));
+    }
+}
+
 /// Every writer reads the tables with the rights of its recipient.
 fn header_checks(config: &Config, found: &mut Vec<Finding>) {
     for path in HeaderChecks::files(config).unwrap_or_default() {
@@ -118,11 +128,13 @@ fn virtual_mailboxes(config: &Config, found: &mut Vec<Finding>) {
 fn alias_files(config: &Config, found: &mut Vec<Finding>) {
     // What is wrong with the setting itself, the rules have said.
     let (Ok(paths), Ok(users)) = (files(config, &config.alias_maps), Users::new(config)) else { return };
+    let optional =
+        expand(config, &config.alias_maps).and_then(|list| Aliases::parse(&list)).unwrap_or_default();
     let users = std::cell::RefCell::new(users);
     // Who cannot be looked up now is not called unknown.
     let is_user = |name: &str| users.borrow_mut().find(name).map_or(true, |user| user.is_some());
     for path in paths {
-        if path == DEFAULT_FILE && !Path::new(&path).exists() {
+        if optional.may_miss(Path::new(&path)) && !Path::new(&path).exists() {
             continue;
         }
         if readable("alias_maps", &path, found).is_none() {
@@ -130,7 +142,7 @@ fn alias_files(config: &Config, found: &mut Vec<Finding>) {
         }
         let problems = aliases::check(Path::new(&path), &is_user).map(|checked| checked.problems);
         for problem in problems.unwrap_or_default() {
-            let what = format!("{path}:{}: {}", problem.line, common::log::readable(problem.text.as_bytes()));
+            let what = format!("{path}{problem}");
             let kind = if problem.error { Finding::error } else { Finding::warning };
             found.push(kind(what, "mend the alias"));
         }

@@ -35,7 +35,7 @@ fn errors(config: &Config) -> String {
 }
 
 fn file(scratch: &Scratch, name: &str, mode: u32) -> PathBuf {
-    let path = scratch.file(name, "a.example b\n");
+    let path = scratch.file(name, "a.example :b\n");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     path
 }
@@ -107,6 +107,12 @@ fn what_the_settings_name_is_looked_at() {
         (vec![of("transport_maps", &writable)], "can be changed by everybody"),
         (vec!["transport_maps=hash:/nonexistent/x".into()], "create it or change transport_maps"),
         (vec!["smtp_tls_policy_maps=mysql:/x".into()], "no such type of map"),
+        (vec!["transport_maps=inline:{a.test=error:gone, b.test=retry:, c.test=discard:x}".into()], ""),
+        (vec!["transport_maps=inline:{a.test=local:}".into()], "transport_maps: a.test: \"local:\""),
+        (
+            vec!["sender_dependent_relayhost_maps=inline:{a@b.test=smtp:[x]:25}".into()],
+            "sender_dependent_relayhost_maps: a@b.test: \"smtp:[x]:25\"",
+        ),
         (vec![of("virtual_mailbox_maps", &mailboxes)], ""),
         (vec![format!("header_checks=glob:{}", checks.display())], ""),
         (vec![format!("header_checks=glob:{}", aliases.display())], "wrong:1: want /PATTERN/ ACTION"),

@@ -30,6 +30,7 @@ pub mod received;
 pub mod reply;
 pub mod restrictions;
 pub mod route;
+pub mod router;
 pub mod rules;
 pub mod runner;
 pub mod sendmail;

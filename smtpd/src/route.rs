@@ -1,9 +1,9 @@
 //! Which way mail for other hosts goes: to the relayhost, or to the mail hosts of the recipient's domain.
 //!
-//! What is decided here without the network is the [`NextHop`]: recipients whose next hops are equal may be sent over one
-//! connection. Where that is, is found out when it is needed: [`hosts`].
+//! What is decided without the network is the [`NextHop`] ([`crate::router`]): recipients whose next hops are equal may be sent
+//! over one connection. Where that is, is found out when it is needed: [`hosts`].
 
-use crate::address::{Address, ReversePath};
+use crate::address::ReversePath;
 use crate::client::{Login, loops};
 use crate::dns::{Exchange, NotFound, Resolver};
 use crate::map::Maps;
@@ -35,69 +35,6 @@ pub enum Route {
     Hosts(Vec<Host>),
     /// There is no way, for now or for good.
     Fail(Status),
-}
-
-/// The administrator's rules, read once.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Router {
-    /// Keys as transport(5) has them. `None`: the recipient's domain itself.
-    transport: Vec<(String, Option<NextHop>)>,
-    /// user@domain or @domain. `None`: as if there were no such line.
-    by_sender: Vec<(String, Option<NextHop>)>,
-    relayhost: Option<NextHop>,
-}
-
-impl Router {
-    /// Reads transport_maps, sender_dependent_relayhost_maps and relayhost. Errors: a map that cannot be read or has a value
-    /// that is no next hop.
-    pub fn load(config: &Config) -> io::Result<Router> {
-        let table = |name: &str, maps: &str, read: fn(&str) -> Option<Option<NextHop>>| {
-            let pairs = Maps::parse(maps)?.pairs()?;
-            let row = |(key, value): (String, String)| match read(&value) {
-                Some(hop) => Ok((key, hop)),
-                None => Err(wrong(name, &value)),
-            };
-            pairs.into_iter().map(row).collect::<io::Result<Vec<_>>>()
-        };
-        Ok(Router {
-            // `smtp:next hop`, as in Postfix's transport(5); without a next hop it is the recipient's domain.
-            transport: table("transport_maps", &config.transport_maps, |value| {
-                match value.split_once(':') {
-                    Some(("" | "smtp" | "relay", "")) => Some(None),
-                    Some(("" | "smtp" | "relay", hop)) => NextHop::parse(hop).map(Some),
-                    _ => None,
-                }
-            })?,
-            by_sender: table(
-                "sender_dependent_relayhost_maps",
-                &config.sender_dependent_relayhost_maps,
-                |value| if value == "DUNNO" { Some(None) } else { NextHop::parse(value).map(Some) },
-            )?,
-            relayhost: config.relayhost.0.clone(),
-        })
-    }
-
-    /// Where mail of this sender for this recipient goes.
-    pub fn next_hop(&self, sender: &ReversePath, recipient: &Address) -> NextHop {
-        let domain = recipient.domain();
-        if !self.transport.is_empty() {
-            if let Some(found) = first(&self.transport, &transport_keys(recipient)) {
-                return found.clone().unwrap_or_else(|| NextHop::of_domain(domain));
-            }
-        }
-        let sender = sender.as_ref().filter(|_| !self.by_sender.is_empty());
-        let by_sender = sender.and_then(|sender| {
-            first(&self.by_sender, &[sender.to_string(), format!("@{}", sender.domain())])
-        });
-        let relayhost = by_sender.and_then(Option::as_ref).or(self.relayhost.as_ref());
-        relayhost.cloned().unwrap_or_else(|| NextHop::of_domain(domain))
-    }
-}
-
-/// The value of the first key that is there.
-fn first<'a, V>(table: &'a [(String, V)], keys: &[String]) -> Option<&'a V> {
-    let of = |key: &String| table.iter().find(|(known, _)| known.eq_ignore_ascii_case(key));
-    keys.iter().find_map(of).map(|(_, value)| value)
 }
 
 /// The password for a next hop, if there is one: by sender, if that is wanted, then by the next hop as it is written, then by
@@ -132,15 +69,6 @@ pub fn tls_level(config: &Config, hop: &NextHop) -> io::Result<TlsLevel> {
         [level] => TlsLevel::read(level).ok_or_else(|| wrong("smtp_tls_policy_maps", &value)),
         _ => Err(wrong("smtp_tls_policy_maps", &value)),
     }
-}
-
-/// user@domain, domain, .parent, and `*` for everything, as transport(5) has them.
-fn transport_keys(recipient: &Address) -> Vec<String> {
-    let domain = recipient.domain();
-    let mut keys = vec![recipient.to_string(), domain.to_owned()];
-    keys.extend(domain.match_indices('.').filter_map(|(at, _)| domain.get(at..).map(str::to_owned)));
-    keys.push("*".to_owned());
-    keys
 }
 
 /// The value of the first key that any of the maps has.

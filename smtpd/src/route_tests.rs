@@ -1,50 +1,10 @@
 use super::*;
+use crate::address::Address;
 use crate::dns::testing::{Zone, resolver};
 use common::config::keyword::InetProtocols;
-use common::config::next_hop::RelayHost;
 
 fn address(text: &str) -> Address {
     Address::parse(text.as_bytes()).unwrap()
-}
-
-#[test]
-fn next_hops() {
-    let config = Config {
-        transport_maps: "inline:{special.test=smtp:[10.0.0.1]:2525, .below.test=:up.test, user@one.test=smtp:, *.odd.test=:x}".into(),
-        sender_dependent_relayhost_maps: "inline:{anna@me.test=[anna.isp.test]:587, @other.test=other.isp.test, dunno@me.test=DUNNO}".into(),
-        relayhost: RelayHost(NextHop::parse("[isp.test]:465")),
-        ..Config::DEFAULT
-    };
-    let router = Router::load(&config).unwrap();
-    for (sender, recipient, want) in [
-        (None, "x@y.test", "[isp.test]:465"),
-        (Some("bert@me.test"), "x@y.test", "[isp.test]:465"),
-        (Some("dunno@me.test"), "x@y.test", "[isp.test]:465"),
-        (Some("Anna@me.test"), "x@y.test", "[anna.isp.test]:587"),
-        (Some("x@Other.test"), "x@y.test", "other.isp.test"),
-        (Some("anna@me.test"), "x@special.test", "[10.0.0.1]:2525"),
-        (None, "x@a.below.test", "up.test"),
-        (None, "x@below.test", "[isp.test]:465"),
-        (None, "user@one.test", "one.test"),
-    ] {
-        let hop = router.next_hop(&sender.map(address), &address(recipient));
-        assert_eq!(hop.to_string(), want, "{sender:?} {recipient}");
-    }
-    for (transport, by_sender) in
-        [("a.test=local:", ""), ("a.test=smtp:a b", ""), ("", "a@b=a b"), ("", "a@b=")]
-    {
-        let config = Config {
-            transport_maps: format!("inline:{{{transport}}}").into(),
-            sender_dependent_relayhost_maps: format!("inline:{{{by_sender}}}").into(),
-            ..Config::DEFAULT
-        };
-        assert!(Router::load(&config).is_err(), "{transport} {by_sender}");
-    }
-    let missing = Config { transport_maps: "hash:/nonexistent".into(), ..Config::DEFAULT };
-    assert!(Router::load(&missing).is_err());
-    let plain = Router::load(&Config::DEFAULT).unwrap();
-    let literal = plain.next_hop(&None, &address("x@[192.0.2.1]"));
-    assert_eq!(literal.address(), Some([192, 0, 2, 1].into()));
 }
 
 #[test]

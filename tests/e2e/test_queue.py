@@ -232,6 +232,45 @@ class Queue(Case):
         self.assertRegex(self.box.log(), r"status=deferred \(local error: the delivery took too long\)")
         self.assertEqual(run("pgrep", "-u", str(self.user.uid), check=False).stdout, "")
 
+    def test_a_table_that_is_wrong_stops_only_what_needs_it(self):
+        table, here = self.box.dir / "transport", f"{self.user.name}@example.org"
+        table.write_text("wrong.example local:\ngone.example error:5.1.6 they have moved\n")
+        self.configure(transport_maps=f"hash:{table}")
+        check = run(self.box.binary, "-c", self.box.conf, "--check", check=False)
+        self.assertIn('error: transport_maps: wrong.example: "local:" is not accepted', check.stdout)
+        self.queue_run()
+        self.sendmail("-i", here, "a@wrong.example", "a@gone.example", "a@far.example")
+        self.queue_run()
+        mail = b"".join(self.box.maildir_of(self.user).contents().values())
+        self.assertIn(b"\nhello\n", mail)
+        self.assertIn(b"they have moved", mail)
+        self.assertEqual(sum(self.sink.got.values()), 1)
+        listed = run(self.box.dir / "sendmail", "-C", self.box.conf, "-bp").stdout
+        self.assertIn("a@wrong.example", listed)
+        self.assertIn("which domains are delivered here is said by mydestination", listed.replace("\n", " "))
+        # Nothing can be sent to others without the table; those who are here need none.
+        table.unlink()
+        before = len(self.box.maildir_of(self.user).contents())
+        self.sendmail("-i", here, "b@far.example")
+        done = run(self.box.binary, "-c", self.box.conf, "-q", check=False)
+        self.assertEqual(done.returncode, 111)
+        self.assertIn(f"{table}: No such file", done.stderr)
+        self.assertEqual(len(self.box.maildir_of(self.user).contents()), before + 1)
+        table.write_text("")
+        wait_until(lambda: self.queue_run() and self.names("queue") == [], "an empty queue")
+
+    def test_programs_have_the_same_limits_whoever_started_the_run(self):
+        out = self.user.home / "limits"
+        self.queue_run()
+        self.forward(self.user, f'"|/bin/sh -c \'(ulimit -v; ulimit -t; ulimit -n) > {out}\'"\n')
+        self.sendmail("-i", f"{self.user.name}@example.org")
+        # Hard limits are only raised by a root who may (CAP_SYS_RESOURCE), which root in a container often may not.
+        powers = int(re.search(r"(?m)^CapEff:\s*(\S+)", pathlib.Path("/proc/self/status").read_text())[1], 16)
+        kind = "-HS" if powers >> 24 & 1 else "-S"
+        limited = f'ulimit {kind} -v 500000; ulimit {kind} -t 600; ulimit {kind} -n 64; exec "$0" "$@"'
+        run("sh", "-c", limited, self.box.binary, "-c", self.box.conf, "-q")
+        self.assertEqual(out.read_text().split(), ["unlimited", "unlimited", "1024"])
+
     def test_a_forward_that_names_somebody_else_s_alias(self):
         other = self.box.add_user("lists")
         aliases, out = self.box.dir / "aliases", other.home / "out"

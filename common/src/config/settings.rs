@@ -209,7 +209,7 @@ settings! {
     smtpd smtpd_data_restrictions: Text = text(""), "rules that are asked at DATA";
     smtpd smtpd_sender_login_maps: Text = text(""), "who may send as whom: sender, then user names";
     smtpd local_recipient_maps: Text = text("unix:passwd.byname $alias_maps"), "local users that there are; empty: all are tried";
-    smtpd alias_maps: Text = text("hash:/etc/aliases"), "files of aliases, in sendmail's format";
+    smtpd alias_maps: Text = text("texthash:/etc/aliases"), "files of aliases, in sendmail's format";
     smtpd luser_relay: Text = text(""), "where mail for unknown local users goes: $user, $local, $extension, $domain";
     smtpd recipient_delimiter: Text = text(""), "characters between a user's name and an extension";
     smtpd forward_path: Text = text("$home/.forward${recipient_delimiter}${extension}, $home/.forward"), "files in which a user says where his mail goes";

@@ -8,13 +8,20 @@ pub const FOREIGN_LIMIT: usize = 100;
 /// Shows foreign octets: readable text stays, everything that could forge or hide a part of a line becomes `\xNN`,
 /// and what does not fit into [`FOREIGN_LIMIT`] is replaced by `...`.
 pub fn escape(octets: &[u8]) -> Escaped<'_> {
-    Escaped { octets, plain: "" }
+    Escaped { octets, plain: "", limit: FOREIGN_LIMIT }
 }
 
 /// Likewise for what the administrator wrote: `<`, `>`, `"` and `\` stay as they are. Such a text stands in no line that
 /// has a user's name or an address to forge, and is to be found again in the file it came from.
 pub fn readable(octets: &[u8]) -> Escaped<'_> {
-    Escaped { octets, plain: "<>\"\\" }
+    Escaped { octets, plain: "<>\"\\", limit: FOREIGN_LIMIT }
+}
+
+impl Escaped<'_> {
+    /// The same with room for so many octets: for a text that stands alone, or at the end of its line.
+    pub fn up_to(self, limit: usize) -> Self {
+        Escaped { limit, ..self }
+    }
 }
 
 /// See [`escape`] and [`readable`].
@@ -23,11 +30,13 @@ pub struct Escaped<'a> {
     octets: &'a [u8],
     /// Characters that stay as they are.
     plain: &'static str,
+    /// Most octets that it is shown with.
+    limit: usize,
 }
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut room = Room { left: FOREIGN_LIMIT, out: f };
+        let mut room = Room { left: self.limit, out: f };
         for chunk in self.octets.utf8_chunks() {
             for c in chunk.valid().chars() {
                 let mut encoded = [0; 4];
@@ -118,6 +127,7 @@ mod tests {
     fn long_text_is_cut() {
         assert_eq!(escape(&[b'a'; 100]).to_string(), "a".repeat(100));
         assert_eq!(escape(&[b'a'; 101]).to_string(), format!("{}...", "a".repeat(100)));
+        assert_eq!(escape(&[b'a'; 501]).up_to(500).to_string(), format!("{}...", "a".repeat(500)));
         assert_eq!(escape(&[0; 26]).to_string(), format!("{}...", "\\x00".repeat(25)));
     }
 

@@ -234,6 +234,41 @@ pub fn limit(resource: Resource, value: u64) -> io::Result<()> {
     }
 }
 
+/// Takes back what a launcher has limited, so that a program which this process executes finds the same whoever started us:
+/// memory, time and size of files without a limit, at least 8 MiB of stack and 1,024 descriptors, no core file. Without the
+/// right to raise them, the hard limits are as far as it goes.
+pub fn lift_limits() {
+    const NONE: libc::rlim_t = libc::RLIM_INFINITY;
+    let wanted = [
+        (libc::RLIMIT_AS, NONE, NONE),
+        (libc::RLIMIT_DATA, NONE, NONE),
+        (libc::RLIMIT_CPU, NONE, NONE),
+        (libc::RLIMIT_FSIZE, NONE, NONE),
+        (libc::RLIMIT_STACK, 8 << 20, NONE),
+        (libc::RLIMIT_NOFILE, 1024, 4096),
+        (libc::RLIMIT_CORE, 0, 0),
+    ];
+    for (resource, soft, hard) in wanted {
+        // SAFETY: an all-zero rlimit is a valid one; getrlimit fills it.
+        let mut now: libc::rlimit = unsafe { std::mem::zeroed() };
+        // SAFETY: writes the local structure.
+        if cerr(unsafe { libc::getrlimit(resource, &mut now) }).is_err() {
+            continue;
+        }
+        let hard = now.rlim_max.max(hard);
+        let soft = now.rlim_cur.max(soft);
+        let both = [(soft, hard), (soft.min(now.rlim_max), now.rlim_max)];
+        for (soft, hard) in both {
+            let soft = if resource == libc::RLIMIT_CORE { 0 } else { soft };
+            let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+            // SAFETY: reads the local structure.
+            if cerr(unsafe { libc::setrlimit(resource, &limit) }).is_ok() {
+                break;
+            }
+        }
+    }
+}
+
 /// No program that this process executes gains rights (setuid bits, capabilities).
 pub fn no_new_privileges() -> io::Result<()> {
     // SAFETY: plain integers.

@@ -1,9 +1,11 @@
 //! What `newaliases` says: everything that is wrong with an alias file, by line.
 
 use super::{Item, entry, items};
+use crate::expand::RECIPIENTS_MAX;
 use crate::logical::LogicalLines;
 use common::sys::trusted;
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
@@ -37,6 +39,19 @@ pub struct Checked {
     pub total: usize,
     /// In the order of the lines.
     pub problems: Vec<Problem>,
+}
+
+impl Problem {
+    /// What stands behind the file's name: `:7`, or nothing.
+    pub fn place(&self) -> String {
+        if self.line == 0 { String::new() } else { format!(":{}", self.line) }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place(), common::log::readable(self.text.as_bytes()))
+    }
 }
 
 impl Checked {
@@ -122,6 +137,8 @@ fn check_value(
     checked: &mut Checked,
 ) {
     let list = items(value);
+    // Each entry of its own and of the files that it includes. What those aliases mean that it names is not looked up.
+    let mut entries = list.iter().filter(|item| !matches!(item, Ok(Item::Include(_)))).count();
     if list.is_empty() {
         checked.add(number, true, format!("{name}: nothing stands behind it (/dev/null throws mail away)"));
     }
@@ -131,7 +148,7 @@ fn check_value(
             Ok(Item::Name(user) | Item::Own(user)) => {
                 used.push((number, name.to_owned(), user.to_ascii_lowercase()))
             }
-            Ok(Item::Include(path)) => check_include(number, name, Path::new(&path), checked),
+            Ok(Item::Include(path)) => entries += check_include(number, name, Path::new(&path), checked),
             Ok(Item::Command(words)) => {
                 let program = words.first().map(String::as_str).unwrap_or_default();
                 if program.starts_with('/') && !Path::new(program).is_file() {
@@ -141,9 +158,17 @@ fn check_value(
             Ok(Item::File(_) | Item::Address(_)) => {}
         }
     }
+    if entries > RECIPIENTS_MAX {
+        let text = format!(
+            "{name}: means {entries} recipients, and more than {RECIPIENTS_MAX} are not accepted: divide it and send to each part"
+        );
+        checked.add(number, true, text);
+    }
 }
 
-fn check_include(number: usize, name: &str, path: &Path, checked: &mut Checked) {
+/// How many entries the file has.
+fn check_include(number: usize, name: &str, path: &Path, checked: &mut Checked) -> usize {
+    let mut count = 0;
     let mut text = String::new();
     let read = trusted::open(path, None)
         .and_then(|trusted| trusted.file.take(INCLUDE_MAX + 1).read_to_string(&mut text));
@@ -155,12 +180,18 @@ fn check_include(number: usize, name: &str, path: &Path, checked: &mut Checked) 
         Ok(_) => {
             let entries = text.lines().zip(1usize..).filter(|(line, _)| !line.trim_start().starts_with('#'));
             for (entries, line) in entries {
-                for why in items(entries).into_iter().filter_map(Result::err) {
-                    checked.add(number, true, format!("{name}: {}:{line}: {why}", path.display()));
+                for item in items(entries) {
+                    match item {
+                        Ok(_) => count += 1,
+                        Err(why) => {
+                            checked.add(number, true, format!("{name}: {}:{line}: {why}", path.display()))
+                        }
+                    }
                 }
             }
         }
     }
+    count
 }
 
 #[cfg(test)]
@@ -187,6 +218,25 @@ mod tests {
         assert!(problems.is_empty(), "{problems:?}");
         assert!(checked.is_good());
         assert_eq!((checked.aliases, checked.longest), (5, 17));
+    }
+
+    #[test]
+    fn more_members_than_there_may_be() {
+        let scratch = Scratch::new();
+        let members = |count: usize| -> String { (0..count).map(|n| format!("m{n}@b.example\n")).collect() };
+        let (most, more) =
+            (scratch.file("most", members(RECIPIENTS_MAX)), scratch.file("more", members(1001)));
+        let of = |path: &Path, more: &str| {
+            let text = format!("postmaster: anna\nroot: anna\nlist: :include:{}{more}\n", path.display());
+            problems(&text).1
+        };
+        assert_eq!(of(&most, ""), [""; 0]);
+        for problems in [of(&more, ""), of(&most, ", anna")] {
+            assert!(
+                problems.len() == 1 && problems[0].starts_with("3:list: means 1001 recipients"),
+                "{problems:?}"
+            );
+        }
     }
 
     #[test]

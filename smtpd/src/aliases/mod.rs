@@ -24,8 +24,9 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The file that may be missing: there are no aliases then.
-pub const DEFAULT_FILE: &str = "/etc/aliases";
+/// Where aliases are by default. Where nobody wrote a setting down, nobody has to have that file: there are no aliases then.
+/// Whoever names one, and be it this one as Postfix's `hash:`, means that it is there.
+const DEFAULT: (&str, &str) = ("texthash:/etc/aliases", "/etc/aliases");
 
 /// Where aliases are looked up, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Aliases {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
     File(PathBuf),
+    /// It may be missing.
+    Optional(PathBuf),
     Map(Map),
 }
 
@@ -67,6 +70,7 @@ impl Aliases {
     /// The value of `alias_maps`.
     pub fn parse(list: &str) -> io::Result<Aliases> {
         let sources = list_words(list).map(|word| match Map::parse(word)? {
+            Map::File(path) if word == DEFAULT.0 => Ok(Source::Optional(path)),
             Map::File(path) => Ok(Source::File(path)),
             Map::Inline(pairs) => Ok(Source::Map(Map::Inline(pairs))),
             _ => Err(io::Error::other(format!("alias_maps: {word}: want hash:/FILE"))),
@@ -74,10 +78,15 @@ impl Aliases {
         Ok(Aliases { sources: sources.collect::<io::Result<_>>()? })
     }
 
+    /// Whether this file may be missing.
+    pub fn may_miss(&self, path: &Path) -> bool {
+        path == Path::new(DEFAULT.1) && !self.sources.contains(&Source::File(path.to_owned()))
+    }
+
     /// Whether a map of another setting is one of these files.
     pub fn has(&self, map: &Map) -> bool {
         self.sources.iter().any(|source| match (source, map) {
-            (Source::File(path), Map::File(other)) => path == other,
+            (Source::File(path) | Source::Optional(path), Map::File(other)) => path == other,
             (Source::Map(one), other) => one == other,
             _ => false,
         })
@@ -90,6 +99,10 @@ impl Aliases {
             let open = keys.get(..best.as_ref().map_or(keys.len(), |alias| alias.key)).unwrap_or_default();
             let found = match source {
                 Source::File(path) => find_in_file(path, open)?,
+                Source::Optional(path) => match find_in_file(path, open) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    found => found?,
+                },
                 Source::Map(map) => map.find(open)?.map(|(key, value)| {
                     let place = "alias_maps".to_owned();
                     Alias { key, value, place, owner: Owner::System }
@@ -103,12 +116,7 @@ impl Aliases {
 
 fn find_in_file(path: &Path, keys: &[&str]) -> io::Result<Option<Alias>> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let file = match std::fs::File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path == Path::new(DEFAULT_FILE) => {
-            return Ok(None);
-        }
-        file => file.map_err(named)?,
-    };
+    let file = std::fs::File::open(path).map_err(named)?;
     let owner = owner_of(&file.metadata().map_err(named)?);
     let mut lines = LogicalLines::new(BufReader::new(file));
     let mut best: Option<Alias> = None;
@@ -196,6 +204,21 @@ mod tests {
         assert_eq!(aliases.find(&["root"]).unwrap().unwrap().owner, Owner::Nobody);
         std::fs::remove_file(&second).unwrap();
         assert!(aliases.find(&["nobody"]).unwrap_err().to_string().contains("second"));
+    }
+
+    #[test]
+    fn only_the_file_that_nobody_named_may_be_missing() {
+        let default = Aliases::parse(&common::config::Config::DEFAULT.alias_maps).unwrap();
+        assert!(default.may_miss(Path::new("/etc/aliases")) && !default.may_miss(Path::new("/etc/other")));
+        assert!(default.has(&Map::File("/etc/aliases".into())));
+        if !Path::new("/etc/aliases").exists() {
+            assert_eq!(default.find(&["root"]).unwrap(), None);
+        }
+        for named in ["hash:/etc/aliases", "/etc/aliases", "lmdb:/etc/aliases"] {
+            assert!(!Aliases::parse(named).unwrap().may_miss(Path::new("/etc/aliases")), "{named}");
+        }
+        let missing = Aliases::parse("hash:/nonexistent/aliases").unwrap().find(&["root"]).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -160,12 +160,9 @@ impl Notification<'_> {
         out.push_str(match self.action() {
             Action::Failed if self.double => {
                 "A message without a sender, probably a notification, could not be\r\n\
-                 delivered. It is attached below.\r\n"
+                 delivered.\r\n"
             }
-            Action::Failed => {
-                "Your message could not be delivered to one or more recipients.\r\n\
-                 It is attached below.\r\n"
-            }
+            Action::Failed => "Your message could not be delivered to one or more recipients.\r\n",
             Action::Delayed => {
                 "Your message has not been delivered yet. You need not send it\r\n\
                  again: it will be tried for some more time.\r\n"
@@ -176,6 +173,10 @@ impl Notification<'_> {
                  another mail system may tell you more.\r\n"
             }
         });
+        if self.action() == Action::Failed {
+            let what = if self.returns_all() { "It" } else { "Its header" };
+            let _ = write!(out, "{what} is attached below.\r\n");
+        }
         for report in &self.reports {
             let mut line = format!("<{}>", report.recipient.original);
             // Whom an address stands for is not the sender's business unless it goes wrong.
@@ -188,7 +189,18 @@ impl Notification<'_> {
                     line.push_str(": delivered");
                 }
                 Some(note) => {
-                    let _ = write!(line, ": {}", note.status.text);
+                    if report.action == Action::Failed && note.status.is_temporary() {
+                        let arrived = self.queued.head().arrived;
+                        let tried = self.now.duration_since(arrived).unwrap_or_default().as_secs();
+                        let _ = write!(line, ": tried for {} without success", span(tried));
+                    }
+                    // Many a reason begins with the address that it is about.
+                    let text = note.status.text.as_str();
+                    let Recipient { original, address, .. } = report.recipient;
+                    let bare = [original, address].into_iter().find_map(|own| {
+                        text.strip_prefix('<')?.strip_prefix(own.to_string().as_str())?.strip_prefix(">: ")
+                    });
+                    let _ = write!(line, ": {}", bare.unwrap_or(text));
                 }
                 None => line.push_str(": the reason is not known any more"),
             }
@@ -348,6 +360,15 @@ fn copy_header(message: &mut impl BufRead, sink: &mut dyn Sink) -> Result<(), St
         }
         sink.write(&line)?;
         left = left.saturating_sub(line.len());
+    }
+}
+
+/// Seconds in the largest unit of which it is two.
+fn span(seconds: u64) -> String {
+    match seconds {
+        172_800.. => format!("{} days", seconds / 86_400),
+        7200.. => format!("{} hours", seconds / 3600),
+        _ => format!("{} minutes", seconds / 60),
     }
 }
 

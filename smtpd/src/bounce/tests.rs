@@ -98,3 +98,45 @@ fn what_is_returned_is_labelled_as_what_it_is() {
         );
     }
 }
+
+#[test]
+fn what_people_are_told() {
+    let scratch = Scratch::new("people");
+    let directory = queue(&scratch);
+    let mut envelope = envelope(&["a@x", "b@x"]);
+    envelope.ret = Some(Ret::Headers);
+    let to = Address::parse(b"anna@here.example").unwrap();
+    let id = add(&directory, &envelope, b"A: b\r\n\r\nbody\r\n");
+    let queued = open(&directory, &id);
+    let note = |recipient, code, text: &str| {
+        let status = Status::new(code, Enhanced((code / 100) as u8, 1, 1), text);
+        Note { recipient, at: 0, status, relay: "none".into(), diagnostic: None, relayed: true }
+    };
+    let notes = [note(0, 550, "<a@x>: User unknown"), note(1, 451, "no answer")];
+    let report = |at: usize| Report {
+        recipient: &queued.envelope().recipients[at],
+        action: Action::Failed,
+        note: Some(&notes[at]),
+    };
+    let notification = Notification {
+        queued: &queued,
+        id: &id,
+        to: &to,
+        host: "mx.example",
+        double: false,
+        reports: vec![report(0), report(1)],
+        size_limit: 50_000,
+        now: queued.head().arrived + std::time::Duration::from_secs(5 * 86_400 + 7),
+        until: None,
+    };
+    let mut text = String::new();
+    notification.part_for_people(&mut text, "b");
+    for line in [
+        "Its header is attached below.",
+        "<a@x>: User unknown",
+        "<b@x>: tried for 5 days without success: no answer",
+    ] {
+        assert!(text.contains(&format!("\r\n{line}\r\n")), "{line}: {text}");
+    }
+    assert_eq!([60, 7200, 172_799].map(span), ["1 minutes", "2 hours", "47 hours"]);
+}

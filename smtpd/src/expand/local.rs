@@ -198,7 +198,7 @@ impl Job {
     }
 }
 
-fn is_postmaster(local: &str) -> bool {
+pub(super) fn is_postmaster(local: &str) -> bool {
     local.eq_ignore_ascii_case("postmaster")
 }
 

@@ -274,6 +274,7 @@ impl Job {
                 self.keep(work, address, Target::Remote(address.clone()));
                 Ok(())
             }
+            Class::VirtualAlias if local::is_postmaster(address.local()) => self.postmaster(directory, work),
             Class::VirtualAlias => {
                 self.lose(work, address, address.to_string().to_lowercase(), unknown(address));
                 Ok(())
@@ -306,9 +307,19 @@ impl Job {
             Some(Found::CatchAll) => [whole, cut],
         };
         if !self.one_of(directory, work, address, names, true)? {
+            if local::is_postmaster(address.local()) {
+                return self.postmaster(directory, work);
+            }
             self.lose(work, address, full, unknown(address));
         }
         Ok(())
+    }
+
+    /// RFC 5321 section 4.5.1: every domain has a postmaster. One that has none of its own has this host's.
+    fn postmaster(&mut self, directory: &mut Directory, work: &Work) -> Result<(), Status> {
+        let address = Address::new("postmaster", directory.myorigin())
+            .map_err(|error| Status::new(451, Enhanced(4, 3, 5), error.0))?;
+        self.local(directory, work, &address)
     }
 
     fn link(

@@ -274,6 +274,20 @@ fn postmaster_always_is_somebody() {
     assert_eq!(Host::new("").ask("root@here.example"), "550 5.2.1");
     let host = Host::new("postmaster: bert\n").with(|config| config.local_recipient_maps = "static:x".into());
     assert_eq!(host.ask("postmaster@here.example"), "bert");
+    let host = Host::new("postmaster: bert\n").with(|config| {
+        config.virtual_alias_domains = "alias.example".into();
+        config.virtual_mailbox_domains = "virtual.example own.example".into();
+        config.virtual_mailbox_maps = "inline:{vera@virtual.example=x/}".into();
+        config.virtual_alias_maps = "inline:{postmaster@own.example=vera@virtual.example}".into();
+    });
+    for (address, want) in [
+        ("Postmaster@virtual.example", "bert"),
+        ("postmaster@alias.example", "bert"),
+        ("postmaster@own.example", "vera@virtual.example!"),
+        ("webmaster@virtual.example", "550 5.1.1"),
+    ] {
+        assert_eq!(host.ask(address), want, "{address}");
+    }
 }
 
 #[test]

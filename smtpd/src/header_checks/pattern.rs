@@ -23,7 +23,7 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Pattern, String> {
         let is_expression = text.starts_with('^')
             || text.ends_with('$') && !text.ends_with("\\$")
-            || text.contains(".*")
+            || text.match_indices(".*").any(|(at, _)| !is_number(text, at))
             || text.contains(".+");
         if is_expression {
             return Err(
@@ -83,6 +83,12 @@ impl Pattern {
     }
 }
 
+/// Whether a digit stands before this place: `192.0.2.*` is part of an address. A regular expression has a class or a dot before
+/// its `.*`, or words.
+fn is_number(text: &str, at: usize) -> bool {
+    text.get(..at).is_some_and(|front| front.ends_with(|c: char| c.is_ascii_digit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +115,8 @@ mod tests {
             ("a:\\\\", "a:\\", true),
             ("a:ä*", "a:ä", true),
             ("a:x\\$", "a:x$", true),
+            ("Received:*192.168.77.*", "Received: from x [192.168.77.9] by y", true),
+            ("Received:*192.168.77.*", "Received: from x [192.168.78.9] by y", false),
             ("a:", "", false),
         ] {
             assert_eq!(Pattern::parse(pattern).unwrap().fits(text.as_bytes()), fits, "{pattern} {text}");

@@ -10,6 +10,10 @@ use common::log;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Octets of a reason in a list, and where one message is shown.
+const REASON_MAX: usize = 500;
+const SHOWN_MAX: usize = 8000;
+
 /// Prints every message, the oldest first. What is on hold has a `!` behind its ID, what is being tried a `*`.
 pub fn print(directory: &QueueDirectory, out: &mut dyn Write) -> io::Result<()> {
     let mut total = (0_u64, 0_u64);
@@ -63,7 +67,7 @@ fn print_message(
             continue;
         }
         if let Some(note) = notes.iter().find(|note| note.recipient == at) {
-            writeln!(out, "    ({})", readable(&note.status.text))?;
+            writeln!(out, "    ({})", readable(&note.status.text).up_to(REASON_MAX))?;
         }
         writeln!(out, "    {}", readable(&recipient.address.to_string()))?;
     }
@@ -117,7 +121,8 @@ pub fn show(directory: &QueueDirectory, id: &Id, now: SystemTime, out: &mut dyn 
 
 fn print_note(out: &mut dyn Write, note: &Note) -> io::Result<()> {
     let at = UNIX_EPOCH + std::time::Duration::from_secs(note.at.min(u64::from(u32::MAX)));
-    writeln!(out, "           {} {}: {}", stamp(at), readable(&note.relay), readable(&note.status.text))
+    let text = readable(&note.status.text).up_to(SHOWN_MAX);
+    writeln!(out, "           {} {}: {text}", stamp(at), readable(&note.relay))
 }
 
 fn readable(text: &str) -> log::Escaped<'_> {
@@ -184,6 +189,18 @@ mod tests {
         {
             assert!(text.contains(&format!("{line}\n")), "{text}");
         }
+        let long = format!("{} the end", "x ".repeat(600));
+        let status = Status::new(450, Enhanced(4, 2, 0), long.clone());
+        let (relay, diagnostic) = ("mx[1]:25".into(), None);
+        notes::write(
+            &directory,
+            Place::Queue,
+            &id,
+            &[Note { recipient: 1, at: 0, status, relay, diagnostic, relayed: false }],
+        )
+        .unwrap();
+        assert!(shown(|out| print(&directory, out).unwrap()).contains(&format!("({}...)", &long[..500])));
+        assert!(shown(|out| assert!(show(&directory, &id, now, out).unwrap())).contains(&long));
         open(&directory, &id).move_to(Place::Hold).unwrap();
         assert!(shown(|out| print(&directory, out).unwrap()).contains(&format!("{id}! ")));
         assert!(shown(|out| assert!(show(&directory, &id, now, out).unwrap())).contains("(on hold)"));

@@ -15,7 +15,10 @@ use std::os::unix::fs::OpenOptionsExt;
 /// Octets of such a file that are read at most.
 const NOTES_MAX: u64 = 1 << 20;
 /// Characters of a remote host's words that are kept.
-const TEXT_MAX: usize = 500;
+const TEXT_MAX: usize = 2000;
+/// And where there are many, so that all have room.
+const TEXT_OF_MANY: usize = 500;
+const MANY: usize = 100;
 
 /// What is known of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,7 @@ pub struct Note {
 /// Writes them. A failure is no loss.
 pub fn write(directory: &QueueDirectory, place: Place, id: &Id, notes: &[Note]) -> io::Result<()> {
     let mut text = String::new();
+    let most = if notes.len() > MANY { TEXT_OF_MANY } else { TEXT_MAX };
     for note in notes {
         let Enhanced(class, subject, detail) = note.status.enhanced;
         let _ = write!(
@@ -50,7 +54,7 @@ pub fn write(directory: &QueueDirectory, place: Place, id: &Id, notes: &[Note]) 
         for value in [&note.relay, &note.status.text, note.diagnostic.as_deref().unwrap_or("")] {
             escape(
                 &mut text,
-                value.char_indices().nth(TEXT_MAX).and_then(|(end, _)| value.get(..end)).unwrap_or(value),
+                value.char_indices().nth(most).and_then(|(end, _)| value.get(..end)).unwrap_or(value),
             );
             text.push('\t');
         }

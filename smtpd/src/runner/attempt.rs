@@ -17,6 +17,9 @@ use std::fmt::Arguments;
 use std::io;
 use std::time::{Duration, SystemTime};
 
+/// Octets of a reason in the log.
+const REASON_MAX: usize = 500;
+
 /// Where a double bounce says it comes from. What has this and fails is not reported again.
 const DOUBLE: &str = "double bounce";
 
@@ -25,6 +28,10 @@ pub const LOCAL: [&str; 3] = ["local", "file", "command"];
 
 /// The relay of an address that others have taken the place of.
 pub const EXPANDED: &str = "expanded";
+
+/// The relay of a recipient for whom no more than our own limit was in the way. That is nobody's failure: it is not put off,
+/// but tried as soon as those are through that were first.
+pub const TURN: &str = "none (its turn comes)";
 
 /// What became of a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +130,7 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
     if counters.attempts > 0 || open.is_empty() {
         notes = notes::read(queued.directory(), Place::Queue, queued.id());
     }
-    let mut tried = Tried { notes, deferred: 0, expired: false };
+    let mut tried = Tried { notes, deferred: 0, waiting: 0, expired: false };
     let groups = if open.is_empty() { Vec::new() } else { world.groups(&queued, &open) };
     let alone = groups.len() <= 1 && open.len() == queued.envelope().recipients.len();
     let mut groups = groups.into_iter();
@@ -140,6 +147,11 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
             alone && heard && outcomes.iter().all(|o| o.status.is_positive() && !owes_success(&queued, o));
         let forwarded = outcomes.iter().any(Outcome::was_forwarded);
         for outcome in outcomes {
+            if outcome.relay == TURN {
+                tried.waiting += 1;
+                tried.note(outcome, now);
+                continue;
+            }
             tried.expired |= policy.schedule.is_expired(counters, is_bounce) && !outcome.status.is_positive();
             settle(&mut queued, world, outcome, &mut tried, sure, now)?;
         }
@@ -166,6 +178,8 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
 struct Tried {
     notes: Vec<Note>,
     deferred: usize,
+    /// Not tried: the turn of these comes.
+    waiting: usize,
     /// The time is over: what failed for now has failed for good.
     expired: bool,
 }
@@ -238,11 +252,13 @@ fn log_outcome(queued: &Queued, world: &mut dyn World, outcome: &Outcome, state:
         queued.id(),
         escaped(&recipient.address.to_string()),
         escaped(&outcome.relay),
-        escaped(match &outcome.diagnostic {
+        // What matters in it may be its end.
+        common::log::readable(match &outcome.diagnostic {
             // A server's yes in its own words; a no is quoted by the status, with who said it.
-            Some(said) if outcome.status.is_positive() => said,
-            _ => &outcome.status.text,
-        }),
+            Some(said) if outcome.status.is_positive() => said.as_bytes(),
+            _ => outcome.status.text.as_bytes(),
+        })
+        .up_to(REASON_MAX),
     ));
 }
 
@@ -285,6 +301,12 @@ fn finish(
         world.log(format_args!("{}: removed", queued.id()));
         queued.remove()?;
         return Ok(Left::Nothing);
+    }
+    if told && tried.deferred == 0 && tried.waiting > 0 {
+        // It stays due, and has grown no older by it. Who is through looks again.
+        let _ = notes::write(queued.directory(), Place::Queue, queued.id(), &tried.notes);
+        super::slots::look_again(queued.directory());
+        return Ok(Left::Deferred);
     }
     if told && policy.schedule.is_delayed(counters) {
         warn(&queued, world, policy, &tried)?;

@@ -491,3 +491,6 @@ fn a_hung_lock_is_nobodys() {
     run(&directory, &id, &mut Script::new(&[("a@x", 450)]));
     assert!(matches!(Queued::open(&directory, Place::Queue, &id).unwrap(), Opened::Message(_)));
 }
+
+#[path = "attempt_turn_tests.rs"]
+mod turn;

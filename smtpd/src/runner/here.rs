@@ -181,6 +181,7 @@ impl<'a> Here<'a> {
             Ok(_) => (local_error("there is no answer"), true),
         };
         let relay = match recipient.target {
+            _ if status.text == BUSY => attempt::TURN,
             Target::Command { .. } => "command",
             Target::File { .. } => "file",
             _ => "local",

@@ -209,6 +209,8 @@ fn deliver(
     (offset, size): (u64, u64),
 ) -> Result<Answer, Status> {
     let failed = |error: io::Error| local_error(&error.to_string());
+    // A connection's limits are for what speaks with strangers. A user's program has the same whoever started the run.
+    process::lift_limits();
     if process::is_root() {
         process::become_user(account.uid, account.gid, &account.groups).map_err(failed)?;
     }

@@ -32,11 +32,15 @@ use common::sys::process::{self, Fork};
 use common::sys::{entry, fd, pass};
 use dispatch::Selection;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use ways::Ways;
 
 pub use options::{Options, is_asked_for};
+
+/// Octets of what went wrong with a run.
+const WRONG_MAX: u64 = 4096;
 
 /// What all processes of a run have.
 pub struct Run {
@@ -103,9 +107,10 @@ fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
     let directory = QueueDirectory::open(&config)?;
     let picked_up = crate::drop::pick_up(&config, &directory, log);
     let (ours, theirs) = pass::message_pair()?;
+    let (hears, says) = fd::pipe()?;
     match process::fork()? {
         Fork::Child => {
-            drop(ours);
+            drop((ours, hears));
             let (uid, gid) = directory.owner();
             let become_owner = || -> io::Result<()> {
                 if process::is_root() {
@@ -121,18 +126,23 @@ fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
             };
             let result = become_owner()
                 .and_then(|()| Run::new(config, directory, log, theirs))
-                .and_then(|run| dispatch::dispatch(&run, &selection));
-            match result {
-                Ok(()) => process::exit_now(0),
+                .and_then(|run| dispatch::dispatch(&run, &selection).and_then(|()| run.ways.unread()));
+            let code = match result {
+                Ok(()) => Exit::Success.code(),
                 Err(error) => {
-                    log.error(format_args!("queue run: {error}"));
-                    process::exit_now(Exit::Temporary.code());
+                    let _ = File::from(says).write_all(error.to_string().as_bytes());
+                    Exit::Temporary.code()
                 }
-            }
+            };
+            process::exit_now(code)
         }
         Fork::Parent(_) => {
-            drop(theirs);
-            local::serve(&ours, &config, log)
+            drop((theirs, says));
+            local::serve(&ours, &config, log)?;
+            // Nobody of the run is left; what went wrong is said once, and by the one who is waited for.
+            let mut wrong = String::new();
+            File::from(hears).take(WRONG_MAX).read_to_string(&mut wrong)?;
+            if wrong.is_empty() { Ok(()) } else { Err(io::Error::other(wrong)) }
         }
     }
 }
@@ -159,7 +169,7 @@ impl Run {
             bounce_size_limit: config.bounce_size_limit.0,
             postmaster,
         };
-        let ways = Ways::load(&config)?;
+        let ways = Ways::load(&config, log);
         let walls = SenderWalls::prepare(config.session_memory_limit.0)?;
         Ok(Run { config, directory, log: log.clone(), policy, ways, guard, walls })
     }

@@ -3,8 +3,11 @@
 use crate::envelope::{Envelope, Recipient, Target};
 use crate::queue::State;
 use crate::queue::format::Head;
-use crate::route::{NextHop, Router};
+use crate::route::NextHop;
+use crate::router::Router;
+use crate::status::Status;
 use common::config::Config;
+use common::log::{Log, readable};
 use std::io;
 
 /// What the keys of deliveries on this host begin with. No next hop has a blank in it.
@@ -13,16 +16,28 @@ const LOCAL: &str = "local ";
 /// The rules of a run.
 pub struct Ways {
     router: Router,
+    unread: Option<String>,
 }
 
 impl Ways {
-    /// Reads what the settings name.
-    pub fn load(config: &Config) -> io::Result<Ways> {
-        Ok(Ways { router: Router::load(config)? })
+    /// Reads what the settings name. What is wrong with it is for the log.
+    pub fn load(config: &Config, log: &Log) -> Ways {
+        let router = Router::load(config);
+        let problems = router.problems();
+        for problem in &problems {
+            log.error(format_args!("{}", readable(problem.what.as_bytes()).up_to(500)));
+        }
+        let unread = problems.into_iter().find(|problem| problem.is_table).map(|problem| problem.what);
+        Ways { router, unread }
     }
 
-    /// Where a recipient's mail goes; `None`: it stays here.
-    pub fn hop(&self, envelope: &Envelope, recipient: &Recipient) -> Option<NextHop> {
+    /// A table that could not be read: the mail that it would be asked for waits.
+    pub fn unread(&self) -> io::Result<()> {
+        self.unread.as_ref().map_or(Ok(()), |what| Err(io::Error::other(what.clone())))
+    }
+
+    /// Where a recipient's mail goes, or what is said instead; `None`: it stays here.
+    pub fn hop(&self, envelope: &Envelope, recipient: &Recipient) -> Option<Result<NextHop, Status>> {
         match &recipient.target {
             Target::Remote(address) => {
                 let sender = envelope.reverse_path_for(recipient).cloned();
@@ -44,7 +59,8 @@ impl Ways {
                 continue;
             }
             let key = match self.hop(&head.envelope, recipient) {
-                Some(hop) => hop.to_string(),
+                Some(Ok(hop)) => hop.to_string(),
+                Some(Err(_)) => "no next hop".to_owned(),
                 None => local_key(recipient),
             };
             match &only {

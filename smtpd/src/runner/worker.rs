@@ -113,14 +113,14 @@ struct Way {
     sender: ReversePath,
 }
 
-/// The same for all: nobody was spoken to.
+/// The same for all: nobody was spoken to, and nobody else tells of success.
 fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
     let failed = |&recipient: &usize| Outcome {
         recipient,
         status: status.clone(),
         relay: "none".into(),
         diagnostic: None,
-        relayed: false,
+        relayed: true,
     };
     group.iter().map(failed).collect()
 }
@@ -137,7 +137,7 @@ struct Carrier<'a> {
 impl World for Carrier<'_> {
     fn groups(&mut self, queued: &Queued, open: &[usize]) -> Vec<Vec<usize>> {
         // Where it goes, and the reverse-path it goes with; nothing: a local one, which is served alone.
-        type Key<'a> = Option<(NextHop, Option<&'a Address>)>;
+        type Key<'a> = Option<(Result<NextHop, Status>, Option<&'a Address>)>;
         let mut groups: Vec<(Key<'_>, Vec<usize>)> = Vec::new();
         let envelope = queued.envelope();
         for &at in open {
@@ -169,7 +169,8 @@ impl World for Carrier<'_> {
         let Some(&first) = group.first() else { return Vec::new() };
         let Some(recipient) = queued.envelope().recipients.get(first) else { return Vec::new() };
         match self.run.ways.hop(queued.envelope(), recipient) {
-            Some(hop) => {
+            Some(Err(status)) => unserved(group, &status),
+            Some(Ok(hop)) => {
                 let sender = queued.envelope().reverse_path_for(recipient).cloned();
                 self.remote(queued, &hop, &sender, group)
             }

@@ -121,8 +121,8 @@ fn aliases(config: &Config) -> Result<(), Failure> {
             let word = if problem.error { "error" } else { "warning" };
             let _ = writeln!(
                 out,
-                "{path}:{}: {word}: {}",
-                problem.line,
+                "{path}{}: {word}: {}",
+                problem.place(),
                 common::log::readable(problem.text.as_bytes())
             );
         }
