@@ -37,7 +37,8 @@ enum Rest {
     Goes,
 }
 
-struct Checked<'a> {
+/// A sink that looks at the header. [`checked`] makes one where there is something to look for.
+pub struct Checked<'a> {
     checks: Rc<HeaderChecks>,
     /// `None`: the message is to be discarded.
     sink: Option<Box<dyn Sink>>,
@@ -60,9 +61,26 @@ pub fn checked<'a>(
     if checks.is_empty() {
         return sink;
     }
-    let checks = checks.clone();
-    let (field, rest) = (Vec::new(), Rest::Undecided);
-    Box::new(Checked { checks, sink: Some(sink), warn, discarded, at: At::Start, field, rest, seen: 0 })
+    Box::new(Checked::new(checks, sink, warn, discarded))
+}
+
+impl<'a> Checked<'a> {
+    /// See [`checked`].
+    pub fn new(
+        checks: &Rc<HeaderChecks>,
+        sink: Box<dyn Sink>,
+        warn: &'a dyn Fn(&str),
+        discarded: &'a Cell<bool>,
+    ) -> Checked<'a> {
+        let checks = checks.clone();
+        let (field, rest) = (Vec::new(), Rest::Undecided);
+        Checked { checks, sink: Some(sink), warn, discarded, at: At::Start, field, rest, seen: 0 }
+    }
+
+    /// The header is over.
+    pub fn is_through(&self) -> bool {
+        self.at == At::Body
+    }
 }
 
 impl Checked<'_> {

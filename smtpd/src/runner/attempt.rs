@@ -119,7 +119,8 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
     let is_bounce = queued.envelope().reverse_path.is_none();
     let open = queued.in_state(State::Pending);
     let mut notes = Vec::new();
-    if counters.attempts > 0 {
+    // What was refused before it came into the queue has a note, too.
+    if counters.attempts > 0 || open.is_empty() {
         notes = notes::read(queued.directory(), Place::Queue, queued.id());
     }
     let mut tried = Tried { notes, deferred: 0, expired: false };
