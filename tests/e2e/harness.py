@@ -11,6 +11,7 @@ import hashlib
 import os
 import pathlib
 import pty
+import random
 import re
 import select
 import shlex
@@ -29,8 +30,10 @@ TREE = pathlib.Path(__file__).resolve().parent.parent.parent
 IS_ROOT = os.geteuid() == 0
 IN_NAMESPACE = os.environ.get("E2E_NAMESPACE") == "yes"
 HOST = "127.0.0.1"
-# Generous: how long anything may take that should happen at once.
-SOON = 20.0
+# Generous, because others compute on the same processors: how long anything may take that should happen at once.
+SOON = 60.0
+# Users of their own for each file: the kernel counts inotify instances and processes by user, over all namespaces.
+FIRST_UID = random.randrange(20_000, 29_900, 100)
 
 os.environ["PATH"] += ":/usr/local/sbin:/usr/sbin:/sbin"
 os.environ["LC_ALL"] = "C.UTF-8"
@@ -50,7 +53,7 @@ def program(name):
     return path
 
 
-def run(*command, check=True, timeout=60, text=True, **more):
+def run(*command, check=True, timeout=120, text=True, **more):
     """Runs a command to its end; its output is in the exception when it fails."""
     more.setdefault("stdin", subprocess.DEVNULL if "input" not in more else None)
     if more["stdin"] is None:
@@ -129,7 +132,7 @@ def parent_of(pid):
     return int(status_of(pid)["PPid"])
 
 
-def stop(process, seconds=5):
+def stop(process, seconds=20):
     """Ends a process that the test started."""
     if process.poll() is None:
         process.terminate()
@@ -144,7 +147,7 @@ def stop(process, seconds=5):
                 stream.close()
 
 
-def in_terminal(command, home, seconds=60):
+def in_terminal(command, home, seconds=120):
     """Runs a program that wants a terminal to its end, and returns everything that it wrote to the screen."""
     pid, terminal = pty.fork()
     if pid == 0:
@@ -441,7 +444,7 @@ class Box:
     def add_user(self, name, password=None, shadow=None, uid=None):
         """A user with a home directory. shadow: the fields behind the name, when they are special."""
         password = password or f"{name}-{os.urandom(6).hex()}"
-        uid = uid if uid is not None else (20001 + len(self.users) if IS_ROOT else os.geteuid())
+        uid = uid if uid is not None else (FIRST_UID + len(self.users) if IS_ROOT else os.geteuid())
         gid = uid if IS_ROOT else os.getegid()
         home = self.dir / "home" / name
         home.mkdir(mode=0o700)

@@ -81,7 +81,7 @@ class Dsn(Case):
 
     def send(self, recipients, mail=(), text=b"Subject: x\r\n\r\nthe body\r\n", sender=None):
         """recipients: addresses, or pairs with options of RCPT. Then the queue is run until it is quiet."""
-        with smtplib.SMTP(HOST, self.server.port, timeout=20, local_hostname="client.example") as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60, local_hostname="client.example") as client:
             client.ehlo()
             if "SMTPUTF8" in mail:
                 client.command_encoding = "utf-8"

@@ -216,7 +216,7 @@ class Queue(Case):
         self.addCleanup(self.kill_all)
         for hanging in (1, 2):
             slow.append(self.queue_run(wait=False))
-            wait_until(lambda: started.exists() and len(started.read_text()) == hanging, f"{hanging} deliveries hang", 20)
+            wait_until(lambda: started.exists() and len(started.read_text()) == hanging, f"{hanging} deliveries hang")
         # All of the user's places are taken; the third of them, and everybody's mail, does not wait for that.
         self.sendmail("-i", f"{other.name}@example.org", "far@far.example")
         self.sendmail("-i", f"{other.name}@example.org")

@@ -33,7 +33,7 @@ def text(name):
 def speak(end, sender, recipients, name):
     """Sends a message. Whether it was accepted."""
     client = socket.socket(fileno=end)
-    client.settimeout(30)
+    client.settimeout(60)
     with client, client.makefile("rb") as replies:
         def reply():
             while True:

@@ -128,7 +128,7 @@ class Clients(Smtp):
                 context = self.box.authority.context()
                 kind = smtplib.SMTP_SSL if way == "submissions" else smtplib.SMTP
                 more = {"context": context} if way == "submissions" else {}
-                with kind("localhost", port, local_hostname="client.example", timeout=20, **more) as client:
+                with kind("localhost", port, local_hostname="client.example", timeout=60, **more) as client:
                     if way in ("starttls", "submission"):
                         client.starttls(context=context)
                     if way.startswith("submission"):
@@ -137,7 +137,7 @@ class Clients(Smtp):
                 self.check(way)
 
     def test_odd_messages_arrive_octet_for_octet(self):
-        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             for name, raw in harness.odd_messages():
                 with self.subTest(name):
                     refused = name == "long-line"
@@ -162,7 +162,7 @@ class Clients(Smtp):
         self.assertEqual(len(self.box.received(self.user)), 150)
 
     def test_bdat_by_hand(self):
-        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             client.ehlo("client.example")
             client.mail("a@client.example")
             client.rcpt(self.to)
@@ -257,7 +257,7 @@ class NewMaildirs(Smtp):
 
     def deliver(self, port, number, users):
         """To all of them in one message; the replies."""
-        with smtplib.LMTP(HOST, port, timeout=20) as client:
+        with smtplib.LMTP(HOST, port, timeout=60) as client:
             client.ehlo()
             client.mail("a@client.example")
             for user in users:
@@ -308,7 +308,7 @@ class NewMaildirs(Smtp):
                 self.assertEqual([code for code, _ in self.deliver(server.port, 1, users)], codes)
                 self.box.wait_log(rf"NOQUEUE: reject: END-OF-MESSAGE from .*: 451 4\.3\.0 The mailbox cannot be written now; .*to=<{other.name}@")
             else:
-                with smtplib.LMTP(HOST, server.port, timeout=20) as client, self.assertRaises(smtplib.SMTPDataError) as caught:
+                with smtplib.LMTP(HOST, server.port, timeout=60) as client, self.assertRaises(smtplib.SMTPDataError) as caught:
                     client.sendmail("a@client.example", f"{other.name}@{DOMAIN}", "x\r\n")
                 self.assertEqual((caught.exception.smtp_code, caught.exception.smtp_error), (451, b"4.3.0 The mailbox cannot be written now"))
             self.box.wait_log(rf"The mailbox cannot be written now: mkdir\({other.home}/Maildir[^ ]*\): Permission denied")
@@ -320,7 +320,7 @@ class NeverLost(Smtp):
     def send(self, number, seen):
         """Sends a message; notes whether it was acknowledged."""
         try:
-            with smtplib.SMTP(HOST, self.server.port, timeout=10) as client:
+            with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
                 client.sendmail("a@client.example", [self.to], f"Subject: {number:04}\r\n\r\n" + "x" * 3000 + "\r\n")
                 seen.add(number)
         except (OSError, smtplib.SMTPException):
@@ -359,7 +359,7 @@ class NeverLost(Smtp):
     @needs_root
     def test_a_writer_that_is_killed(self):
         """Its message is refused, and nothing of it gets into the next one."""
-        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             client.ehlo()
             client.mail("a@client.example")
             client.rcpt(self.to)
@@ -382,7 +382,7 @@ class NeverLost(Smtp):
             self.skipTest("needs a mount namespace of its own")
         run("mount", "-t", "tmpfs", "-o", f"size=256k,uid={self.user.uid},gid={self.user.gid},mode=0700", "tmpfs", self.user.home)
         self.addCleanup(run, "umount", self.user.home)
-        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             client.sendmail("a@client.example", [self.to], "Subject: small\r\n\r\nx\r\n")
             with self.assertRaises(smtplib.SMTPDataError) as caught:
                 client.sendmail("a@client.example", [self.to], "Subject: large\r\n\r\n" + ("x" * 70 + "\r\n") * 10000)
@@ -416,7 +416,7 @@ class Queued(Smtp):
         cls.aliases = aliases
 
     def send(self, *to):
-        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             client.sendmail("a@client.example", [f"{name}@{DOMAIN}" for name in to], "Subject: x\r\n\r\nbody\r\n")
 
     def arrives(self, user, count=1):
@@ -471,7 +471,7 @@ class Queued(Smtp):
         sender, other = (self.box.add_user(f"u{len(self.box.users)}") for _ in range(2))
         self.forward(self.user, f"{other.name}@{DOMAIN}\n")
         self.forward(other, f"{self.user.name}@{DOMAIN}\n")
-        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             client.sendmail(f"{sender.name}@{DOMAIN}", [self.to], "Subject: x\r\n\r\nbody\r\n")
         self.arrives(sender)
         bounce = self.box.received(sender)[0]
@@ -505,7 +505,7 @@ class NoOpenRelay(Smtp):
             done = run(box.binary, "-c", box.conf, check=False, stdin=theirs)
             self.assertEqual(done.returncode, 100)
         server = box.serve()
-        with socket.create_connection((HOST, server.port), timeout=20) as client:
+        with socket.create_connection((HOST, server.port), timeout=60) as client:
             self.assertTrue(client.makefile("rb").read().startswith(b"421 4.3.0 "))
         self.assertIn("open relay", box.log_path.read_text())
 
@@ -528,7 +528,7 @@ class NoOpenRelay(Smtp):
             self.assertTrue(file.readline().startswith(b"220 "))
         for trick in tricks:
             with self.subTest(trick), socket.create_connection((HOST, server.port)) as client:
-                client.settimeout(20)
+                client.settimeout(60)
                 file = client.makefile("rb")
 
                 def say(line, client=client, file=file):
@@ -550,7 +550,7 @@ class Walls(Smtp):
     @needs_root
     def test_who_runs_as_whom_and_what_they_know(self):
         context = self.box.authority.context()
-        with smtplib.SMTP("localhost", self.server.submission_port, timeout=20) as client:
+        with smtplib.SMTP("localhost", self.server.submission_port, timeout=60) as client:
             client.starttls(context=context)
             client.login(self.user.name, self.user.password)
             client.mail("a@example.org")
@@ -593,7 +593,7 @@ class Walls(Smtp):
     @needs_root
     def test_fail2ban(self):
         """Debian's own filter for Postfix finds guessed passwords, and those who would relay."""
-        with smtplib.SMTP(HOST, self.server.submission_port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.submission_port, timeout=60) as client:
             client.ehlo()
             with self.assertRaises(smtplib.SMTPAuthenticationError):
                 client.login(self.user.name, "wrong")

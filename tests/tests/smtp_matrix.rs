@@ -142,11 +142,11 @@ fn silence() {
 #[test]
 fn a_login_lasts() {
     let place = Place::new();
-    let mut client = server(&place).set("login_timeout=1").argument("--submission").start();
+    let mut client = server(&place).set("login_timeout=3").argument("--submission").start();
     reply(&mut client);
     say(&mut client, "EHLO a");
     assert!(say(&mut client, "AUTH PLAIN AGFsaWNlAHNlY3JldA==").starts_with("235"));
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(std::time::Duration::from_millis(3500));
     assert!(say(&mut client, "NOOP").starts_with("250"));
     assert!(say(&mut client, "QUIT").starts_with("221"));
 }
