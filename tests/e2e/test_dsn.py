@@ -7,8 +7,7 @@ import time
 
 import harness
 from harness import HOST, Case, needs_root, run
-from test_queue import Sink
-from test_smtp import SmtpBox
+from smtp_box import Sink, SmtpBox
 
 POLICY = email.policy.default
 # RFC 3464 sections 2.2 and 2.3: the order of the fields.

@@ -9,7 +9,7 @@ import subprocess
 
 import harness
 from harness import IN_NAMESPACE, TREE, Case, needs_root, run, wait_until
-from test_smtp import DOMAIN, SmtpBox
+from smtp_box import DOMAIN, SmtpBox
 
 
 SERVICES = ("pop3", "pop3s", "imap", "imaps", "smtp", "submission", "submissions", "lmtp")

@@ -6,7 +6,7 @@ import smtplib
 
 import harness
 from harness import HOST, Case, needs_root, run, wait_until
-from test_smtp import DOMAIN, SmtpBox
+from smtp_box import DOMAIN, SmtpBox
 
 # What Debian's package writes: main.cf.debian, main.cf.tls, and what its postinst sets for each kind of site.
 DEBIAN = """\

@@ -18,8 +18,7 @@ import time
 import harness
 from harness import HOST, Case, needs_root, run
 from killing import Killer
-from test_queue import Sink
-from test_smtp import SmtpBox
+from smtp_box import Sink, SmtpBox
 
 SEED = int(os.environ.get("E2E_SEED", "5321"))
 POINTS = int(os.environ.get("E2E_POINTS", "90"))

@@ -11,7 +11,7 @@ import subprocess
 
 import harness
 from harness import TREE, Case, free_port, needs_root, run, wait_until
-from test_smtp import DOMAIN, SmtpBox
+from smtp_box import DOMAIN, SmtpBox
 
 SYSTEMD = os.path.realpath("/lib/systemd/systemd")
 TARGETS = "basic sysinit sockets shutdown umount local-fs timers paths slices".split()
