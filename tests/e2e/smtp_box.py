@@ -6,7 +6,7 @@ import re
 import socketserver
 import threading
 
-from harness import HOST, IS_ROOT, Box, Case
+from harness import HOST, IS_ROOT, Box, Case, run
 
 DOMAIN = "example.org"
 
@@ -56,6 +56,35 @@ class Smtp(Case):
         messages = self.box.received(self.user)
         self.assertEqual(len(messages), 1)
         return added_lines(messages[0])
+
+
+class OneBox(Case):
+    """One box without TLS for all tests of a class; what it cannot deliver itself goes to .sink."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.sink = Sink()
+        cls.addClassCleanup(cls.sink.close)
+        cls.shared = SmtpBox(tls=False)
+        cls.addClassCleanup(cls.shared.close)
+
+    @classmethod
+    def prepare(cls, aliases):
+        """Writes aliases and settings; a first run makes the queue."""
+        (cls.shared.dir / "aliases").write_text(aliases)
+        cls.configure()
+        run(cls.shared.binary, "-c", cls.shared.conf, "-q")
+
+    @classmethod
+    def configure(cls, **more):
+        box = cls.shared
+        box.write_settings(**{"relayhost": f"[{HOST}]:{cls.sink.port}", "myorigin": DOMAIN,
+                              "alias_maps": f"hash:{box.dir / 'aliases'}", "minimal_backoff_time": "1s",
+                              "maximal_backoff_time": "1s"} | more)
+
+    def setUp(self):
+        self.box = self.shared
+        self.addCleanup(self.keep_log)
 
 
 class Sink:
