@@ -74,7 +74,7 @@ fn max_bad_commands_pipelined() {
 #[test]
 fn login_timeout() {
     let place = Place::new();
-    let mut client = Server::login(&place).set("login_timeout=1s").start();
+    let mut client = Server::login(&place).set("login_timeout=2s").start();
     let begun = Instant::now();
     assert_eq!(client.line(), GREETING);
     // It is the time for the whole login: a command every so often does not lengthen it.
@@ -102,14 +102,14 @@ fn login_timeout() {
 #[test]
 fn login_timeout_in_silence() {
     let place = Place::new();
-    let mut client = Server::login(&place).set("login_timeout=1s").start();
+    let mut client = Server::login(&place).set("login_timeout=2s").start();
     assert_eq!(client.line(), GREETING);
     let line = client.line();
     assert!(["-ERR Time is over, closing.", "-ERR Idle for too long, closing."].contains(&&*line), "{line}");
     assert!(client.rest().is_empty());
     assert!(client.finish().success());
     let log = place.log();
-    assert!(log.contains("Disconnected: Inactivity (no auth attempts in 1 secs)"), "{log}");
+    assert!(log.contains("Disconnected: Inactivity (no auth attempts in "), "{log}");
 }
 
 #[test]
@@ -123,13 +123,13 @@ fn login_timeout_of_a_silent_tls_client() {
         .set("ssl=yes")
         .set(&format!("ssl_cert_file={}", file("cert.pem")))
         .set(&format!("ssl_key_file={}", file("key.pem")))
-        .set("login_timeout=1s")
+        .set("login_timeout=2s")
         .argument("--tls")
         .start();
     let begun = Instant::now();
     let mut client = client;
     client.rest();
-    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
     assert!(client.finish().success());
 }
 

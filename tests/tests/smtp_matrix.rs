@@ -112,10 +112,10 @@ fn every_command_in_every_state() {
 #[test]
 fn silence() {
     for (settings, option, steps) in [
-        (&["smtpd_timeout=1"][..], None, &["EHLO a"][..]),
-        (&["smtpd_timeout=1"], None, &["EHLO a", "MAIL FROM:<>", "RCPT TO:<alice@example.org>", "DATA"]),
-        (&["session_timeout=1"], None, &["EHLO a"]),
-        (&["login_timeout=1"], Some("--submission"), &["EHLO a"]),
+        (&["smtpd_timeout=2"][..], None, &["EHLO a"][..]),
+        (&["smtpd_timeout=2"], None, &["EHLO a", "MAIL FROM:<>", "RCPT TO:<alice@example.org>", "DATA"]),
+        (&["session_timeout=2"], None, &["EHLO a"]),
+        (&["login_timeout=2"], Some("--submission"), &["EHLO a"]),
     ] {
         let place = Place::new();
         let mut server = server(&place);
