@@ -216,6 +216,11 @@ impl Maildir {
         Ok(())
     }
 
+    /// Where the message's file was when the message was looked for.
+    pub(super) fn path_of_message(&self, message: &Message) -> PathBuf {
+        self.path_of(&FileName { in_new: message.in_new, name: message.name.clone() })
+    }
+
     fn path_of(&self, place: &FileName) -> PathBuf {
         let directory = self.path().join(if place.in_new { "new" } else { "cur" });
         directory.join(OsStr::from_bytes(&place.name))

@@ -34,7 +34,7 @@ impl<'a> Selected<'a> {
         self.buffer.resize(BUFFER, 0);
         self.digester
             .digest(&mut file, &mut self.buffer, date)
-            .map_err(StorageError::at("read", self.mailbox.maildir().path()))?;
+            .map_err(|error| self.mailbox.unreadable(msn, error))?;
         self.mailbox.cache(msn, self.digester.last());
         Ok(true)
     }
