@@ -4,13 +4,15 @@ Above all: whatever is wrong, nothing but the protocol reaches the client, altho
 """
 
 import contextlib
+import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 
 import harness
-from harness import IN_NAMESPACE, TREE, Box, Case, message, program, run
+from harness import IN_NAMESPACE, TREE, Box, Case, message, needs_root, program, run
 
 
 class Options(Case):
@@ -408,6 +410,49 @@ class NothingButProtocol(Case):
         box = self.new_box()
         self.assertEqual(self.conversation(box, b"QUIT\r\n", box.arguments())[1], 0)
         self.assertEqual(self.conversation(box, b"NONSENSE\r\n" * 30, box.arguments())[1], 0)
+
+
+class Tinmail(Case):
+    def setUp(self):
+        self.box = self.new_box()
+        self.tinmail = self.box.dir / "tinmail"
+        shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name("tinmail"), self.tinmail)
+
+    def run_it(self, *words, **more):
+        return run(self.tinmail, "-c", self.box.conf, *words, check=False, **more)
+
+    def test_check(self):
+        """The programs beside it are asked; what two of them say is told once."""
+        for name in ("POP3D", "IMAPD", "SMTPD"):
+            shutil.copy(os.environ[f"E2E_{name}"], self.box.dir / name.lower())
+        queue = ("-o", f"queue_directory={self.box.dir}/queue", "-o", f"mail_owner={self.box.user.name}")
+        done = self.run_it(*queue, "check")
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertIn("\npop3d, imapd: the configuration is in order\n", "\n" + done.stdout)
+        with self.box.conf.open("a") as conf:
+            conf.write("login_greting = Hello\n")
+        done = self.run_it(*queue, "check")
+        self.assertEqual(done.returncode, 100)
+        self.assertRegex(done.stdout, r"(?m)^pop3d, imapd, smtpd: .*login_greting")
+        (self.box.dir / "imapd").unlink()
+        self.assertRegex(self.run_it("check").stdout, r"(?m)^imapd: is not here$")
+        self.assertEqual(self.run_it("check", "more").returncode, 100)
+
+    @needs_root
+    def test_maildirmake(self):
+        """Root's work in a user's directory is the user's, and delivered to."""
+        user, path = self.box.user, self.box.user.home / "Mail"
+        for words in ([], ["-f", "Gr\u00fc\u00dfe"], ["-q", "1000000S"]):
+            done = self.run_it("maildirmake", *words, path)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        for name in (path, path / "cur", path / ".Gr&APwA3w-e/new", path / "maildirsize"):
+            meta = name.stat()
+            self.assertEqual((meta.st_uid, meta.st_gid, meta.st_mode & 0o077), (user.uid, user.gid, 0), name)
+        self.assertEqual((path / "maildirsize").read_text().split("\n")[0], "1000000S")
+        done = self.run_it("maildirmake", path)
+        self.assertEqual((done.returncode, done.stderr), (111, f"tinmail: {path}: there is a Maildir already\n"))
+        os.symlink("/etc", user.home / "link")
+        self.assertRegex(self.run_it("maildirmake", "-q", "1S", user.home / "link").stderr, "it is a link")
 
 
 class Bare:

@@ -13,7 +13,7 @@ import time
 
 import harness
 from harness import HOST, IN_NAMESPACE, needs_root, processes_of, run, wait_until
-from smtp_box import Smtp, SmtpBox
+from smtp_box import DOMAIN, Smtp, SmtpBox
 
 class NeverLost(Smtp):
     def send(self, number, seen):
@@ -154,6 +154,45 @@ class NoOpenRelay(Smtp):
                 reply = say(f"RCPT TO:{trick}")
                 self.assertRegex(reply, rb"^5\d\d 5\.\d\.\d")
         self.assertEqual(list((box.dir / "queue").rglob("queue/*")) if (box.dir / "queue").exists() else [], [])
+
+
+class Injection(Smtp):
+    @needs_root
+    def test_nothing_in_an_address_is_executed_or_expanded(self):
+        """As senders, recipients and extensions: for a mailbox, a program and its shell, luser_relay and a notification."""
+        box = SmtpBox(settings={"recipient_delimiter": "+", "luser_relay": f"demo+$local@{DOMAIN}", "local_recipient_maps": "",
+                                "mynetworks": "127.0.0.0/8"})
+        self.addCleanup(box.close)
+        self.box = box
+        catcher, collector = box.user, box.add_user("collector")
+        os.chmod(box.dir, 0o755)
+        seen, proof = collector.home / "seen", box.dir / "proof"
+        proof.mkdir()
+        proof.chmod(0o777)
+        forward = collector.home / ".forward"
+        forward.write_text(f'"|/bin/sh -c \'eval echo $SENDER $LOCAL $EXTENSION $RECIPIENT >>{seen}\'"\n')
+        os.chown(forward, collector.uid, collector.gid)
+        server = box.serve(change={"cps": "1000 1"})
+        words = ["${run{/usr/bin/touch %s}}", "$(touch %s)", "`touch %s`", ";touch %s;", "|touch %s", "&touch %s&", "\\\"touch %s",
+                 ";for i in 0 1 2;do read r;done;sh;exit 0;", "%%s%%n", "() { :; }; touch %s", ":include:%s", "/%s", "$domain"]
+        words = [word.replace("%s", f"{proof}/{number}") for number, word in enumerate(words)]
+        accepted = 0
+        for word in words:
+            quoted = word.replace("\\", "\\\\").replace('"', '\\"')
+            for sender, to in ((f'"{quoted}"@client.example', f"collector@{DOMAIN}"), ("a@client.example", f'"collector+{quoted}"@{DOMAIN}'),
+                               ("a@client.example", f'"{quoted}"@{DOMAIN}'), (f'"{quoted}"@{DOMAIN}', f"nobody@nowhere.invalid")):
+                with smtplib.SMTP(HOST, server.port, timeout=60) as client:
+                    client.ehlo("a")
+                    self.assertIn(client.docmd("MAIL", f"FROM:<{sender}>")[0], (250, 501, 553))
+                    if client.docmd("RCPT", f"TO:<{to}>")[0] == 250 and client.docmd("DATA")[0] == 354:
+                        client.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
+                        accepted += client.getreply()[0] == 250
+        box.wait_idle()
+        run(box.binary, "-c", box.conf, "-q")
+        self.assertGreater(accepted, len(words))
+        self.assertEqual(os.listdir(proof), [])
+        self.assertRegex(seen.read_text(), r"(?m)^_")
+        self.assertTrue(box.received(catcher), box.log())
 
 
 class Walls(Smtp):
