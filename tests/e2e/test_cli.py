@@ -482,6 +482,24 @@ class Tinmail(Case):
         self.assertFalse(logs_in("second"))
         self.assertEqual(self.run_it("user", "add", "eve", "secret").returncode, 100)
 
+    def test_import_of_userdb(self):
+        """Courier's users log in with what they had."""
+        users, userdb, user = self.box.dir / "users", self.box.dir / "userdb", self.box.user
+        home = self.box.dir / "anna"
+        home.mkdir()
+        os.chown(home, user.uid, user.gid)
+        md5, sha = (run("openssl", "passwd", kind, secret).stdout.strip() for kind, secret in (("-1", "first"), ("-6", "second")))
+        userdb.write_text(f"anna\tuid={user.uid}|gid={user.gid}|home={home}|mail={home}/Maildir|systempw={md5}|imappw={sha}|quota=10S\n")
+        self.box.write_settings(passdb=f"passwd-file:{users}", disable_plaintext_auth="no")
+        done = self.run_it("import", "userdb", userdb)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("anna: quota=10S is for tinmail maildirmake -q\n", done.stdout)
+        for secret, want in (("first", True), ("second", False)):
+            said = self.conversation(f"USER anna\r\nPASS {secret}\r\nQUIT\r\n".encode())
+            self.assertEqual(b"+OK Logged in" in said, want, said)
+        self.assertTrue((home / "Maildir/cur").is_dir())
+        self.assertEqual(self.run_it("import", "userdb", userdb).returncode, 111)
+
     def conversation(self, octets):
         ours, theirs = socket.socketpair()
         with ours, theirs:
