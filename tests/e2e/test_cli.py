@@ -305,13 +305,13 @@ class NothingButProtocol(Case):
         output = box.dir / "output"
         with output.open("w") as out:
             done = subprocess.run([str(box.binary), *box.arguments()], input="QUIT\r\n", stdout=out, stderr=subprocess.PIPE,
-                                  text=True, timeout=20, check=False)
+                                  text=True, timeout=60, check=False)
         self.assertEqual(done.returncode, 100, done)
         self.assertEqual(done.stderr, "pop3d: standard output must be a socket, pipe or terminal, not a file\n")
         self.assertRegex(output.read_bytes(), rb"^-ERR \[SYS/TEMP\] [^\r\n]*\r\n$")
         # What is printed for a person may go anywhere.
         with output.open("w") as out:
-            subprocess.run([str(box.binary), "--help"], stdout=out, check=True, timeout=20)
+            subprocess.run([str(box.binary), "--help"], stdout=out, check=True, timeout=60)
         self.assertIn("usage: pop3d", output.read_text())
 
     def test_under_xinetd_itself(self):
@@ -403,7 +403,7 @@ class NothingButProtocol(Case):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
         with server:
-            done = subprocess.run([str(box.binary), *box.arguments()], stdin=server, stdout=server, stderr=server, timeout=20,
+            done = subprocess.run([str(box.binary), *box.arguments()], stdin=server, stdout=server, stderr=server, timeout=60,
                                   check=False)
         self.assertIn(done.returncode, (0, 111))
         self.assertNotIn("panic", box.log())
