@@ -6,10 +6,12 @@ Above all: whatever is wrong, nothing but the protocol reaches the client, altho
 import contextlib
 import os
 import pathlib
+import pty
 import re
 import shutil
 import socket
 import subprocess
+import termios
 
 import harness
 from harness import IN_NAMESPACE, TREE, Box, Case, message, needs_root, program, run
@@ -437,6 +439,60 @@ class Tinmail(Case):
         (self.box.dir / "imapd").unlink()
         self.assertRegex(self.run_it("check").stdout, r"(?m)^imapd: is not here$")
         self.assertEqual(self.run_it("check", "more").returncode, 100)
+
+    def test_users(self):
+        """Made with a password on standard input, changed at a terminal, and logged in with."""
+        users, home = self.box.dir / "users", self.box.dir / "virtual"
+        home.mkdir()
+        os.chown(home, self.box.user.uid, self.box.user.gid)
+        self.box.write_settings(passdb=f"passwd-file:{users}", disable_plaintext_auth="no")
+        done = self.run_it("user", "add", "-u", str(self.box.user.uid), "-g", str(self.box.user.gid), "-d", home, "Vera", input="first\n")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.assertEqual(users.stat().st_mode & 0o777, 0o600)
+        self.assertNotIn("first", users.read_text())
+
+        def logs_in(password):
+            said = self.conversation(f"USER vera\r\nPASS {password}\r\nQUIT\r\n".encode())
+            return b"+OK Logged in" in said
+        self.assertEqual([logs_in("first"), logs_in("second")], [True, False])
+        command = [self.tinmail, "-c", self.box.conf, "user", "password", "vera"]
+        for typed, code in ((b"other\nsecond\n", 111), (b"sec\x03", 111), (b"second\nsecond\n", 0)):
+            ours, theirs = pty.openpty()
+            before = termios.tcgetattr(theirs)
+            process = subprocess.Popen([str(word) for word in command], stdin=theirs, stdout=theirs, stderr=theirs)
+            screen = b""
+            for line in typed.splitlines(keepends=True):
+                prompt = b": "
+                while not screen.endswith(prompt):
+                    screen += os.read(ours, 1000)
+                os.write(ours, line)
+                screen += b" "
+            self.assertEqual(process.wait(20), code, screen)
+            self.assertEqual(termios.tcgetattr(theirs), before)
+            os.set_blocking(ours, False)
+            with contextlib.suppress(OSError):
+                screen += os.read(ours, 1000)
+            os.close(ours)
+            os.close(theirs)
+            for word in (b"other", b"second", b"sec\r", b"sec^C"):
+                self.assertNotIn(word, screen)
+        self.assertEqual([logs_in("first"), logs_in("second")], [False, True])
+        self.assertEqual(self.run_it("user", "list").stdout, "vera\n")
+        self.assertEqual(self.run_it("user", "delete", "vera").returncode, 0)
+        self.assertFalse(logs_in("second"))
+        self.assertEqual(self.run_it("user", "add", "eve", "secret").returncode, 100)
+
+    def conversation(self, octets):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            process = subprocess.Popen([str(self.box.binary), *map(str, self.box.arguments())], stdin=theirs, stdout=theirs,
+                                       stderr=subprocess.DEVNULL)
+            theirs.close()
+            ours.sendall(octets)
+            ours.shutdown(socket.SHUT_WR)
+            said = b"".join(iter(lambda: ours.recv(1000), b""))
+            process.wait(20)
+            return said
 
     @needs_root
     def test_maildirmake(self):

@@ -3,7 +3,10 @@
 
 pub mod check;
 pub mod maildirmake;
+mod passwd_file;
+mod password;
 pub mod queue;
+pub mod user;
 
 use common::cli::CommandLine;
 use common::config::Config;
@@ -18,6 +21,11 @@ usage: tinmail [-c FILE] [-o NAME=VALUE]... COMMAND
   check                    what pop3d, imapd and smtpd find wrong with the settings
   maildirmake [-f FOLDER] [-q QUOTA] DIRECTORY
                            make a Maildir, a folder in one, or set its quota (10000000S,1000C)
+  user [-f FILE] list      the users of a passwd-file; without -f that of passdb
+  user [-f FILE] add [-u UID] [-g GID] [-d HOME] NAME
+  user [-f FILE] password NAME
+  user [-f FILE] delete NAME
+                           the password is typed, or read from standard input
   queue list               what is waiting, and why
   queue show ID            everything about one message
   queue flush [ID|@DOMAIN] try everything now, or one message, or what goes to a domain
@@ -74,7 +82,7 @@ pub fn run(arguments: &[String], out: &mut dyn Write, errors: &mut dyn Write) ->
                 return Exit::Success;
             }
             // A command has options of its own.
-            other if other.starts_with('-') && !matches!(words.first(), Some(&"maildirmake")) => {
+            other if other.starts_with('-') && !matches!(words.first(), Some(&("maildirmake" | "user"))) => {
                 return wrong(errors, &format!("unknown option {other}"));
             }
             other => words.push(other),
@@ -95,6 +103,7 @@ pub fn run(arguments: &[String], out: &mut dyn Write, errors: &mut dyn Write) ->
     };
     let done = match words.split_first() {
         Some((&"queue", words)) => queue::run(&config, &line, words, out),
+        Some((&"user", words)) => user::run(&config, words, &mut password::ask, out),
         Some((&"maildirmake", words)) => maildirmake::run(&config, words),
         Some((&"check", _)) => Err(Failed::Usage("check has no further words".to_owned())),
         Some((other, _)) => Err(Failed::Usage(format!("there is no command {other:?}"))),
