@@ -15,7 +15,7 @@ import time
 
 import harness
 from harness import HOST, IN_NAMESPACE, Case, needs_root, processes_of, run, status_of, wait_until
-from test_smtp import DOMAIN, SmtpBox
+from smtp_box import DOMAIN, SmtpBox
 
 
 LARGE = (b"0123456789" * 7 + b"\n") * 200_000

@@ -305,13 +305,13 @@ class NothingButProtocol(Case):
         output = box.dir / "output"
         with output.open("w") as out:
             done = subprocess.run([str(box.binary), *box.arguments()], input="QUIT\r\n", stdout=out, stderr=subprocess.PIPE,
-                                  text=True, timeout=20, check=False)
+                                  text=True, timeout=60, check=False)
         self.assertEqual(done.returncode, 100, done)
         self.assertEqual(done.stderr, "pop3d: standard output must be a socket, pipe or terminal, not a file\n")
         self.assertRegex(output.read_bytes(), rb"^-ERR \[SYS/TEMP\] [^\r\n]*\r\n$")
         # What is printed for a person may go anywhere.
         with output.open("w") as out:
-            subprocess.run([str(box.binary), "--help"], stdout=out, check=True, timeout=20)
+            subprocess.run([str(box.binary), "--help"], stdout=out, check=True, timeout=60)
         self.assertIn("usage: pop3d", output.read_text())
 
     def test_under_xinetd_itself(self):
@@ -403,7 +403,7 @@ class NothingButProtocol(Case):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
         with server:
-            done = subprocess.run([str(box.binary), *box.arguments()], stdin=server, stdout=server, stderr=server, timeout=20,
+            done = subprocess.run([str(box.binary), *box.arguments()], stdin=server, stdout=server, stderr=server, timeout=60,
                                   check=False)
         self.assertIn(done.returncode, (0, 111))
         self.assertNotIn("panic", box.log())
@@ -481,6 +481,24 @@ class Tinmail(Case):
         self.assertEqual(self.run_it("user", "delete", "vera").returncode, 0)
         self.assertFalse(logs_in("second"))
         self.assertEqual(self.run_it("user", "add", "eve", "secret").returncode, 100)
+
+    def test_import_of_userdb(self):
+        """Courier's users log in with what they had."""
+        users, userdb, user = self.box.dir / "users", self.box.dir / "userdb", self.box.user
+        home = self.box.dir / "anna"
+        home.mkdir()
+        os.chown(home, user.uid, user.gid)
+        md5, sha = (run("openssl", "passwd", kind, secret).stdout.strip() for kind, secret in (("-1", "first"), ("-6", "second")))
+        userdb.write_text(f"anna\tuid={user.uid}|gid={user.gid}|home={home}|mail={home}/Maildir|systempw={md5}|imappw={sha}|quota=10S\n")
+        self.box.write_settings(passdb=f"passwd-file:{users}", disable_plaintext_auth="no")
+        done = self.run_it("import", "userdb", userdb)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("anna: quota=10S is for tinmail maildirmake -q\n", done.stdout)
+        for secret, want in (("first", True), ("second", False)):
+            said = self.conversation(f"USER anna\r\nPASS {secret}\r\nQUIT\r\n".encode())
+            self.assertEqual(b"+OK Logged in" in said, want, said)
+        self.assertTrue((home / "Maildir/cur").is_dir())
+        self.assertEqual(self.run_it("import", "userdb", userdb).returncode, 111)
 
     def conversation(self, octets):
         ours, theirs = socket.socketpair()

@@ -2,6 +2,7 @@
 //! strangers and is made harmless.
 
 pub mod check;
+pub mod import;
 pub mod maildirmake;
 mod passwd_file;
 mod password;
@@ -26,6 +27,8 @@ usage: tinmail [-c FILE] [-o NAME=VALUE]... COMMAND
   user [-f FILE] password NAME
   user [-f FILE] delete NAME
                            the password is typed, or read from standard input
+  import userdb [-f PASSWD-FILE] FILE
+                           Courier's users into a passwd-file
   queue list               what is waiting, and why
   queue show ID            everything about one message
   queue flush [ID|@DOMAIN] try everything now, or one message, or what goes to a domain
@@ -82,7 +85,10 @@ pub fn run(arguments: &[String], out: &mut dyn Write, errors: &mut dyn Write) ->
                 return Exit::Success;
             }
             // A command has options of its own.
-            other if other.starts_with('-') && !matches!(words.first(), Some(&("maildirmake" | "user"))) => {
+            other
+                if other.starts_with('-')
+                    && !matches!(words.first(), Some(&("maildirmake" | "user" | "import"))) =>
+            {
                 return wrong(errors, &format!("unknown option {other}"));
             }
             other => words.push(other),
@@ -103,6 +109,7 @@ pub fn run(arguments: &[String], out: &mut dyn Write, errors: &mut dyn Write) ->
     };
     let done = match words.split_first() {
         Some((&"queue", words)) => queue::run(&config, &line, words, out),
+        Some((&"import", words)) => import::run(&config, words, out),
         Some((&"user", words)) => user::run(&config, words, &mut password::ask, out),
         Some((&"maildirmake", words)) => maildirmake::run(&config, words),
         Some((&"check", _)) => Err(Failed::Usage("check has no further words".to_owned())),

@@ -109,7 +109,7 @@ pub fn run(config: &Config, words: &[&str], ask: &mut Ask<'_>, out: &mut dyn Wri
 }
 
 /// The first passwd-file of `passdb`.
-fn file_of(config: &Config) -> Result<PathBuf, Failed> {
+pub fn file_of(config: &Config) -> Result<PathBuf, Failed> {
     let found = config.passdb.iter().find_map(|passdb| match passdb {
         Passdb::PasswdFile(path) => Some(path.clone()),
         _ => None,
