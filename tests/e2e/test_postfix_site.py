@@ -9,7 +9,7 @@ import time
 
 import harness
 from harness import HOST, Case, needs_root, run, wait_until
-from test_smtp import DOMAIN, SmtpBox
+from smtp_box import DOMAIN, SmtpBox
 
 # What Debian's package writes: main.cf.debian, main.cf.tls, and what its postinst sets for each kind of site.
 DEBIAN = """\
@@ -141,7 +141,7 @@ class VirtualMailboxes(Case):
         return [(new / name).read_bytes() for name in os.listdir(new)] if new.exists() else []
 
     def send(self, *to):
-        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             return client.sendmail("a@client.example", to, "Subject: x\r\n\r\nbody\r\n")
 
     def test_straight_queued_and_read(self):
@@ -185,7 +185,7 @@ class HeaderChecks(Case):
         self.server = box.serve()
 
     def send(self, header, *names):
-        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             client.sendmail("a@client.example", [f"{name}@{DOMAIN}" for name in names], f"{header}\r\n\r\nSubject: cheap\r\n")
 
     def test_straight_and_through_the_queue(self):
@@ -255,7 +255,7 @@ class HeaderChecks(Case):
     def test_lmtp_for_several(self):
         """The message is kept once and looked at for each recipient: each hears of it."""
         server = self.box.serve(arguments=["--lmtp"])
-        with smtplib.LMTP(HOST, server.port, timeout=20) as client:
+        with smtplib.LMTP(HOST, server.port, timeout=60) as client:
             client.ehlo()
             for header, codes in (("Subject: cheap", {550}), ("Subject: gone", {250}), ("Subject: stays\r\nX-Secret: 1", {250})):
                 client.mail("a@client.example")

@@ -173,9 +173,10 @@ fn take(
         })?;
         match process::fork()? {
             Fork::Child => {
-                let drop = Dropped { uid: meta.uid(), id, wanted: &wanted, envelope: &envelope, length };
+                let drop =
+                    Dropped { config, uid: meta.uid(), id, wanted: &wanted, envelope: &envelope, length };
                 let from = Patient { from: File::from(message), until };
-                process::exit_now(drop.queue_as_mail_owner(config, directory, rules, log, from));
+                process::exit_now(drop.queue_as_mail_owner(directory, rules, log, from));
             }
             Fork::Parent(child) => {
                 drop(message);
@@ -278,6 +279,7 @@ impl<R: Read> Read for Counted<R> {
 
 /// A submission whose recipients are known.
 struct Dropped<'a> {
+    config: &'a Config,
     uid: u32,
     id: &'a Id,
     wanted: &'a Wanted,
@@ -287,18 +289,11 @@ struct Dropped<'a> {
 
 impl Dropped<'_> {
     /// In a child: becomes mail_owner and reads what the other child copies.
-    fn queue_as_mail_owner(
-        &self,
-        config: &Config,
-        directory: &QueueDirectory,
-        rules: &Rules,
-        log: &Log,
-        from: Patient,
-    ) -> u8 {
+    fn queue_as_mail_owner(&self, directory: &QueueDirectory, rules: &Rules, log: &Log, from: Patient) -> u8 {
         let (owner, group) = directory.owner();
         let become_owner =
             || if process::is_root() { process::become_user(owner, group, &[]) } else { Ok(()) };
-        match become_owner().map_err(failed).and_then(|()| self.queue(config, directory, rules, log, from)) {
+        match become_owner().map_err(failed).and_then(|()| self.queue(directory, rules, log, from)) {
             Ok(()) => 0,
             Err(status) => {
                 log.error(format_args!("drop/{}: uid={}: {status}", self.id, self.uid));
@@ -310,7 +305,6 @@ impl Dropped<'_> {
 
     fn queue(
         &self,
-        config: &Config,
         directory: &QueueDirectory,
         rules: &Rules,
         log: &Log,
@@ -321,7 +315,7 @@ impl Dropped<'_> {
         let received = Received { at: now, from: format!("uid={}", self.uid) };
         let mut input = BufReader::with_capacity(16 * 1024, Counted { from, count: 0 });
         // Nothing may pass unseen.
-        let checks = HeaderChecks::load(config).map(Rc::new);
+        let checks = HeaderChecks::load(self.config).map(Rc::new);
         let checks = checks.map_err(|error| failed(io::Error::other(format!("header_checks: {error}"))))?;
         let open = |refused: Option<&Status>| -> Result<Option<Incoming>, Status> {
             let incoming = Incoming::create_derived(directory, &new, self.envelope, &received)?;
