@@ -104,8 +104,8 @@ fn what_people_are_told() {
     let scratch = Scratch::new("people");
     let directory = queue(&scratch);
     let mut envelope = envelope(&["a@x", "b@x"]);
-    envelope.ret = Some(Ret::Headers);
     let to = Address::parse(b"anna@here.example").unwrap();
+    (envelope.ret, envelope.reverse_path) = (Some(Ret::Headers), Some(to.clone()));
     let id = add(&directory, &envelope, b"A: b\r\n\r\nbody\r\n");
     let queued = open(&directory, &id);
     let note = |recipient, code, text: &str| {

@@ -112,8 +112,11 @@ mod tests {
         let notes = [note(0, "a\tb\nc%"), note(7, "ä")];
         write(&directory, Place::Queue, &id, &notes).unwrap();
         assert_eq!(read(&directory, Place::Queue, &id), notes);
-        write(&directory, Place::Queue, &id, &[note(1, &"ä".repeat(3000))]).unwrap();
-        assert_eq!(read(&directory, Place::Queue, &id)[0].status.text, "ä".repeat(500));
+        let long = note(1, &"ä".repeat(3000));
+        for (count, kept) in [(1, TEXT_MAX), (MANY + 1, TEXT_OF_MANY)] {
+            write(&directory, Place::Queue, &id, &vec![long.clone(); count]).unwrap();
+            assert_eq!(read(&directory, Place::Queue, &id)[0].status.text, "ä".repeat(kept));
+        }
         std::fs::write(directory.log_file(Place::Queue, &id), b"\xff\n1\tx\n\n\t\t\t").unwrap();
         assert!(read(&directory, Place::Queue, &id).is_empty());
         assert!(read(&directory, Place::Hold, &id).is_empty());
