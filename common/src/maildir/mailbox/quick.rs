@@ -73,7 +73,7 @@ impl Mailbox {
             && self.fresh.is_none()
             && !self.view.uid_is_unset()
             && self.stamps.uidlist != Stamp::default()
-            && !self.view.index.is_ordered();
+            && !self.view.index().is_ordered();
         if !usable || self.stamps.uidlist != self.uidlist_stamp()? {
             return Ok(false);
         }
@@ -105,7 +105,7 @@ impl Mailbox {
         if found.odd || found.unknown.len() > NEW_MAX {
             return Ok(false);
         }
-        let modseq = self.view.highest_modseq.saturating_add(1);
+        let modseq = self.view.highest_modseq().saturating_add(1);
         let mut entries = Vec::new();
         for row in self.missing(&table, &found) {
             let uid = self.view.row(row).map_err(|error| self.damaged(error))?.uid;
@@ -129,12 +129,7 @@ impl Mailbox {
             made: if unread { self.stamps.made } else { began },
             next_uid,
         }));
-        if self.log.append(&entries).is_err() {
-            return Ok(false);
-        }
-        for entry in entries {
-            self.take(entry, true)?;
-        }
+        self.conclude(entries)?;
         Ok(true)
     }
 
@@ -236,7 +231,7 @@ impl Mailbox {
         modseq: u64,
         entries: &mut Vec<Entry>,
     ) -> Result<Option<(Stamp, u32)>, StorageError> {
-        let first = self.view.next_uid;
+        let first = self.view.next_uid();
         if unknown.is_empty() {
             return Ok(Some((self.stamps.uidlist, first)));
         }
