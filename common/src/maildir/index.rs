@@ -12,7 +12,7 @@
 
 mod code;
 
-pub(super) use code::{Decoder, base_hash};
+pub(super) use code::{Decoder, base_hash, hash_of_base};
 
 use super::blocks::{self, BLOCK, Blocks, CONTENT, Store, Window};
 use super::flags::Flags;

@@ -156,20 +156,19 @@ impl<'a> Answer<'a> {
                 print::text(&mut self.line, format_args!(" MODSEQ ({})", info.modseq));
             }
         }
-        match &mut source {
+        let is_done = match &mut source {
             Some(source) if !plan.sections.is_empty() => {
-                if !self.send_whole(sink, mailbox, info, source, begun)? {
-                    let is_foreign = self.find(mailbox, msn, info, source, tree_is_read)?;
-                    let sent = self.send_sections(sink, source, begun);
-                    if is_foreign
-                        && !matches!(sent, Ok(true) | Err(Ending::Disconnected | Ending::NotReading))
-                    {
-                        self.count_anew(mailbox, msn, source);
-                    }
-                    sent?;
-                }
+                self.send_whole(sink, mailbox, info, source, begun)?
             }
-            _ => {}
+            _ => true,
+        };
+        if let (false, Some(source)) = (is_done, &mut source) {
+            let is_foreign = self.find(mailbox, msn, info, source, tree_is_read)?;
+            let sent = self.send_sections(sink, source, begun);
+            if is_foreign && !matches!(sent, Ok(true) | Err(Ending::Disconnected | Ending::NotReading)) {
+                self.count_anew(mailbox, msn, source);
+            }
+            sent?;
         }
         self.line.extend_from_slice(b")\r\n");
         sink.push(&self.line)?;

@@ -91,6 +91,7 @@ impl Mailbox {
         // What has \Deleted is not counted any more (Maildir++).
         let counts = change.how == How::Replace || change.bits & Flags::DELETED != 0;
         let mut tally = if counts { Tally::begin(&self.maildir) } else { Tally::default() };
+        let mut space = Vec::new();
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
                 continue;
@@ -115,7 +116,7 @@ impl Mailbox {
                 continue;
             }
             let modseq = batch.modseq;
-            let message = self.message(row, &data)?;
+            let message = self.message_in(row, &data, space)?;
             let flagged = |before| changed(before, wanted, change.how);
             match self.maildir.set_flags(self.directories.as_ref(), &message, flagged) {
                 Ok(flags) => {
@@ -134,6 +135,7 @@ impl Mailbox {
                     return Err(error);
                 }
             }
+            space = message.name;
             batch.flush_if_full(self, change.silent)?;
         }
         tally.end(&self.maildir);

@@ -386,7 +386,11 @@ impl Mailbox {
     }
 
     fn message(&self, row: u32, data: &Row) -> Result<Message, StorageError> {
-        let mut name = Vec::new();
+        self.message_in(row, data, Vec::new())
+    }
+
+    /// The same in memory that is there.
+    fn message_in(&self, row: u32, data: &Row, mut name: Vec<u8>) -> Result<Message, StorageError> {
         self.view.name(row, data, &mut name).map_err(|error| self.damaged(error))?;
         Ok(Message {
             uid: data.uid,
