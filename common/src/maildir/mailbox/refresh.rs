@@ -225,7 +225,8 @@ impl Mailbox {
 
     /// Whether messages lie in `new` that this session will move.
     fn has_new_to_take(&self) -> bool {
-        self.view.tally().in_new > 0 && !self.options.read_only && scan::has_new(self.maildir.path())
+        let known = self.view.tally().in_new > 0 || !self.log.is_empty();
+        known && !self.options.read_only && scan::has_new(self.maildir.path())
     }
 
     /// Whether nothing changed but what is known: the time stamps are the same, and old enough, seen from when they were

@@ -45,7 +45,12 @@ impl Tally {
 
     /// Counts one more.
     pub fn add(&mut self, row: &Row) {
-        let one = Tally::one(row.mail_flags, row.flags, row.octets);
+        self.add_as(row, row.mail_flags, row.flags);
+    }
+
+    /// The same with other flags at another place.
+    pub fn add_as(&mut self, row: &Row, flags: Flags, place: u16) {
+        let one = Tally::one(flags, place, row.octets);
         self.unseen = self.unseen.saturating_add(one.unseen);
         self.deleted = self.deleted.saturating_add(one.deleted);
         self.in_new = self.in_new.saturating_add(one.in_new);

@@ -331,7 +331,7 @@ impl View {
                 self.change(Changed::new(row, flags, place, modseq));
                 if !self.dead.contains(row) {
                     self.tally.remove(&before);
-                    self.tally.add(&self.row(row)?);
+                    self.tally.add_as(&before, flags, place);
                 }
                 if flags.bits & Flags::SEEN == 0 {
                     self.seen_up_to.set(self.seen_up_to.get().min(row));
