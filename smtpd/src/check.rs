@@ -6,7 +6,7 @@ use crate::header_checks::HeaderChecks;
 use crate::map::{Map, Maps};
 use crate::queue::QueueDirectory;
 use crate::rules::Rules;
-use crate::users::{Users, default_privs_clash};
+use crate::users::{Users, default_privs_clash, default_privs_missing};
 use crate::values::expand;
 use crate::virtual_mailboxes::VirtualMailboxes;
 use common::config::Config;
@@ -33,6 +33,11 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
         let advice =
             "give default_privs a user of its own: mail to programs and files of aliases waits until then";
         found.push(Finding::error(format!("default_privs: {why}"), advice));
+    }
+    if let Some(why) = default_privs_missing(config) {
+        let advice = "create that user (useradd --system --user-group --no-create-home --shell /usr/sbin/nologin NAME) or name \
+                      another one with default_privs: mail to programs and files of aliases waits until then";
+        found.push(Finding::warning(format!("default_privs = {why}"), advice));
     }
     if let Err(error) = QueueDirectory::check(config) {
         let advice = "mend its owner and mode, or change queue_directory or mail_owner";

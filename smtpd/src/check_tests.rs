@@ -132,6 +132,23 @@ fn what_the_settings_name_is_looked_at() {
 }
 
 #[test]
+fn nobody_to_run_programs_as() {
+    let scratch = Scratch::new();
+    let base = with(&good(&scratch), &["default_privs=4711".into()]);
+    let warned = |config: &Config| -> String {
+        let found = findings(config).into_iter().filter(|one| one.severity == Severity::Warning);
+        found.map(|one| format!("{one}\n")).filter(|one| one.contains("default_privs")).collect()
+    };
+    assert_eq!(warned(&base), "", "a number needs no name");
+    for (user, said) in
+        [("gone", "default_privs = gone: "), ("root", "default_privs = root: must not be root")]
+    {
+        let said_now = warned(&with(&base, &[format!("default_privs={user}")]));
+        assert!(said_now.contains(said) && said_now.contains("useradd --system"), "{user}: {said_now}");
+    }
+}
+
+#[test]
 fn a_queue_that_others_may_change() {
     let scratch = Scratch::new();
     let queue = scratch.path().join("queue");

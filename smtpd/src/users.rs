@@ -22,6 +22,13 @@ pub fn default_privs_clash(config: &Config) -> Option<String> {
     clash(passwd, &config.default_privs, &readers(config))
 }
 
+/// Why there is nobody whom programs of aliases could run as; `None`: there is somebody.
+pub fn default_privs_missing(config: &Config) -> Option<String> {
+    let passwd = config.passwd_path.get().unwrap_or(Path::new(""));
+    let error = passwd::login_ids(passwd, &config.default_privs).err()?;
+    Some(format!("{}: {error}", config.default_privs))
+}
+
 /// Processes of one uid can stop and kill each other, and look into each other where nothing forbids it: a program that some
 /// alias names, and those that read what strangers write.
 fn clash(passwd: &Path, privs: &str, readers: &[(&'static str, String)]) -> Option<String> {

@@ -62,7 +62,7 @@ class Killer:
         self.ours.close()
         self.process.wait()
 
-    def start(self, command, point=None, everybody=False, stdio=None, user=None, seconds=30):
+    def start(self, command, point=None, everybody=False, stdio=None, user=None, seconds=60):
         """stdio: a descriptor to read from and write to. user: (uid, gid) to run as. With a point the process there is
         killed, or everybody."""
         order = pickle.dumps(([str(word) for word in command], point, everybody, user, seconds))

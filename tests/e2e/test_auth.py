@@ -221,12 +221,12 @@ class PasswdFile(Case):
         return process
 
     def test_apop_and_cram_md5_of_poplib(self):
-        client = poplib.POP3("localhost", self.server.port, timeout=30)
+        client = poplib.POP3("localhost", self.server.port, timeout=60)
         self.addCleanup(client.close)
         client.apop("anna@example.org", "secret 1")
         self.assertEqual(client.stat()[0], 1)
         client.quit()
-        client = poplib.POP3("localhost", self.server.port, timeout=30)
+        client = poplib.POP3("localhost", self.server.port, timeout=60)
         with self.assertRaises(poplib.error_proto):
             client.apop("anna@example.org", "secret 2")
         client.close()

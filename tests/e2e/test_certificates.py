@@ -282,7 +282,7 @@ class NotGood(Certificates):
         self.refused(bad, "certificate revoked: /CN=demo")
         # A list that is out of date says nothing, so nobody counts.
         both.write_text(self.clients.ca.read_text() + self.clients.revocations("-crlsec", "1"))
-        wait_until(lambda: not self.is_good(good), "the list is out of date", 5)
+        wait_until(lambda: not self.is_good(good), "the list is out of date")
         self.box.wait_log("CRL has expired")
 
     def test_a_list_is_required(self):

@@ -201,7 +201,7 @@ class Getmail(Client):
             (store / part).mkdir(parents=True, exist_ok=True)
         kind = {"clear": "SimplePOP3Retriever", "STLS": None, "POP3S": "SimplePOP3SSLRetriever"}[self.way]
         harness.write(self.work / "getmailrc", [
-            "[retriever]", f"type = {kind}", "timeout = 5", "server = localhost", f"port = {self.port}",
+            "[retriever]", f"type = {kind}", "timeout = 60", "server = localhost", f"port = {self.port}",
             f"username = {self.user.name}", f"password = {self.user.password}",
             *([f"ca_certs = {self.ca}"] if self.way == "POP3S" else []),
             "[destination]", "type = Maildir", f"path = {store}/",
@@ -234,9 +234,9 @@ class Poplib(Client):
     def connect(self):
         context = self.box.authority.context()
         if self.way == "POP3S":
-            client = poplib.POP3_SSL("localhost", self.port, timeout=30, context=context)
+            client = poplib.POP3_SSL("localhost", self.port, timeout=60, context=context)
         else:
-            client = poplib.POP3("localhost", self.port, timeout=30)
+            client = poplib.POP3("localhost", self.port, timeout=60)
             if self.way == "STLS":
                 self.assertIn("STLS", client.capa())
                 client.stls(context)
@@ -276,8 +276,8 @@ class Poplib(Client):
 
     def test_poplib_utf8_before_login(self):
         for way in self.each_way():
-            client = (poplib.POP3_SSL("localhost", self.port, timeout=30, context=self.box.authority.context())
-                      if way == "POP3S" else poplib.POP3("localhost", self.port, timeout=30))
+            client = (poplib.POP3_SSL("localhost", self.port, timeout=60, context=self.box.authority.context())
+                      if way == "POP3S" else poplib.POP3("localhost", self.port, timeout=60))
             if way == "STLS":
                 client.stls(self.box.authority.context())
             client.utf8()

@@ -162,7 +162,7 @@ class Demo(Case):
             imap.ok("SELECT INBOX")
             imap.send("i IDLE\r\n")
             os.killpg(process.pid, signal_number)
-            process.wait(30)
+            process.wait(60)
             pop.rest()
             imap.rest()
         process.stdout.close()

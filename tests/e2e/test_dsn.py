@@ -6,9 +6,8 @@ import smtplib
 import time
 
 import harness
-from harness import HOST, Case, needs_root, run
-from test_queue import Sink
-from test_smtp import SmtpBox
+from harness import HOST, needs_root, run
+from smtp_box import OneBox
 
 POLICY = email.policy.default
 # RFC 3464 sections 2.2 and 2.3: the order of the fields.
@@ -51,37 +50,27 @@ class Report:
 
 
 @needs_root
-class Dsn(Case):
+class Dsn(OneBox):
     @classmethod
     def setUpClass(cls):
-        cls.sink = Sink()
-        cls.addClassCleanup(cls.sink.close)
-        cls.shared = SmtpBox(tls=False)
-        cls.addClassCleanup(cls.shared.close)
-        box = cls.shared
-        (box.dir / "aliases").write_text("two: r1@far.example, r2@far.example\none: r1@far.example\n"
-                                         f"list: bad@far.example, r2@far.example\nowner-list: {box.user.name}\n"
-                                         f"program: \"|/bin/false\"\n")
-        cls.configure()
-        run(box.binary, "-c", box.conf, "-q")
-        cls.server = box.serve(change={"cps": "1000 1"})
+        super().setUpClass()
+        cls.prepare("two: r1@far.example, r2@far.example\none: r1@far.example\n"
+                    f"list: bad@far.example, r2@far.example\nowner-list: {cls.shared.user.name}\n"
+                    f"program: \"|/bin/false\"\n")
+        cls.server = cls.shared.serve(change={"cps": "1000 1"})
 
     @classmethod
     def configure(cls, **more):
-        box = cls.shared
-        box.write_settings(**{"relayhost": f"[{HOST}]:{cls.sink.port}", "myorigin": "example.org", "mynetworks": "127.0.0.0/8",
-                              "alias_maps": f"hash:{box.dir / 'aliases'}", "minimal_backoff_time": "1s",
-                              "maximal_backoff_time": "1s"} | more)
+        super().configure(**{"mynetworks": "127.0.0.0/8"} | more)
 
     def setUp(self):
-        self.box = self.shared
-        self.addCleanup(self.keep_log)
+        super().setUp()
         self.sender = self.box.add_user(f"s{len(self.box.users)}")
         self.me = f"{self.sender.name}@example.org"
 
     def send(self, recipients, mail=(), text=b"Subject: x\r\n\r\nthe body\r\n", sender=None):
         """recipients: addresses, or pairs with options of RCPT. Then the queue is run until it is quiet."""
-        with smtplib.SMTP(HOST, self.server.port, timeout=20, local_hostname="client.example") as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60, local_hostname="client.example") as client:
             client.ehlo()
             if "SMTPUTF8" in mail:
                 client.command_encoding = "utf-8"

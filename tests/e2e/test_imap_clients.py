@@ -91,9 +91,9 @@ class Imaplib(Client):
             self.assertEqual(client.state, "AUTH")
             return client
         if self.way == "IMAPS":
-            client = imaplib.IMAP4_SSL("localhost", self.port, ssl_context=context, timeout=30)
+            client = imaplib.IMAP4_SSL("localhost", self.port, ssl_context=context, timeout=60)
         else:
-            client = imaplib.IMAP4("localhost", self.port, timeout=30)
+            client = imaplib.IMAP4("localhost", self.port, timeout=60)
             if self.way == "STARTTLS":
                 client.starttls(context)
         self.addCleanup(self.hang_up, client)
@@ -182,7 +182,7 @@ class Getmail(Client):
             (store / part).mkdir(parents=True, exist_ok=True)
         kind = "SimpleIMAPSSLRetriever" if self.way == "IMAPS" else "SimpleIMAPRetriever"
         harness.write(self.work / "getmailrc", [
-            "[retriever]", f"type = {kind}", "timeout = 5", "server = localhost", f"port = {self.port}", 'mailboxes = ("INBOX",)',
+            "[retriever]", f"type = {kind}", "timeout = 60", "server = localhost", f"port = {self.port}", 'mailboxes = ("INBOX",)',
             f"username = {self.user.name}", f"password = {self.user.password}",
             *([f"ca_certs = {self.ca}"] if self.way == "IMAPS" else []),
             "[destination]", "type = Maildir", f"path = {store}/",

@@ -25,7 +25,7 @@ class Full(Case):
 
     @contextlib.contextmanager
     def imap(self):
-        with self.server.connect(timeout=30) as imap:
+        with self.server.connect(timeout=60) as imap:
             imap.login()
             yield imap
             imap.quit()

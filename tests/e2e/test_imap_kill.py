@@ -75,7 +75,7 @@ class ImapKill(Case):
 
     @contextlib.contextmanager
     def imap(self, tls=False):
-        with self.server.connect(tls=tls, timeout=30) as imap:
+        with self.server.connect(tls=tls, timeout=60) as imap:
             imap.login()
             yield imap
             imap.quit()
@@ -151,7 +151,7 @@ class ImapKill(Case):
         before = self.prepare(pick)
         tls = pick.random() < 0.5
         mailbox, command, kind = self.command(pick, before)
-        with self.server.connect(tls=tls, timeout=30) as imap:
+        with self.server.connect(tls=tls, timeout=60) as imap:
             imap.login()
             if mailbox:
                 imap.ok(f"SELECT {mailbox}")

@@ -103,7 +103,7 @@ class Migration(Case):
     def deliver(self, dovecot, mailbox, raw):
         """As an MTA does it, into a mailbox that is made for it."""
         lda = pathlib.Path("/usr/lib/dovecot/dovecot-lda")
-        subprocess.run([lda, "-c", dovecot.configuration, "-d", self.user.name, "-m", mailbox], input=raw, check=True, timeout=20)
+        subprocess.run([lda, "-c", dovecot.configuration, "-d", self.user.name, "-m", mailbox], input=raw, check=True, timeout=60)
 
     def make(self, dovecot):
         with Client(dovecot.imap_port, self.user) as client:

@@ -33,7 +33,7 @@ class Shared(Case):
             os.chmod(path / part, mode)
 
     def log_in(self, user):
-        imap = self.server.connect(timeout=20)
+        imap = self.server.connect(timeout=60)
         imap.login(user.name, user.password)
         return imap
 

@@ -9,7 +9,7 @@ import subprocess
 
 import harness
 from harness import IN_NAMESPACE, TREE, Case, needs_root, run, wait_until
-from test_smtp import DOMAIN, SmtpBox
+from smtp_box import DOMAIN, SmtpBox
 
 
 SERVICES = ("pop3", "pop3s", "imap", "imaps", "smtp", "submission", "submissions", "lmtp")
@@ -93,7 +93,7 @@ class EachSmtp(EachLauncher, Case):
                 with_tls, login = way != "smtp", way.startswith("submission")
                 kind, more = (smtplib.SMTP_SSL, {"context": context}) if way == "submissions" else (smtplib.SMTP, {})
                 port = {"submission": server.submission_port, "submissions": server.tls_port}.get(way, server.port)
-                with kind("localhost", port, local_hostname="client.example", timeout=20, **more) as client:
+                with kind("localhost", port, local_hostname="client.example", timeout=60, **more) as client:
                     if way in ("starttls", "submission"):
                         client.starttls(context=context)
                     if login:

@@ -1,12 +1,15 @@
 """A site that had Postfix: its main.cf is read, its virtual mailboxes are served, and messages are refused by their header."""
 
 import os
+import pathlib
 import re
+import shutil
 import smtplib
+import time
 
 import harness
 from harness import HOST, Case, needs_root, run, wait_until
-from test_smtp import DOMAIN, SmtpBox
+from smtp_box import DOMAIN, SmtpBox
 
 # What Debian's package writes: main.cf.debian, main.cf.tls, and what its postinst sets for each kind of site.
 DEBIAN = """\
@@ -138,7 +141,7 @@ class VirtualMailboxes(Case):
         return [(new / name).read_bytes() for name in os.listdir(new)] if new.exists() else []
 
     def send(self, *to):
-        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             return client.sendmail("a@client.example", to, "Subject: x\r\n\r\nbody\r\n")
 
     def test_straight_queued_and_read(self):
@@ -182,7 +185,7 @@ class HeaderChecks(Case):
         self.server = box.serve()
 
     def send(self, header, *names):
-        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+        with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             client.sendmail("a@client.example", [f"{name}@{DOMAIN}" for name in names], f"{header}\r\n\r\nSubject: cheap\r\n")
 
     def test_straight_and_through_the_queue(self):
@@ -200,10 +203,59 @@ class HeaderChecks(Case):
                     self.box.wait_log(word + ".*; from=<a@client.example> to=<demo@example.org>")
                 self.box.clear_log()
 
+    def test_nothing_is_started_for_what_is_discarded(self):
+        """A runner would pick up what lies in the drop directory."""
+        run(self.box.binary, "-c", self.box.conf, "-q")
+        to = ["demo@" + DOMAIN, "other@" + DOMAIN]
+        with smtplib.SMTP(HOST, self.server.port, timeout=20) as client:
+            client.ehlo()
+            waiting = self.box.dir / "queue/drop/1PJ48MLZ15TT47"
+            waiting.write_text("no message\n")
+            client.sendmail("a@client.example", to, "Subject: gone\r\n\r\nx\r\n")
+            self.box.wait_log("discard: header Subject: gone")
+            time.sleep(1)
+            self.assertTrue(waiting.exists())
+            client.sendmail("a@client.example", to, "Subject: stays\r\n\r\nx\r\n")
+            wait_until(lambda: not waiting.exists(), "a runner")
+
+    @needs_root
+    def test_mail_of_sendmail(self):
+        """As Postfix's cleanup has it: what is refused comes back, with its reason and its header."""
+        box, sendmail = self.box, self.box.dir / "sendmail"
+        shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name("sendmail"), sendmail)
+        os.chmod(box.conf, 0o644)
+        os.chmod(box.dir, 0o755)
+        box.write_settings(myorigin=DOMAIN)
+        os.chmod(box.conf, 0o644)
+        run(box.binary, "-c", box.conf, "-q")
+
+        def send(header):
+            run(sendmail, "-C", box.conf, "-i", f"other@{DOMAIN}", input=f"{header}\n\nSubject: cheap\n", cwd="/",
+                user=box.user.uid, group=box.user.gid, extra_groups=[])
+            run(box.binary, "-c", box.conf, "-q")
+        for header in ("Subject: gone", "Subject: very\n cheap things", "Subject: stays\nX-Secret: 1\nX-Spam: yes\nX-Odd: 1"):
+            send(header)
+        [raw] = box.received(self.other)
+        self.assertIn(b"\nSubject: stays\nX-Folder: Junk\nX-Spam: yes\nX-Odd: 1\nMessage-ID: ", raw)
+        self.assertTrue(raw.endswith(b"\n\nSubject: cheap\n"), raw)
+        [back] = box.received()
+        for text in (b"Return-Path: <>\n", b"Final-Recipient: rfc822; other@example.org\nAction: failed\nStatus: 5.7.1\n",
+                     b"Keep it", b"\nSubject: very\n cheap things\n"):
+            self.assertIn(text, back)
+        self.assertEqual([os.listdir(box.dir / "queue" / place) for place in ("queue", "drop", "corrupt")], [[], [], []])
+        # A table that is wrong lets nothing pass, and nothing is lost.
+        self.table.write_text("/^Subject: x/ REJECT\n")
+        send("Subject: waits")
+        box.wait_log("header_checks: .*this looks like a regular expression")
+        self.assertEqual(len(box.received(self.other)), 1)
+        self.table.write_text("/Subject: gone/ DISCARD\n")
+        run(box.binary, "-c", box.conf, "-q")
+        self.assertEqual(len(box.received(self.other)), 2)
+
     def test_lmtp_for_several(self):
         """The message is kept once and looked at for each recipient: each hears of it."""
         server = self.box.serve(arguments=["--lmtp"])
-        with smtplib.LMTP(HOST, server.port, timeout=20) as client:
+        with smtplib.LMTP(HOST, server.port, timeout=60) as client:
             client.ehlo()
             for header, codes in (("Subject: cheap", {550}), ("Subject: gone", {250}), ("Subject: stays\r\nX-Secret: 1", {250})):
                 client.mail("a@client.example")

@@ -31,7 +31,7 @@ class Preauth(Case):
 
     def converse(self, octets, *arguments, as_user=True, **more):
         command, environment = self.command(*arguments, as_user=as_user)
-        return subprocess.run(command, input=octets, capture_output=True, env=environment, timeout=30, check=False, **more)
+        return subprocess.run(command, input=octets, capture_output=True, env=environment, timeout=60, check=False, **more)
 
     def test_the_own_maildir_over_pipes(self):
         done = self.converse(b"STAT\r\nRETR 1\r\nDELE 1\r\nQUIT\r\n")
@@ -76,7 +76,7 @@ class Preauth(Case):
         for number, octets in enumerate(self.expected, 1):
             self.assertEqual(tunnel.retrieve(number), octets)
         tunnel.ok("QUIT")
-        self.assertEqual(process.wait(20), 0)
+        self.assertEqual(process.wait(60), 0)
 
     def test_the_maildrop_is_locked_as_always(self):
         server = self.box.serve()
@@ -99,10 +99,10 @@ class Preauth(Case):
                 client = socket.create_connection(listener.getsockname()[:2])
                 server, _ = listener.accept()
                 with client, server:
-                    done = subprocess.run(command, stdin=server, stdout=server, stderr=server, env=environment, timeout=20,
+                    done = subprocess.run(command, stdin=server, stdout=server, stderr=server, env=environment, timeout=60,
                                           check=False)
                     server.close()
-                    client.settimeout(20)
+                    client.settimeout(60)
                     self.assertNotEqual(done.returncode, 0)
                     answer = client.recv(65536)
                     self.assertTrue(answer.startswith(self.refusal), answer)
@@ -115,12 +115,12 @@ class Preauth(Case):
         with ours, theirs:
             process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
             theirs.close()
-            ours.settimeout(20)
+            ours.settimeout(60)
             ours.sendall(commands)
             got = b""
             while part := ours.recv(65536):
                 got += part
-            self.assertEqual(process.wait(20), 0)
+            self.assertEqual(process.wait(60), 0)
         return got
 
     def test_a_socket_pair_is_no_network(self):

@@ -16,7 +16,7 @@ class Haproxy:
     def __init__(self, server):
         self.box, self.bind = server.box, HOST
         self.ports = {version: harness.free_port() for version in ("send-proxy", "send-proxy-v2")}
-        lines = ["global", "defaults", "  mode tcp", "  timeout connect 5s", "  timeout client 60s", "  timeout server 60s"]
+        lines = ["global", "defaults", "  mode tcp", "  timeout connect 60s", "  timeout client 60s", "  timeout server 60s"]
         for version, port in self.ports.items():
             lines += [f"listen {version}", f"  bind 127.0.0.1:{port}",
                       f"  server pop3 {HOST}:{server.port} source 127.0.0.9 {version}"]

@@ -4,7 +4,6 @@ programs that call sendmail.
 Where something is random, it is the same in every run: the seed is in the message of every failure.
 """
 
-import collections
 import contextlib
 import os
 import pathlib
@@ -13,82 +12,12 @@ import re
 import shutil
 import signal
 import socket
-import socketserver
 import subprocess
-import threading
 import time
 import unittest
 
 from harness import HOST, IN_NAMESPACE, IS_ROOT, Case, free_port, needs_root, processes_of, program, run, status_of, stop, wait_until
-from test_smtp import SmtpBox
-
-
-class Sink:
-    """An SMTP server that counts who got what. RCPT for bad@ is refused for good, for later@ for now."""
-
-    def __init__(self):
-        outer = self
-        self.got = collections.Counter()
-        self.messages = []
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self):
-                with contextlib.suppress(OSError):
-                    self.serve()
-
-            def say(self, text):
-                self.wfile.write(text.encode() + b"\r\n")
-
-            def serve(self):
-                self.say("220 sink ESMTP")
-                recipients = []
-                for line in self.rfile:
-                    verb = line[:4].upper()
-                    if verb == b"EHLO":
-                        self.say("250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0")
-                    elif verb == b"MAIL":
-                        recipients = []
-                        self.say("250 ok")
-                    elif verb == b"RCPT":
-                        to = re.search(rb"<([^>]*)>", line)[1].decode()
-                        if to.startswith("bad"):
-                            self.say("550 5.1.1 nobody")
-                        elif to.startswith("later"):
-                            self.say("450 4.2.0 later")
-                        else:
-                            recipients.append(to)
-                            self.say("250 ok")
-                    elif verb == b"DATA":
-                        self.say("354 go on")
-                        text = b""
-                        for more in self.rfile:
-                            if more == b".\r\n":
-                                break
-                            text += more
-                        else:
-                            return
-                        subject = re.search(rb"(?mi)^subject: (.*?)\r$", text)
-                        name = subject[1].decode() if subject else ""
-                        outer.messages.append(text)
-                        outer.got.update((name, to) for to in recipients)
-                        self.say("250 2.0.0 taken")
-                    elif verb == b"QUIT":
-                        self.say("221 bye")
-                        return
-                    else:
-                        self.say("250 ok")
-
-        class Server(socketserver.ThreadingTCPServer):
-            allow_reuse_address = daemon_threads = True
-            request_queue_size = 100
-
-        self.server = Server((HOST, 0), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+from smtp_box import Sink, SmtpBox
 
 
 def answers(port):
@@ -216,7 +145,7 @@ class Queue(Case):
         self.addCleanup(self.kill_all)
         for hanging in (1, 2):
             slow.append(self.queue_run(wait=False))
-            wait_until(lambda: started.exists() and len(started.read_text()) == hanging, f"{hanging} deliveries hang", 20)
+            wait_until(lambda: started.exists() and len(started.read_text()) == hanging, f"{hanging} deliveries hang")
         # All of the user's places are taken; the third of them, and everybody's mail, does not wait for that.
         self.sendmail("-i", f"{other.name}@example.org", "far@far.example")
         self.sendmail("-i", f"{other.name}@example.org")

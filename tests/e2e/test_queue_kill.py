@@ -16,10 +16,9 @@ import socket
 import time
 
 import harness
-from harness import HOST, Case, needs_root, run
+from harness import HOST, needs_root, run
 from killing import Killer
-from test_queue import Sink
-from test_smtp import SmtpBox
+from smtp_box import OneBox
 
 SEED = int(os.environ.get("E2E_SEED", "5321"))
 POINTS = int(os.environ.get("E2E_POINTS", "90"))
@@ -33,7 +32,7 @@ def text(name):
 def speak(end, sender, recipients, name):
     """Sends a message. Whether it was accepted."""
     client = socket.socket(fileno=end)
-    client.settimeout(30)
+    client.settimeout(60)
     with client, client.makefile("rb") as replies:
         def reply():
             while True:
@@ -58,31 +57,25 @@ def speak(end, sender, recipients, name):
 
 
 @needs_root
-class QueueKill(Case):
+class QueueKill(OneBox):
     @classmethod
     def setUpClass(cls):
+        # Before there are threads.
         cls.killer = Killer()
         cls.addClassCleanup(cls.killer.close)
-        cls.sink = Sink()
-        cls.addClassCleanup(cls.sink.close)
-        cls.shared = SmtpBox(tls=False)
-        cls.addClassCleanup(cls.shared.close)
+        super().setUpClass()
         box = cls.shared
         box.other = box.add_user("other")
         for name in ("sendmail",):
             shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name(name), box.dir / name)
             os.chmod(box.dir / name, 0o755)
-        (box.dir / "aliases").write_text(f"list: {box.user.name}, {box.other.name}, r1@far.example\n")
-        box.write_settings(relayhost=f"[{HOST}]:{cls.sink.port}", myorigin="example.org",
-                           alias_maps=f"hash:{box.dir / 'aliases'}", minimal_backoff_time="1s", maximal_backoff_time="1s")
         os.chmod(box.conf, 0o644)
         os.chmod(box.dir, 0o755)
         box.log_path.chmod(0o666)
-        run(box.binary, "-c", box.conf, "-q")
+        cls.prepare(f"list: {box.user.name}, {box.other.name}, r1@far.example\n")
 
     def setUp(self):
-        self.box = self.shared
-        self.addCleanup(self.keep_log)
+        super().setUp()
         self.queue = self.box.dir / "queue"
         self.number = 0
 

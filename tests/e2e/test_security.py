@@ -303,10 +303,10 @@ class Limits(Case):
         """However busy the client is, the server ends the connection."""
         started = time.monotonic()
         with contextlib.suppress(OSError, AssertionError):
-            while time.monotonic() - started < 15:
+            while time.monotonic() - started < harness.SOON:
                 say()
                 time.sleep(0.1)
-        self.assertLess(time.monotonic() - started, 15, why)
+        self.assertLess(time.monotonic() - started, harness.SOON, why)
 
     def test_time_to_log_in(self):
         server = self.serve(settings={"login_timeout": "2s"})
@@ -314,7 +314,7 @@ class Limits(Case):
             with self.subTest(tls), server.connect(tls=tls) as pop:
                 started = time.monotonic()
                 rest = pop.rest()
-                self.assertLess(time.monotonic() - started, 15)
+                self.assertLess(time.monotonic() - started, harness.SOON)
                 self.assertTrue(rest.startswith(b"-ERR"), rest)
         with self.subTest("never a whole command"), server.connect() as pop:
             self.assert_ends_soon(lambda: pop.send("C"), "octets now and then must not prolong the time")
@@ -334,7 +334,7 @@ class Limits(Case):
                 pop.ok("DELE 1")
                 started = time.monotonic()
                 rest = pop.rest()
-                self.assertLess(time.monotonic() - started, 15)
+                self.assertLess(time.monotonic() - started, harness.SOON)
                 self.assertTrue(rest == b"" or rest.startswith(b"-ERR"), rest)
             self.box.wait_idle()
             self.assertEqual(len(self.box.maildir.files()), 1)
@@ -347,7 +347,7 @@ class Limits(Case):
             with self.subTest(tls), server.connect(tls=tls) as pop:
                 pop.login()
                 pop.send("RETR 1\r\n")
-                wait_until(lambda: not self.box.servers(), "the server gives up", 20)
+                wait_until(lambda: not self.box.servers(), "the server gives up")
             self.box.wait_idle()
         self.assertEqual(len(self.box.maildir.files()), 1)
 
@@ -607,7 +607,7 @@ class OverTheNetwork(Case):
 
     def from_afar(self, script):
         """Says lines from the other address and returns everything that was answered."""
-        code = ("import socket,sys\ns=socket.create_connection(('192.0.2.1',int(sys.argv[1])),20)\ns.settimeout(20)\n"
+        code = ("import socket,sys\ns=socket.create_connection(('192.0.2.1',int(sys.argv[1])),60)\ns.settimeout(60)\n"
                 "s.sendall(sys.stdin.buffer.read())\n"
                 "while b:=s.recv(65536): sys.stdout.buffer.write(b)\n")
         return run("ip", "netns", "exec", self.name, "python3", "-c", code, self.server.port, input=script.encode(),

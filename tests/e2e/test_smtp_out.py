@@ -68,7 +68,7 @@ class Server:
 
     def serve(self, client):
         with contextlib.suppress(OSError, ValueError):
-            client.settimeout(20)
+            client.settimeout(60)
             if self.wrapped:
                 client = self.context.wrap_socket(client, server_side=True)
             self.talk(client, self.wrapped)

@@ -222,7 +222,7 @@ class Rounds(Case):
             which = pick.choice(untouched)
             call("remove", mailbox, which)
             self.model[mailbox].remove(which)
-            self.excused |= set() if server else {which.id}
+            self.excused.add(which.id)
             self.note(f"{side} remove {which.id} {mailbox}")
         elif what == "move":
             which, to = pick.choice(untouched), pick.choice(sorted(set(self.model) - self.fresh))
@@ -232,7 +232,7 @@ class Rounds(Case):
                 self.model[mailbox].remove(which)
                 self.model[to].append(which)
                 self.touched.add(which.id)
-                self.excused |= set() if server else {which.id}
+                self.excused.add(which.id)
                 self.note(f"{side} move {which.id} {mailbox} {to}")
         elif what == "create" and len(self.model) < 6:
             name = f"Box{self.count}x{len(self.story)}"
@@ -303,7 +303,8 @@ class Rounds(Case):
 
     def tidy(self):
         """Removes from the server what a client without a journal has sent twice or has not removed, when it was interrupted:
-        only messages that came, went or moved on the client's side in this round."""
+        only messages that came on the client's side, went or moved in this round. Of one that went on the server it deletes its own
+        note first, the message afterwards: between the two it is a new one."""
         with self.imap() as imap:
             for mailbox, messages in self.model.items():
                 imap.ok(f'SELECT "{mailbox}"')

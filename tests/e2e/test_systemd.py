@@ -11,7 +11,7 @@ import subprocess
 
 import harness
 from harness import TREE, Case, free_port, needs_root, run, wait_until
-from test_smtp import DOMAIN, SmtpBox
+from smtp_box import DOMAIN, SmtpBox
 
 SYSTEMD = os.path.realpath("/lib/systemd/systemd")
 TARGETS = "basic sysinit sockets shutdown umount local-fs timers paths slices".split()
@@ -167,7 +167,7 @@ class Systemd(Case):
         for way in ("smtp", "starttls", "submission", "submissions"):
             port = self.ports.get(way, self.ports["smtp"])
             kind, more = (smtplib.SMTP_SSL, {"context": context}) if way == "submissions" else (smtplib.SMTP, {})
-            with self.subTest(way), kind("localhost", port, timeout=20, **more) as client:
+            with self.subTest(way), kind("localhost", port, timeout=60, **more) as client:
                 if way in ("starttls", "submission"):
                     client.starttls(context=context)
                 if way.startswith("submission"):
@@ -183,7 +183,7 @@ class Systemd(Case):
         forward = home / ".forward"
         forward.write_text(f'"|/usr/bin/tee {out}", {home}/mbox, other@{DOMAIN}\n')
         os.chown(forward, box.user.uid, box.user.gid)
-        with smtplib.SMTP("localhost", self.ports["smtp"], timeout=20) as client:
+        with smtplib.SMTP("localhost", self.ports["smtp"], timeout=60) as client:
             client.sendmail("a@client.example", [f"demo@{DOMAIN}"], "Subject: forwarded\r\n\r\nbody\r\n")
         self.arrives(self.other, *sent, "forwarded")
         for path in (out, home / "mbox"):
@@ -210,7 +210,7 @@ class Systemd(Case):
         wait_until(lambda: not box.servers(), "the run has ended")
         sendmail("smtp")
         self.assertEqual(len(list((box.dir / "queue/drop").iterdir())), 1)
-        with smtplib.SMTP("localhost", self.ports["smtp"], timeout=20) as client:
+        with smtplib.SMTP("localhost", self.ports["smtp"], timeout=60) as client:
             client.noop()
         self.arrives(self.other, "path", "smtp")
 

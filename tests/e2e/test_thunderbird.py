@@ -27,7 +27,7 @@ class Marionette:
                 raise AssertionError(f"thunderbird has ended:\n{log.read_text(errors='replace')}")
             with contextlib.suppress(OSError):
                 return socket.create_connection((harness.HOST, port), timeout=120)
-        self.socket = wait_until(connect, "thunderbird's Marionette", seconds=90, pause=0.2)
+        self.socket = wait_until(connect, "thunderbird's Marionette", seconds=180, pause=0.2)
         self.receive()
         self.call("WebDriver:NewSession", capabilities={})
         self.call("Marionette:SetContext", value="chrome")

@@ -11,13 +11,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long a test waits for something that should come at once.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for something that should come at once. Long, because others compute beside it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How to start a server.
 #[derive(Debug, Clone)]
 pub struct Server {
-    program: PathBuf,
+    /// pop3d, unless it is said.
+    program: Option<PathBuf>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     wrapper: Option<(Vec<String>, bool)>,
@@ -28,7 +29,7 @@ impl Server {
     pub fn new(place: &Place) -> Server {
         let config = place.path().join("empty.conf");
         let server = Server {
-            program: pop3d().to_owned(),
+            program: None,
             arguments: vec!["-c".into(), config.display().to_string()],
             environment: Vec::new(),
             wrapper: None,
@@ -55,7 +56,7 @@ impl Server {
 
     /// With another program.
     pub fn program(mut self, path: &std::path::Path) -> Server {
-        path.clone_into(&mut self.program);
+        self.program = Some(path.to_owned());
         self
     }
 
@@ -85,12 +86,13 @@ impl Server {
 
     /// Starts it with these as standard input and output.
     pub fn start_on(&self, input: OwnedFd, output: OwnedFd) -> Child {
+        let program = self.program.as_deref().unwrap_or_else(|| pop3d());
         let (mut command, as_root) = match &self.wrapper {
-            None => (Command::new(&self.program), false),
+            None => (Command::new(program), false),
             Some((words, as_root)) => {
                 let mut words = words.iter();
                 let mut command = Command::new(words.next().expect("a program"));
-                command.args(words).arg(&self.program);
+                command.args(words).arg(program);
                 (command, *as_root)
             }
         };

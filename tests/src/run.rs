@@ -463,7 +463,8 @@ fn compute(text: &str, last: &str, timestamp: &str, scram: &mut Option<Scram>) -
     }
     let (what, argument) = inside.split_once(' ').unwrap_or((inside, ""));
     let (user, secret) = argument.split_once(' ').unwrap_or((argument, ""));
-    let challenge = last.strip_prefix("+ ").unwrap_or_default();
+    // That of POP3 and IMAP, that of SMTP.
+    let challenge = last.strip_prefix("+ ").or_else(|| last.strip_prefix("334 ")).unwrap_or_default();
     let value = match what {
         "apop" => proof::apop(timestamp, argument),
         "cram-md5" => proof::cram_md5(challenge, user, secret),

@@ -1,17 +1,21 @@
-//! Every command and every response code that imapd can send stands in a transcript.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! Every command and every response code that imapd can send stands in a transcript: of one connection, of two, and of three.
+//! `cargo test -p tinmail-tests --test codes -- --nocapture` says in which.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use regex_lite::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use tinmail_tests::transcript::{Expected, Step, Transcript};
 
 /// Those that no transcript can bring about, and who does.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("OVERQUOTA", "tests/e2e/test_imap_full.py: a full disk"),
     ("INUSE", "common: dotlock, mailbox: half a minute of waiting"),
     ("EXPIRED", "common: auth, shadow: an expired password of shadow(5)"),
 ];
+
+/// Transcripts by the number of connections that are open at that moment: one, two, three or more.
+type Stock = BTreeMap<String, [BTreeSet<String>; 3]>;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -31,25 +35,52 @@ fn sources(directory: &Path, text: &mut String) {
     }
 }
 
-/// What clients and servers say in the transcripts of IMAP.
-fn transcripts() -> (String, String) {
-    let (mut client, mut server) = (String::new(), String::new());
+/// Looks what is said in the transcripts of IMAP: `find` names what a line of the client's, or of the server's, has.
+fn take_stock(wanted: &BTreeSet<String>, client: bool, find: impl Fn(&str) -> Vec<String>) -> Stock {
+    let mut stock: Stock = wanted.iter().map(|name| (name.clone(), Default::default())).collect();
     for entry in fs::read_dir(root().join("tests/transcripts/imap")).unwrap() {
-        for line in fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
-            match line.split_once(' ') {
-                Some((from, said)) if from.starts_with('C') => client += &format!("{said}\n"),
-                Some((from, said)) if from.starts_with('S') => {
-                    server += &format!("{}\n", said.replace('\\', ""))
+        let transcript = Transcript::read(&entry.unwrap().path()).unwrap();
+        let mut open = BTreeSet::new();
+        for line in &transcript.lines {
+            let said = match &line.step {
+                Step::Send(octets) => String::from_utf8_lossy(octets).into_owned(),
+                Step::SendComputed(text) => text.clone(),
+                Step::Expect(Expected::Exact(octets)) => String::from_utf8_lossy(octets).into_owned(),
+                Step::Expect(Expected::Computed(text)) => text.clone(),
+                Step::Expect(Expected::Pattern(pattern)) => pattern.replace('\\', ""),
+                _ => String::new(),
+            };
+            let is_client = matches!(line.step, Step::Send(_) | Step::SendComputed(_));
+            open.insert(line.connection);
+            if is_client == client {
+                for name in said.split("\r\n").flat_map(&find) {
+                    if let Some(places) = stock.get_mut(&name) {
+                        places[open.len().min(3) - 1].insert(transcript.name.clone());
+                    }
                 }
-                _ => {}
+            }
+            if matches!(line.step, Step::Eof) || !is_client && said.starts_with("* BYE") {
+                open.remove(&line.connection);
             }
         }
     }
-    (client.to_ascii_uppercase(), server)
+    stock
+}
+
+/// Says where everything is; fails if anything is nowhere.
+fn check(stock: &Stock) {
+    let mut missing = Vec::new();
+    for (name, places) in stock {
+        let counts = places.each_ref().map(BTreeSet::len);
+        let some = places.each_ref().map(|names| names.first().map_or("-", |name| name));
+        println!("{name:<22} {counts:>3?}  {}", some.join(", "));
+        missing.extend((1..=3).filter(|at| counts[at - 1] == 0).map(|at| format!("{name} with {at}")));
+    }
+    assert!(missing.is_empty(), "in no transcript with so many connections: {missing:?}");
 }
 
 #[test]
-fn every_response_code_is_in_a_transcript() {
+fn every_response_code_is_in_transcripts() {
     let mut text = String::new();
     sources(&root().join("imapd/src"), &mut text);
     let patterns = [
@@ -63,15 +94,13 @@ fn every_response_code_is_in_a_transcript() {
         codes.extend(found.captures_iter(&text).map(|found| found[1].to_owned()));
     }
     assert!(codes.len() > 25 && codes.contains("CAPABILITY") && codes.contains("TOOBIG"), "{codes:?}");
-    let (_, server) = transcripts();
-    let missing: Vec<&String> = codes
-        .iter()
-        .filter(|code| !ELSEWHERE.iter().any(|(known, _)| known == code))
-        .filter(|code| !Regex::new(&format!(r"\[{code}[ \](]")).unwrap().is_match(&server))
-        .collect();
-    assert!(missing.is_empty(), "in no transcript: {missing:?}");
-    let unknown: Vec<_> = ELSEWHERE.iter().filter(|(code, _)| !codes.contains(*code)).collect();
-    assert!(unknown.is_empty(), "never sent: {unknown:?}");
+    for (code, _) in ELSEWHERE {
+        assert!(codes.remove(*code), "never sent: {code}");
+    }
+    let code = Regex::new(r"^\^?\S+ (?:OK|NO|BAD|BYE|PREAUTH) \[([A-Z-]+)[ \](]").unwrap();
+    check(&take_stock(&codes, false, |line| {
+        code.captures(line).map(|code| code[1].to_owned()).into_iter().collect()
+    }));
 }
 
 #[test]
@@ -90,15 +119,8 @@ fn every_command_is_in_transcripts() {
     for with_uid in ["FETCH", "STORE", "COPY", "MOVE", "SEARCH", "SORT", "THREAD", "EXPUNGE"] {
         commands.insert(format!("UID {with_uid}"));
     }
-    let (client, _) = transcripts();
-    let times: BTreeMap<&String, usize> = commands
-        .iter()
-        .map(|command| {
-            let pattern = Regex::new(&format!(r"(?m)(^|RN)[A-Z0-9.]+ {command}( |\\|$)")).unwrap();
-            (command, pattern.find_iter(&client).count())
-        })
-        .collect();
-    let missing: Vec<_> =
-        times.iter().filter(|(_, count)| **count == 0).map(|(command, _)| command).collect();
-    assert!(missing.is_empty(), "in no transcript: {missing:?}");
+    let said = Regex::new(r"^[A-Z0-9.]+ ((?:UID )?[A-Z]+)(?: |$)").unwrap();
+    check(&take_stock(&commands, true, |line| {
+        said.captures(&line.to_ascii_uppercase()).map(|said| said[1].to_owned()).into_iter().collect()
+    }));
 }

@@ -282,7 +282,7 @@ fn a_hundred_thousand_messages_of_unknown_size() {
     let server = Server::login(&place).program(program::pop3d_release());
     for session in ["first", "second", "third"] {
         let mut client = server.start();
-        client.set_patience(Duration::from_secs(60));
+        client.set_patience(Duration::from_secs(180));
         client.log_in();
         assert_eq!(client.ask("STAT"), format!("+OK {MANY} {}", 23 * MANY));
         let private = memory::private_kib(client.child.id());
@@ -338,13 +338,13 @@ fn a_hundred_thousand_messages() {
     assert_eq!(second.ask("STAT"), format!("+OK {} {}", MANY / 2, 23 * (MANY / 2)));
     let marked = memory::private_kib(second.child.id());
     assert!(!place::is_root() || marked <= 1536, "{marked} KiB private with marks");
-    second.set_patience(Duration::from_secs(120));
+    second.set_patience(Duration::from_secs(180));
     assert_eq!(second.ask("QUIT"), "+OK Goodbye, marked messages deleted.");
     assert!(second.finish().success());
     assert_eq!(place.listing().len(), (MANY / 2) as usize);
 
     let mut third = server.start();
-    third.set_patience(Duration::from_secs(60));
+    third.set_patience(Duration::from_secs(180));
     third.log_in();
     assert_eq!(third.ask("STAT"), format!("+OK {} {}", MANY / 2, 23 * (MANY / 2)));
     let left: Vec<&str> = ids.iter().skip(1).step_by(2).map(|line| line.split_once(' ').unwrap().1).collect();

@@ -74,7 +74,7 @@ fn max_bad_commands_pipelined() {
 #[test]
 fn login_timeout() {
     let place = Place::new();
-    let mut client = Server::login(&place).set("login_timeout=1s").start();
+    let mut client = Server::login(&place).set("login_timeout=2s").start();
     let begun = Instant::now();
     assert_eq!(client.line(), GREETING);
     // It is the time for the whole login: a command every so often does not lengthen it.
@@ -88,7 +88,7 @@ fn login_timeout() {
         if last.starts_with("-ERR") {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(begun.elapsed() < Duration::from_secs(60));
         client.lines_to_dot_or_end(&mut last);
         if last.starts_with("-ERR") {
             break;
@@ -102,14 +102,14 @@ fn login_timeout() {
 #[test]
 fn login_timeout_in_silence() {
     let place = Place::new();
-    let mut client = Server::login(&place).set("login_timeout=1s").start();
+    let mut client = Server::login(&place).set("login_timeout=2s").start();
     assert_eq!(client.line(), GREETING);
     let line = client.line();
     assert!(["-ERR Time is over, closing.", "-ERR Idle for too long, closing."].contains(&&*line), "{line}");
     assert!(client.rest().is_empty());
     assert!(client.finish().success());
     let log = place.log();
-    assert!(log.contains("Disconnected: Inactivity (no auth attempts in 1 secs)"), "{log}");
+    assert!(log.contains("Disconnected: Inactivity (no auth attempts in "), "{log}");
 }
 
 #[test]
@@ -123,13 +123,13 @@ fn login_timeout_of_a_silent_tls_client() {
         .set("ssl=yes")
         .set(&format!("ssl_cert_file={}", file("cert.pem")))
         .set(&format!("ssl_key_file={}", file("key.pem")))
-        .set("login_timeout=1s")
+        .set("login_timeout=2s")
         .argument("--tls")
         .start();
     let begun = Instant::now();
     let mut client = client;
     client.rest();
-    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
     assert!(client.finish().success());
 }
 
@@ -137,17 +137,17 @@ fn login_timeout_of_a_silent_tls_client() {
 fn pop3_idle_timeout() {
     let place = Place::new();
     maildirs::fill(&place, "two-messages");
-    let mut client = Server::preauth(&place).set("pop3_idle_timeout=1s").start();
+    let mut client = Server::preauth(&place).set("pop3_idle_timeout=3s").start();
     client.line();
     let begun = Instant::now();
     // Other than the time to log in, it begins again with each command.
     for _ in 0..4 {
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(900));
         assert_eq!(client.ask("NOOP"), "+OK");
     }
     assert_eq!(client.ask("DELE 1"), "+OK Marked for deletion.");
     assert_eq!(client.line(), "-ERR Idle for too long, closing.");
-    assert!(begun.elapsed() >= Duration::from_millis(2500));
+    assert!(begun.elapsed() >= Duration::from_millis(6500));
     assert!(client.rest().is_empty());
     assert!(client.finish().success());
     assert_eq!(place.listing().len(), 2, "nothing is deleted without QUIT");
@@ -158,15 +158,15 @@ fn pop3_idle_timeout() {
 #[test]
 fn pop3_idle_timeout_counts_lines() {
     let place = Place::new();
-    let mut client = Server::preauth(&place).set("pop3_idle_timeout=1s").set("session_timeout=6s").start();
+    let mut client = Server::preauth(&place).set("pop3_idle_timeout=1s").set("session_timeout=60s").start();
     client.line();
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(8) && !client.has_ended() {
+    while begun.elapsed() < Duration::from_secs(80) && !client.has_ended() {
         client.send("N");
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(
-        begun.elapsed() < Duration::from_secs(3),
+        begun.elapsed() < Duration::from_secs(30),
         "a drop every 100 ms kept the session for {:?}",
         begun.elapsed()
     );
@@ -199,7 +199,7 @@ fn reply_timeout() {
     let begun = Instant::now();
     let status = child.wait().unwrap();
     let took = begun.elapsed();
-    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(10), "{took:?}");
+    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(60), "{took:?}");
     assert!(status.success());
     assert_eq!(place.listing(), ["new/1.big.host"]);
     assert!(place.log().contains("Disconnected: Client does not read"), "{}", place.log());
@@ -219,7 +219,7 @@ fn reply_timeout_is_for_no_progress() {
         "new/1.big.host",
         &b"Subject: big\n\n".iter().copied().chain(vec![b'x'; 1 << 20]).collect::<Vec<u8>>(),
     );
-    let (mut child, mut socket) = Server::preauth(&place).set("reply_timeout=1s").start_raw();
+    let (mut child, mut socket) = Server::preauth(&place).set("reply_timeout=2s").start_raw();
     socket.write_all(b"RETR 1\r\nQUIT\r\n").unwrap();
     let mut text = Vec::new();
     let mut buffer = vec![0; 96 * 1024];
@@ -230,9 +230,9 @@ fn reply_timeout_is_for_no_progress() {
             break;
         }
         text.extend_from_slice(&buffer[..n]);
-        std::thread::sleep(Duration::from_millis(250));
+        std::thread::sleep(Duration::from_millis(400));
     }
-    assert!(begun.elapsed() > Duration::from_secs(2), "the test is too fast to show anything");
+    assert!(begun.elapsed() > Duration::from_secs(3), "the test is too fast to show anything");
     assert!(text.ends_with(b"\r\n.\r\n+OK Goodbye.\r\n"));
     assert!(child.wait().unwrap().success());
 }
@@ -381,11 +381,11 @@ fn auth_failure_delay() {
 #[test]
 fn haproxy_timeout() {
     let place = Place::new();
-    let server = Server::login(&place).set("haproxy_trusted_networks=127.0.0.0/8").set("haproxy_timeout=1s");
+    let server = Server::login(&place).set("haproxy_trusted_networks=127.0.0.0/8").set("haproxy_timeout=3s");
     let mut client = server.start();
     let begun = Instant::now();
     let text = client.rest();
-    assert!(begun.elapsed() >= Duration::from_millis(900) && begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() >= Duration::from_millis(2900) && begun.elapsed() < Duration::from_secs(60));
     assert!(text.is_empty(), "no word before the header: {}", text.escape_ascii());
     // And with a header that comes in pieces.
     let mut client = server.start();

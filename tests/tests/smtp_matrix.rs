@@ -112,10 +112,10 @@ fn every_command_in_every_state() {
 #[test]
 fn silence() {
     for (settings, option, steps) in [
-        (&["smtpd_timeout=1"][..], None, &["EHLO a"][..]),
-        (&["smtpd_timeout=1"], None, &["EHLO a", "MAIL FROM:<>", "RCPT TO:<alice@example.org>", "DATA"]),
-        (&["session_timeout=1"], None, &["EHLO a"]),
-        (&["login_timeout=1"], Some("--submission"), &["EHLO a"]),
+        (&["smtpd_timeout=2"][..], None, &["EHLO a"][..]),
+        (&["smtpd_timeout=2"], None, &["EHLO a", "MAIL FROM:<>", "RCPT TO:<alice@example.org>", "DATA"]),
+        (&["session_timeout=2"], None, &["EHLO a"]),
+        (&["login_timeout=2"], Some("--submission"), &["EHLO a"]),
     ] {
         let place = Place::new();
         let mut server = server(&place);
@@ -142,11 +142,11 @@ fn silence() {
 #[test]
 fn a_login_lasts() {
     let place = Place::new();
-    let mut client = server(&place).set("login_timeout=1").argument("--submission").start();
+    let mut client = server(&place).set("login_timeout=3").argument("--submission").start();
     reply(&mut client);
     say(&mut client, "EHLO a");
     assert!(say(&mut client, "AUTH PLAIN AGFsaWNlAHNlY3JldA==").starts_with("235"));
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(std::time::Duration::from_millis(3500));
     assert!(say(&mut client, "NOOP").starts_with("250"));
     assert!(say(&mut client, "QUIT").starts_with("221"));
 }

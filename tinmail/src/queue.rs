@@ -1,5 +1,6 @@
 //! `tinmail queue`: the queue by hand.
 
+use crate::Failed;
 use common::cli::CommandLine;
 use common::config::Config;
 use common::exit::Exit;
@@ -8,21 +9,6 @@ use smtpd::queue::{Id, Opened, Place, QueueDirectory, Queued, list, scan};
 use smtpd::runner::{self, dispatch::Selection};
 use std::io::{self, Write};
 use std::time::SystemTime;
-
-/// Why it was not done.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Failed {
-    /// The words are wrong: the usage follows.
-    Usage(String),
-    /// Anything else, in a line.
-    Said(String),
-}
-
-impl From<io::Error> for Failed {
-    fn from(error: io::Error) -> Failed {
-        Failed::Said(error.to_string())
-    }
-}
 
 /// Does what the words behind `queue` say.
 pub fn run(config: &Config, line: &CommandLine, words: &[&str], out: &mut dyn Write) -> Result<(), Failed> {

@@ -210,6 +210,19 @@ pub fn check_password(password: &[u8]) -> Result<(), HashError> {
     Ok(())
 }
 
+/// Rounds of the hashes made here: some 30 milliseconds of a computer, some hundreds of a small board.
+const ROUNDS: u32 = 50_000;
+
+/// A sha512-crypt of a password, which every crypt(3) understands, with a salt of its own.
+pub fn make(password: &[u8]) -> Result<zeroize::Zeroizing<String>, HashError> {
+    check_password(password)?;
+    let mut random = [0; sha::MAX_SALT];
+    crate::sys::process::random(&mut random).map_err(|_| HashError::Malformed("no random numbers"))?;
+    let letter = |octet: &u8| ITOA64.get(usize::from(octet & 63)).map(|&letter| char::from(letter));
+    let salt: String = random.iter().filter_map(letter).collect();
+    sha::make(password, ROUNDS, &salt).map(zeroize::Zeroizing::new)
+}
+
 /// Whether `password` is the one that `hash`, a crypt(3) string, was made of.
 ///
 /// Understood: yescrypt `$y$`, scrypt `$7$`, sha512-crypt `$6$`, sha256-crypt `$5$`, bcrypt `$2a$` `$2b$` `$2y$` (72

@@ -175,6 +175,7 @@ settings! {
 
     smtpd smtpd_banner: Text = text("$myhostname ESMTP tinmail"), "text of the first line of SMTP; it begins with this host's name";
     smtpd smtpd_timeout: Duration = minutes(5), "time between two commands, or without any data of a message";
+    smtpd ipc_timeout: Duration = minutes(5), "time for the processes that write a message, while its client waits for the reply";
     smtpd smtpd_recipient_limit: u32 = 1000, "recipients of one message";
     smtpd smtpd_junk_command_limit: u32 = 100, "commands such as NOOP, RSET and VRFY between two messages; 0: no limit";
     smtpd smtpd_mail_limit: u32 = 0, "messages on one connection; 0: no limit";

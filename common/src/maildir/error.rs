@@ -1,7 +1,10 @@
 //! What can go wrong in the store, sorted by what a server has to tell its client.
 
+use crate::log::escape;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The outcomes that a caller treats differently.
@@ -88,12 +91,38 @@ fn kind_of(error: &io::Error) -> ErrorKind {
 
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({}): {}", self.op, self.path.display(), self.source)
+        // Anybody may have chosen the name of a file. That of its directory is shown apart, so that neither hides the other.
+        let shown = |text: &OsStr| escape(text.as_bytes()).to_string();
+        match (self.path.parent(), self.path.file_name()) {
+            (Some(parent), Some(name)) if parent.parent().is_some() => {
+                write!(f, "{}({}/{}): {}", self.op, shown(parent.as_os_str()), shown(name), self.source)
+            }
+            _ => write!(f, "{}({}): {}", self.op, shown(self.path.as_os_str()), self.source),
+        }
     }
 }
 
 impl std::error::Error for StorageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_log_cannot_be_forged_and_names_the_file() {
+        let shown = |path: &str| StorageError::with_kind(ErrorKind::Temp, "open", path, "why").to_string();
+        assert_eq!(shown("/mail/ann/cur/1.a:2,S"), "open(/mail/ann/cur/1.a:2,S): why");
+        assert_eq!(
+            shown("/mail/cur/a\n<b>\u{202e}"),
+            "open(/mail/cur/a\\x0A\\x3Cb\\x3E\\xE2\\x80\\xAE): why"
+        );
+        assert_eq!(shown("/a"), "open(/a): why");
+        assert_eq!(shown(""), "open(): why");
+        let long = "x".repeat(200);
+        assert_eq!(shown(&format!("/{long}/1.a")), format!("open(/{}.../1.a): why", "x".repeat(99)));
     }
 }

@@ -202,7 +202,7 @@ mod tests {
         dir.write("cur/a", "a\n");
         // All holes: nothing on the disk, and hours to read.
         File::create(dir.path().join("cur/hole")).unwrap().set_len(1 << 42).unwrap();
-        let time = Duration::from_millis(100);
+        let time = Duration::from_millis(500);
         let begun = Instant::now();
         let mut counter = Counter::new(dir.path(), patience(time)).unwrap();
         assert_eq!(counter.count(false, b"a").unwrap(), Counted::Octets(3));
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(counter.count(false, b"a").unwrap(), Counted::Later);
         let mut early = Counter::new(dir.path(), Patience { gives_up: false, ..patience(time) }).unwrap();
         assert_eq!(early.count(false, b"hole").unwrap(), Counted::Later);
-        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert!(begun.elapsed() < Duration::from_secs(60));
     }
 
     #[test]

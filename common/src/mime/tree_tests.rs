@@ -1,4 +1,5 @@
 use super::*;
+use crate::mime::position::Counter;
 use proptest::prelude::*;
 
 /// Hands out pieces of at most so many octets.

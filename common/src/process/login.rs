@@ -42,8 +42,17 @@ pub fn login_user(config: &Config) -> io::Result<(u32, u32)> {
         .map_err(|error| io::Error::other(format!("login_user = {}: {error}", config.login_user)))
 }
 
-fn settings(config: &Config) -> io::Result<Settings> {
+/// What names may be, and what becomes of them before they are looked up. Error: `auth_username_format` is none.
+pub fn username_rules(config: &Config) -> io::Result<UsernameRules> {
     let format = config.auth_username_format.as_str();
+    Ok(UsernameRules {
+        chars: config.auth_username_chars.to_string(),
+        format: format.parse::<UsernameFormat>().map_err(|error| io::Error::other(error.to_string()))?,
+        master_separator: config.auth_master_user_separator.0,
+    })
+}
+
+fn settings(config: &Config) -> io::Result<Settings> {
     Ok(Settings {
         passdbs: config.passdb.to_vec(),
         master_passdb: config.master_passdb.0.clone(),
@@ -53,11 +62,7 @@ fn settings(config: &Config) -> io::Result<Settings> {
             group: path(&config.group_path),
             ..Files::default()
         },
-        username: UsernameRules {
-            chars: config.auth_username_chars.to_string(),
-            format: format.parse::<UsernameFormat>().map_err(|error| io::Error::other(error.to_string()))?,
-            master_separator: config.auth_master_user_separator.0,
-        },
+        username: username_rules(config)?,
         limits: HashLimits { memory: config.auth_hash_memory_limit.0, wait: HASH_WAIT },
         first_valid_uid: config.first_valid_uid,
         last_valid_uid: config.last_valid_uid,

@@ -46,9 +46,6 @@ use walls::{RootWalls, Walls};
 /// The hidden argument with which the guard starts a session.
 const SESSION: &str = "--session";
 
-/// How long the front of a service waits for an answer: what is to be on disk may have to wait for others there.
-const SERVICE_PATIENCE: Duration = Duration::from_secs(600);
-
 /// What a server is made of.
 pub struct Program {
     /// Name, version and options.
@@ -231,7 +228,8 @@ fn try_serve(
         let (reader, writer) = fd::socketpair()?;
         data = (Some(reader), Some(writer));
         walls = walls.with_data_descriptor();
-        patience = SERVICE_PATIENCE;
+        // What is to be on disk may have to wait for others there.
+        patience = config.ipc_timeout.max(Duration::from_secs(1));
     }
     let (data, data_for_front) = data;
     // One copy for each of them, made before the fork: a count or a move would write to pages that they share.

@@ -100,6 +100,18 @@ pub fn poll<const N: usize>(
     }))
 }
 
+/// Waits until one of any number of descriptors can be read, or the time is over; or a signal comes.
+pub fn wait_for_any(fds: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<()> {
+    let entry = |fd: &BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut list: Vec<libc::pollfd> = fds.iter().map(entry).collect();
+    let milliseconds = i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+    // SAFETY: the list has so many entries and outlives the call.
+    match cerr(unsafe { libc::poll(list.as_mut_ptr(), list.len() as libc::nfds_t, milliseconds) }) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// One read(2). `Ok(0)` is the end.
 pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the kernel writes at most buffer.len() octets into the buffer we borrow mutably.
@@ -156,6 +168,12 @@ pub fn send_vectored(fd: BorrowedFd<'_>, pieces: &[io::IoSlice<'_>]) -> io::Resu
 pub fn shutdown_write(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: shutdown only looks at the descriptor.
     cerr(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) }).map(drop)
+}
+
+/// Says the end in both directions: whoever waits at this end is told that there will be nothing more.
+pub fn shutdown(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: plain integers; the descriptor is open because it is borrowed.
+    cerr(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) }).map(drop)
 }
 
 /// A connected pair of stream sockets, closed at exec.

@@ -16,6 +16,7 @@ mod memory;
 pub mod pass;
 pub mod process;
 pub mod socket;
+pub mod terminal;
 pub mod trusted;
 
 use std::io;

@@ -4,6 +4,7 @@ use super::cerr;
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
 
 /// The two sides of a fork.
 pub enum Fork {
@@ -50,6 +51,25 @@ pub fn wait(child: i32) {
         match cerr(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => return,
+        }
+    }
+}
+
+/// Waits for a child's end, but not longer than this: one that hangs in the kernel does not end even when it is killed. `false`:
+/// it has not ended, and its zombie will have to be taken away by somebody else.
+pub fn wait_within(child: i32, patience: Duration) -> bool {
+    let begun = Instant::now();
+    let mut pause = Duration::from_micros(200);
+    loop {
+        // SAFETY: no status is asked for, so nothing is written.
+        match cerr(unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG) }) {
+            Ok(0) if begun.elapsed() < patience => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            Ok(0) => return false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return true,
         }
     }
 }

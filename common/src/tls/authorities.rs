@@ -4,7 +4,7 @@
 //! read by webpki, which was written for that, and only once it is proved that the client has the key (see
 //! [`super::proof`]).
 
-use super::certificate::{Facts, revocation_dates};
+use super::certificate::{Facts, not_yet_valid, read_or_find, revocation_dates, time};
 use super::key::read_at_most;
 use super::subject;
 use crate::config::check::Finding;
@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use webpki::{
     BorrowedCertRevocationList, CertRevocationList, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
     RevocationOptionsBuilder, UnknownStatusPolicy,
@@ -191,24 +191,16 @@ impl Authorities {
 
     /// What an administrator should know of the file.
     pub fn findings(&self, crl_required: bool, now: SystemTime) -> Vec<Finding> {
-        let time = |seconds: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let mut found = Vec::new();
         for (place, ca) in (1..).zip(&self.certificates) {
             let shown = format!("ssl_ca_file, certificate {place}");
-            let Some(facts) = Facts::read(ca) else {
-                found.push(Finding::warning(
-                    format!("{shown}: dates that cannot be read"),
-                    "have it issued again",
-                ));
-                continue;
-            };
+            let Some(facts) = read_or_find(&shown, ca, &mut found) else { continue };
             let (begin, end) = (time(facts.validity.0), time(facts.validity.1));
             if end < now {
                 let what = format!("{shown}: expired on {}: its clients cannot log in", Stamp(end));
                 found.push(Finding::error(what, "replace it"));
             } else if begin > now {
-                let what = format!("{shown}: not valid before {}", Stamp(begin));
-                found.push(Finding::error(what, "wait, or set this machine's clock"));
+                found.push(not_yet_valid(&shown, begin));
             }
             if facts.version == 3 && !facts.is_ca {
                 let what = format!("{shown}: not a CA's");

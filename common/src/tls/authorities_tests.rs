@@ -2,6 +2,7 @@
 
 use super::super::testing::{certificate, path};
 use super::*;
+use std::time::Duration;
 
 /// 2026, and centuries around it.
 const NOW: u64 = 1_800_000_000;

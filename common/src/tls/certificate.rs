@@ -82,13 +82,7 @@ pub fn findings<'a>(path: &Path, chain: impl IntoIterator<Item = &'a [u8]>, now:
             1 => path.display().to_string(),
             _ => format!("{}, certificate {place}", path.display()),
         };
-        let Some(facts) = Facts::read(certificate) else {
-            found.push(Finding::warning(
-                format!("{shown}: dates that cannot be read"),
-                "have it issued again",
-            ));
-            continue;
-        };
+        let Some(facts) = read_or_find(&shown, certificate, &mut found) else { continue };
         let (begin, end) = (time(facts.validity.0), time(facts.validity.1));
         if end < now {
             found.push(Finding::error(format!("{shown}: expired on {}", Stamp(end)), "renew it"));
@@ -96,8 +90,7 @@ pub fn findings<'a>(path: &Path, chain: impl IntoIterator<Item = &'a [u8]>, now:
             found.push(Finding::warning(format!("{shown}: expires on {}", Stamp(end)), "renew it"));
         }
         if begin > now {
-            let what = format!("{shown}: not valid before {}", Stamp(begin));
-            found.push(Finding::error(what, "wait, or set this machine's clock"));
+            found.push(not_yet_valid(&shown, begin));
         }
         if place == 1 && facts.is_ca {
             let what =
@@ -111,8 +104,23 @@ pub fn findings<'a>(path: &Path, chain: impl IntoIterator<Item = &'a [u8]>, now:
     found
 }
 
+/// Reads a certificate. That it cannot be read is a finding.
+pub(super) fn read_or_find(shown: &str, certificate: &[u8], found: &mut Vec<Finding>) -> Option<Facts> {
+    let facts = Facts::read(certificate);
+    if facts.is_none() {
+        found.push(Finding::warning(format!("{shown}: dates that cannot be read"), "have it issued again"));
+    }
+    facts
+}
+
+/// Of a certificate whose time has not come.
+pub(super) fn not_yet_valid(shown: &str, begin: SystemTime) -> Finding {
+    let what = format!("{shown}: not valid before {}", Stamp(begin));
+    Finding::error(what, "wait, or set this machine's clock")
+}
+
 /// Years before 1970 are as good as 1970 here.
-fn time(seconds: i64) -> SystemTime {
+pub(super) fn time(seconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::grammar::{SearchArguments, SortArguments, Tag, ThreadArguments};
 use crate::reply::{Completion, Failure, Reply};
-use crate::search::selected::Selected;
+use crate::search::selected::{Selected, Unreadable};
 use crate::{search, sort, thread};
 use common::io::Conn;
 
@@ -13,24 +13,35 @@ pub fn search(context: &mut Context<'_>, tag: &Tag, uid: bool, arguments: &Searc
     let (mut messages, conn) = selected(context)?;
     let with_modseq =
         search::answer(&mut messages, tag.as_bytes(), uid, arguments, &mut |octets| conn.push(octets))?;
+    let unreadable = messages.into_unreadable();
     if with_modseq {
         context.enable_condstore();
     }
-    Ok(Reply::ok("Search completed."))
+    Ok(completed(context, &unreadable, "Search completed."))
 }
 
 /// SORT.
 pub fn sort(context: &mut Context<'_>, uid: bool, arguments: &SortArguments) -> Completion {
     let (mut messages, conn) = selected(context)?;
     sort::answer(&mut messages, uid, arguments, &mut |octets| conn.push(octets))?;
-    Ok(Reply::ok("Sort completed."))
+    let unreadable = messages.into_unreadable();
+    Ok(completed(context, &unreadable, "Sort completed."))
 }
 
 /// THREAD.
 pub fn thread(context: &mut Context<'_>, uid: bool, arguments: &ThreadArguments) -> Completion {
     let (mut messages, conn) = selected(context)?;
     thread::answer(&mut messages, uid, arguments, &mut |octets| conn.push(octets))?;
-    Ok(Reply::ok("Thread completed."))
+    let unreadable = messages.into_unreadable();
+    Ok(completed(context, &unreadable, "Thread completed."))
+}
+
+/// The completion of what may have been done without some of the messages.
+fn completed(context: &Context<'_>, unreadable: &Unreadable, text: &'static str) -> Reply {
+    match unreadable.say(&mut |error| context.log.error(&error.to_string())) {
+        true => Reply::ok("Done as far as the messages can be read; the log says which cannot."),
+        false => Reply::ok(text),
+    }
 }
 
 /// The selected mailbox and, beside it, the client.

@@ -132,7 +132,7 @@ impl<'a> Answer<'a> {
         let mut source = None;
         if plan.digest && !is_cached || !plan.sections.is_empty() {
             let file = mailbox.open_message(msn)?;
-            source = Some(Source::new(file, scratch).map_err(|error| failed(error, mailbox))?);
+            source = Some(Source::new(file, scratch).map_err(|error| mailbox.unreadable(msn, error))?);
         }
         let mut tree_is_read = false;
         if let Some(source) = &mut source {
@@ -158,7 +158,7 @@ impl<'a> Answer<'a> {
         }
         let is_done = match &mut source {
             Some(source) if !plan.sections.is_empty() => {
-                self.send_whole(sink, mailbox, info, source, begun)?
+                self.send_whole(sink, mailbox, msn, info, source, begun)?
             }
             _ => true,
         };
@@ -206,7 +206,7 @@ impl<'a> Answer<'a> {
         info: &Info,
         source: &mut Source<'_>,
     ) -> Result<(), Stop> {
-        source.parse(&mut self.digester.tree).map_err(|error| failed(error, mailbox))?;
+        source.parse(&mut self.digester.tree).map_err(|error| mailbox.unreadable(msn, error))?;
         let internal_date = info.internal_date.unwrap_or_else(|| {
             mailbox.learn_date(msn, source.modified());
             source.modified()
@@ -224,7 +224,7 @@ impl<'a> Answer<'a> {
         source: &mut Source<'_>,
         tree_is_read: bool,
     ) -> Result<bool, Stop> {
-        let is_large = source.octets().map_err(|error| failed(error, mailbox))?.is_none();
+        let is_large = source.octets().map_err(|error| mailbox.unreadable(msn, error))?.is_none();
         let is_known = self.recall.uid == info.uid && self.recall.length == source.length();
         if !is_known {
             *self.recall = Recall::default();
@@ -232,12 +232,14 @@ impl<'a> Answer<'a> {
         if self.plan.tree && !tree_is_read {
             match self.recall.tree.take() {
                 Some(tree) => self.digester.tree = tree,
-                None => source.parse(&mut self.digester.tree).map_err(|error| failed(error, mailbox))?,
+                None => {
+                    source.parse(&mut self.digester.tree).map_err(|error| mailbox.unreadable(msn, error))?
+                }
             }
         }
         let (mut octets, mut is_foreign) = (0, false);
         if self.plan.octets {
-            octets = match source.octets().map_err(|error| failed(error, mailbox))? {
+            octets = match source.octets().map_err(|error| mailbox.unreadable(msn, error))? {
                 Some(octets) => octets,
                 None => {
                     let counted = mailbox.cached(msn).and_then(Digest::decode).map(|digest| digest.octets());
@@ -256,7 +258,7 @@ impl<'a> Answer<'a> {
         self.found.clear();
         for piece in &self.plan.sections {
             let found = section::find(source, &self.digester.tree, octets, &piece.item.section);
-            self.found.push(found.map_err(|error| failed(error, mailbox))?);
+            self.found.push(found.map_err(|error| mailbox.unreadable(msn, error))?);
         }
         if is_large && self.plan.is_partial() {
             (self.recall.uid, self.recall.length) = (info.uid, source.length());
@@ -270,6 +272,7 @@ impl<'a> Answer<'a> {
         &mut self,
         sink: &mut impl Sink,
         mailbox: &Mailbox,
+        msn: u32,
         info: &Info,
         source: &mut Source<'_>,
         begun: usize,
@@ -278,7 +281,7 @@ impl<'a> Answer<'a> {
         if piece.item.partial.is_some() || !section::is_whole(&piece.item.section) {
             return Ok(false);
         }
-        let message = source.whole().map_err(|error| failed(error, mailbox))?;
+        let message = source.whole().map_err(|error| mailbox.unreadable(msn, error))?;
         // Lines shorter than this on the average are sent another way.
         let room_for = |text: &[u8]| text.len() + text.len() / LINE_MIN;
         let printed = self.line.len();
@@ -404,9 +407,12 @@ impl From<Broken> for Ending {
     }
 }
 
+/// Tells [`cut_short`] from a connection that failed.
+pub(super) const CUT_SHORT: io::ErrorKind = io::ErrorKind::UnexpectedEof;
+
 /// Less than what was announced must not look like all of it: the connection ends.
 fn cut_short(why: &dyn std::fmt::Display) -> Ending {
-    Ending::Failed(io::Error::other(format!("A message could not be read to its end: {why}")))
+    Ending::Failed(io::Error::new(CUT_SHORT, why.to_string()))
 }
 
 /// Sends so many octets of a piece of the file. Whether the piece ends there, if they were to be all of it.
@@ -450,8 +456,4 @@ fn complete(wire: &mut Wire, sink: &mut impl Sink) -> Result<(), Ending> {
         0 => Ok(()),
         left => Err(cut_short(&format_args!("its size is wrong, {left} octets are missing"))),
     }
-}
-
-fn failed(error: io::Error, mailbox: &Mailbox) -> StorageError {
-    StorageError::new("read", mailbox.maildir().path(), error)
 }

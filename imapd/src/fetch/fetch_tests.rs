@@ -3,6 +3,7 @@ use super::*;
 use crate::digest::Digest;
 use crate::grammar::{Command, MailboxName};
 use crate::mailbox::OpenOptions;
+use crate::reply::Condition;
 use common::maildir::Maildir;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -235,7 +236,9 @@ fn a_message_that_is_gone_takes_no_other_with_it() {
     let mut site = Site::new("gone", &[b"A: b\n\n1\n", b"A: b\n\n2\n", b"A: b\n\n3\n"]);
     std::fs::remove_file(site.path(1)).unwrap();
     let (octets, outcome) = site.try_fetch("FETCH 1:3 (UID BODY.PEEK[TEXT])").unwrap();
-    assert_eq!(outcome, Outcome { gone: true, unreadable: false });
+    assert_eq!(outcome, Outcome { gone: true, ..Outcome::default() });
+    assert_eq!(outcome.reply(false).condition, Condition::No);
+    assert_eq!((outcome.reply(true).condition, &*outcome.reply(true).code), (Condition::Ok, "EXPUNGEISSUED"));
     let text = String::from_utf8(octets).unwrap();
     let want = |n: u32| format!("* {n} FETCH (UID {n} BODY[TEXT] {{3}}\r\n{n}\r\n)\r\n");
     assert_eq!(text, want(1) + &want(3));
@@ -243,8 +246,51 @@ fn a_message_that_is_gone_takes_no_other_with_it() {
     std::fs::remove_file(site.path(2)).unwrap();
     std::fs::create_dir(site.root.join("cur/1000000002.m2.host:2,")).unwrap();
     let (octets, outcome) = site.try_fetch("FETCH 1:3 (ENVELOPE)").unwrap();
-    assert_eq!((outcome.unreadable, octets.iter().filter(|&&octet| octet == b'\n').count()), (true, 1));
-    assert_eq!(site.logged.len(), 1);
+    assert_eq!(outcome, Outcome { gone: true, unreadable: Some(ErrorKind::Corrupt), count: 1 });
+    assert_eq!(octets.iter().filter(|&&octet| octet == b'\n').count(), 1);
+    assert!(site.logged[0].ends_with("/cur/1000000002.m2.host:2,): not a file"), "{:?}", site.logged);
+}
+
+#[test]
+fn what_cannot_be_read_is_not_seen_and_the_log_stays_short() {
+    let text = b"A: b\n\ntext\n".as_slice();
+    let mut site = Site::new("unreadable", &[text; 40]);
+    // A link to itself is there and cannot be opened, whoever asks.
+    let to_itself = site.root.join("loop");
+    std::os::unix::fs::symlink("loop", &to_itself).unwrap();
+    for number in 1..39 {
+        let path = site.path(number);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&to_itself, &path).unwrap();
+    }
+    let (octets, outcome) = site.try_fetch("FETCH 1:* BODY[TEXT]").unwrap();
+    assert_eq!(outcome, Outcome { gone: false, unreadable: Some(ErrorKind::Corrupt), count: 38 });
+    let text = String::from_utf8(octets).unwrap();
+    let want = |n: u32| format!("* {n} FETCH (FLAGS (\\Seen) BODY[TEXT] {{6}}\r\ntext\r\n)\r\n");
+    assert_eq!(text, want(1) + &want(40));
+    let seen = |msn| site.selected.mailbox.info(msn).unwrap().flags.bits & Flags::SEEN != 0;
+    assert_eq!((1..=40).filter(|&msn| seen(msn)).collect::<Vec<_>>(), [1, 40]);
+    assert_eq!(site.logged.len() as u32, LOGGED_MAX + 1);
+    assert!(
+        site.logged[0].contains("os error 40") && site.logged[10].starts_with("28 more"),
+        "{:?}",
+        site.logged
+    );
+}
+
+#[test]
+fn the_reply_says_why() {
+    for (kind, code) in [
+        (ErrorKind::NoPerm, "NOPERM"),
+        (ErrorKind::Corrupt, "CORRUPTION"),
+        (ErrorKind::Temp, "UNAVAILABLE"),
+        (ErrorKind::Full, "UNAVAILABLE"),
+    ] {
+        for gone in [false, true] {
+            let reply = Outcome { gone, unreadable: Some(kind), count: 1 }.reply(gone);
+            assert_eq!((reply.condition, &*reply.code), (Condition::No, code));
+        }
+    }
 }
 
 #[test]

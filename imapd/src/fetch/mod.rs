@@ -28,12 +28,13 @@ use crate::context::{Context, Selected};
 use crate::grammar::FetchArguments;
 use crate::mailbox::{FlagChange, Flags, How, Info, Mailbox, MsnSet};
 use crate::reply::{Completion, Failure, Reply};
-use answer::{Answer, Stop};
+use answer::{Answer, CUT_SHORT, Stop};
 use common::io::Ending;
 use common::maildir::{ErrorKind, StorageError};
 use digester::Digester;
 use plan::Plan;
 use source::Source;
+use std::io;
 use std::ops::ControlFlow;
 use wire::Sink;
 
@@ -41,6 +42,8 @@ use wire::Sink;
 const BATCH: u32 = 256;
 /// Messages that get `\Seen` at once, before they are sent: so many may be seen that a broken connection kept from the client.
 const SEEN_BATCH: u32 = 16;
+/// Messages of one command that cannot be read and are named in the log; how many more there are is said at the end.
+const LOGGED_MAX: u32 = 10;
 
 /// FETCH and UID FETCH.
 pub fn fetch(context: &mut Context<'_>, uid: bool, arguments: &FetchArguments) -> Completion {
@@ -61,22 +64,45 @@ pub fn fetch(context: &mut Context<'_>, uid: bool, arguments: &FetchArguments) -
         None => Ok(Outcome::default()),
     };
     context.conn.give_back(scratch);
-    let outcome = fetched?;
-    Ok(if outcome.unreadable {
-        Reply::no("Some messages could not be read; the log says which.").with_code("SERVERBUG")
-    } else if outcome.gone {
-        // RFC 2180 section 4.1.2, RFC 5530.
-        Reply::no("Some of the messages are no longer there.").with_code("EXPUNGEISSUED")
-    } else {
-        Reply::ok("Fetch completed.")
-    })
+    Ok(fetched?.reply(uid))
 }
 
 /// What kept messages out of the responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Outcome {
+    /// Some are no longer there.
     gone: bool,
-    unreadable: bool,
+    /// Why the first of those that are there could not be read.
+    unreadable: Option<ErrorKind>,
+    /// How many could not.
+    count: u32,
+}
+
+impl Outcome {
+    /// Takes note of a message that cannot be read.
+    fn add_unreadable(&mut self, error: &StorageError, log: &mut dyn FnMut(&dyn std::fmt::Display)) {
+        self.unreadable.get_or_insert(error.kind);
+        self.count = self.count.saturating_add(1);
+        if self.count <= LOGGED_MAX {
+            log(error);
+        }
+    }
+
+    fn reply(self, uid: bool) -> Reply {
+        const GONE: &str = "Some of the messages are no longer there.";
+        let unreadable = || Reply::no("Some messages could not be read; the log says which.");
+        match (self.unreadable, self.gone) {
+            // RFC 5530 section 3: nobody may read it, or it is no message at all; the rest may be different the next time.
+            (Some(ErrorKind::NoPerm), _) => unreadable().with_code("NOPERM"),
+            (Some(ErrorKind::Corrupt), _) => unreadable().with_code("CORRUPTION"),
+            (Some(_), _) => unreadable().with_code("UNAVAILABLE"),
+            // RFC 3501 section 6.4.8: a UID that is not there is no error. The EXPUNGE comes before the completion.
+            (None, true) if uid => Reply::ok(GONE).with_code("EXPUNGEISSUED"),
+            // RFC 2180 section 4.1.2: the client still counts with the number.
+            (None, true) => Reply::no(GONE).with_code("EXPUNGEISSUED"),
+            (None, false) => Reply::ok("Fetch completed."),
+        }
+    }
 }
 
 fn run(
@@ -106,29 +132,47 @@ fn run(
                 ControlFlow::Continue(())
             })?;
             let seen = if sets_seen { set_seen(mailbox, &mut infos, log)? } else { Vec::new() };
+            let mut unread = MsnSet::new();
             for (msn, info) in &infos {
                 let newly_seen = seen.contains(msn);
                 match answer.send(mailbox, *msn, info, newly_seen, sink, scratch) {
                     Ok(()) => {}
                     Err(Stop::Over(ending)) => {
-                        if let Ending::Failed(error) = &ending {
-                            log(error);
+                        return Err(match ending {
+                            Ending::Failed(error) if error.kind() == CUT_SHORT => {
+                                log(&mailbox.unreadable(*msn, error));
+                                Ending::Failed(io::Error::other("A message could not be read to its end"))
+                            }
+                            ending => ending,
                         }
-                        return Err(ending.into());
+                        .into());
                     }
                     Err(Stop::Skip(error)) if error.kind == ErrorKind::NotFound => outcome.gone = true,
                     Err(Stop::Skip(error)) => {
-                        log(&error);
-                        outcome.unreadable = true;
+                        outcome.add_unreadable(&error, log);
+                        if newly_seen {
+                            unread.push(*msn..=*msn);
+                        }
                     }
                 }
+            }
+            // Nobody has seen them, and no response has said that they were.
+            if !unread.is_empty() {
+                let change = FlagChange { how: How::Remove, ..SEEN };
+                mailbox.store_flags(&unread, &change, None)?;
             }
             let Some(next) = last.checked_add(1) else { break };
             first = next;
         }
     }
+    if let more @ 1.. = outcome.count.saturating_sub(LOGGED_MAX) {
+        log(&format_args!("{more} more messages could not be read"));
+    }
     Ok(outcome)
 }
+
+/// `\Seen`, which the responses say: it need not be told again.
+const SEEN: FlagChange<'_> = FlagChange { how: How::Add, bits: Flags::SEEN, keywords: &[], silent: true };
 
 /// Gives `\Seen` to those that lack it, and says which these are. That it cannot be set keeps nothing from being read.
 fn set_seen(
@@ -142,9 +186,7 @@ fn set_seen(
         return Ok(unseen);
     }
     let which: MsnSet = unseen.iter().map(|&msn| msn..=msn).collect();
-    // The responses say it: it need not be told again.
-    let change = FlagChange { how: How::Add, bits: Flags::SEEN, keywords: &[], silent: true };
-    if let Err(error) = mailbox.store_flags(&which, &change, None) {
+    if let Err(error) = mailbox.store_flags(&which, &SEEN, None) {
         log(&error);
         return Ok(Vec::new());
     }
@@ -170,7 +212,7 @@ pub fn make_digest(
         source.parse(&mut digester.tree)?;
         Ok(source.modified())
     });
-    let modified = parsed.map_err(|error| StorageError::new("read", mailbox.maildir().path(), error))?;
+    let modified = parsed.map_err(|error| mailbox.unreadable(msn, error))?;
     let internal_date = known.unwrap_or_else(|| {
         mailbox.learn_date(msn, modified);
         modified

@@ -23,7 +23,7 @@ impl<'b> Source<'b> {
     pub fn new(file: File, buffer: &'b mut [u8]) -> io::Result<Source<'b>> {
         let meta = file.metadata()?;
         if !meta.is_file() {
-            return Err(io::Error::other("not a file"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a file"));
         }
         Ok(Source { length: meta.len(), modified: meta.mtime(), file, buffer, start: 0, filled: 0 })
     }

@@ -12,7 +12,6 @@ use crate::digest::{Digest, EnvelopeField};
 use crate::printed;
 use common::mailbox::Info;
 use common::maildir::StorageError;
-use std::io;
 use std::ops::ControlFlow;
 
 /// Which of the messages that match are wanted: looking for one of them can end early.
@@ -159,9 +158,13 @@ impl<'p> State<'p> {
             }
         }
         let Some(mut file) = messages.open(msn)? else { return Ok(Verdict::No) };
-        matcher::search(self.program, &mut self.leaves, &mut self.stack, &mut self.scratch, &mut file)
-            .map_err(unreadable)
+        let State { program, leaves, stack, scratch, .. } = self;
+        Ok(matcher::search(program, leaves, stack, scratch, &mut file).unwrap_or_else(|error| {
+            messages.unreadable(msn, error);
+            Verdict::No
+        }))
     }
+
     /// Asks for sizes and dates that the row did not know. `false`: the message is gone.
     fn counted(&mut self, messages: &mut impl Messages, msn: u32) -> Result<bool, StorageError> {
         for (leaf, verdict) in self.program.leaves.iter().zip(self.leaves.iter_mut()) {
@@ -181,11 +184,6 @@ impl<'p> State<'p> {
         }
         Ok(true)
     }
-}
-
-/// A file that cannot be read to its end: the search would not be the whole truth.
-fn unreadable(error: io::Error) -> StorageError {
-    StorageError::new("read", "a message", error)
 }
 
 fn row(leaf: &Leaf, msn: u32, info: &Info) -> Verdict {

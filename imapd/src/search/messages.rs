@@ -3,11 +3,11 @@
 use crate::digest::Digest;
 use common::mailbox::Info;
 use common::maildir::StorageError;
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::{ControlFlow, RangeInclusive};
 
 /// An open mailbox. Messages have message sequence numbers from 1 to [`len`](Messages::len). One that has vanished from the
-/// disk meanwhile is `None`.
+/// disk meanwhile, or cannot be read, is `None`.
 pub trait Messages {
     /// A message's file.
     type File: Read;
@@ -39,6 +39,8 @@ pub trait Messages {
     /// Shows a message's digest, which is made if there is none yet.
     fn digest<T>(&mut self, msn: u32, show: impl FnOnce(&Digest<'_>) -> T)
     -> Result<Option<T>, StorageError>;
-    /// A message's octets.
+    /// A message's octets, of which [`Messages::unreadable`] has to hear if they end in an error.
     fn open(&mut self, msn: u32) -> Result<Option<Self::File>, StorageError>;
+    /// A message could not be read to its end.
+    fn unreadable(&mut self, msn: u32, error: io::Error);
 }

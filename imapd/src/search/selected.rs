@@ -1,51 +1,102 @@
 //! The selected mailbox as searching, sorting and threading see it.
 //!
 //! A digest that is missing is made here and kept, so that the next time needs no file. What has vanished from the disk
-//! meanwhile is no error.
+//! meanwhile is no error. Neither is a message that cannot be read: one of them would keep all others from being found or sorted,
+//! for good. It is found by nothing that has to read it, and said in the log and in the completion.
 
 use super::messages::Messages;
 use crate::digest::Digest;
 use crate::fetch::digester::Digester;
 use common::mailbox::{Info, Mailbox};
 use common::maildir::{ErrorKind, StorageError};
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
 
 /// Octets read at a time to make a digest.
 const BUFFER: usize = 32 * 1024;
+/// Messages of one command that cannot be read and are named in the log.
+const NAMED_MAX: usize = 10;
+/// So many are counted.
+const COUNTED_MAX: usize = 1000;
 
 /// A mailbox, and what making digests needs.
 pub struct Selected<'a> {
     mailbox: &'a mut Mailbox,
     digester: Digester,
     buffer: Vec<u8>,
+    unreadable: Unreadable,
+}
+
+/// Messages that could not be read.
+#[derive(Debug, Default)]
+pub struct Unreadable {
+    /// Some of the errors, for the log.
+    named: Vec<StorageError>,
+    /// The messages, by number: one may be asked for more than once.
+    msns: BTreeSet<u32>,
+}
+
+impl Unreadable {
+    fn add(&mut self, msn: u32, error: StorageError) {
+        if self.msns.len() < COUNTED_MAX && self.msns.insert(msn) && self.named.len() < NAMED_MAX {
+            self.named.push(error);
+        }
+    }
+
+    /// Says so in the log. Whether there were any.
+    pub fn say(&self, log: &mut dyn FnMut(&dyn std::fmt::Display)) -> bool {
+        self.named.iter().for_each(|error| log(error));
+        if let more @ 1.. = self.msns.len().saturating_sub(self.named.len()) {
+            log(&format_args!("{more} more messages could not be read"));
+        }
+        !self.msns.is_empty()
+    }
 }
 
 impl<'a> Selected<'a> {
     /// Of this mailbox.
     pub fn new(mailbox: &'a mut Mailbox) -> Selected<'a> {
-        Selected { mailbox, digester: Digester::default(), buffer: Vec::new() }
+        Selected {
+            mailbox,
+            digester: Digester::default(),
+            buffer: Vec::new(),
+            unreadable: Unreadable::default(),
+        }
     }
 
-    /// Makes a digest and keeps it. `false`: the message is gone.
+    /// Those that could not be read so far.
+    pub fn into_unreadable(self) -> Unreadable {
+        self.unreadable
+    }
+
+    /// Makes a digest and keeps it. `false`: the message is gone, or cannot be read.
     fn make(&mut self, msn: u32) -> Result<bool, StorageError> {
         let date = self.mailbox.internal_date(msn);
-        let (Some(date), Some(mut file)) = (if_there(date)?, self.open(msn)?) else { return Ok(false) };
+        let (Some(date), Some(mut file)) = (self.if_there(msn, date)?, self.open(msn)?) else {
+            return Ok(false);
+        };
         self.buffer.resize(BUFFER, 0);
-        self.digester
-            .digest(&mut file, &mut self.buffer, date)
-            .map_err(StorageError::at("read", self.mailbox.maildir().path()))?;
+        if let Err(error) = self.digester.digest(&mut file, &mut self.buffer, date) {
+            self.unreadable(msn, error);
+            return Ok(false);
+        }
         self.mailbox.cache(msn, self.digester.last());
         Ok(true)
     }
-}
 
-/// A message that is gone is none.
-fn if_there<T>(result: Result<T, StorageError>) -> Result<Option<T>, StorageError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    /// A message that is gone is none, nor is one that cannot be read.
+    fn if_there<T>(&mut self, msn: u32, result: Result<T, StorageError>) -> Result<Option<T>, StorageError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) if matches!(error.kind, ErrorKind::NoPerm | ErrorKind::Corrupt | ErrorKind::Temp) => {
+                self.unreadable.add(msn, error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -77,7 +128,8 @@ impl Messages for Selected<'_> {
     }
 
     fn octets(&mut self, msn: u32) -> Result<Option<u64>, StorageError> {
-        if_there(self.mailbox.octets(msn))
+        let octets = self.mailbox.octets(msn);
+        self.if_there(msn, octets)
     }
 
     fn internal_date(&mut self, msn: u32) -> Result<Option<i64>, StorageError> {
@@ -90,7 +142,8 @@ impl Messages for Selected<'_> {
                 return Ok(known);
             }
         }
-        if_there(self.mailbox.internal_date(msn))
+        let date = self.mailbox.internal_date(msn);
+        self.if_there(msn, date)
     }
 
     fn digest<T>(
@@ -108,6 +161,31 @@ impl Messages for Selected<'_> {
     }
 
     fn open(&mut self, msn: u32) -> Result<Option<File>, StorageError> {
-        if_there(self.mailbox.open_message(msn))
+        let file = self.mailbox.open_message(msn);
+        self.if_there(msn, file)
+    }
+
+    fn unreadable(&mut self, msn: u32, error: io::Error) {
+        let error = self.mailbox.unreadable(msn, error);
+        self.unreadable.add(msn, error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_are_named_and_the_rest_counted() {
+        let mut unreadable = Unreadable::default();
+        assert!(!unreadable.say(&mut |_| panic!("there are none")));
+        for msn in (1..=25).chain(1..=25) {
+            unreadable
+                .add(msn, StorageError::with_kind(ErrorKind::NoPerm, "open", format!("/m/{msn}"), "why"));
+        }
+        let mut said = Vec::new();
+        assert!(unreadable.say(&mut |line| said.push(line.to_string())));
+        assert_eq!((said.len(), &*said[0], &*said[9]), (11, "open(/m/1): why", "open(/m/10): why"));
+        assert_eq!(said[10], "15 more messages could not be read");
     }
 }

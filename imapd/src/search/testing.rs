@@ -6,7 +6,7 @@ use crate::fetch::digester::Digester;
 use common::mailbox::{Flags, Info};
 use common::maildir::{ErrorKind, StorageError};
 use std::collections::BTreeSet;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::ops::{ControlFlow, RangeInclusive};
 
 /// The mailbox.
@@ -123,5 +123,9 @@ impl Messages for Fake {
         }
         self.opened.push(msn);
         Ok(Some(Cursor::new(self.mail(msn)?.1.clone())))
+    }
+
+    fn unreadable(&mut self, msn: u32, error: io::Error) {
+        panic!("message {msn}: {error}");
     }
 }

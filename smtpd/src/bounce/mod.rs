@@ -88,25 +88,27 @@ impl Notification<'_> {
         self.queued.envelope().smtputf8 || !self.to.is_ascii()
     }
 
-    /// The body that its envelope has to announce.
-    pub fn body(&self) -> Body {
-        match self.queued.envelope().body {
-            Body::SevenBit if !self.is_utf8() => Body::SevenBit,
-            _ => Body::EightBitMime,
+    /// The body that its envelope has to announce, as it is: what is returned may have octets that its own envelope did not speak
+    /// of, and RFC 2045 section 6.2 lets nothing be labelled as less than it is.
+    pub fn body(&self) -> Result<Body, Status> {
+        let mut eight = Eight(self.is_utf8());
+        if !eight.0 {
+            self.copy(&mut eight)?;
         }
+        Ok(if eight.0 { Body::EightBitMime } else { Body::SevenBit })
     }
 
-    /// Writes the whole message.
-    pub fn write(&self, sink: &mut dyn Sink) -> Result<(), Status> {
+    /// Writes the whole message; its body is what [`Notification::body`] says.
+    pub fn write(&self, sink: &mut dyn Sink, body: Body) -> Result<(), Status> {
         let mut random = [0; 8];
         process::random(&mut random).map_err(|_| unreadable())?;
         let random = u64::from_be_bytes(random);
         let boundary = format!("={}={random:016x}", self.queued.id());
-        let mut out = self.header(&boundary, random);
+        let mut out = self.header(&boundary, random, body);
         self.part_for_people(&mut out, &boundary);
         self.part_for_machines(&mut out, &boundary);
         sink.write(out.as_bytes())?;
-        self.part_with_the_message(sink, &boundary)?;
+        self.part_with_the_message(sink, &boundary, body)?;
         sink.write(format!("\r\n--{boundary}--\r\n").as_bytes())
     }
 
@@ -118,7 +120,7 @@ impl Notification<'_> {
         matches!(self.action(), Action::Delivered | Action::Relayed | Action::Expanded)
     }
 
-    fn header(&self, boundary: &str, random: u64) -> String {
+    fn header(&self, boundary: &str, random: u64, body: Body) -> String {
         let (host, utf8) = (self.host, self.is_utf8());
         let subject = match self.action() {
             Action::Failed if self.double => {
@@ -130,7 +132,7 @@ impl Notification<'_> {
         };
         let seconds = schedule::seconds(self.now);
         let (date, to) = (printed(seconds), self.to);
-        let eight = if self.body() == Body::SevenBit { "7bit" } else { "8bit" };
+        let eight = encoding(body);
         let kind = if utf8 { "global-delivery-status" } else { "delivery-status" };
         let about = if self.is_about_success() { "auto-generated" } else { "auto-replied" };
         format!(
@@ -277,7 +279,7 @@ impl Notification<'_> {
             && self.queued.size() <= self.size_limit
     }
 
-    fn part_with_the_message(&self, sink: &mut dyn Sink, boundary: &str) -> Result<(), Status> {
+    fn part_with_the_message(&self, sink: &mut dyn Sink, boundary: &str, body: Body) -> Result<(), Status> {
         let all = self.returns_all();
         let kind = match (all, self.is_utf8()) {
             (true, false) => "message/rfc822",
@@ -286,14 +288,19 @@ impl Notification<'_> {
             (false, true) => "message/global-headers",
         };
         let words = if all { "Undelivered message" } else { "Header of the message" };
-        let encoding = if self.body() == Body::SevenBit { "7bit" } else { "8bit" };
+        let encoding = encoding(body);
         let head = format!(
             "\r\n--{boundary}\r\nContent-Description: {words}\r\nContent-Type: {kind}\r\n\
              Content-Transfer-Encoding: {encoding}\r\n\r\n"
         );
         sink.write(head.as_bytes())?;
+        self.copy(sink)
+    }
+
+    /// What is returned of the message.
+    fn copy(&self, sink: &mut dyn Sink) -> Result<(), Status> {
         let mut message = self.queued.message();
-        if !all {
+        if !self.returns_all() {
             return copy_header(&mut message, sink);
         }
         loop {
@@ -305,6 +312,25 @@ impl Notification<'_> {
             let length = octets.len();
             message.consume(length);
         }
+    }
+}
+
+/// Content-Transfer-Encoding of what is not encoded.
+fn encoding(body: Body) -> &'static str {
+    if body == Body::SevenBit { "7bit" } else { "8bit" }
+}
+
+/// Looks for octets that are not ASCII.
+struct Eight(bool);
+
+impl Sink for Eight {
+    fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
+        self.0 |= !octets.is_ascii();
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<String, Status> {
+        Ok(String::new())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a whole report looks like is tested where it is made: `runner/attempt_tests.rs`.
 
 use super::*;
+use crate::queue::tests::{Scratch, add, envelope, open, queue};
 
 struct Into(Vec<u8>);
 
@@ -34,4 +35,66 @@ fn headers_end_at_the_empty_line() {
     let mut sink = Into(Vec::new());
     copy_header(&mut many.as_bytes(), &mut sink).unwrap();
     assert!(sink.0.len() <= HEADER_MAX && sink.0.ends_with(b"\r\n"));
+}
+
+/// The notification of a failure, for a message whose envelope says that it is 7bit.
+fn labels(message: &[u8], ret: Option<Ret>, to: &str) -> (Body, Vec<String>) {
+    let scratch = Scratch::new("labels");
+    let directory = queue(&scratch);
+    let mut envelope = envelope(&["a@x"]);
+    let to = Address::parse(to.as_bytes()).unwrap();
+    (envelope.ret, envelope.body, envelope.reverse_path) = (ret, Body::SevenBit, Some(to.clone()));
+    let id = add(&directory, &envelope, message);
+    let queued = open(&directory, &id);
+    let notification = Notification {
+        queued: &queued,
+        id: &id,
+        to: &to,
+        host: "mx.example",
+        double: false,
+        reports: vec![Report {
+            recipient: &queued.envelope().recipients[0],
+            action: Action::Failed,
+            note: None,
+        }],
+        size_limit: 50_000,
+        now: SystemTime::UNIX_EPOCH,
+        until: None,
+    };
+    let body = notification.body().unwrap();
+    let mut out = Into(Vec::new());
+    notification.write(&mut out, body).unwrap();
+    let text = String::from_utf8_lossy(&out.0).into_owned();
+    let is_field = |line: &&str| line.starts_with("Content-Transfer-Encoding: ");
+    let fields = text.lines().filter(is_field).map(|line| line.rsplit_once(' ').unwrap().1.to_owned());
+    (body, fields.collect())
+}
+
+#[test]
+fn what_is_returned_is_labelled_as_what_it_is() {
+    let (plain, header, body) = (
+        &b"Subject: x\r\n\r\nx\r\n"[..],
+        &b"Subject: \xe4\r\n\r\nx\r\n"[..],
+        &b"Subject: x\r\n\r\n\xe4\r\n"[..],
+    );
+    let (seven, eight) = (Body::SevenBit, Body::EightBitMime);
+    for (message, ret, to, want) in [
+        (plain, None, "s@x", (seven, ["7bit", "7bit", "7bit", "7bit"])),
+        // RFC 2045 section 6.4: the whole is labelled as its widest part; the others keep what they are.
+        (header, None, "s@x", (eight, ["8bit", "7bit", "7bit", "8bit"])),
+        (body, None, "s@x", (eight, ["8bit", "7bit", "7bit", "8bit"])),
+        (header, Some(Ret::Headers), "s@x", (eight, ["8bit", "7bit", "7bit", "8bit"])),
+        // The body stays here.
+        (body, Some(Ret::Headers), "s@x", (seven, ["7bit", "7bit", "7bit", "7bit"])),
+        // RFC 6533 section 3: all of it may have UTF-8.
+        (plain, None, "\u{e4}@x", (eight, ["8bit", "8bit", "8bit", "8bit"])),
+    ] {
+        let (body, fields) = labels(message, ret, to);
+        assert_eq!(
+            (body, fields),
+            (want.0, want.1.map(str::to_owned).to_vec()),
+            "{ret:?} {}",
+            message.escape_ascii()
+        );
+    }
 }

@@ -1,5 +1,6 @@
 use super::super::testing::{envelope, talk, talk_in_pieces};
 use super::*;
+use crate::envelope::{Notify, Ret};
 
 const MESSAGE: &[u8] = b"Subject: x\r\n\r\n.dot\r\n";
 const PLAIN: [&str; 2] = ["220 mx.test ESMTP", "250 mx.test"];

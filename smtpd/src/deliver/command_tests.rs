@@ -78,8 +78,8 @@ fn large_messages_and_talkative_programs_do_not_wait_for_each_other() {
     run(&scratch, &["/bin/true"], &message).unwrap();
     // What it leaves in the background is not waited for.
     let start = Instant::now();
-    run(&scratch, &["/bin/sh", "-c", "sleep 20 & cat > /dev/null"], b"x\r\n").unwrap();
-    assert!(start.elapsed() < Duration::from_secs(10));
+    run(&scratch, &["/bin/sh", "-c", "sleep 100 & cat > /dev/null"], b"x\r\n").unwrap();
+    assert!(start.elapsed() < Duration::from_secs(90));
 }
 
 #[test]
@@ -88,10 +88,10 @@ fn one_that_takes_too_long_ends() {
     let config = Config { command_time_limit: Duration::from_millis(300), ..Config::DEFAULT };
     let start = Instant::now();
     for message in [b"x\r\n".to_vec(), b"x\r\n".repeat(100_000)] {
-        let status = run_with(&config, &scratch, &["/bin/sh", "-c", "sleep 30; echo late > late"], &message)
+        let status = run_with(&config, &scratch, &["/bin/sh", "-c", "sleep 100; echo late > late"], &message)
             .unwrap_err();
         assert!(status.is_temporary() && status.text.contains("time limit"), "{status}");
     }
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(90));
     assert!(!scratch.path().join("late").exists());
 }

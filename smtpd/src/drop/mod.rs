@@ -9,6 +9,7 @@
 //! Everything here is hostile: names, kinds of files, sizes, contents, changes while they are read.
 
 pub mod format;
+mod gate;
 mod pickup;
 
 pub use pickup::pick_up;

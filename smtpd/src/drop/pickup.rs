@@ -2,8 +2,10 @@
 
 use super::UNFINISHED;
 use super::format::{Wanted, address};
+use super::gate::Gate;
 use crate::deliver::Sink;
 use crate::envelope::{Envelope, Recipient, Target, asked};
+use crate::header_checks::HeaderChecks;
 use crate::queue::{Id, Incoming, Place, QueueDirectory, Received};
 use crate::rules::Rules;
 use crate::sendmail::body::Wire;
@@ -16,11 +18,13 @@ use common::mime::date;
 use common::sys::fd::{self, Interest};
 use common::sys::fs;
 use common::sys::process::{self, Ended, Fork};
+use std::cell::Cell;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Files of one user that are taken in one run; the others wait for the next.
@@ -169,7 +173,8 @@ fn take(
         })?;
         match process::fork()? {
             Fork::Child => {
-                let drop = Dropped { uid: meta.uid(), id, wanted: &wanted, envelope: &envelope, length };
+                let drop =
+                    Dropped { config, uid: meta.uid(), id, wanted: &wanted, envelope: &envelope, length };
                 let from = Patient { from: File::from(message), until };
                 process::exit_now(drop.queue_as_mail_owner(directory, rules, log, from));
             }
@@ -274,6 +279,7 @@ impl<R: Read> Read for Counted<R> {
 
 /// A submission whose recipients are known.
 struct Dropped<'a> {
+    config: &'a Config,
     uid: u32,
     id: &'a Id,
     wanted: &'a Wanted,
@@ -308,12 +314,22 @@ impl Dropped<'_> {
         let new = self.id.derived(&format!("u{}", self.uid)).ok_or_else(|| malformed(self.id.as_str()))?;
         let received = Received { at: now, from: format!("uid={}", self.uid) };
         let mut input = BufReader::with_capacity(16 * 1024, Counted { from, count: 0 });
-        let Some(incoming) = Incoming::create_derived(directory, &new, self.envelope, &received)? else {
-            // A run that was killed between the queue and the removal of the file.
-            return io::copy(&mut input, &mut io::sink()).map(drop).map_err(failed);
+        // Nothing may pass unseen.
+        let checks = HeaderChecks::load(self.config).map(Rc::new);
+        let checks = checks.map_err(|error| failed(io::Error::other(format!("header_checks: {error}"))))?;
+        let open = |refused: Option<&Status>| -> Result<Option<Incoming>, Status> {
+            let incoming = Incoming::create_derived(directory, &new, self.envelope, &received)?;
+            // None: a run was killed between the queue and the removal of the file.
+            let Some(mut incoming) = incoming else { return Ok(None) };
+            refused.map_or(Ok(()), |status| incoming.fail(status, now))?;
+            incoming.write(trace_field(rules, self.uid, &new, now).as_bytes())?;
+            Ok(Some(incoming))
         };
-        let mut incoming = Box::new(incoming);
-        incoming.write(trace_field(rules, self.uid, &new, now).as_bytes())?;
+        let sender = self.envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let sender = common::log::escape(sender.as_bytes()).to_string();
+        let warn = |line: &str| log.info(format_args!("{line}; uid={} from=<{sender}>", self.uid));
+        let discarded = Cell::new(false);
+        let mut gate = Gate::new(&checks, &warn, &discarded, &open)?;
         let from = from_field(self.wanted, self.envelope, rules);
         let submission = Submission { from, domain: rules.myhostname().into() };
         let mut header = Header::new(Some(&submission));
@@ -328,7 +344,7 @@ impl Dropped<'_> {
             }
             wire.take(octets, &mut clean);
             input.consume(n);
-            header.pass(&clean, &mut |octets| incoming.write(octets))?;
+            header.pass(&clean, &mut |octets| gate.write(octets))?;
             clean.clear();
         }
         // Less came than there was: the other child has died or the file was cut, and half a message is none.
@@ -336,11 +352,11 @@ impl Dropped<'_> {
             return Err(Status::new(451, Enhanced(4, 3, 0), "the file was cut while it was read"));
         }
         wire.end(&mut clean);
-        header.pass(&clean, &mut |octets| incoming.write(octets))?;
-        header.end(&mut |octets| incoming.write(octets))?;
-        incoming.finish()?;
-        let from = self.envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
-        log.info(format_args!("{new}: uid={} from=<{}>", self.uid, common::log::escape(from.as_bytes())));
+        header.pass(&clean, &mut |octets| gate.write(octets))?;
+        header.end(&mut |octets| gate.write(octets))?;
+        if gate.finish()? {
+            log.info(format_args!("{new}: uid={} from=<{sender}>", self.uid));
+        }
         Ok(())
     }
 }

@@ -43,7 +43,8 @@ fn what_lies_in_the_queue_is_in_wire_form() {
         let wanted =
             Wanted { sender: "a@b.example".into(), recipients: vec!["x".into()], ..Wanted::default() };
         let length = hostile.len() as u64;
-        let dropped = Dropped { uid: 1000, id: &id, wanted: &wanted, envelope: &envelope, length };
+        let dropped =
+            Dropped { config: &config, uid: 1000, id: &id, wanted: &wanted, envelope: &envelope, length };
         let from = Patient { from: File::from(from), until: Instant::now() + READ_TIME };
         dropped.queue(&directory, &rules, &log, from).unwrap();
         let queued = crate::queue::tests::open(&directory, &id.derived("u1000").unwrap());

@@ -99,6 +99,11 @@ fn heard(answer: &[u8]) -> Result<Answer, Ending> {
     Answer::decode(answer).ok_or_else(|| Ending::Failed(io::ErrorKind::InvalidData.into()))
 }
 
+/// Whether somebody else's time was over.
+fn is_over(ending: &Ending) -> bool {
+    matches!(ending, Ending::Failed(error) if error.kind() == io::ErrorKind::TimedOut)
+}
+
 impl Conversation<'_> {
     fn run(&mut self) -> Result<(), Ending> {
         self.set_times();
@@ -149,6 +154,22 @@ impl Conversation<'_> {
     /// What the guard says of a message whose end is with the writer.
     fn hear(&self) -> Result<Answer, Ending> {
         heard(&self.front.hear_service()?)
+    }
+
+    /// What became of the message, within the time that a client waits for it.
+    fn hear_of_message(&self) -> Result<Answer, Ending> {
+        match self.hear() {
+            Err(ending) if is_over(&ending) => self.end_writer(),
+            heard => heard,
+        }
+    }
+
+    /// Has the writer ended, because it takes too long: it has its user's uid, so the user may have stopped it. What became of
+    /// the message comes in either case; it may have been on its way before the guard heard of this.
+    fn end_writer(&self) -> Result<Answer, Ending> {
+        let first = self.ask(&Question::Overdue)?;
+        let second = self.hear()?;
+        Ok(if first == Answer::Go { second } else { first })
     }
 
     /// Asks something whose answer is a reply.

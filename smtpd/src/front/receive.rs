@@ -3,13 +3,14 @@
 //! The octets pass through; none of them is kept. Whatever refuses the message, its rest is read to the true end before the
 //! reply, because what follows is commands again.
 
-use super::{Conversation, Next};
+use super::{Conversation, Next, is_over};
 use crate::data::Machine;
 use crate::envelope::Body;
 use crate::reply;
 use crate::status::Status;
 use crate::wire::pieces::Pieces;
 use crate::wire::{Answer, Note, Question};
+use common::config::Config;
 use common::io::Ending;
 use std::io;
 
@@ -24,6 +25,8 @@ pub(super) struct Incoming {
     pieces: Option<Pieces>,
     /// The guard has yet to say that it knows.
     unheard: bool,
+    /// The writer does not read what it is sent. The guard has yet to end it.
+    stuck: bool,
     /// Octets so far, those of the message.
     octets: u64,
     /// Octets of a refused message so far.
@@ -35,21 +38,18 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    fn new(machine: Option<Machine>, limit: u64) -> Incoming {
-        let limit = if limit == 0 { u64::MAX } else { limit };
-        let pieces = Some(Pieces::default());
-        Incoming { machine, pieces, unheard: false, octets: 0, refused: 0, limit, why: None }
+    fn new(machine: Option<Machine>, config: &Config) -> Incoming {
+        let limit = if config.message_size_limit.0 == 0 { u64::MAX } else { config.message_size_limit.0 };
+        let pieces = Some(Pieces::new(config.ipc_timeout));
+        Incoming { machine, pieces, unheard: false, stuck: false, octets: 0, refused: 0, limit, why: None }
     }
 
     /// Takes octets. How many of them belong to the message, and whether it is complete (DATA).
     fn take(&mut self, input: &[u8]) -> Result<(usize, bool), Ending> {
-        let Incoming { machine, pieces, octets, limit, .. } = self;
+        let Incoming { machine, pieces, octets, limit, stuck, .. } = self;
         let mut out = |part: &[u8]| -> Result<(), Ending> {
             *octets = octets.saturating_add(part.len() as u64);
-            match pieces {
-                Some(pieces) if *octets <= *limit => pieces.push(part),
-                _ => Ok(()),
-            }
+            if *octets > *limit { Ok(()) } else { send(pieces, stuck, |pieces| pieces.push(part)) }
         };
         let (used, end) = match machine {
             Some(machine) => machine.feed(input, &mut out)?,
@@ -60,8 +60,9 @@ impl Incoming {
         };
         self.look_for_faults()?;
         // What ends here leaves together with the mark.
-        if let (Some(pieces), false) = (&mut self.pieces, end) {
-            pieces.flush()?;
+        if !end {
+            send(&mut self.pieces, &mut self.stuck, Pieces::flush)?;
+            self.look_for_faults()?;
         }
         if self.why.is_some() {
             self.refused = self.refused.saturating_add(used as u64);
@@ -80,6 +81,7 @@ impl Incoming {
         let fault = self.machine.as_ref().and_then(Machine::fault);
         let why = match fault {
             Some(fault) => fault.status(),
+            None if self.stuck => reply::LOCAL_PROBLEM.into(),
             None if self.octets > self.limit => reply::TOO_BIG.into(),
             None => return Ok(()),
         };
@@ -90,7 +92,13 @@ impl Incoming {
     fn give_up(&mut self) -> Result<(), Ending> {
         let Some(pieces) = self.pieces.take() else { return Ok(()) };
         self.unheard = true;
-        pieces.end(false)
+        match pieces.end(false) {
+            Err(ending) if is_over(&ending) => {
+                self.stuck = true;
+                Ok(())
+            }
+            sent => sent,
+        }
     }
 
     /// The last chunk is there.
@@ -99,11 +107,27 @@ impl Incoming {
             machine.end_of_chunks();
             let lacks_line_end = !machine.is_at_line_start();
             self.look_for_faults()?;
-            if let (true, Some(pieces)) = (lacks_line_end, &mut self.pieces) {
-                pieces.push(b"\r\n")?;
+            if lacks_line_end {
+                send(&mut self.pieces, &mut self.stuck, |pieces| pieces.push(b"\r\n"))?;
+                self.look_for_faults()?;
             }
         }
         Ok(())
+    }
+}
+
+/// Gives the writer something, as long as it takes it. One that does not is given up, and the client goes on to its end.
+fn send(
+    pieces: &mut Option<Pieces>,
+    stuck: &mut bool,
+    work: impl FnOnce(&mut Pieces) -> Result<(), Ending>,
+) -> Result<(), Ending> {
+    match pieces.as_mut().map_or(Ok(()), work) {
+        Err(ending) if is_over(&ending) => {
+            (*pieces, *stuck) = (None, true);
+            Ok(())
+        }
+        sent => sent,
     }
 }
 
@@ -128,7 +152,7 @@ impl Conversation<'_> {
             return self.pass_on(verb, &status);
         }
         let machine = Machine::for_data(self.welcome.normalize);
-        let mut incoming = Incoming::new(Some(machine), self.front.config.message_size_limit.0);
+        let mut incoming = Incoming::new(Some(machine), &self.front.config);
         // From here on the message is given up unless it comes to its end.
         let received =
             self.say(&"354 End data with <CR><LF>.<CR><LF>").and_then(|()| self.receive_data(&mut incoming));
@@ -190,11 +214,11 @@ impl Conversation<'_> {
         }
         let Some(transaction) = &mut self.transaction else { return self.not(verb, reply::MAIL_FIRST) };
         let is_binary = transaction.body == Body::BinaryMime;
-        let (normalize, limit) = (self.welcome.normalize, self.front.config.message_size_limit.0);
+        let (normalize, config) = (self.welcome.normalize, &self.front.config);
         let mut incoming = transaction
             .chunks
             .take()
-            .unwrap_or_else(|| Incoming::new((!is_binary).then(|| Machine::for_chunks(normalize)), limit));
+            .unwrap_or_else(|| Incoming::new((!is_binary).then(|| Machine::for_chunks(normalize)), config));
         let received = self.receive_chunk(&mut incoming, size);
         if let Some(transaction) = &mut self.transaction {
             if received.is_err() || !last {
@@ -267,10 +291,18 @@ impl Conversation<'_> {
             return Ok(Next::Command);
         }
         let Some(pieces) = incoming.pieces.take() else { return self.not(verb, reply::LOCAL_PROBLEM) };
-        pieces.end(true)?;
+        let sent = pieces.end(true);
+        let is_stuck = sent.as_ref().is_err_and(is_over);
+        if !is_stuck {
+            sent?;
+        }
         let mut taken = false;
         for at in 0..replies {
-            let answer = if at == 0 { self.hear()? } else { self.ask(&Question::Next)? };
+            let answer = match at {
+                0 if is_stuck => self.end_writer()?,
+                0 => self.hear_of_message()?,
+                _ => self.ask(&Question::Next)?,
+            };
             let Answer::Status(status) = answer else {
                 return Err(Ending::Failed(io::ErrorKind::InvalidData.into()));
             };
@@ -297,8 +329,10 @@ impl Conversation<'_> {
 
     /// A message that was given up: the guard says that its writer knows, before it is asked anything else.
     fn hear_end(&mut self, incoming: &mut Incoming) -> Result<(), Ending> {
-        match std::mem::take(&mut incoming.unheard) {
-            true => self.hear().map(drop),
+        let unheard = std::mem::take(&mut incoming.unheard);
+        match std::mem::take(&mut incoming.stuck) {
+            true => self.end_writer().map(drop),
+            false if unheard => self.hear_of_message().map(drop),
             false => Ok(()),
         }
     }

@@ -14,7 +14,7 @@
 mod pattern;
 mod sink;
 
-pub use sink::checked;
+pub use sink::{Checked, checked};
 
 use crate::logical::LogicalLines;
 use crate::restrictions::enhanced_of;

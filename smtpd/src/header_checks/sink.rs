@@ -9,6 +9,7 @@ use crate::queue::Id;
 use crate::reply;
 use crate::status::{Enhanced, Status};
 use common::log::escape;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -36,29 +37,50 @@ enum Rest {
     Goes,
 }
 
-struct Checked<'a> {
+/// A sink that looks at the header. [`checked`] makes one where there is something to look for.
+pub struct Checked<'a> {
     checks: Rc<HeaderChecks>,
     /// `None`: the message is to be discarded.
     sink: Option<Box<dyn Sink>>,
     warn: &'a dyn Fn(&str),
+    discarded: &'a Cell<bool>,
     at: At,
     field: Vec<u8>,
     rest: Rest,
     seen: usize,
 }
 
-/// The sink itself, or, where there is something to look for, one that looks. `warn` gets a line for the log.
+/// The sink itself, or, where there is something to look for, one that looks. `warn` gets a line for the log;
+/// `discarded` is set where nobody will get the message.
 pub fn checked<'a>(
     checks: &Rc<HeaderChecks>,
     sink: Box<dyn Sink>,
     warn: &'a dyn Fn(&str),
+    discarded: &'a Cell<bool>,
 ) -> Box<dyn Sink + 'a> {
     if checks.is_empty() {
         return sink;
     }
-    let checks = checks.clone();
-    let (field, rest) = (Vec::new(), Rest::Undecided);
-    Box::new(Checked { checks, sink: Some(sink), warn, at: At::Start, field, rest, seen: 0 })
+    Box::new(Checked::new(checks, sink, warn, discarded))
+}
+
+impl<'a> Checked<'a> {
+    /// See [`checked`].
+    pub fn new(
+        checks: &Rc<HeaderChecks>,
+        sink: Box<dyn Sink>,
+        warn: &'a dyn Fn(&str),
+        discarded: &'a Cell<bool>,
+    ) -> Checked<'a> {
+        let checks = checks.clone();
+        let (field, rest) = (Vec::new(), Rest::Undecided);
+        Checked { checks, sink: Some(sink), warn, discarded, at: At::Start, field, rest, seen: 0 }
+    }
+
+    /// The header is over.
+    pub fn is_through(&self) -> bool {
+        self.at == At::Body
+    }
 }
 
 impl Checked<'_> {
@@ -151,6 +173,7 @@ impl Checked<'_> {
             }
             Some(Action::Discard(text)) => {
                 if self.sink.take().is_some() {
+                    self.discarded.set(true);
                     (self.warn)(&format!("discard: header {}{}", shown(), with(text)));
                 }
             }

@@ -33,7 +33,8 @@ fn send(checks: &Rc<HeaderChecks>, pieces: &[&[u8]]) -> (Kept, Vec<String>, Resu
     let (kept, log) = (Rc::new(RefCell::new(Kept::default())), RefCell::new(Vec::new()));
     let warn = |line: &str| log.borrow_mut().push(line.to_owned());
     let result = {
-        let mut sink = checked(checks, Box::new(Keeper(kept.clone())), &warn);
+        let discarded = Cell::new(false);
+        let mut sink = checked(checks, Box::new(Keeper(kept.clone())), &warn, &discarded);
         pieces.iter().try_for_each(|piece| sink.write(piece)).and_then(|()| sink.finish())
     };
     let kept = kept.take();

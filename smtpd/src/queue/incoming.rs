@@ -2,6 +2,8 @@
 
 use super::format;
 use super::id::Id;
+use super::notes::{self, Note};
+use super::queued::State;
 use super::schedule::{self, Counters};
 use super::{Place, QueueDirectory};
 use crate::deliver::Sink;
@@ -114,6 +116,26 @@ impl Incoming {
             Ok(_) => Ok(incoming),
             Err(error) => Err(Refused::Status(refused(&error))),
         }
+    }
+
+    /// It has failed for every recipient, for this reason, before anything was tried: the next runner tells the sender. To be
+    /// said before the first octet.
+    pub fn fail(&mut self, status: &Status, at: SystemTime) -> Result<(), Status> {
+        let head = self.buffer.get(..self.head).map(format::parse);
+        let states = match head {
+            Some(Ok(head)) if self.written == 0 => head.states,
+            _ => return Err(out_of_order()),
+        };
+        let mut notes = Vec::new();
+        for (recipient, (_, offset)) in states.into_iter().enumerate() {
+            if let Some(octet) = self.buffer.get_mut(offset) {
+                *octet = State::Failed.octet();
+            }
+            let (at, status, relay) = (schedule::seconds(at), status.clone(), "none".to_owned());
+            notes.push(Note { recipient, at, status, relay, diagnostic: None, relayed: false });
+        }
+        // Before the message has its name there, lest a runner finds it without its reason.
+        notes::write(&self.directory, Place::Queue, &self.id, &notes).map_err(|error| refused(&error))
     }
 
     /// The ID, for `Received` and the log.

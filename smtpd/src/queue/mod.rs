@@ -7,7 +7,7 @@
 //!   queue/ID.log         what hosts said last, for people and bounces; may be lost
 //!   hold/ID              set aside by an administrator
 //!   corrupt/ID           not readable, kept for a look
-//!   lock/                slots of destinations
+//!   lock/                slots of destinations; old ones that nobody has are removed
 //!   drop/                1733: where sendmail of unprivileged users leaves messages
 //! ```
 //!

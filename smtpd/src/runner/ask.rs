@@ -13,15 +13,14 @@ use crate::status::{Enhanced, Status};
 use common::secret::Secret;
 use common::sys::fd::{self, Interest};
 use common::sys::pass;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Octets of the longest question.
 pub const QUESTION_MAX: usize = 128 * 1024;
 /// Octets of the longest answer.
-const ANSWER_MAX: u64 = 2 << 20;
+const ANSWER_MAX: usize = 2 << 20;
 /// How long an answer may take, beyond the time that the guard gives a delivery.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -213,27 +212,81 @@ pub fn ask_with(
     file: Option<BorrowedFd<'_>>,
     patience: Duration,
 ) -> Result<Answer, Status> {
-    let go = || -> io::Result<Option<Answer>> {
-        let (reading, writing) = fd::pipe()?;
+    Asked::send(guard, question, file)?.answer_within(patience).unwrap_or_else(|| Err(nobody()))
+}
+
+/// A question that is on its way.
+#[derive(Debug)]
+pub struct Asked {
+    from: OwnedFd,
+    /// What has come of the answer.
+    heard: Vec<u8>,
+}
+
+impl Asked {
+    /// Asks, and does not wait.
+    pub fn send(guard: &OwnedFd, question: &Question, file: Option<BorrowedFd<'_>>) -> Result<Asked, Status> {
         let text = question.print();
         if text.len() > QUESTION_MAX {
-            return Ok(None);
+            return Err(nobody());
         }
-        pass::send_with(guard, text.as_bytes(), [file.unwrap_or(writing.as_fd()), writing.as_fd()])?;
-        drop(writing);
-        let [ready] = fd::poll([(reading.as_fd(), Interest::Read)], Some(patience))?;
-        if !ready.read {
-            return Ok(None);
+        let go = || -> io::Result<OwnedFd> {
+            let (reading, writing) = fd::pipe()?;
+            pass::send_with(guard, text.as_bytes(), [file.unwrap_or(writing.as_fd()), writing.as_fd()])?;
+            Ok(reading)
+        };
+        let from = go().map_err(|error| local_error(&error.to_string()))?;
+        Ok(Asked { from, heard: Vec::new() })
+    }
+
+    /// Where the answer comes from.
+    pub fn source(&self) -> BorrowedFd<'_> {
+        self.from.as_fd()
+    }
+
+    /// The answer; `None`: it has not come in this time. It is complete when it says so: whoever answers may be a process that
+    /// its user stops before it ends, or between two words.
+    pub fn answer_within(&mut self, patience: Duration) -> Option<Result<Answer, Status>> {
+        let begun = Instant::now();
+        let mut buffer = [0; 4096];
+        loop {
+            let left = patience.saturating_sub(begun.elapsed());
+            let read = match fd::poll([(self.from.as_fd(), Interest::Read)], Some(left)) {
+                Ok([ready]) if ready.read => fd::read(self.from.as_fd(), &mut buffer),
+                Ok(_) if begun.elapsed() >= patience => return None,
+                Ok(_) => continue,
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(0) => return Some(Err(nobody())),
+                Ok(n) => self.heard.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Some(Err(local_error(&error.to_string()))),
+            }
+            if self.heard.len() > ANSWER_MAX {
+                return Some(Err(nobody()));
+            }
+            if self.heard.ends_with(b"\n\n") {
+                return match Answer::parse(&self.heard) {
+                    Some(Answer::Status(status)) if !status.is_positive() => Some(Err(status)),
+                    Some(answer) => Some(Ok(answer)),
+                    None => Some(Err(nobody())),
+                };
+            }
         }
-        let mut answer = Vec::new();
-        File::from(reading).take(ANSWER_MAX).read_to_end(&mut answer)?;
-        Ok(Answer::parse(&answer))
-    };
-    match go() {
-        Ok(Some(Answer::Status(status))) if !status.is_positive() => Err(status),
-        Ok(Some(answer)) => Ok(answer),
-        Ok(None) => Err(local_error("the process that should do it has failed")),
-        Err(error) => Err(local_error(&error.to_string())),
+    }
+}
+
+/// There is no answer, or none that makes sense.
+fn nobody() -> Status {
+    local_error("the process that should do it has failed")
+}
+
+/// At least one recipient.
+pub fn recipients(answer: Answer) -> Result<Vec<Recipient>, Status> {
+    match answer {
+        Answer::Recipients(recipients) if !recipients.is_empty() => Ok(recipients),
+        _ => Err(local_error("an address leads nowhere")),
     }
 }
 

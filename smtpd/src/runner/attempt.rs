@@ -75,8 +75,11 @@ pub fn waits(queued: &Queued) -> bool {
 pub trait World {
     /// Divides recipients into those that are served together.
     fn groups(&mut self, queued: &Queued, open: &[usize]) -> Vec<Vec<usize>>;
-    /// Serves them. Each is in the result once.
+    /// Serves them. Each is in the result once, or in one of those that follow: of this function or of [`World::late`]. Only
+    /// where there are several groups may it be a later one.
     fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome>;
+    /// Waits for some of those that were begun and are not over. Empty: there are none.
+    fn late(&mut self, queued: &Queued) -> Vec<Outcome>;
     /// Where a notification for this address goes.
     fn expand(&mut self, address: &Address) -> Result<Vec<Recipient>, Status>;
     /// The clock.
@@ -116,15 +119,25 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
     let is_bounce = queued.envelope().reverse_path.is_none();
     let open = queued.in_state(State::Pending);
     let mut notes = Vec::new();
-    if counters.attempts > 0 {
+    // What was refused before it came into the queue has a note, too.
+    if counters.attempts > 0 || open.is_empty() {
         notes = notes::read(queued.directory(), Place::Queue, queued.id());
     }
     let mut tried = Tried { notes, deferred: 0, expired: false };
     let groups = if open.is_empty() { Vec::new() } else { world.groups(&queued, &open) };
     let alone = groups.len() <= 1 && open.len() == queued.envelope().recipients.len();
-    for group in groups {
-        let outcomes = world.deliver(&queued, &group);
-        let sure = alone && outcomes.iter().all(|o| o.status.is_positive() && !owes_success(&queued, o));
+    let mut groups = groups.into_iter();
+    loop {
+        let outcomes = match groups.next() {
+            Some(group) => world.deliver(&queued, &group),
+            None => match world.late(&queued) {
+                none if none.is_empty() => break,
+                late => late,
+            },
+        };
+        let heard = !outcomes.is_empty();
+        let sure =
+            alone && heard && outcomes.iter().all(|o| o.status.is_positive() && !owes_success(&queued, o));
         let forwarded = outcomes.iter().any(Outcome::was_forwarded);
         for outcome in outcomes {
             tried.expired |= policy.schedule.is_expired(counters, is_bounce) && !outcome.status.is_positive();
@@ -140,7 +153,7 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
             }
             return Ok(Left::Nothing);
         }
-        if !queued.in_state(State::Pending).is_empty() {
+        if heard && !queued.in_state(State::Pending).is_empty() {
             queued.sync()?;
         }
         if forwarded {
@@ -437,12 +450,8 @@ fn send(
 ) -> Result<bool, Status> {
     // RFC 3461 section 5.2.9: nobody is told about notifications.
     recipients.iter_mut().for_each(|recipient| recipient.notify = Some(Notify::NEVER));
-    let envelope = Envelope {
-        body: notification.body(),
-        smtputf8: notification.is_utf8(),
-        recipients,
-        ..Envelope::default()
-    };
+    let body = notification.body()?;
+    let envelope = Envelope { body, smtputf8: notification.is_utf8(), recipients, ..Envelope::default() };
     let from = if double { DOUBLE } else { "bounce" };
     let received = Received { at: notification.now, from: from.into() };
     let directory = notification.queued.directory();
@@ -450,7 +459,7 @@ fn send(
         return Ok(false);
     };
     let mut incoming = Box::new(incoming);
-    notification.write(incoming.as_mut())?;
+    notification.write(incoming.as_mut(), body)?;
     incoming.finish()?;
     Ok(true)
 }

@@ -12,12 +12,16 @@ struct Script {
     log: Vec<String>,
     now: u64,
     unknown: Vec<&'static str>,
+    /// Whose outcome comes late, and those that are to come.
+    slow: Vec<&'static str>,
+    late: Vec<Outcome>,
 }
 
 impl Script {
     fn new(answers: &[(&'static str, u16)]) -> Script {
         let answers = answers.iter().copied().collect();
-        Script { answers, served: Vec::new(), log: Vec::new(), now: 1_700_000_010, unknown: Vec::new() }
+        let (served, log, unknown) = (Vec::new(), Vec::new(), Vec::new());
+        Script { answers, served, log, now: 1_700_000_010, unknown, slow: Vec::new(), late: Vec::new() }
     }
 }
 
@@ -37,7 +41,7 @@ impl World for Script {
     fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome> {
         let mut message = String::new();
         queued.message().read_to_string(&mut message).unwrap();
-        group
+        let outcomes: Vec<Outcome> = group
             .iter()
             .map(|&at| {
                 let address = queued.envelope().recipients[at].address.to_string();
@@ -51,7 +55,22 @@ impl World for Script {
                     relayed: true,
                 }
             })
-            .collect()
+            .collect();
+        let is_slow = |outcome: &Outcome| {
+            let address = queued.envelope().recipients[outcome.recipient].address.to_string();
+            self.slow.contains(&address.as_str())
+        };
+        let (late, now): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(is_slow);
+        self.late.extend(late);
+        now
+    }
+
+    fn late(&mut self, queued: &Queued) -> Vec<Outcome> {
+        if !self.late.is_empty() {
+            let pending = queued.in_state(State::Pending);
+            self.log.push(format!("{pending:?} are waited for"));
+        }
+        self.late.pop().into_iter().collect()
     }
 
     fn expand(&mut self, address: &Address) -> Result<Vec<Recipient>, Status> {
@@ -121,6 +140,19 @@ fn a_delivered_message_costs_an_unlink() {
         "{id}: to=<a@x>, relay=mx.example[192.0.2.1]:25, delay=10.00, dsn=2.1.1, status=sent (250 words\\x01)"
     );
     assert_eq!(world.log, [line, world.log[1].clone(), format!("{id}: removed")]);
+}
+
+#[test]
+fn who_takes_his_time_waits_alone() {
+    let scratch = Scratch::new("late");
+    let directory = queue(&scratch);
+    let id = add(&directory, &envelope(&["a@x", "b@y", "c@z", "d@q"]), MESSAGE);
+    let mut world = Script { slow: vec!["a@x", "c@z"], ..Script::new(&[("c@z", 450)]) };
+    assert_eq!(run(&directory, &id, &mut world), Left::Deferred);
+    assert_eq!(world.served, ["a@x", "b@y", "c@z", "d@q"]);
+    let waits: Vec<&String> = world.log.iter().filter(|line| line.ends_with("waited for")).collect();
+    assert_eq!(waits, ["[0, 2] are waited for", "[0, 2] are waited for"]);
+    assert_eq!(open(&directory, &id).in_state(State::Pending), [2]);
 }
 
 #[test]

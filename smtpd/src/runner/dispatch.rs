@@ -83,6 +83,7 @@ pub fn dispatch(run: &Run, selection: &Selection) -> io::Result<()> {
                 })?;
                 if pass == 0 {
                     scan::tidy(directory, now)?;
+                    slots::tidy(directory, now)?;
                 }
             }
             Selection::Ids(ids) => ids.iter().for_each(|id| dispatcher.give(id, None)),

@@ -12,6 +12,7 @@
 mod ask;
 pub mod attempt;
 pub mod dispatch;
+mod here;
 mod local;
 mod options;
 mod slots;

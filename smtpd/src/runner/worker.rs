@@ -1,38 +1,28 @@
 //! A worker: serves the messages of one destination, one after the other, over one connection where there is one.
 
 use super::Run;
-use super::ask::{self, Answer, Question, ask, ask_with, local_error};
+use super::ask::{self, Answer, Question, ask, local_error};
 use super::attempt::{self, Outcome, World};
 use super::dispatch::{NO_SLOT, RECORD};
-use super::slots::{self, Slot};
-use super::{local, ways};
+use super::here::Here;
+use super::{slots, ways};
 use crate::address::{Address, ReversePath};
 use crate::client::{Client, Connection};
-use crate::deliver::{self, Once};
-use crate::envelope::{Envelope, Recipient, Target};
-use crate::queue::{Id, Incoming, Opened, Place, Queued, Received, queued};
+use crate::envelope::{Recipient, Target};
+use crate::queue::{Id, Opened, Place, Queued, queued};
 use crate::route::NextHop;
-use crate::status::{Enhanced, Status};
+use crate::status::Status;
 use common::exit::Exit;
 use common::sys::fd;
 use std::fmt::Arguments;
-use std::fs::File;
-use std::io::{self, BufRead};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-/// What is said of a delivery that the guard has ended.
-const TOO_LONG: &str = "the delivery took too long";
-/// What is said of a user who has no slot left.
-const BUSY: &str = "Other deliveries to this user are still under way";
 /// Recipients of one transaction; RFC 5321 section 4.5.3.1.8 makes every server take a hundred.
 const RECIPIENTS_MAX: usize = 100;
 /// Next hops that are remembered as out of order for the rest of this process's life.
 const DEAD_MAX: usize = 64;
-/// How long a message to several destinations waits for a slot of one of its users, and how often it looks. A delivery into
-/// a mailbox takes some milliseconds; who takes longer has a program that does.
-const SLOT_TIME: Duration = Duration::from_secs(5);
-const SLOT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Serves what comes through the pipe until its end.
 pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
@@ -50,11 +40,10 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
     };
     let mut carrier = Carrier {
         run,
-        key,
         client: Client::new(&run.config),
         connection: None,
         dead: Vec::new(),
-        busy: Vec::new(),
+        here: Here::new(run, key),
     };
     let mut code = Exit::Success.code();
     loop {
@@ -136,23 +125,13 @@ fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
     group.iter().map(failed).collect()
 }
 
-fn recipients(answer: Answer) -> Result<Vec<Recipient>, Status> {
-    match answer {
-        Answer::Recipients(recipients) if !recipients.is_empty() => Ok(recipients),
-        _ => Err(local_error("an address leads nowhere")),
-    }
-}
-
 /// How messages leave: over the connection, or through the guard.
 struct Carrier<'a> {
     run: &'a Run,
-    /// The destination whose slot this process has.
-    key: &'a str,
     client: Client,
     connection: Option<(Way, Connection)>,
     dead: Vec<(Way, Status)>,
-    /// Users of this host who had no slot left.
-    busy: Vec<String>,
+    here: Here<'a>,
 }
 
 impl World for Carrier<'_> {
@@ -175,12 +154,14 @@ impl World for Carrier<'_> {
             }
         }
         let mut groups: Vec<Vec<usize>> = groups.into_iter().map(|(_, group)| group).collect();
-        // A program may take its time: it does not keep the others from their mail.
-        let is_program = |group: &Vec<usize>| {
-            let first = group.first().and_then(|&at| envelope.recipients.get(at));
-            first.is_some_and(|recipient| matches!(recipient.target, Target::Command { .. }))
+        // Other hosts may take their time, and programs theirs: they do not keep mailboxes from their mail.
+        let rank = |group: &Vec<usize>| match group.first().and_then(|&at| envelope.recipients.get(at)) {
+            Some(Recipient { target: Target::Command { .. }, .. }) => 2,
+            Some(Recipient { target: Target::Remote(_), .. }) => 1,
+            _ => 0,
         };
-        groups.sort_by_key(is_program);
+        groups.sort_by_key(rank);
+        self.here.begin(groups.len() > 1);
         groups
     }
 
@@ -192,12 +173,16 @@ impl World for Carrier<'_> {
                 let sender = queued.envelope().reverse_path_for(recipient).cloned();
                 self.remote(queued, &hop, &sender, group)
             }
-            None => vec![self.local(queued, first, recipient)],
+            None => self.here.deliver(queued, first, recipient),
         }
     }
 
+    fn late(&mut self, queued: &Queued) -> Vec<Outcome> {
+        self.here.late(queued)
+    }
+
     fn expand(&mut self, address: &Address) -> Result<Vec<Recipient>, Status> {
-        recipients(ask(&self.run.guard, &Question::Expand(address.clone()))?)
+        ask::recipients(ask(&self.run.guard, &Question::Expand(address.clone()))?)
     }
 
     fn now(&mut self) -> SystemTime {
@@ -284,114 +269,5 @@ impl Carrier<'_> {
                 Err(status)
             }
         }
-    }
-
-    fn local(&mut self, queued: &Queued, at: usize, recipient: &Recipient) -> Outcome {
-        if let Target::Expanded { list } = recipient.target {
-            let relay = if list { "local" } else { attempt::EXPANDED };
-            let status = Status::new(250, Enhanced(2, 0, 0), "sent on to others");
-            return Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed: true };
-        }
-        let (status, relayed) = self.try_local(queued, at, recipient).unwrap_or_else(|status| (status, true));
-        let relay = match recipient.target {
-            Target::Command { .. } => "command",
-            Target::File { .. } => "file",
-            _ => "local",
-        };
-        Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed }
-    }
-
-    /// The flag: who asked to be told of success is told by us, because we are where it ends.
-    fn try_local(
-        &mut self,
-        queued: &Queued,
-        at: usize,
-        recipient: &Recipient,
-    ) -> Result<(Status, bool), Status> {
-        // Another opening of the file, without the right to write and without our lock.
-        let path = self.run.directory.file(Place::Queue, queued.id());
-        let file = File::open(path).map_err(|error| local_error(&error.to_string()))?;
-        let again = queued.begin_here(at).map_err(|error| local_error(&error.to_string()))?;
-        let question = Question::Deliver {
-            reverse_path: queued.envelope().reverse_path_for(recipient).cloned(),
-            offset: queued.file().1,
-            size: queued.size(),
-            once: Once { mark: format!("K{}_{at}_", queued.id()), again },
-            recipient: recipient.clone(),
-        };
-        let slot = self.slot_of(recipient)?;
-        let time = local::time_of(&self.run.config, recipient);
-        let (begun, patience) = (Instant::now(), time.saturating_add(ask::PATIENCE));
-        let answer = ask_with(&self.run.guard, &question, Some(file.as_fd()), patience);
-        drop(slot);
-        match answer.map_err(|status| if begun.elapsed() < time { status } else { local_error(TOO_LONG) })? {
-            Answer::Status(status) => Ok((status, true)),
-            Answer::Forward(entries) => {
-                let forwarded = self.forward(queued, at, recipient, entries);
-                Ok((forwarded.inspect_err(|status| status.log_cause(&self.run.log))?, false))
-            }
-            _ => Err(local_error("there is no answer")),
-        }
-    }
-
-    /// A slot of this recipient's, unless it is the one that this process has.
-    fn slot_of(&mut self, recipient: &Recipient) -> Result<Option<Slot>, Status> {
-        let key = ways::local_key(recipient);
-        if key == self.key {
-            return Ok(None);
-        }
-        let limit = ways::limit(&self.run.config, &key);
-        let begun = Instant::now();
-        loop {
-            match slots::try_take(&self.run.directory, &key, limit) {
-                Ok(Some(slot)) => return Ok(Some(slot)),
-                // Who was busy for so long once is not waited for with every message.
-                Ok(None) if begun.elapsed() < SLOT_TIME && !self.busy.contains(&key) => {
-                    std::thread::sleep(SLOT_PAUSE);
-                }
-                Ok(None) => {
-                    if self.busy.len() < DEAD_MAX && !self.busy.contains(&key) {
-                        self.busy.push(key);
-                    }
-                    return Err(Status::new(451, Enhanced(4, 3, 2), BUSY));
-                }
-                Err(error) => return Err(local_error(&error.to_string())),
-            }
-        }
-    }
-
-    /// A message of its own takes the recipient's place, the same one each time. It is the one that tells of success.
-    fn forward(
-        &mut self,
-        queued: &Queued,
-        at: usize,
-        recipient: &Recipient,
-        entries: Vec<String>,
-    ) -> Result<Status, Status> {
-        let failed = |_| Status::new(451, Enhanced(4, 3, 0), "The queue cannot be read");
-        let question = Question::Forward(recipient.clone(), entries);
-        let recipients = recipients(ask(&self.run.guard, &question)?)?;
-        let id = queued.id().derived(&format!("f{at}"));
-        let id = id.ok_or_else(|| Status::new(554, Enhanced(5, 4, 6), "Forwarded too often"))?;
-        let done = |id: &Id| Status::new(250, Enhanced(2, 0, 0), format!("forwarded as {id}"));
-        let reverse_path = queued.envelope().reverse_path_for(recipient).cloned();
-        let envelope = Envelope { reverse_path, recipients, ..queued.envelope().clone() };
-        let received = Received { at: SystemTime::now(), from: format!("forwarded by {}", queued.id()) };
-        let incoming = Incoming::create_derived(&self.run.directory, &id, &envelope, &received)?;
-        let Some(incoming) = incoming else { return Ok(done(&id)) };
-        // Seen again by the same mailbox, it runs in a circle.
-        let mut incoming = deliver::forwarded(Box::new(incoming), recipient)?;
-        let mut message = queued.message();
-        loop {
-            let octets = message.fill_buf().map_err(failed)?;
-            let length = octets.len();
-            if length == 0 {
-                break;
-            }
-            incoming.write(octets)?;
-            message.consume(length);
-        }
-        incoming.finish()?;
-        Ok(done(&id))
     }
 }

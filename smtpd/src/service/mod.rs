@@ -11,6 +11,7 @@ mod client;
 mod journal;
 mod plan;
 mod runner;
+mod spooled;
 mod transaction;
 mod writers;
 
@@ -60,7 +61,9 @@ pub fn begin(config: &Config) -> io::Result<Box<dyn Service>> {
 impl Service for Smtp {
     fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Vec<u8>> {
         let question = Question::decode(question).ok_or(io::ErrorKind::InvalidData)?;
-        if self.writers.has_lost() && !matches!(question, Question::Note(..) | Question::Next) {
+        if self.writers.has_lost()
+            && !matches!(question, Question::Note(..) | Question::Next | Question::Overdue)
+        {
             return Err(io::Error::other("a writer was lost: the connection cannot go on"));
         }
         let answer = match question {
@@ -74,6 +77,12 @@ impl Service for Smtp {
                 Answer::Status(self.rcpt(ground, transaction, path, orcpt, notify)?)
             }
             Question::Data => self.data(ground)?,
+            Question::Overdue => {
+                if let Some(Stage::Receiving(plan)) = self.transaction.as_ref().map(|open| &open.stage) {
+                    self.writers.stop(ground, plan.user());
+                }
+                Answer::Go
+            }
             Question::Next => Answer::Status(self.next()?),
             Question::Vrfy(text) => Answer::Status(self.vrfy(ground, &text)),
             Question::Xclient(attributes) => self.xclient(ground, attributes)?,

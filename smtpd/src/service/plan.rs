@@ -44,9 +44,43 @@ pub(super) struct Place<'a, 'g> {
 }
 
 /// What one recipient, or the queue, is to be given, once somebody has agreed to take it.
-enum Taken {
+pub(super) enum Taken {
     Mailbox(User, String, Recipient),
     Queue(User, usize),
+}
+
+/// What somebody was asked to take.
+pub(super) struct Offer {
+    taken: Taken,
+    /// `~/.forward` has been read.
+    is_forwarded: bool,
+}
+
+/// What comes of a first word.
+pub(super) enum Step {
+    Taken(Taken),
+    /// Somebody else was asked.
+    Offered(Offer),
+}
+
+impl Taken {
+    /// Whose writer it is.
+    pub fn user(&self) -> &User {
+        let (Taken::Mailbox(user, ..) | Taken::Queue(user, _)) = self;
+        user
+    }
+}
+
+impl Offer {
+    /// Whose writer it is.
+    pub fn user(&self) -> &User {
+        self.taken.user()
+    }
+
+    /// The queue's writer is nobody's whose mail it has.
+    pub fn is_for_queue(&self) -> bool {
+        matches!(self.taken, Taken::Queue(..))
+    }
 }
 
 impl Place<'_, '_> {
@@ -56,57 +90,53 @@ impl Place<'_, '_> {
         if several {
             return self.begin_spool();
         }
-        match self.begin_for(transaction, transaction.recipients(), false)? {
-            Taken::Mailbox(user, id, recipient) => {
-                Ok(Plan::Mailbox { user, id, recipient: Box::new(recipient) })
+        let mut offer = self.offer(transaction, transaction.recipients(), false)?;
+        loop {
+            let outcome = self.writers.first_word(self.ground, offer.user());
+            match self.after_first_word(transaction, offer, outcome, false)? {
+                Step::Offered(next) => offer = next,
+                Step::Taken(Taken::Mailbox(user, id, recipient)) => {
+                    return Ok(Plan::Mailbox { user, id, recipient: Box::new(recipient) });
+                }
+                Step::Taken(Taken::Queue(user, recipients)) => return Ok(Plan::Queue { user, recipients }),
             }
-            Taken::Queue(user, recipients) => Ok(Plan::Queue { user, recipients }),
         }
     }
 
     /// The writer has something to say. What is to be said of the message; `None`: the front has given it up.
     pub fn finish(&mut self, transaction: &Transaction, plan: Plan) -> Option<VecDeque<Status>> {
-        let result = match self.writers.hear(self.ground, plan.user()) {
-            Outcome::Abandoned => return None,
-            outcome => written(outcome),
-        };
+        let outcome = self.writers.hear(self.ground, plan.user());
+        if outcome == Outcome::Abandoned {
+            return None;
+        }
         Some(match plan {
-            Plan::Mailbox { id, recipient, .. } => {
-                [self.delivered(transaction, &id, &recipient, result)].into()
+            Plan::Mailbox { user, id, recipient } => {
+                [self.settled(transaction, &Taken::Mailbox(user, id, *recipient), outcome)].into()
             }
-            Plan::Queue { recipients, .. } => [self.queued(transaction, recipients, result)].into(),
-            Plan::Spool { .. } => match result {
+            Plan::Queue { user, recipients } => {
+                [self.settled(transaction, &Taken::Queue(user, recipients), outcome)].into()
+            }
+            Plan::Spool { .. } => match written(outcome) {
                 Err(status) => transaction.groups().iter().map(|_| status.clone()).collect(),
-                // RFC 2033 section 4.2: what becomes of one recipient is nothing to the others.
-                Ok(_) => transaction
-                    .groups()
-                    .iter()
-                    .map(|group| {
-                        self.deliver_spooled(transaction, group.clone()).unwrap_or_else(|status| {
-                            self.known.log_refused_at_end(self.ground, transaction, group.first(), &status);
-                            status
-                        })
-                    })
-                    .collect(),
+                Ok(_) => self.deliver_spooled(transaction),
             },
         })
     }
 
-    fn deliver_spooled(
-        &mut self,
-        transaction: &Transaction,
-        group: Vec<Recipient>,
-    ) -> Result<Status, Status> {
-        Ok(match self.begin_for(transaction, group, true)? {
-            Taken::Mailbox(user, id, recipient) => {
-                let result = written(self.writers.hear(self.ground, &user));
-                self.delivered(transaction, &id, &recipient, result)
-            }
-            Taken::Queue(user, recipients) => {
-                let result = written(self.writers.hear(self.ground, &user));
-                self.queued(transaction, recipients, result)
-            }
-        })
+    /// What the writer has said about the whole message.
+    pub fn settled(&mut self, transaction: &Transaction, taken: &Taken, outcome: Outcome) -> Status {
+        // The writer has said so in the log; the client is not to see a difference, and no runner has anything to do.
+        if let (Outcome::Discarded(id), Taken::Queue(..)) = (&outcome, taken) {
+            return queued_as(id);
+        }
+        if let (Outcome::Discarded(_), Taken::Mailbox(_, id, _)) = (&outcome, taken) {
+            return delivered_as(id);
+        }
+        let result = written(outcome);
+        match taken {
+            Taken::Mailbox(_, id, recipient) => self.delivered(transaction, id, recipient, result),
+            Taken::Queue(_, recipients) => self.queued(transaction, *recipients, result),
+        }
     }
 
     fn delivered(
@@ -118,7 +148,7 @@ impl Place<'_, '_> {
     ) -> Status {
         self.known.log_delivered(self.ground, transaction, id, recipient, &result);
         match result {
-            Ok(_) => Status::new(250, Enhanced(2, 0, 0), format!("Ok: delivered as {id}")),
+            Ok(_) => delivered_as(id),
             Err(status) => status,
         }
     }
@@ -133,79 +163,94 @@ impl Place<'_, '_> {
         match result {
             Ok((id, _)) => {
                 self.writers.note_queued(&id);
-                Status::new(250, Enhanced(2, 0, 0), format!("Ok: queued as {id}"))
+                queued_as(&id)
             }
             Err(status) => status,
         }
     }
 
     /// One recipient with a mailbox gets the message straight into it; everything else goes through the queue.
-    fn begin_for(
+    pub fn offer(
         &mut self,
         transaction: &Transaction,
         recipients: Vec<Recipient>,
         spooled: bool,
-    ) -> Result<Taken, Status> {
-        let recipients = match recipients.as_slice() {
-            [recipient]
-                if matches!(recipient.target, Target::Mailbox { .. })
-                    && !owes_success(transaction, recipient) =>
-            {
-                match self.begin_mailbox(transaction, recipient.clone(), spooled)? {
-                    Ok(taken) => return Ok(taken),
-                    Err(unchanged) => unchanged,
-                }
+    ) -> Result<Offer, Status> {
+        match straight(transaction, &recipients) {
+            Some(recipient) => {
+                let account = self.rules.account(recipient)?;
+                self.offer_mailbox(transaction, recipient.clone(), account, spooled)
             }
-            _ => recipients,
-        };
-        self.begin_queue(transaction, recipients, spooled)
+            None => self.offer_queue(transaction, recipients, spooled),
+        }
     }
 
-    /// `Ok(Err(...))`: the user's `~/.forward` says that it goes elsewhere. The queue gets it for the user, and the runner sends
-    /// the copy on: what marks it, so that a circle ends, is made in one place.
-    fn begin_mailbox(
+    /// Whether the writer that would be asked first is at something.
+    pub fn is_busy(&mut self, transaction: &Transaction, recipients: &[Recipient]) -> bool {
+        let account =
+            straight(transaction, recipients).and_then(|recipient| self.rules.account(recipient).ok());
+        account.is_some_and(|account| self.writers.is_busy(&user_of(&account)))
+    }
+
+    fn offer_mailbox(
         &mut self,
         transaction: &Transaction,
-        mut recipient: Recipient,
+        recipient: Recipient,
+        account: Account,
         spooled: bool,
-    ) -> Result<Result<Taken, Vec<Recipient>>, Status> {
-        // Twice: ~/.forward may name the mailbox itself.
-        for _ in 0..2 {
-            let account = self.rules.account(&recipient)?;
-            let user = user_of(&account);
-            let id = new_id()?;
-            let job = Job::Deliver(Box::new(Deliver {
-                received: self.received(transaction, &id),
-                account,
-                reverse_path: transaction.envelope(Vec::new(), None).reverse_path_for(&recipient).cloned(),
-                recipient: recipient.clone(),
-                submission: self.submission(transaction),
-                spooled,
-            }));
-            match self.writers.give(self.ground, &user, &job) {
-                Outcome::Ready => return Ok(Ok(Taken::Mailbox(user, id, recipient))),
-                Outcome::Forward(entries) => {
-                    let forwarded = self.rules.forward(&recipient, &entries)?;
-                    match forwarded.as_slice() {
-                        [only] if matches!(only.target, Target::Mailbox { direct: true, .. }) => {
-                            recipient = only.clone();
-                        }
-                        _ => return Ok(Err(vec![recipient])),
+    ) -> Result<Offer, Status> {
+        let (user, id) = (user_of(&account), new_id()?);
+        let job = Job::Deliver(Box::new(Deliver {
+            received: self.received(transaction, &id),
+            account,
+            reverse_path: transaction.envelope(Vec::new(), None).reverse_path_for(&recipient).cloned(),
+            recipient: recipient.clone(),
+            submission: self.submission(transaction),
+            spooled,
+        }));
+        self.writers.offer(self.ground, &user, &job)?;
+        Ok(Offer { taken: Taken::Mailbox(user, id, recipient), is_forwarded: false })
+    }
+
+    /// The user's `~/.forward` may say that it goes elsewhere. The queue gets it for the user, and the runner sends the copy on:
+    /// what marks it, so that a circle ends, is made in one place.
+    pub fn after_first_word(
+        &mut self,
+        transaction: &Transaction,
+        offer: Offer,
+        outcome: Outcome,
+        spooled: bool,
+    ) -> Result<Step, Status> {
+        match (outcome, offer) {
+            (Outcome::Ready, offer) => Ok(Step::Taken(offer.taken)),
+            (
+                Outcome::Forward(entries),
+                Offer { taken: Taken::Mailbox(_, _, recipient), is_forwarded: false },
+            ) => {
+                let forwarded = self.rules.forward(&recipient, &entries)?;
+                match forwarded.as_slice() {
+                    // ~/.forward may name the mailbox itself.
+                    [only] if matches!(only.target, Target::Mailbox { direct: true, .. }) => {
+                        let account = self.rules.account(only)?;
+                        let offer = self.offer_mailbox(transaction, only.clone(), account, spooled)?;
+                        Ok(Step::Offered(Offer { is_forwarded: true, ..offer }))
                     }
+                    _ => self.offer_queue(transaction, vec![recipient], spooled).map(Step::Offered),
                 }
-                Outcome::Refused(status) | Outcome::Failed(status) => return Err(status),
-                Outcome::Written(..) | Outcome::Abandoned => return Err(reply::LOCAL_PROBLEM.into()),
+            }
+            (Outcome::Refused(status) | Outcome::Failed(status), _) => Err(status),
+            (Outcome::Forward(_) | Outcome::Written(..) | Outcome::Discarded(_) | Outcome::Abandoned, _) => {
+                Err(reply::LOCAL_PROBLEM.into())
             }
         }
-        Err(reply::LOCAL_PROBLEM.into())
     }
 
-    fn begin_queue(
+    fn offer_queue(
         &mut self,
         transaction: &Transaction,
         recipients: Vec<Recipient>,
         spooled: bool,
-    ) -> Result<Taken, Status> {
+    ) -> Result<Offer, Status> {
         let (user, count) = (self.queue_user()?, recipients.len());
         let job = Job::Queue(Box::new(Queue {
             received: self.received(transaction, "\0"),
@@ -214,13 +259,8 @@ impl Place<'_, '_> {
             submission: self.submission(transaction),
             spooled,
         }));
-        match self.writers.give(self.ground, &user, &job) {
-            Outcome::Ready => Ok(Taken::Queue(user, count)),
-            Outcome::Refused(status) | Outcome::Failed(status) => Err(status),
-            Outcome::Forward(_) | Outcome::Written(..) | Outcome::Abandoned => {
-                Err(reply::LOCAL_PROBLEM.into())
-            }
-        }
+        self.writers.offer(self.ground, &user, &job)?;
+        Ok(Offer { taken: Taken::Queue(user, count), is_forwarded: false })
     }
 
     fn begin_spool(&mut self) -> Result<Plan, Status> {
@@ -237,7 +277,7 @@ impl Place<'_, '_> {
         match self.writers.give(self.ground, &user, &Job::Spool) {
             Outcome::Ready => Ok(Plan::Spool { user }),
             Outcome::Refused(status) | Outcome::Failed(status) => Err(status),
-            Outcome::Forward(_) | Outcome::Written(..) | Outcome::Abandoned => {
+            Outcome::Forward(_) | Outcome::Written(..) | Outcome::Discarded(_) | Outcome::Abandoned => {
                 Err(reply::LOCAL_PROBLEM.into())
             }
         }
@@ -291,12 +331,29 @@ impl Place<'_, '_> {
     }
 }
 
+fn delivered_as(id: &str) -> Status {
+    Status::new(250, Enhanced(2, 0, 0), format!("Ok: delivered as {id}"))
+}
+
+fn queued_as(id: &str) -> Status {
+    Status::new(250, Enhanced(2, 0, 0), format!("Ok: queued as {id}"))
+}
+
 fn written(outcome: Outcome) -> Result<(String, u64), Status> {
     match outcome {
         Outcome::Written(name, octets) => Ok((name, octets)),
         Outcome::Failed(status) | Outcome::Refused(status) => Err(status),
-        Outcome::Abandoned | Outcome::Ready | Outcome::Forward(_) => Err(reply::LOCAL_PROBLEM.into()),
+        Outcome::Abandoned | Outcome::Ready | Outcome::Forward(_) | Outcome::Discarded(_) => {
+            Err(reply::LOCAL_PROBLEM.into())
+        }
     }
+}
+
+/// The recipient whose mailbox gets the message without the queue.
+fn straight<'a>(transaction: &Transaction, recipients: &'a [Recipient]) -> Option<&'a Recipient> {
+    let [recipient] = recipients else { return None };
+    let is_mailbox = matches!(recipient.target, Target::Mailbox { .. });
+    (is_mailbox && !owes_success(transaction, recipient)).then_some(recipient)
 }
 
 /// Whether the sender is to be told of success (RFC 3461 section 5.2.3): what goes through the queue tells.

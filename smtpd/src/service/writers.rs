@@ -5,25 +5,32 @@ use crate::status::Status;
 use crate::wire::job::{Commands, Job, Outcome};
 use crate::writer;
 use common::process::service::{Ground, Helper, User};
-use common::sys::{fd, process};
+use common::sys::fd::{self, Interest};
+use common::sys::process;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Writers that are kept for the next message. Those for other users end when there are more.
 const KEPT: usize = 4;
-/// How long a writer may take to look at a mailbox, or to get a message onto a disk.
-const PATIENCE: Duration = Duration::from_secs(540);
-/// How long one may take for its first word. Its user may have stopped it; nothing of the message was read yet, so the client
+/// How long a writer may take for a word that it has begun, or for one without which nothing goes on.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one may take at most for its first word. Its user may have stopped it; nothing of the message was read yet, so the client
 /// hears of it in time (RFC 5321 section 4.5.3.2.4: two minutes) and the connection goes on.
-const FIRST_WORD: Duration = Duration::from_secs(100);
-/// How long one may take to end when there is nothing left to do.
+const FIRST_WORD_MAX: Duration = Duration::from_secs(100);
+/// How long one may take to end that is still at something, when there is nobody left who could want it; and one that has
+/// nothing to do.
 const END_TIME: Duration = Duration::from_secs(60);
+const IDLE_END_TIME: Duration = Duration::from_secs(2);
+/// How long the end of one that was killed is waited for.
+const KILL_TIME: Duration = Duration::from_secs(1);
 
 /// A writer.
 struct Writer {
     user: User,
     pid: i32,
     commands: Commands,
+    /// It was given a job and has not said what became of it.
+    busy: bool,
 }
 
 /// The writers that there are.
@@ -41,22 +48,51 @@ pub(super) struct Writers {
 impl Writers {
     /// Gives a job to the user's writer, and waits for its first word.
     pub fn give(&mut self, ground: &Ground<'_>, user: &User, job: &Job) -> Outcome {
+        match self.offer(ground, user, job) {
+            Ok(()) => self.first_word(ground, user),
+            Err(status) => Outcome::Refused(status),
+        }
+    }
+
+    /// Gives a job to the user's writer, which has none.
+    pub fn offer(&mut self, ground: &Ground<'_>, user: &User, job: &Job) -> Result<(), Status> {
         let failed = |error: std::io::Error| {
             ground.log.error(format_args!("writer: {error}"));
-            Outcome::Refused(reply::LOCAL_PROBLEM.into())
+            Status::from(reply::LOCAL_PROBLEM)
         };
-        if let Err(error) = self.be_there(ground, user) {
-            return failed(error);
-        }
-        let Some(writer) = self.running.last() else { return Outcome::Refused(reply::LOCAL_PROBLEM.into()) };
+        self.be_there(ground, user).map_err(failed)?;
+        let writer = self.running.last_mut().ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?;
+        writer.busy = true;
         if let Err(error) = writer.commands.send(&job.encode()) {
             self.give_up(user);
-            return failed(error);
+            return Err(failed(error));
         }
-        match self.hear_within(ground, user, FIRST_WORD) {
-            Some(outcome) => outcome,
-            None => Outcome::Refused(reply::LOCAL_PROBLEM.into()),
+        Ok(())
+    }
+
+    /// Waits for the first word of the user's writer about its job.
+    pub fn first_word(&mut self, ground: &Ground<'_>, user: &User) -> Outcome {
+        let heard = self.hear_within(ground, user, first_word_time(ground));
+        heard.unwrap_or_else(|| Outcome::Refused(reply::LOCAL_PROBLEM.into()))
+    }
+
+    /// The next word of the user's writer about a message that it has not from the data socket; `None`: it has not said one in
+    /// this time, and may go on.
+    pub fn word(&mut self, ground: &Ground<'_>, user: &User, patience: Duration) -> Option<Outcome> {
+        let writer = self.running.iter().find(|writer| writer.user == *user);
+        if let Some(writer) = writer.filter(|writer| !writer.commands.has_more()) {
+            let ready = fd::poll([(writer.commands.socket(), Interest::Read)], Some(patience));
+            if ready.is_ok_and(|[ready]| !ready.read) {
+                return None;
+            }
         }
+        let heard = self.hear_within(ground, user, PATIENCE);
+        Some(heard.unwrap_or_else(|| Outcome::Failed(reply::LOCAL_PROBLEM.into())))
+    }
+
+    /// Whether the user's writer is at something.
+    pub fn is_busy(&self, user: &User) -> bool {
+        self.running.iter().any(|writer| writer.user == *user && writer.busy)
     }
 
     /// Waits for the next word of the user's writer.
@@ -73,7 +109,10 @@ impl Writers {
         let heard = writer.map(|writer| receive_within(&mut writer.commands, patience));
         let why = match heard {
             Some(Ok(Some(message))) => match Outcome::decode(&message) {
-                Some(outcome) => return Some(outcome),
+                Some(outcome) => {
+                    self.note_word(user, &outcome);
+                    return Some(outcome);
+                }
                 None => "it does not make sense".to_owned(),
             },
             Some(Ok(None)) => "it is gone".to_owned(),
@@ -92,25 +131,42 @@ impl Writers {
             self.running.push(writer);
             return Ok(());
         }
-        while self.running.len() >= KEPT {
-            end(self.running.remove(0));
+        let idle: Vec<usize> = (0..).zip(&self.running).filter(|(_, w)| !w.busy).map(|(at, _)| at).collect();
+        if let (Some(&first), true) = (idle.first(), idle.len() >= KEPT) {
+            end(vec![self.running.remove(first)]);
         }
         let Helper { pid, commands } =
             ground.start_helper(user, writer::ARGUMENT, self.spool.as_ref(), writer::run)?;
-        let commands = Commands::new(commands, Some(FIRST_WORD))?;
-        self.running.push(Writer { user: user.clone(), pid, commands });
+        let commands = Commands::new(commands, Some(first_word_time(ground)))?;
+        self.running.push(Writer { user: user.clone(), pid, commands, busy: false });
         Ok(())
     }
 
-    /// A writer that does not keep to the rules.
-    fn give_up(&mut self, user: &User) {
+    fn note_word(&mut self, user: &User, outcome: &Outcome) {
+        if let Some(writer) = self.running.iter_mut().find(|writer| writer.user == *user) {
+            writer.busy = *outcome == Outcome::Ready;
+        }
+    }
+
+    /// A writer that does not keep to the rules, or to its time.
+    pub fn give_up(&mut self, user: &User) {
         self.running.retain(|writer| {
             if writer.user == *user {
                 process::terminate(writer.pid);
-                process::wait(writer.pid);
+                process::wait_within(writer.pid, KILL_TIME);
             }
             writer.user != *user
         });
+    }
+
+    /// Ends a writer that takes too long with the message that comes in. What it has said counts; that it says no more is what is
+    /// heard of it next, whether it can be killed or hangs in the kernel.
+    pub fn stop(&mut self, ground: &Ground<'_>, user: &User) {
+        for writer in self.running.iter().filter(|writer| writer.user == *user) {
+            ground.log.error(format_args!("writer of uid {}: it takes too long and is ended", user.uid));
+            process::terminate(writer.pid);
+            let _ = fd::shutdown(writer.commands.socket());
+        }
     }
 
     /// Where the user's writer says something next.
@@ -145,13 +201,25 @@ impl Writers {
 
     /// No more messages: the writers end by themselves.
     pub fn end(&mut self) {
-        self.running.drain(..).for_each(end);
+        end(std::mem::take(&mut self.running));
     }
+}
+
+/// How long the guard waits for writers: not as long as the front waits for the guard.
+pub(super) fn time(ground: &Ground<'_>) -> Duration {
+    let time = ground.config.ipc_timeout;
+    time.saturating_sub(time / 5).max(Duration::from_millis(500))
+}
+
+fn first_word_time(ground: &Ground<'_>) -> Duration {
+    time(ground).min(FIRST_WORD_MAX)
 }
 
 /// The kernel watches for as long as the first word may take. Most others have been seen to be there, the rest may take longer.
 fn receive_within(commands: &mut Commands, patience: Duration) -> std::io::Result<Option<Vec<u8>>> {
     let begun = Instant::now();
+    // The kernel's clock for this is coarse.
+    let patience = patience.saturating_sub(patience / 16);
     loop {
         match commands.receive() {
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut && begun.elapsed() < patience => {}
@@ -160,27 +228,36 @@ fn receive_within(commands: &mut Commands, patience: Duration) -> std::io::Resul
     }
 }
 
-/// It hears that there are no more jobs, and has nothing left to do.
-fn end(writer: Writer) {
-    end_within(writer, END_TIME);
+/// They hear that there are no more jobs.
+fn end(writers: Vec<Writer>) {
+    end_within(writers, IDLE_END_TIME, END_TIME);
 }
 
-/// It has the user's uid, so the user may have stopped it: that is not waited for.
-fn end_within(writer: Writer, patience: Duration) {
-    let Writer { pid, mut commands, .. } = writer;
-    let _ = fd::shutdown_write(commands.socket()).and_then(|()| commands.set_patience(patience));
-    loop {
-        match commands.receive() {
-            // A last word that nobody asked for.
-            Ok(Some(_)) => {}
-            Ok(None) => break,
-            Err(_) => {
-                process::terminate(pid);
-                break;
+/// They have their users' uids, so a user may have stopped one: that is not waited for, and neither do the others' ends wait for
+/// it.
+fn end_within(writers: Vec<Writer>, idle: Duration, busy: Duration) {
+    for writer in &writers {
+        let _ = fd::shutdown_write(writer.commands.socket());
+    }
+    let begun = Instant::now();
+    for Writer { pid, mut commands, busy: is_busy, .. } in writers {
+        let patience = if is_busy { busy } else { idle };
+        loop {
+            // The kernel takes no time for no limit.
+            let left = patience.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+            let heard = commands.set_patience(left).and_then(|()| commands.receive());
+            match heard {
+                // A last word that nobody asked for.
+                Ok(Some(_)) if begun.elapsed() < patience => {}
+                Ok(None) if process::wait_within(pid, KILL_TIME) => break,
+                _ => {
+                    process::terminate(pid);
+                    process::wait_within(pid, KILL_TIME);
+                    break;
+                }
             }
         }
     }
-    process::wait(pid);
 }
 
 #[cfg(test)]
@@ -195,7 +272,8 @@ mod tests {
         let user = User { uid: 1, gid: 1, groups: Vec::new() };
         let begun = std::time::Instant::now();
         let commands = Commands::new(commands, Some(PATIENCE)).unwrap();
-        end_within(Writer { user, pid, commands }, Duration::from_secs(1));
+        let (idle, long) = (Duration::from_secs(1), Duration::from_secs(100));
+        end_within(vec![Writer { user, pid, commands, busy: false }], idle, long);
         assert!(begun.elapsed() < Duration::from_secs(100));
         // It has been waited for already.
         assert!(child.wait().is_err());
@@ -210,6 +288,7 @@ mod tests {
             user: user.clone(),
             pid: i32::try_from(child.id()).unwrap(),
             commands: Commands::new(commands, Some(Duration::from_secs(1))).unwrap(),
+            busy: false,
         };
         let mut writers = Writers { running: vec![writer], ..Writers::default() };
         let config = std::rc::Rc::new(common::config::Config::DEFAULT);

@@ -82,6 +82,8 @@ pub enum Outcome {
     Refused(Status),
     /// It is on disk: the ID or name, and its octets.
     Written(String, u64),
+    /// It is nowhere, as the administrator wants it: what the client hears as its ID.
+    Discarded(String),
     /// It is not, for this reason.
     Failed(Status),
     /// The front gave it up, or is gone.
@@ -175,6 +177,7 @@ impl Outcome {
             Outcome::Written(name, octets) => new(4).field(name.as_bytes()).field(&octets.to_be_bytes()),
             Outcome::Failed(status) => write_status(new(5), status),
             Outcome::Abandoned => new(6),
+            Outcome::Discarded(id) => new(7).field(id.as_bytes()),
         }
         .finish()
     }
@@ -192,20 +195,20 @@ impl Outcome {
                 Outcome::Forward(entries)
             }
             3 => Outcome::Refused(read_status(&mut r)?),
-            4 => {
-                let name = r.text()?;
-                if name.chars().any(char::is_control) {
-                    return None;
-                }
-                Outcome::Written(name, r.number()?)
-            }
+            4 => Outcome::Written(name(&mut r)?, r.number()?),
             5 => Outcome::Failed(read_status(&mut r)?),
             6 => Outcome::Abandoned,
+            7 => Outcome::Discarded(name(&mut r)?),
             _ => return None,
         };
         r.end()?;
         Some(outcome)
     }
+}
+
+/// An ID or the name of a file, for the log and a reply.
+fn name(r: &mut Reader<'_>) -> Option<String> {
+    r.text().filter(|name| !name.chars().any(char::is_control))
 }
 
 /// How long the other side may take to make room for a message.
@@ -256,6 +259,11 @@ impl Commands {
             }
         }
         Ok(())
+    }
+
+    /// Whether a message, or something else that is heard at once, came together with the last one.
+    pub fn has_more(&self) -> bool {
+        self.wanted().map_or(true, |wanted| self.ahead.len() >= wanted)
     }
 
     /// The next message; `None`: the other end is gone.

@@ -40,6 +40,8 @@ pub enum Question {
     /// The data are about to come. When all of them, or the mark that there will be no more, are with the writer, there is a
     /// second answer: what became of the message.
     Data,
+    /// The writer takes too long. This is answered, and, before or after it, what became of the message is said.
+    Overdue,
     /// LMTP: and for the next recipient?
     Next,
     /// VRFY.
@@ -213,6 +215,7 @@ impl Question {
                 mail.iter().fold(writer, |writer, mail| write_mail(writer, mail))
             }
             Question::Data => new(4),
+            Question::Overdue => new(5),
             Question::Next => new(6),
             Question::Vrfy(text) => new(7).field(text.as_bytes()),
             Question::Xclient(attributes) => xclient(new(8), attributes),
@@ -238,6 +241,7 @@ impl Question {
                 },
             },
             4 => Question::Data,
+            5 => Question::Overdue,
             6 => Question::Next,
             7 => Question::Vrfy(r.text()?),
             8 => Question::Xclient(read_xclient(&mut r)?),

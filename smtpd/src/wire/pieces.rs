@@ -16,8 +16,9 @@ const COMPLETE: u32 = 0;
 /// It is not, and nothing more of it will come.
 const ABANDONED: u32 = u32::MAX;
 
-/// How long the front waits for a writer that does not read: one that waits for a disk, most likely.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long the front waits at most for a writer that does not read: one that waits for a disk, most likely, or that its user has
+/// stopped. The client waits for three minutes (RFC 5321 section 4.5.3.2.5).
+const PATIENCE_MAX: Duration = Duration::from_secs(150);
 
 /// Octets that the front gathers before they leave: what it has read of the client at once fits.
 const GATHERED_MAX: usize = 16 * 1024;
@@ -27,13 +28,19 @@ const BUFFER: usize = 16 * 1024;
 const HEAD: usize = 4;
 
 /// The front's end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pieces {
+    patience: Duration,
     /// A piece that has not left yet, behind the place of its length.
     gathered: Vec<u8>,
 }
 
 impl Pieces {
+    /// A message's start. A writer that takes longer than this to take something is given up.
+    pub fn new(patience: Duration) -> Pieces {
+        Pieces { patience: patience.min(PATIENCE_MAX), gathered: Vec::new() }
+    }
+
     /// Adds octets. They leave with [`Pieces::flush`] or when there are many.
     pub fn push(&mut self, octets: &[u8]) -> Result<(), Ending> {
         for part in octets.chunks(GATHERED_MAX) {
@@ -51,7 +58,7 @@ impl Pieces {
     /// Sends what has been gathered: nothing more comes for now.
     pub fn flush(&mut self) -> Result<(), Ending> {
         self.close_piece();
-        let sent = send_all(fd::DATA, &self.gathered);
+        let sent = send_all(fd::DATA, &self.gathered, self.patience);
         self.gathered.clear();
         sent.map_err(Ending::Failed)
     }
@@ -64,7 +71,7 @@ impl Pieces {
         self.close_piece();
         let mark = if complete { COMPLETE } else { ABANDONED };
         self.gathered.extend_from_slice(&mark.to_be_bytes());
-        send_all(fd::DATA, &self.gathered).map_err(Ending::Failed)
+        send_all(fd::DATA, &self.gathered, self.patience).map_err(Ending::Failed)
     }
 
     fn close_piece(&mut self) {
@@ -75,14 +82,14 @@ impl Pieces {
     }
 }
 
-fn send_all(to: BorrowedFd<'_>, octets: &[u8]) -> io::Result<()> {
+fn send_all(to: BorrowedFd<'_>, octets: &[u8], patience: Duration) -> io::Result<()> {
     let mut rest = octets;
     while !rest.is_empty() {
         match fd::send(to, rest) {
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let [ready] = fd::poll([(to, Interest::Write)], Some(PATIENCE))?;
+                let [ready] = fd::poll([(to, Interest::Write)], Some(patience))?;
                 if !ready.write && !ready.hangup {
                     return Err(io::ErrorKind::TimedOut.into());
                 }

@@ -44,6 +44,7 @@ fn questions() -> Vec<Question> {
             notify: Some(Notify { success: false, failure: false, delay: false }),
         },
         Question::Data,
+        Question::Overdue,
         Question::Next,
         Question::Vrfy("joe".into()),
         Question::Xclient(Attributes {
@@ -186,6 +187,7 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::Forward(vec!["a@b".into(), "|x".into()]),
         Outcome::Refused(crate::reply::DISK_FULL.into()),
         Outcome::Written("id".into(), 7),
+        Outcome::Discarded("id".into()),
         Outcome::Failed(crate::reply::LOCAL_PROBLEM.into()),
         Outcome::Abandoned,
     ]

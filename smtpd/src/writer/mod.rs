@@ -22,7 +22,7 @@ use common::log::{Log, escape, readable};
 use common::process::Program;
 use common::process::service::{self, Helping};
 use header::Header;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -154,7 +154,8 @@ impl Work<'_> {
             // What is in it is looked at on its way out.
             Ok(()) => {
                 self.say(&Outcome::Ready)?;
-                self.take(Box::new(Spool { file, at: 0, buffer: Vec::new() }), None)
+                let outcome = self.take(Box::new(Spool { file, at: 0, buffer: Vec::new() }), None)?;
+                self.say(&outcome)
             }
             Err(error) => self.say(&Outcome::Refused(spool_failed(&error))),
         }
@@ -171,18 +172,20 @@ impl Work<'_> {
             return self.say(&Outcome::Refused(reply::LOCAL_PROBLEM.into()));
         };
         let warn = |line: &str| self.log.info(format_args!("{line}; {}", about()));
-        let sink = checked(checks, sink, &warn);
+        let discarded = Cell::new(false);
+        let sink = checked(checks, sink, &warn, &discarded);
         self.say(&Outcome::Ready)?;
-        match spooled {
-            false => self.take(sink, submission),
-            true => {
-                let outcome = match self.copy(sink, submission) {
-                    Ok((name, octets)) => Outcome::Written(name, octets),
-                    Err(status) => Outcome::Failed(status),
-                };
-                self.say(&outcome)
-            }
-        }
+        let outcome = match spooled {
+            false => self.take(sink, submission)?,
+            true => match self.copy(sink, submission) {
+                Ok((name, octets)) => Outcome::Written(name, octets),
+                Err(status) => Outcome::Failed(status),
+            },
+        };
+        self.say(&match outcome {
+            Outcome::Written(id, _) if discarded.get() => Outcome::Discarded(id),
+            outcome => outcome,
+        })
     }
 
     /// Takes a message from the spool file.
@@ -207,9 +210,8 @@ impl Work<'_> {
     }
 
     /// Takes a message from the front.
-    fn take(&self, sink: Box<dyn Sink + '_>, submission: Option<&Submission>) -> io::Result<()> {
-        let outcome = self.take_by(&mut self.buffer.borrow_mut(), sink, submission)?;
-        self.say(&outcome)
+    fn take(&self, sink: Box<dyn Sink + '_>, submission: Option<&Submission>) -> io::Result<Outcome> {
+        self.take_by(&mut self.buffer.borrow_mut(), sink, submission)
     }
 
     fn take_by(

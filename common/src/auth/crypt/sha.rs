@@ -10,7 +10,7 @@ const DEFAULT_ROUNDS: u32 = 5_000;
 const MAX_ROUNDS: u32 = 10_000_000;
 
 /// Longest salt; libcrypt cuts a longer one when it makes the hash, so a longer one is not from libcrypt.
-const MAX_SALT: usize = 16;
+pub(super) const MAX_SALT: usize = 16;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,13 @@ impl<'a> Setting<'a> {
         };
         Ok(same(&text, self.digest))
     }
+}
+
+/// Makes `$6$rounds=N$salt$digest` of a password.
+pub(super) fn make(password: &[u8], rounds: u32, salt: &str) -> Result<String, HashError> {
+    let params = Params::new(rounds).map_err(|_| HashError::Malformed("sha-crypt: rounds"))?;
+    let digest = encode64(transposed(&sha512_crypt(password, salt.as_bytes(), params), 21, &SHA512_TAIL));
+    Ok(format!("$6$rounds={rounds}${salt}${}", String::from_utf8_lossy(&digest)))
 }
 
 /// Explicit rounds: no leading zero; outside the format's range libcrypt would have written other digits.

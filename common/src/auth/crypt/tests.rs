@@ -322,3 +322,14 @@ proptest! {
         let _ = check(&format!("$y${params}$aBcD$6foLM1JhGupouWKMU70wxK61Kw9ZnecbACjJwRadqM2"), b"x");
     }
 }
+
+#[test]
+fn what_is_made_here_is_understood_everywhere() {
+    let [one, other] = [make(b"secret"), make(b"secret")].map(Result::unwrap);
+    assert!(one.starts_with("$6$rounds=50000$") && one.len() == 16 + 16 + 1 + 86, "{}", one.len());
+    assert_ne!(one, other, "each has a salt of its own");
+    assert_eq!((check(&one, b"secret"), check(&one, b"Secret")), (Ok(true), Ok(false)));
+    for wrong in [&b""[..], b"a\0b", &[b'x'; MAX_PASSWORD + 1]] {
+        assert_eq!(make(wrong).err(), Some(HashError::Password));
+    }
+}

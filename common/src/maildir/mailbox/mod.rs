@@ -378,6 +378,15 @@ impl Mailbox {
         self.maildir.open_message_in(self.directories.as_ref(), &message)
     }
 
+    /// What the log is told of a message whose file cannot be read: which file that is.
+    pub fn unreadable(&self, msn: u32, error: io::Error) -> StorageError {
+        let found = self.row(msn).and_then(|(row, data)| self.message(row, &data));
+        match found {
+            Ok(message) => StorageError::new("read", self.maildir.path_of_message(&message), error),
+            Err(_) => StorageError::new("read", self.maildir.path(), error),
+        }
+    }
+
     /// Until the command is over.
     fn hold_directories(&mut self) {
         if self.directories.is_none() {

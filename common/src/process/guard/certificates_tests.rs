@@ -29,7 +29,7 @@ static PROGRAM: Program = Program {
     check: |_| Vec::new(),
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A guard that serves in a thread of its own, and the front's end of the channel to it.
 struct Taken {
