@@ -149,6 +149,19 @@ class Queue(Blocking):
         self.check(self.slow.name, self.other.name, self.third.name)
         wait_until((self.third.home / "out").exists, "the other program has run", 10)
 
+    def test_one_of_two_programs_hangs(self):
+        """They belong to one alias, and are tried last; the second does not wait for the first."""
+        aliases, out = self.box.dir / "aliases", self.third.home / "out"
+        aliases.write_text(f"both: \"|/bin/sh -c 'kill -STOP $PPID; exec sleep 600'\", \"|/usr/bin/tee {out}\"\n")
+        aliases.chmod(0o644)
+        self.box.write_settings(alias_maps=f"hash:{aliases}", default_privs=self.third.name)
+        self.submit("both")
+        process = subprocess.Popen([self.box.binary, "-c", self.box.conf, "-q"], stdin=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        wait_until(lambda: out.exists() and out.read_bytes().endswith(b"hello\n"), "the second program", 30)
+        self.assertIsNone(process.poll())
+
     def test_a_home_directory_that_does_not_answer(self):
         self.hang()
         self.check(self.slow.name, self.other.name, self.third.name)

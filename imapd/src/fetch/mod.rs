@@ -181,14 +181,21 @@ fn set_seen(
     log: &mut dyn FnMut(&dyn std::fmt::Display),
 ) -> Result<Vec<u32>, StorageError> {
     let unseen = infos.iter().filter(|(_, info)| info.flags.bits & Flags::SEEN == 0);
-    let unseen: Vec<u32> = unseen.map(|(msn, _)| *msn).collect();
+    let mut unseen: Vec<u32> = unseen.map(|(msn, _)| *msn).collect();
     if unseen.is_empty() {
         return Ok(unseen);
     }
     let which: MsnSet = unseen.iter().map(|&msn| msn..=msn).collect();
     if let Err(error) = mailbox.store_flags(&which, &SEEN, None) {
         log(&error);
-        return Ok(Vec::new());
+        // Perhaps one of them cannot be renamed, and the others can. What has got it is to be said in any case.
+        let others = !matches!(error.kind, ErrorKind::Full | ErrorKind::InUse);
+        unseen.retain(|&msn| {
+            if others {
+                let _ = mailbox.store_flags(&vec![msn..=msn], &SEEN, None);
+            }
+            mailbox.info(msn).is_ok_and(|info| info.flags.bits & Flags::SEEN != 0)
+        });
     }
     for (msn, info) in infos.iter_mut() {
         *info = mailbox.info(*msn)?;
