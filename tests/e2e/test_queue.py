@@ -27,7 +27,9 @@ def answers(port):
 
 
 @needs_root
-class Queue(Case):
+class QueueCase(Case):
+    """A host with a queue, a user, and another host that takes everything."""
+
     def setUp(self):
         self.sink = Sink()
         self.addCleanup(self.sink.close)
@@ -54,9 +56,9 @@ class Queue(Case):
     def as_user(self, *command, **more):
         return run(*command, user=self.user.uid, group=self.user.gid, extra_groups=[], cwd="/", **more)
 
-    def sendmail(self, *options, text=b"Subject: x\n\nhello\n", check=True):
+    def sendmail(self, *options, text=b"Subject: x\n\nhello\n", check=True, **more):
         command = [self.box.dir / "sendmail", "-C", self.box.conf, *options]
-        return self.as_user(*command, input=text, text=False, check=check)
+        return self.as_user(*command, input=text, text=False, check=check, **more)
 
     def queue_run(self, *words, wait=True):
         command = [str(self.box.binary), "-c", str(self.box.conf), "-q", *words]
@@ -70,6 +72,8 @@ class Queue(Case):
     def names(self, place):
         return [name for name in os.listdir(self.box.dir / "queue" / place) if not name.endswith(".log")]
 
+
+class Queue(QueueCase):
     def test_kill_at_any_point(self):
         seed = 4
         chance = random.Random(seed)

@@ -21,16 +21,18 @@ from harness import IN_NAMESPACE, Authority, Case, free_port, program, run, stop
 NAME_SERVER = "127.0.0.53"
 ZONE = [
     "--mx-host=good.test,mx1.good.test,10", "--mx-host=good.test,mx2.good.test,20",
-    "--host-record=mx1.good.test,127.0.0.2", "--host-record=mx2.good.test,127.0.0.3",
-    "--host-record=plain.test,127.0.0.3",
+    "--host-record=mx1.good.test,192.0.2.2", "--host-record=mx2.good.test,192.0.2.3",
+    "--host-record=plain.test,192.0.2.3",
     "--mx-host=six.test,mx.six.test,10", "--host-record=mx.six.test,fd00::25",
     "--dns-rr=null.test,15,000000",
     "--cname=alias.test,plain.test",
     "--mx-host=loop.test,me.test,10", "--mx-host=loop.test,mx2.good.test,20",
     "--mx-host=here.test,mx.here.test,10", "--host-record=mx.here.test,127.0.0.1",
+    "--mx-host=there.test,mx.there.test,10", "--host-record=mx.there.test,127.0.0.9",
+    "--host-record=unspecified.test,0.0.0.0", "--host-record=second.test,198.51.100.7",
     "--mx-host=dangling.test,nowhere.test,10",
     *(f"--mx-host=big.test,a-long-name-number-{n}.big.test,{n + 1}" for n in range(30)),
-    "--host-record=a-long-name-number-0.big.test,127.0.0.3",
+    "--host-record=a-long-name-number-0.big.test,192.0.2.3",
     "--txt-record=text.test,only text",
 ]
 
@@ -45,7 +47,12 @@ class Server:
 
     def __init__(self, address, port=25, extensions=(), context=None, wrapped=False, answers=None, users=None):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.listener = socket.create_server((address, port), family=family)
+        self.listener = socket.socket(family)
+        # IP_FREEBIND: an address that only a route has.
+        for level, option in ((socket.SOL_SOCKET, socket.SO_REUSEADDR), (socket.IPPROTO_IP, 15)):
+            self.listener.setsockopt(level, option, 1)
+        self.listener.bind((address, port))
+        self.listener.listen()
         self.port = self.listener.getsockname()[1]
         self.extensions, self.context, self.wrapped = list(extensions), context, wrapped
         self.answers, self.users = answers or {}, users or {}
@@ -134,7 +141,9 @@ class Out(Case):
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         cls.addClassCleanup(stop, cls.names)
         time.sleep(0.5)
-        run("ip", "-6", "address", "add", "fd00::25/128", "dev", "lo", "nodad", check=False)
+        # Hosts of others: addresses that lead here without being any of this host's, and that are reached from another one.
+        run("ip", "route", "replace", "local", "192.0.2.0/24", "dev", "lo", "src", "127.0.0.1")
+        run("ip", "-6", "route", "replace", "local", "fd00::25/128", "dev", "lo")
         cls.authority = Authority(cls.dir / "tls")
 
     def setUp(self):
@@ -182,8 +191,8 @@ class Out(Case):
 
 class Names(Out):
     def test_mail_hosts(self):
-        first = self.server("127.0.0.2", answers={"greeting": "421 4.3.2 Busy"})
-        second, six = self.server("127.0.0.3"), self.server("fd00::25")
+        first = self.server("192.0.2.2", answers={"greeting": "421 4.3.2 Busy"})
+        second, six = self.server("192.0.2.3"), self.server("fd00::25")
         # From another address than it goes to: else it would be this host.
         self.configure(smtp_bind_address6="::1")
         for recipient, want, text in [
@@ -192,7 +201,7 @@ class Names(Out):
                 ("a@alias.test", "sent", "Ok"),
                 ("a@six.test", "sent", "Ok"),
                 ("a@big.test", "sent", "Ok"),
-                ("a@[127.0.0.3]", "sent", "Ok"),
+                ("a@[192.0.2.3]", "sent", "Ok"),
                 ("a@null.test", "bounced", "null MX"),
                 ("a@nowhere.test", "bounced", "no domain nowhere.test"),
                 ("a@dangling.test", "bounced", "nowhere.test not found"),
@@ -208,11 +217,23 @@ class Names(Out):
 
     def test_a_mail_host_that_turns_out_to_be_this_one(self):
         server = self.server("127.0.0.1")
-        for recipient in ("a@here.test", "a@[127.0.0.1]"):
-            self.assertEqual(self.send(recipient)[0], "bounced")
-        self.assertEqual(server.said, [])
+        other = self.server("127.0.0.9")
+        run("ip", "address", "add", "198.51.100.7/32", "dev", "lo")
+        self.addCleanup(run, "ip", "address", "del", "198.51.100.7/32", "dev", "lo")
+        third = self.server("198.51.100.7")
+        # An address of any interface, and every one that leads to this host whatever its number.
+        for recipient in ("a@here.test", "a@[127.0.0.1]", "a@[127.0.0.9]", "a@there.test", "a@unspecified.test", "a@second.test"):
+            with self.subTest(recipient):
+                status, said = self.send(recipient)
+                self.assertEqual(status, "bounced")
+                # Whom an address literal of this host does not know is nobody's.
+                self.assertRegex(said, "loops back to myself" if "[" not in recipient else "loops back to myself|User unknown")
+        self.assertEqual((server.said, other.said, third.said), ([], [], []))
         self.configure(relayhost="[127.0.0.1]")
         self.assertEqual(self.send("b@here.test")[0], "sent")
+        # What the administrator names is no mail host that turns out to be this one.
+        self.configure(transport_maps="inline:{there.test=smtp:[127.0.0.9]}")
+        self.assertEqual(self.send("b@there.test")[0], "sent")
 
     def test_a_silent_name_server(self):
         self.configure(inet_protocols="ipv4")
@@ -245,7 +266,7 @@ class Tls(Out):
         name = {"other": "other.test"}.get(kind, "mx1.good.test")
         run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
         run("openssl", "req", "-new", "-key", key, "-subj", f"/CN={name}", "-out", request)
-        extensions.write_text(f"subjectAltName = DNS:{name}, IP:127.0.0.2\nbasicConstraints = critical, CA:FALSE\n")
+        extensions.write_text(f"subjectAltName = DNS:{name}, IP:192.0.2.2\nbasicConstraints = critical, CA:FALSE\n")
         if kind == "self":
             run("openssl", "x509", "-req", "-in", request, "-signkey", key, "-days", "30", "-extfile", extensions, "-out", cert)
         else:
@@ -270,7 +291,7 @@ class Tls(Out):
                 ("broken", [False, False, None, None, None]),
                 (None, [False, False, None, None, None]),
         ]:
-            server = self.server("127.0.0.2", context=kind and self.context(kind))
+            server = self.server("192.0.2.2", context=kind and self.context(kind))
             for level, encrypted in zip(("none", "may", "encrypt", "verify", "secure"), want):
                 with self.subTest(certificate=kind, level=level):
                     server.encrypted.clear()
@@ -282,7 +303,7 @@ class Tls(Out):
             server.close()
 
     def test_policy_by_destination(self):
-        self.server("127.0.0.2")
+        self.server("192.0.2.2")
         (self.dir / "policy").write_text("good.test encrypt\n")
         self.configure(smtp_tls_policy_maps=f"hash:{self.dir / 'policy'}", smtp_mx_address_limit=1)
         status, said = self.send("a@good.test")
@@ -290,7 +311,7 @@ class Tls(Out):
         self.assertIn("TLS is required, but was not offered", said)
 
     def test_words_in_clear_behind_starttls(self):
-        server = self.server("127.0.0.2", context=self.context("good"), answers={"STARTTLS": "220 Go\r\n250 PIPELINED"})
+        server = self.server("192.0.2.2", context=self.context("good"), answers={"STARTTLS": "220 Go\r\n250 PIPELINED"})
         self.configure(smtp_tls_security_level="encrypt", smtp_mx_address_limit=1)
         status, said = self.send("a@good.test")
         self.assertEqual((status, server.messages), ("deferred", []))
@@ -352,7 +373,7 @@ class Relayhosts(Out):
 
 class Messages(Out):
     def test_what_arrives_is_what_was_sent(self):
-        server = self.server("127.0.0.3", extensions=["PIPELINING", "SIZE 0", "8BITMIME", "DSN"])
+        server = self.server("192.0.2.3", extensions=["PIPELINING", "SIZE 0", "8BITMIME", "DSN"])
         message = b"Subject: dots\r\n\r\n.\r\n..\r\n.a\r\nGr\xc3\xbc\xc3\x9fe\r\n" + b"x" * 900 + b"\r\n"
         self.assertEqual(self.send("a@plain.test", message=message, options=["-N", "success", "-R", "hdrs"])[0], "sent")
         self.assertTrue(server.messages[0].endswith(message.partition(b"\r\n\r\n")[2]), server.messages[0])
@@ -361,7 +382,7 @@ class Messages(Out):
         self.assertRegex(said, r"RCPT TO:<a@plain.test> NOTIFY=SUCCESS")
 
     def test_refusals(self):
-        server = self.server("127.0.0.3", answers={"RCPT": "550-5.1.1 \x1b[2JNo such\r\n550 5.1.1 user"})
+        server = self.server("192.0.2.3", answers={"RCPT": "550-5.1.1 \x1b[2JNo such\r\n550 5.1.1 user"})
         status, said = self.send("a@plain.test")
         self.assertEqual(status, "bounced")
         self.assertIn("said: 550 5.1.1 ?[2JNo such user (in reply to RCPT TO)", said)

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod mailboxes;
 pub mod maildirs;
+pub mod many;
 pub mod memory;
 pub mod namespace;
 pub mod place;

@@ -141,7 +141,7 @@ fn delete(directory: &QueueDirectory, words: &[&str], out: &mut dyn Write) -> Re
 
 /// The run is this process's own, so that the person sees when it is over.
 fn start(line: &CommandLine, selection: Selection) -> Result<(), Failed> {
-    match runner::start(runner::Options { line: line.clone(), selection }) {
+    match runner::start(runner::Options { line: line.clone(), handed_over: false, selection }) {
         Exit::Success => Ok(()),
         _ => Err(Failed::Said("the queue run has failed: the log says why".to_owned())),
     }

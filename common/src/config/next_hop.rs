@@ -15,16 +15,19 @@ pub struct NextHop {
     name: String,
     is_host: bool,
     port: Option<u16>,
+    /// Who writes to somebody has named it, not the administrator.
+    is_recipients: bool,
 }
 
 impl NextHop {
     /// The mail hosts of a recipient's domain; for an address literal, that host.
     pub fn of_domain(domain: &str) -> NextHop {
         let name = domain.trim_end_matches('.').to_ascii_lowercase();
-        match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-            Some(literal) => NextHop { name: literal.to_owned(), is_host: true, port: None },
-            None => NextHop { name, is_host: false, port: None },
-        }
+        let (name, is_host) = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+            Some(literal) => (literal.to_owned(), true),
+            None => (name, false),
+        };
+        NextHop { name, is_host, port: None, is_recipients: true }
     }
 
     /// Reads one of the four forms. `None`: it is none of them.
@@ -44,7 +47,8 @@ impl NextHop {
             None if rest.is_empty() => None,
             None => return None,
         };
-        let hop = NextHop { name: name.trim_end_matches('.').to_ascii_lowercase(), is_host, port };
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let hop = NextHop { name, is_host, port, is_recipients: false };
         let is_name = |name: &str| {
             (1..=255).contains(&name.len())
                 && name.split('.').all(|label| {
@@ -69,6 +73,11 @@ impl NextHop {
     /// Whether it is one host, whose MX records are not asked for.
     pub fn is_host(&self) -> bool {
         self.is_host
+    }
+
+    /// Whether the administrator has named this very host.
+    pub fn is_host_of_settings(&self) -> bool {
+        self.is_host && !self.is_recipients
     }
 
     /// All ways to write it, for maps that have it as a key; the one without brackets and port last.

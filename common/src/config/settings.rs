@@ -169,7 +169,7 @@ settings! {
     smtpd delay_warning_time: Duration = hours(0), "after this time the sender is told of the delay; 0: never";
     smtpd default_destination_concurrency_limit: u32 = 20, "processes of all queue runs that serve one destination at once";
     smtpd local_destination_concurrency_limit: u32 = 2, "deliveries of all queue runs to one user of this host at once";
-    smtpd default_process_limit: u32 = 50, "processes of one queue run";
+    smtpd default_process_limit: u32 = 50, "processes of all queue runs, for other hosts and for this one each";
     smtpd bounce_size_limit: Size = Size(50_000), "octets of the largest message that is returned whole; of others the header is";
     smtpd double_bounce_notice_recipient: Text = text("postmaster"), "who is told of what has no sender to be told; empty: nobody";
 

@@ -26,7 +26,9 @@ use zeroize::Zeroizing;
 /// Octets of input held at most: room for a few pipelined commands.
 const INPUT_OCTETS: usize = 8 * 1024;
 /// Octets of replies held before they are written although the client is not waited for.
-const OUTPUT_OCTETS: usize = 64 * 1024;
+const OUTPUT_OCTETS: usize = 128 * 1024;
+/// Octets of a file that are read at once.
+const SCRATCH_OCTETS: usize = 64 * 1024;
 /// Octets of one over-long line that are read and thrown away before the connection is given up.
 pub const DISCARD_MAX: usize = 64 * 1024;
 /// Why a conversation is over.

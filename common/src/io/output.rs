@@ -1,7 +1,7 @@
 //! Replies out: gathered, written when the client is waited for, and for as long as it takes them.
 
 use super::heartbeat::Pulse;
-use super::{Conn, Ending, Limits, OUTPUT_OCTETS, Transport, failed};
+use super::{Conn, Ending, Limits, SCRATCH_OCTETS, Transport, failed};
 use crate::sys::fd::{self, Interest, Pages};
 use crate::tls;
 use std::fmt;
@@ -35,7 +35,7 @@ impl Conn {
     /// A buffer of 64 KiB to read a file into, which goes back when the client is quiet. To be [put back](Conn::give_back)
     /// for the next file: its pages are warm.
     pub fn borrow_scratch(&mut self) -> io::Result<Pages> {
-        self.scratch.take().map_or_else(|| Pages::new(OUTPUT_OCTETS), Ok)
+        self.scratch.take().map_or_else(|| Pages::new(SCRATCH_OCTETS), Ok)
     }
 
     /// See [`Conn::borrow_scratch`].

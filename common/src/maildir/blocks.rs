@@ -46,8 +46,9 @@ impl Window {
     }
 
     fn load(&mut self, store: &Store, block: u64, nonce: u64) -> io::Result<()> {
-        // Who goes on where he was will go on.
-        let wanted = if block == self.first + self.blocks as u64 { WINDOW } else { 1 };
+        // Who goes on where he was will go on. The first block alone says what SELECT says.
+        let goes_on = self.blocks > 0 && block == self.first + self.blocks as u64;
+        let wanted = if goes_on { WINDOW } else { 1 };
         self.blocks = 0;
         self.bytes.resize(wanted * BLOCK, 0);
         let start = block * BLOCK as u64;

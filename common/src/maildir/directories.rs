@@ -29,17 +29,17 @@ impl Directories {
     }
 
     /// Opens a message for reading.
-    pub fn open_message(&self, place: &FileName) -> io::Result<File> {
-        let open = |keep_atime| sys::open_below(self.of(place.in_new), &place.name, keep_atime);
+    pub fn open_message(&self, in_new: bool, name: &[u8]) -> io::Result<File> {
+        let open = |keep_atime| sys::open_below(self.of(in_new), name, keep_atime);
         match open(true) {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => open(false),
             opened => opened,
         }
     }
 
-    /// Renames a message; no other file is ever overwritten. `false`: that cannot be done this way.
-    pub fn rename(&self, from: &FileName, to: &FileName) -> io::Result<bool> {
-        self.rename_raw((from.in_new, &from.name), (to.in_new, &to.name))
+    /// Renames a message and moves it to `cur`; no other file is ever overwritten. `false`: that cannot be done this way.
+    pub fn rename(&self, in_new: bool, name: &[u8], new_name: &[u8]) -> io::Result<bool> {
+        self.rename_raw((in_new, name), (false, new_name))
     }
 
     /// Gives a message a second name in another mailbox.

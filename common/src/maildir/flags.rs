@@ -43,7 +43,12 @@ impl Flags {
 
     /// What the name of a file says.
     pub fn of_name(file_name: &[u8]) -> Flags {
-        name::flags(file_name).iter().fold(Flags::default(), |flags, letter| match letter {
+        Flags::of_letters(name::flags(file_name))
+    }
+
+    /// What such letters say.
+    pub fn of_letters(letters: &[u8]) -> Flags {
+        letters.iter().fold(Flags::default(), |flags, letter| match letter {
             b'a'..=b'z' => Flags { keywords: flags.keywords | 1 << (letter - b'a'), ..flags },
             b'D' => flags.and(Flags::DRAFT),
             b'F' => flags.and(Flags::FLAGGED),

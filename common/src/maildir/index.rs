@@ -13,7 +13,7 @@
 mod code;
 mod write;
 
-pub(super) use code::{Decoder, base_hash};
+pub(super) use code::{Decoder, base_hash, hash_of_base};
 pub use write::write;
 
 use super::blocks::{BLOCK, CONTENT, Store, Window};

@@ -84,14 +84,14 @@ impl Maildir {
     /// The same through directories that are open already.
     pub(super) fn open_message_in(
         &self,
-        mut directories: Option<&Directories>,
+        directories: Option<&Directories>,
         message: &Message,
     ) -> Result<File, StorageError> {
-        // They may be others by now: only the first attempt.
-        self.at_its_place(message, "open", |place| match directories.take() {
-            Some(directories) => directories.open_message(place),
-            None => self.open_place(place),
-        })
+        // They may be others by now: only the first attempt. What is wrong the second one says.
+        match directories.map(|directories| directories.open_message(message.in_new, &message.name)) {
+            Some(Ok(file)) => Ok(file),
+            _ => self.at_its_place(message, "open", |place| self.open_place(place)),
+        }
     }
 
     fn open_place(&self, place: &FileName) -> io::Result<File> {
@@ -140,15 +140,25 @@ impl Maildir {
     /// Errors: as for [`Maildir::mark_seen`].
     pub(super) fn set_flags(
         &self,
-        mut directories: Option<&Directories>,
+        directories: Option<&Directories>,
         message: &Message,
         change: impl Fn(Flags) -> Flags,
     ) -> Result<Flags, StorageError> {
+        if let Some(directories) = directories {
+            let flags = change(Flags::of_name(&message.name));
+            let name = flags.in_name(&message.name);
+            if !message.in_new && name == message.name {
+                return Ok(flags);
+            }
+            // As for opening.
+            if let Ok(true) = directories.rename(message.in_new, &message.name, &name) {
+                return Ok(flags);
+            }
+        }
         self.at_its_place(message, "rename", |place| {
             let flags = change(Flags::of_name(&place.name));
             let new = FileName { in_new: false, name: flags.in_name(&place.name) };
-            let through = directories.take();
-            if new != *place && !through.map_or(Ok(false), |through| through.rename(place, &new))? {
+            if new != *place {
                 sys::rename_without_overwriting(&self.path_of(place), &self.path_of(&new))?;
             }
             Ok(flags)

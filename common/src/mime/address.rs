@@ -35,6 +35,11 @@ pub fn parse<'v>(value: &[u8], visit: &mut (dyn FnMut(Entry<'_>) -> ControlFlow<
     Reader::default().parse(value, visit);
 }
 
+/// The same for a value of which nothing may be missed: its own length is the only bound.
+pub fn parse_all<'v>(value: &[u8], visit: &mut (dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'v)) {
+    Reader::default().parse_some(value, usize::MAX, visit);
+}
+
 /// Reads one list after the other in the same memory.
 #[derive(Default)]
 pub struct Reader(Words);
@@ -42,8 +47,17 @@ pub struct Reader(Words);
 impl Reader {
     /// As the function [`parse()`].
     pub fn parse<'v>(&mut self, value: &[u8], visit: &mut (dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'v)) {
+        self.parse_some(value, ADDRESSES_MAX, visit);
+    }
+
+    fn parse_some<'v>(
+        &mut self,
+        value: &[u8],
+        most: usize,
+        visit: &mut (dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'v),
+    ) {
         let mut parser = Parser { cursor: Cursor::new(value), words: &mut self.0, in_group: false };
-        for _ in 0..ADDRESSES_MAX {
+        for _ in 0..most {
             match parser.entry(visit) {
                 Some(ControlFlow::Continue(())) => {}
                 Some(ControlFlow::Break(())) => return,

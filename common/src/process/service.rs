@@ -13,6 +13,7 @@ use super::front::Facts;
 use super::handoff::{DESCRIPTOR, Handoff};
 use super::{Program, environment};
 use crate::auth::Account;
+use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::log::Log;
@@ -199,10 +200,7 @@ pub fn helping(program: &'static Program) -> io::Result<Helping> {
     if let Ok(name) = process::c_string(program.line.name.as_bytes()) {
         process::set_name(&name);
     }
-    let handoff = Handoff::receive()?;
-    let pairs = handoff.settings.iter().map(String::as_str);
-    let config =
-        Config::from_pairs(&program.line, pairs).map_err(|error| io::Error::other(error.to_string()))?;
+    let (handoff, config) = receive(&program.line)?;
     let log = Log::inherit(handoff.log, &config, handoff.session_id)?;
     log.keep_over_exec(false)?;
     log.catch_panics();
@@ -213,6 +211,18 @@ pub fn helping(program: &'static Program) -> io::Result<Helping> {
     Ok(Helping { config: Rc::new(config), log, commands, data, shared: inherited(SHARED).ok() })
 }
 
+fn receive(program: &cli::Program) -> io::Result<(Handoff, Config)> {
+    let handoff = Handoff::receive()?;
+    let pairs = handoff.settings.iter().map(String::as_str);
+    let config = Config::from_pairs(program, pairs).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok((handoff, config))
+}
+
+/// The settings that [`start_detached`] left for this process.
+pub fn handed_over(program: &cli::Program) -> io::Result<Config> {
+    receive(program).map(|(_, config)| config)
+}
+
 fn inherited(number: i32) -> io::Result<OwnedFd> {
     let fd = fd::adopt(number)?;
     fd::close_at_exec(&fd)?;
@@ -220,8 +230,9 @@ fn inherited(number: i32) -> io::Result<OwnedFd> {
 }
 
 /// Starts this program with other arguments, in a process group of its own, to go on when the conversation is over. It has
-/// this process's rights, and of its descriptors only standard error and the log's.
-pub fn start_detached(log: &Log, name: &str, arguments: &[&str]) -> io::Result<()> {
+/// this process's rights, and of its descriptors only standard error. It gets the settings by [`handed_over`]: there may be
+/// passwords among them, and arguments are for everybody on this host to read.
+pub fn start_detached(log: &Log, name: &str, arguments: &[&str], config: &Config) -> io::Result<()> {
     let Fork::Child = process::fork_twice()? else { return Ok(()) };
     let started = || -> io::Result<()> {
         process::own_session()?;
@@ -230,11 +241,14 @@ pub fn start_detached(log: &Log, name: &str, arguments: &[&str]) -> io::Result<(
         fd::replace(1, &null)?;
         drop(null);
         fd::close_from(3)?;
+        let handoff = Handoff { settings: config.changed_pairs().collect(), ..Handoff::default() };
+        let pipe = handoff.send()?;
+        fd::replace(DESCRIPTOR, &pipe.as_fd())?;
         let mut words = vec![process::c_string(name.as_bytes())?];
         for argument in arguments {
             words.push(process::c_string(argument.as_bytes())?);
         }
-        Err(process::exec_self(&words, &environment(&Handoff::default())?))
+        Err(process::exec_self(&words, &environment(&handoff)?))
     };
     if let Err(error) = started() {
         log.error(format_args!("{name} {}: {error}", arguments.first().unwrap_or(&"")));

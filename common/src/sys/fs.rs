@@ -189,8 +189,10 @@ pub fn for_each_name(path: &Path, visit: &mut dyn FnMut(&[u8], bool)) -> io::Res
             let Some((entry, rest)) = entries.split_at_checked(size).filter(|_| size > 19) else { break };
             entries = rest;
             let name = entry.get(19..).unwrap_or_default();
-            let end = memchr::memchr(0, name).unwrap_or(name.len());
-            let name = name.get(..end).unwrap_or_default();
+            // An entry has a multiple of 8 octets, so that the name's NUL is among the last 8.
+            let begin = name.len().saturating_sub(8);
+            let ends = name.get(begin..).unwrap_or_default().iter().position(|&octet| octet == 0);
+            let name = name.get(..ends.map_or(name.len(), |at| begin + at)).unwrap_or_default();
             if name != b"." && name != b".." {
                 visit(name, entry.get(18) == Some(&libc::DT_DIR));
             }
@@ -302,7 +304,8 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
 ///
 /// Errors: `EEXIST`; `EINVAL` or `ENOSYS` where the file system or the kernel cannot, and [`rename_without_overwriting`] may.
 pub fn rename_between(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) -> io::Result<()> {
-    let (c_from, c_to) = (CString::new(from.1)?, CString::new(to.1)?);
+    let (mut from_room, mut to_room) = ([0; NAME_ROOM], [0; NAME_ROOM]);
+    let (c_from, c_to) = (c_name(from.1, &mut from_room)?, c_name(to.1, &mut to_room)?);
     const RENAME_NOREPLACE: libc::c_uint = 1;
     // SAFETY: both strings end in NUL and outlive the call, as do the descriptors.
     let result = unsafe {
@@ -320,7 +323,8 @@ pub fn rename_between(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])
 
 /// Gives a file of one open directory a second name in another.
 pub fn link_between(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) -> io::Result<()> {
-    let (c_from, c_to) = (CString::new(from.1)?, CString::new(to.1)?);
+    let (mut from_room, mut to_room) = ([0; NAME_ROOM], [0; NAME_ROOM]);
+    let (c_from, c_to) = (c_name(from.1, &mut from_room)?, c_name(to.1, &mut to_room)?);
     // SAFETY: both strings end in NUL and outlive the call, as do the descriptors.
     let result =
         unsafe { libc::linkat(from.0.as_raw_fd(), c_from.as_ptr(), to.0.as_raw_fd(), c_to.as_ptr(), 0) };
@@ -329,7 +333,8 @@ pub fn link_between(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) 
 
 /// Octets of a file below a directory, and its time in seconds since 1970.
 pub fn size_and_time_below(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<(u64, i64)> {
-    let name = CString::new(name)?;
+    let mut room = [0; NAME_ROOM];
+    let name = c_name(name, &mut room)?;
     // SAFETY: a structure of numbers, for which zeros are values.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     let fd = directory.as_raw_fd();

@@ -150,6 +150,48 @@ pub fn wait_for_any() -> io::Result<(i32, Ended)> {
     wait_status(-1)
 }
 
+/// Makes the end of a child something that [`wait_for_any_within`] notices at once.
+pub fn notice_children() {
+    // SAFETY: an all-zero set is a valid one; the calls fill it and read it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Waits for any child to end, but not longer than this; `None`: none has. After [`notice_children`].
+pub fn wait_for_any_within(patience: Duration) -> io::Result<Option<(i32, Ended)>> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let mut status = 0;
+        // SAFETY: the kernel writes the status into our integer.
+        let pid = cerr(unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) })?;
+        if pid > 0 {
+            let ended = match libc::WIFSIGNALED(status) {
+                true => Ended::Signal(libc::WTERMSIG(status)),
+                false => Ended::Code(libc::WEXITSTATUS(status)),
+            };
+            return Ok(Some((pid, ended)));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        // SAFETY: all-zero structures are valid; the kernel reads the set and the time, and is told to say nothing.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, libc::SIGCHLD);
+            let mut time: libc::timespec = std::mem::zeroed();
+            time.tv_sec = left.as_secs().min(3600) as _;
+            time.tv_nsec = left.subsec_nanos() as _;
+            libc::sigtimedwait(&set, std::ptr::null_mut(), &time);
+        }
+    }
+}
+
 /// Whether we have the power to change users.
 pub fn is_root() -> bool {
     // SAFETY: no arguments, cannot fail.

@@ -1,10 +1,10 @@
 //! One message's FETCH response.
 
 use super::digester::Digester;
-use super::plan::{Item, Plan};
+use super::items::{Known, print_items, separate};
+use super::plan::Plan;
 use super::section::{self, Extent, Found};
 use super::source::Source;
-use super::structure;
 use super::wire::{self, Sink, Wire};
 use crate::digest::Digest;
 use crate::grammar::{SectionText, print};
@@ -17,6 +17,12 @@ use std::io;
 
 /// A line of a response that has grown beyond this is not kept for the next one.
 const LINE_USUAL: usize = 64 << 10;
+/// Octets of a response that is put together in one piece.
+const WHOLE_MAX: usize = 96 << 10;
+/// The most octets that announce a literal, beside its name.
+const LITERAL_MAX: usize = 32;
+/// Octets of a line with which room is reckoned: each line gets one more.
+const LINE_MIN: usize = 8;
 /// Parts of a message that are remembered between two commands.
 const RECALL_PARTS_MAX: usize = 1000;
 
@@ -150,16 +156,19 @@ impl<'a> Answer<'a> {
                 print::text(&mut self.line, format_args!(" MODSEQ ({})", info.modseq));
             }
         }
-        match &mut source {
+        let is_done = match &mut source {
             Some(source) if !plan.sections.is_empty() => {
-                let is_foreign = self.find(mailbox, msn, info, source, tree_is_read)?;
-                let sent = self.send_sections(sink, source, begun);
-                if is_foreign && !matches!(sent, Ok(true) | Err(Ending::Disconnected | Ending::NotReading)) {
-                    self.count_anew(mailbox, msn, source);
-                }
-                sent?;
+                self.send_whole(sink, mailbox, msn, info, source, begun)?
             }
-            _ => {}
+            _ => true,
+        };
+        if let (false, Some(source)) = (is_done, &mut source) {
+            let is_foreign = self.find(mailbox, msn, info, source, tree_is_read)?;
+            let sent = self.send_sections(sink, source, begun);
+            if is_foreign && !matches!(sent, Ok(true) | Err(Ending::Disconnected | Ending::NotReading)) {
+                self.count_anew(mailbox, msn, source);
+            }
+            sent?;
         }
         self.line.extend_from_slice(b")\r\n");
         sink.push(&self.line)?;
@@ -257,6 +266,67 @@ impl<'a> Answer<'a> {
         Ok(is_foreign)
     }
 
+    /// Sends what is printed so far and the message, if nothing else is asked for and it fits into the buffers: converted where it is
+    /// sent from, before its size is known, which is put in front of it. `false`: nothing has been done.
+    fn send_whole(
+        &mut self,
+        sink: &mut impl Sink,
+        mailbox: &Mailbox,
+        msn: u32,
+        info: &Info,
+        source: &mut Source<'_>,
+        begun: usize,
+    ) -> Result<bool, Stop> {
+        let [piece] = self.plan.sections.as_slice() else { return Ok(false) };
+        if piece.item.partial.is_some() || !section::is_whole(&piece.item.section) {
+            return Ok(false);
+        }
+        let message = source.whole().map_err(|error| mailbox.unreadable(msn, error))?;
+        // Lines shorter than this on the average are sent another way.
+        let room_for = |text: &[u8]| text.len() + text.len() / LINE_MIN;
+        let printed = self.line.len();
+        let most = room_for(&self.line) + room_for(&piece.label) + LITERAL_MAX;
+        let Some((message, at_least)) = message.map(|message| (message, most + room_for(message))) else {
+            return Ok(false);
+        };
+        if at_least > WHOLE_MAX {
+            return Ok(false);
+        }
+        separate(&mut self.line, begun);
+        self.line.extend_from_slice(&piece.label);
+        self.line.push(b'{');
+        let named = self.line.len();
+        // As many digits as there will be, mostly.
+        print::number(&mut self.line, message.len() as u64);
+        self.line.extend_from_slice(b"}\r\n");
+        let guess = self.line.len();
+        let room = sink.room(at_least)?;
+        let Some(octets) = room.get_mut(guess..).and_then(|room| wire::write_whole(message, room)) else {
+            self.line.truncate(printed);
+            return Ok(false);
+        };
+        self.line.truncate(named);
+        print::number(&mut self.line, octets as u64);
+        self.line.extend_from_slice(b"}\r\n");
+        let begin = self.line.len();
+        if begin + octets > room.len() {
+            self.line.truncate(printed);
+            return Ok(false);
+        }
+        if begin != guess {
+            room.copy_within(guess..guess + octets, begin);
+        }
+        if let Some(room) = room.get_mut(..begin) {
+            room.copy_from_slice(&self.line);
+        }
+        sink.advance(begin + octets);
+        self.line.clear();
+        if self.recall.uid != info.uid {
+            *self.recall = Recall::default();
+        }
+        Ok(true)
+    }
+
     /// Sends what is printed so far and the sections. Whether all sections had the octets that their size promised, and no more.
     fn send_sections(
         &mut self,
@@ -313,68 +383,6 @@ impl<'a> Answer<'a> {
                 mailbox.cache(msn, self.digester.of_tree(internal_date));
             }
         }
-    }
-}
-
-/// What the index knows.
-#[derive(Clone, Copy)]
-struct Known {
-    octets: Option<u64>,
-    internal_date: Option<i64>,
-}
-
-fn print_items(
-    line: &mut Vec<u8>,
-    plan: &Plan<'_>,
-    info: &Info,
-    known: Known,
-    digest: Option<&Digest<'_>>,
-    flags: &[u8],
-) {
-    let begun = line.len();
-    for item in &plan.items {
-        separate(line, begun);
-        match item {
-            Item::Uid => {
-                line.extend_from_slice(b"UID ");
-                print::number(line, u64::from(info.uid));
-            }
-            Item::Flags => line.extend_from_slice(flags),
-            Item::InternalDate => {
-                line.extend_from_slice(b"INTERNALDATE ");
-                let date = known.internal_date.or(digest.map(|digest| digest.internal_date()));
-                print::date_time(line, date.unwrap_or_default());
-            }
-            Item::Size => {
-                line.extend_from_slice(b"RFC822.SIZE ");
-                let octets = known.octets.or(digest.map(|digest| digest.octets()));
-                print::number(line, octets.unwrap_or_default());
-            }
-            Item::ModSeq => {
-                line.extend_from_slice(b"MODSEQ (");
-                print::number(line, info.modseq);
-                line.push(b')');
-            }
-            Item::Envelope => {
-                line.extend_from_slice(b"ENVELOPE ");
-                line.extend_from_slice(digest.map_or(b"", |digest| digest.envelope()));
-            }
-            Item::Body => {
-                line.extend_from_slice(b"BODY ");
-                structure::print_body(digest.map_or(b"", |digest| digest.structure()), line);
-            }
-            Item::BodyStructure => {
-                line.extend_from_slice(b"BODYSTRUCTURE ");
-                line.extend_from_slice(digest.map_or(b"", |digest| digest.structure()));
-            }
-        }
-    }
-}
-
-/// A blank, unless what follows is the first.
-fn separate(line: &mut Vec<u8>, begun: usize) {
-    if line.len() > begun {
-        line.push(b' ');
     }
 }
 

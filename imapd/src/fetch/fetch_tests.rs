@@ -378,3 +378,43 @@ fn a_wrong_size_ends_the_connection_and_is_mended() {
     let wire = message.replace('\n', "\r\n");
     assert_eq!(site.fetch("FETCH 2 BODY.PEEK[]"), format!("* 2 FETCH (BODY[] {})\r\n", literal(&wire)));
 }
+
+/// Whether a message goes out in one piece or in several is nothing that anybody sees.
+#[test]
+fn whole_messages_of_any_length() {
+    // So that the number of digits as it is sent is another one than that of the file, and neither.
+    let lengths = [0, 1, 8, 9, 10, 97, 98, 99, 100, 500, 950, 995, 999, 1000, 1001, 4000, 5000];
+    for line in
+        ["\n", "text\n", "text\r\n", "a line of some length, as they are in most messages\n", "no end\0"]
+    {
+        let messages =
+            lengths.map(|length| line.repeat(length / line.len() + 1).into_bytes()[..length].to_vec());
+        let messages: Vec<&[u8]> = messages.iter().map(|message| &message[..]).collect();
+        let mut site = Site::new("whole", &messages);
+        for item in [
+            "BODY.PEEK[]",
+            "(UID BODY.PEEK[])",
+            "(RFC822.SIZE BODY.PEEK[] FLAGS)",
+            "(BODY.PEEK[] BODY.PEEK[9])",
+        ] {
+            let (got, _) = site.try_fetch(&format!("FETCH 1:* {item}")).unwrap();
+            let mut want = Vec::new();
+            for (at, message) in messages.iter().enumerate() {
+                let sent =
+                    String::from_utf8(message.to_vec()).unwrap().replace("\r\n", "\n").replace('\n', "\r\n");
+                let sent: Vec<u8> = sent.bytes().map(|octet| if octet == 0 { 0x80 } else { octet }).collect();
+                let (msn, size) = (at + 1, sent.len());
+                let before = match item {
+                    "(UID BODY.PEEK[])" => format!("UID {msn} "),
+                    "(RFC822.SIZE BODY.PEEK[] FLAGS)" => format!("RFC822.SIZE {size} FLAGS () "),
+                    _ => String::new(),
+                };
+                want.extend_from_slice(format!("* {msn} FETCH ({before}BODY[] {{{size}}}\r\n").as_bytes());
+                want.extend_from_slice(&sent);
+                want.extend_from_slice(if item.contains("[9]") { b" BODY[9] NIL)\r\n" } else { b")\r\n" });
+            }
+            let differs = got.iter().zip(&want).position(|(got, want)| got != want);
+            assert!(got == want, "{item} {line:?}: at {differs:?}, {} of {}", got.len(), want.len());
+        }
+    }
+}

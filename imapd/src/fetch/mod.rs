@@ -9,11 +9,13 @@
 //! source     a message's file through one buffer    section    which octets a section is
 //! wire       text as it is sent                     digester   what is kept of a message
 //! envelope   ENVELOPE                               structure  BODYSTRUCTURE, BODY
+//! items      everything else
 //! ```
 
 mod answer;
 pub mod digester;
 pub mod envelope;
+mod items;
 mod plan;
 mod section;
 mod source;

@@ -45,6 +45,11 @@ pub fn needs_octets(section: &Section) -> bool {
     section.part.is_empty() && matches!(section.text, SectionText::Whole | SectionText::Text)
 }
 
+/// Whether it is the whole message.
+pub fn is_whole(section: &Section) -> bool {
+    section.part.is_empty() && matches!(section.text, SectionText::Whole)
+}
+
 /// Finds a section. `octets` is the size of the whole message as it is sent, where [that](needs_octets) is needed; the tree is
 /// the message's, where [that](needs_tree) is.
 pub fn find(source: &mut Source<'_>, tree: &Tree, octets: u64, section: &Section) -> io::Result<Found> {

@@ -51,6 +51,13 @@ pub struct State {
     owes_line_feed: bool,
 }
 
+/// Writes all of a text, as it is sent, into the room: how many octets that is; `None` if there is not room enough.
+pub fn write_whole(text: &[u8], room: &mut [u8]) -> Option<usize> {
+    let mut state = State::default();
+    let (used, written) = state.fill(text, room);
+    (used == text.len() && !state.owes_line_feed).then_some(written)
+}
+
 impl Wire {
     /// Leaves out `skip` octets and sends `left`.
     pub fn new(skip: u64, left: u64) -> Wire {
@@ -242,6 +249,12 @@ mod tests {
         ) {
             let whole = simple(text.as_bytes());
             let want: Vec<u8> = whole.iter().copied().skip(skip as usize).take(left as usize).collect();
+            let mut enough = vec![0; 200];
+            prop_assert_eq!(write_whole(text.as_bytes(), &mut enough), Some(whole.len()));
+            prop_assert_eq!(&enough[..whole.len()], &whole);
+            if let Some(less) = whole.len().checked_sub(room) {
+                prop_assert_eq!(write_whole(text.as_bytes(), &mut enough[..less]), None);
+            }
             let (mut wire, mut sink) = (Wire::new(skip, left), Memory::new(ROOM + room));
             let mut used = 0;
             for part in text.as_bytes().chunks(piece) {

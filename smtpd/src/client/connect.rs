@@ -12,8 +12,10 @@ use crate::status::{Enhanced, Status};
 use common::config::Config;
 use common::config::keyword::TlsLevel;
 use common::sys::fd::{self, Pages};
+use common::sys::interface::interfaces;
 use common::sys::socket;
 use common::tls::client::{Authorities, Trust};
+use std::cell::OnceCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -33,6 +35,8 @@ pub struct Client {
     pub(super) resolver: Resolver,
     /// Read when they are needed for the first time.
     authorities: Option<Authorities>,
+    /// The addresses of this host, when they have been needed.
+    own: OnceCell<Vec<IpAddr>>,
 }
 
 /// Why one address was of no use.
@@ -68,6 +72,7 @@ impl Client {
             times: Times::of(config),
             resolver: Resolver::system(config.inet_protocols),
             authorities: None,
+            own: OnceCell::new(),
             config: config.clone(),
         }
     }
@@ -166,6 +171,17 @@ impl Client {
         }
     }
 
+    /// Whether the address is one of this host's: a stranger's name server may say so, and would have us relay our own mail
+    /// to ourselves, as a client of mynetworks.
+    fn is_own(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let is_this_network = matches!(address, IpAddr::V4(v4) if v4.octets().first() == Some(&0));
+        address.is_loopback()
+            || address.is_unspecified()
+            || is_this_network
+            || self.own.get_or_init(own_addresses).contains(&address)
+    }
+
     fn attempt(
         &self,
         host: &Host,
@@ -173,6 +189,12 @@ impl Client {
         hop: &NextHop,
         wanted: &Wanted<'_>,
     ) -> Result<Connection, Useless> {
+        // RFC 5321 section 5.1: a mail host that turns out to be this one. Not so where the administrator named it.
+        let is_named = self.config.relayhost.0.as_ref() == Some(hop) || hop.is_host_of_settings();
+        let may_be_own = !is_named && host.port == SMTP;
+        if may_be_own && self.is_own(address) {
+            return Err(Useless::Ourselves);
+        }
         let address = SocketAddr::new(address, host.port);
         let remote = Remote { name: host.name.clone(), address: Some(address) };
         let local = match address {
@@ -183,9 +205,7 @@ impl Client {
             .and_then(|socket| {
                 fd::set_nodelay(socket.as_fd());
                 let is_own = matches!(socket::local_end(&socket), socket::Endpoint::Inet(own) if own.ip() == address.ip());
-                // RFC 5321 section 5.1: a mail host that turns out to be this one. Not so where the administrator named it.
-                let is_relayhost = self.config.relayhost.0.as_ref() == Some(hop);
-                Ok((Stream::new(socket)?, is_own && !is_relayhost && host.port == SMTP))
+                Ok((Stream::new(socket)?, may_be_own && is_own))
             })
             .map_err(|error| Useless::Unreachable(unreachable(&remote, &error)))?;
         match stream {
@@ -361,6 +381,11 @@ impl Counts {
             }
         }
     }
+}
+
+/// If the kernel does not tell, the addresses of the connection do ([`Client::attempt`]).
+fn own_addresses() -> Vec<IpAddr> {
+    interfaces().unwrap_or_default().into_iter().map(|interface| interface.address).collect()
 }
 
 fn refused(reply: &Reply, remote: &Remote, what: &str) -> Useless {

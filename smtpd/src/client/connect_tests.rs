@@ -120,3 +120,40 @@ fn tls_that_is_not_offered() {
     let (code, enhanced) = connect(ZONE, &format!("[good.test]:{port}"), config).unwrap_err();
     assert_eq!((code, &*enhanced), (454, "4.7.5"));
 }
+
+#[test]
+fn no_name_server_makes_us_our_own_client() {
+    const OWN: Zone = &[
+        ("two.own", "10 h.two.own"),
+        ("h.two.own", "127.0.0.2"),
+        ("none.own", "0.0.0.0"),
+        ("odd.own", "0.0.0.1"),
+        ("six.own", "::"),
+        ("one.own", "::1"),
+        ("mapped.own", "::ffff:127.0.0.7"),
+    ];
+    let client = client(OWN, Config::DEFAULT);
+    let looped = |client: &mut Client, hop: &NextHop| {
+        client
+            .connect(hop)
+            .err()
+            .is_some_and(|status| (status.code, status.enhanced) == (554, Enhanced(5, 4, 6)))
+    };
+    let mut client = client;
+    for domain in
+        ["two.own", "none.own", "odd.own", "six.own", "one.own", "mapped.own", "[127.0.0.3]", "[IPv6:::1]"]
+    {
+        assert!(looped(&mut client, &NextHop::of_domain(domain)), "{domain}");
+    }
+    for own in own_addresses() {
+        let literal = if own.is_ipv6() { format!("[IPv6:{own}]") } else { format!("[{own}]") };
+        assert!(looped(&mut client, &NextHop::of_domain(&literal)), "{own}");
+    }
+    // What the administrator names may be this host, where something else listens.
+    for hop in ["[127.0.0.2]", "[h.two.own]"] {
+        assert!(!looped(&mut client, &NextHop::parse(hop).unwrap()), "{hop}");
+    }
+    client.config.relayhost = common::config::next_hop::RelayHost(NextHop::parse("two.own"));
+    assert!(!looped(&mut client, &NextHop::parse("two.own").unwrap()));
+    assert!(looped(&mut client, &NextHop::of_domain("two.own")));
+}

@@ -61,7 +61,7 @@ pub fn resolver(zone: Zone, protocols: InetProtocols) -> Resolver {
                     (15, Some((preference, host))) => {
                         records.push(mx(owner, preference.parse().unwrap(), host));
                     }
-                    (1, None) if value.contains('.') => {
+                    (1, None) if !value.contains(':') && value.contains('.') => {
                         let address: std::net::Ipv4Addr = value.parse().unwrap();
                         records.push(record(owner, 1, &address.octets()));
                     }

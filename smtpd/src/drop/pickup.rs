@@ -19,10 +19,11 @@ use common::sys::fd::{self, Interest};
 use common::sys::fs;
 use common::sys::process::{self, Ended, Fork};
 use std::cell::Cell;
-use std::fs::{File, Metadata, OpenOptions};
+use std::collections::HashSet;
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -218,10 +219,19 @@ fn copy_as_owner(path: &Path, seen: &Metadata, head_to: OwnedFd, message_to: Own
         process::become_user(seen.uid(), seen.gid().max(1), &[])?;
     }
     let mut options = OpenOptions::new();
-    let file = options.read(true).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT).open(path).map_err(|error| {
-        // Not even its owner may read it: it would lie there, and start runs, for ever.
-        let never = error.kind() == io::ErrorKind::PermissionDenied || fs::is_symbolic_link(&error);
-        if never { io::ErrorKind::InvalidData.into() } else { error }
+    options.read(true).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT);
+    let file = match options.open(path) {
+        // A umask, or a program that made it so. It is a message all the same, and its owner's to open: we are the owner, and
+        // should this have become a link meanwhile, it leads to what the owner could change anyway.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+            options.open(path)
+        }
+        opened => opened,
+    };
+    let file = file.map_err(|error| match fs::is_symbolic_link(&error) {
+        true => io::ErrorKind::InvalidData.into(),
+        false => error,
     })?;
     let meta = file.metadata()?;
     let identity = |meta: &Metadata| (meta.dev(), meta.ino(), meta.uid(), meta.nlink());
@@ -382,7 +392,11 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
         reverse_path: sender,
         ..Envelope::default()
     };
+    let (mut named, mut places, mut total) = (HashSet::new(), HashSet::new(), 0_usize);
     for text in &wanted.recipients {
+        if !named.insert(text) {
+            continue;
+        }
         let Ok(path) = address(text, rules) else {
             log.warning(format_args!(
                 "drop/{id}: malformed recipient: {}",
@@ -391,16 +405,19 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
             continue;
         };
         // A list that is named again and again must not fill the memory of a process of root's.
-        if envelope.recipients.len() > super::format::RECIPIENTS_MAX {
+        if total > super::format::RECIPIENTS_MAX {
             return Err(Status::new(554, Enhanced(5, 5, 3), "Too many recipients"));
         }
         match rules.expand(&path) {
             Ok(mut recipients) => {
+                total = total.saturating_add(recipients.len());
                 asked(&mut recipients, None, wanted.notify);
+                // As for a message by SMTP: whoever is on two lists gets it once.
+                recipients.retain(|recipient| places.insert(format!("{:?}", recipient.target)));
                 envelope.recipients.extend(recipients);
             }
-            Err(status) if status.is_temporary() => return Err(status),
-            // Nobody is there any more to be answered. As a user's mailbox it will be found not to be one, and returned.
+            // Nobody is there any more to be answered. As a user's mailbox it will be found not to be one: then the rules are
+            // asked again, and it waits in the queue or is returned.
             Err(_) => envelope.recipients.push(Recipient {
                 address: path.clone(),
                 owner: None,

@@ -4,15 +4,44 @@ use super::*;
 fn lists_upon_lists_have_an_end() {
     let members: Vec<String> = (0..900).map(|n| format!("m{n}@x.example")).collect();
     let scratch = crate::testing::Scratch::new();
-    let aliases = scratch.file("aliases", format!("list: {}\n", members.join(", ")));
+    let list = members.join(", ");
+    let lists: String = (0..20).map(|n| format!("list{n}: {list}\n")).collect();
+    let aliases = scratch.file("aliases", lists);
     let config = Config { alias_maps: format!("hash:{}", aliases.display()).into(), ..Config::DEFAULT };
     let mut rules = Rules::load(&config).unwrap();
     let log = Log::open(&config, "test".to_owned());
     let id = Id::new(SystemTime::now()).unwrap();
     for (times, fits) in [(1, true), (20, false)] {
-        let wanted = Wanted { recipients: vec!["list".to_owned(); times], ..Wanted::default() };
+        let recipients = (0..times).map(|n| format!("list{n}")).collect();
+        let wanted = Wanted { recipients, ..Wanted::default() };
         let result = envelope(&wanted, &mut rules, &log, &id);
         assert_eq!(result.is_ok(), fits, "{times} {:?}", result.err());
+    }
+}
+
+#[test]
+fn each_place_gets_it_once_and_what_is_not_known_yet_waits_in_the_queue() {
+    let scratch = crate::testing::Scratch::new();
+    let aliases = scratch.file("aliases", "one: a@x.example, b@x.example\ntwo: b@x.example, c@x.example\n");
+    let config = Config { alias_maps: format!("hash:{}", aliases.display()).into(), ..Config::DEFAULT };
+    let (mut rules, log) = (Rules::load(&config).unwrap(), Log::open(&config, "test".to_owned()));
+    let id = Id::new(SystemTime::now()).unwrap();
+    for (named, want) in [
+        (
+            &["one", "two", "One", "a@x.example", "one"][..],
+            &["a@x.example", "b@x.example", "c@x.example"][..],
+        ),
+        (&["d@x.example"; 500], &["d@x.example"]),
+        (&["postmaster", "postmaster"], &["postmaster"]),
+        (&["nobody here", "nobody-here", "one"], &["nobody-here", "a@x.example", "b@x.example"]),
+    ] {
+        let recipients = named.iter().map(|&name| name.to_owned()).collect();
+        let wanted = Wanted { recipients, ..Wanted::default() };
+        let envelope = envelope(&wanted, &mut rules, &log, &id).unwrap();
+        let got: Vec<String> =
+            envelope.recipients.iter().map(|recipient| recipient.address.to_string()).collect();
+        assert_eq!(got.len(), want.len(), "{got:?}");
+        assert!(got.iter().zip(want).all(|(got, want)| got.starts_with(want)), "{got:?} {want:?}");
     }
 }
 

@@ -14,7 +14,7 @@ use common::sys::pass;
 use common::sys::process::{self, Ended, Fork};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Octets of an ID in a pipe: padded, so that each read finds whole ones.
 pub const RECORD: usize = 64;
@@ -24,6 +24,11 @@ const PIPE: i32 = 1 << 20;
 const PER_WORKER: u32 = 8;
 /// Looks through the queue in one run: a bound for what can only be a loop.
 const PASSES_MAX: u32 = 10_000;
+
+/// How long what has come waits at most while workers are slow.
+const TICK: Duration = Duration::from_secs(1);
+/// How long what becomes due then waits.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// The end of a worker that has served nothing: it found no slot.
 pub const NO_SLOT: u8 = 75;
@@ -51,8 +56,10 @@ struct Destination {
 struct Crew<'a> {
     run: &'a Run,
     running: Vec<i32>,
-    /// One that has ended since [`Crew::begin`] had a slot.
+    /// One that has ended since the last look had a slot.
     served: bool,
+    /// When the last look began.
+    looked: Instant,
 }
 
 struct Dispatcher<'a> {
@@ -62,57 +69,67 @@ struct Dispatcher<'a> {
     destinations: Vec<Destination>,
     /// Something was left for another look.
     more: bool,
+    /// Nothing is begun: what is chosen is only made due.
+    only_due: bool,
     failed: Option<io::Error>,
 }
 
 /// Goes through the queue until nothing is left that is due.
 pub fn dispatch(run: &Run, selection: &Selection) -> io::Result<()> {
-    let schedule = &run.policy.schedule;
+    process::notice_children();
     let mut selection = selection;
-    let mut crew = Crew { run, running: Vec::new(), served: false };
-    for pass in 0..PASSES_MAX {
-        let others = crew.running.len();
-        let mut dispatcher = Dispatcher { run, others, destinations: Vec::new(), more: false, failed: None };
+    if *selection == Selection::Due {
         let now = SystemTime::now();
-        match selection {
-            Selection::Due => {
-                let (log, directory) = (&run.log, &run.directory);
-                scan::due(directory, schedule, now, &mut |id| dispatcher.give(&id, None), &mut |name| {
-                    log.warning(format_args!("{}: moved to corrupt: no queue ID", name.escape_debug()));
-                    let _ = queued::set_aside(directory, Place::Queue, name);
-                })?;
-                if pass == 0 {
-                    scan::tidy(directory, now)?;
-                    slots::tidy(directory, now)?;
-                }
-            }
-            Selection::Ids(ids) => ids.iter().for_each(|id| dispatcher.give(id, None)),
-            Selection::Domain(domain) => {
-                scan::all(&run.directory, Place::Queue, &mut |id| dispatcher.give(&id, Some(domain)))?;
-            }
+        scan::tidy(&run.directory, now)?;
+        slots::tidy(&run.directory, now)?;
+    }
+    loop {
+        let mut slot = slots::of_run(&run.directory)?;
+        if slot.is_none() && *selection != Selection::Due {
+            // The others do what is due: what was chosen has to be.
+            choose(run, selection)?;
+            slot = slots::of_run(&run.directory)?;
         }
+        let Some(slot) = slot else { return Ok(()) };
+        pass_by_pass(run, selection)?;
+        drop(slot);
+        // Whoever found no slot until now relied on this.
+        if !slots::has_come(&run.directory) {
+            return Ok(());
+        }
+        selection = &Selection::Due;
+    }
+}
+
+/// Makes due what was chosen.
+fn choose(run: &Run, selection: &Selection) -> io::Result<()> {
+    let mut dispatcher = Dispatcher::new(run, 0);
+    dispatcher.only_due = true;
+    dispatcher.look(selection)?;
+    dispatcher.failed.map_or(Ok(()), Err)
+}
+
+fn pass_by_pass(run: &Run, selection: &Selection) -> io::Result<()> {
+    let mut selection = selection;
+    let mut crew = Crew { run, running: Vec::new(), served: false, looked: Instant::now() };
+    for pass in 0..PASSES_MAX {
+        let mut dispatcher = Dispatcher::new(run, crew.running.len());
+        (crew.looked, crew.served) = (Instant::now(), false);
+        dispatcher.look(selection)?;
         let more = dispatcher.more;
-        let failed = dispatcher.end(&mut crew);
-        crew.served = false;
-        // What is left is not kept from its time by a worker whose peer or program is slow.
-        if more && failed.is_none() {
-            crew.wait_until(process_limit(run) / 2)?;
-        }
-        if !crew.served {
-            crew.wait_until(0)?;
-        }
-        if let Some(error) = failed {
+        if let Some(error) = dispatcher.end(&mut crew) {
+            crew.wait_for_all()?;
             return Err(error);
         }
         // Whoever had no slot leaves the rest to those who have them, but goes on with what it has brought itself.
         let brought = pass == 0 && *selection != Selection::Due;
-        if !(crew.served || brought) || !(slots::was_missed(&run.directory) || more) {
-            break;
+        if !crew.wait(more, brought)? {
+            return Ok(());
         }
         // What was chosen has been made due: from now on that says what is left.
         selection = &Selection::Due;
     }
-    crew.wait_until(0)
+    crew.wait_for_all()
 }
 
 /// The most processes of a run.
@@ -121,22 +138,75 @@ fn process_limit(run: &Run) -> usize {
 }
 
 impl Crew<'_> {
-    /// Waits until no more than so many are left, and one has ended if there was any.
-    fn wait_until(&mut self, left: usize) -> io::Result<()> {
-        let all = self.running.len();
-        while self.running.len() > left || all > 0 && self.running.len() == all {
-            let (worker, ended) = process::wait_for_any()?;
-            if let Ended::Signal(signal) = ended {
-                self.run.log.error(format_args!("queue worker {worker}: killed by signal {signal}"));
+    /// Waits for a reason to go through the queue again. `false`: all workers have ended, and there is none.
+    fn wait(&mut self, more: bool, brought: bool) -> io::Result<bool> {
+        let directory = &self.run.directory;
+        loop {
+            if self.running.is_empty() {
+                let left = (self.served || brought) && (slots::was_missed(directory) || more);
+                return Ok(left || slots::has_come(directory));
             }
-            self.running.retain(|running| *running != worker);
-            self.served |= ended != Ended::Code(i32::from(NO_SLOT));
+            // What is left, or has come, is not kept from its time by a worker whose peer or program is slow.
+            if self.running.len() <= process_limit(self.run) / 2 {
+                let since = self.looked.elapsed();
+                let missed = || self.served && slots::was_missed(directory);
+                if self.served && more
+                    || since >= TICK && (slots::has_come(directory) || missed())
+                    || since >= LOOK
+                {
+                    return Ok(true);
+                }
+            }
+            if let Some((worker, ended)) = process::wait_for_any_within(TICK)? {
+                self.ended(worker, ended);
+            }
+        }
+    }
+
+    fn wait_for_all(&mut self) -> io::Result<()> {
+        while !self.running.is_empty() {
+            let (worker, ended) = process::wait_for_any()?;
+            self.ended(worker, ended);
         }
         Ok(())
     }
+
+    fn ended(&mut self, worker: i32, ended: Ended) {
+        if let Ended::Signal(signal) = ended {
+            self.run.log.error(format_args!("queue worker {worker}: killed by signal {signal}"));
+        }
+        self.running.retain(|running| *running != worker);
+        self.served |= ended != Ended::Code(i32::from(NO_SLOT));
+    }
 }
 
-impl Dispatcher<'_> {
+impl<'a> Dispatcher<'a> {
+    fn new(run: &'a Run, others: usize) -> Dispatcher<'a> {
+        Dispatcher { run, others, destinations: Vec::new(), more: false, only_due: false, failed: None }
+    }
+
+    /// Goes through what is selected.
+    fn look(&mut self, selection: &Selection) -> io::Result<()> {
+        let run = self.run;
+        let (directory, schedule) = (&run.directory, &run.policy.schedule);
+        match selection {
+            Selection::Due => {
+                let mut stray = |name: &str| {
+                    run.log.warning(format_args!("{}: moved to corrupt: no queue ID", name.escape_debug()));
+                    let _ = queued::set_aside(directory, Place::Queue, name);
+                };
+                scan::due(directory, schedule, SystemTime::now(), &mut |id| self.give(&id, None), &mut stray)
+            }
+            Selection::Ids(ids) => {
+                ids.iter().for_each(|id| self.give(id, None));
+                Ok(())
+            }
+            Selection::Domain(domain) => {
+                scan::all(directory, Place::Queue, &mut |id| self.give(&id, Some(domain)))
+            }
+        }
+    }
+
     /// Gives a message to its destination's workers. With a domain: if it goes there.
     fn give(&mut self, id: &Id, domain: Option<&str>) {
         if self.failed.is_some() {
@@ -155,9 +225,11 @@ impl Dispatcher<'_> {
                 let key = self.run.ways.key(&head);
                 let due = self.run.policy.schedule.is_due(head.counters.next, SystemTime::now());
                 let result = if due { Ok(()) } else { self.make_due(id) };
-                if let Err(error) = result.and_then(|()| self.give_to(&key, id)) {
-                    self.failed = Some(error);
-                }
+                let result = match self.only_due {
+                    true => result,
+                    false => result.and_then(|()| self.give_to(&key, id)),
+                };
+                self.failed = result.err();
             }
             Ok(Some(Err(why))) => {
                 self.run.log.error(format_args!("{id}: moved to corrupt: {}", why.0));

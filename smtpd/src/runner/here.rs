@@ -171,13 +171,8 @@ impl<'a> Here<'a> {
     ) -> Outcome {
         let (status, relayed) = match answer {
             Ok(Answer::Status(status)) | Err(status) => (status, true),
-            Ok(Answer::Forward(entries)) => match self.forward(queued, at, recipient, entries) {
-                Ok(status) => (status, false),
-                Err(status) => {
-                    status.log_cause(&self.run.log);
-                    (status, true)
-                }
-            },
+            Ok(Answer::Forward(entries)) => self.forwarded(self.forward(queued, at, recipient, entries)),
+            Ok(Answer::Recipients(others)) => self.forwarded(self.send_on(queued, at, recipient, others)),
             Ok(_) => (local_error("there is no answer"), true),
         };
         let relay = match recipient.target {
@@ -187,6 +182,17 @@ impl<'a> Here<'a> {
             _ => "local",
         };
         Outcome { recipient: at, status, relay: relay.into(), diagnostic: None, relayed }
+    }
+
+    /// The status, and whether nobody else will tell of success.
+    fn forwarded(&self, result: Result<Status, Status>) -> (Status, bool) {
+        match result {
+            Ok(status) => (status, false),
+            Err(status) => {
+                status.log_cause(&self.run.log);
+                (status, true)
+            }
+        }
     }
 
     /// A slot of this recipient's, unless it is the one that this process has.
@@ -215,7 +221,7 @@ impl<'a> Here<'a> {
         }
     }
 
-    /// A message of its own takes the recipient's place, the same one each time. It is the one that tells of success.
+    /// What the user's `~/.forward` names takes the recipient's place.
     fn forward(
         &self,
         queued: &Queued,
@@ -223,9 +229,20 @@ impl<'a> Here<'a> {
         recipient: &Recipient,
         entries: Vec<String>,
     ) -> Result<Status, Status> {
-        let failed = |_| Status::new(451, Enhanced(4, 3, 0), "The queue cannot be read");
         let question = Question::Forward(recipient.clone(), entries);
         let recipients = ask::recipients(ask(&self.run.guard, &question)?)?;
+        self.send_on(queued, at, recipient, recipients)
+    }
+
+    /// A message of its own takes the recipient's place, the same one each time. It is the one that tells of success.
+    fn send_on(
+        &self,
+        queued: &Queued,
+        at: usize,
+        recipient: &Recipient,
+        recipients: Vec<Recipient>,
+    ) -> Result<Status, Status> {
+        let failed = |_| Status::new(451, Enhanced(4, 3, 0), "The queue cannot be read");
         let id = queued.id().derived(&format!("f{at}"));
         let id = id.ok_or_else(|| Status::new(554, Enhanced(5, 4, 6), "Forwarded too often"))?;
         let done = |id: &Id| Status::new(250, Enhanced(2, 0, 0), format!("forwarded as {id}"));

@@ -100,7 +100,7 @@ impl Guard<'_> {
             Question::Deliver { reverse_path, offset, size, once, recipient } => {
                 let account = match self.rules().and_then(|rules| rules.account(&recipient)) {
                     Ok(account) => account,
-                    Err(status) => return Some(Answer::Status(status)),
+                    Err(status) => return Some(self.again(&recipient, status)),
                 };
                 let known = match self.rules().and_then(|rules| is_named_by_rules(rules, &recipient)) {
                     Ok(known) => known,
@@ -137,6 +137,25 @@ impl Guard<'_> {
             }
         };
         Some(result.unwrap_or_else(Answer::Status))
+    }
+
+    /// What becomes of a recipient without an account. An address that stands for itself came into the queue because the rules
+    /// had no answer then, and nobody was there to be told ([`crate::drop`]): they are asked again.
+    fn again(&mut self, recipient: &Recipient, status: Status) -> Answer {
+        let stands_for_itself = match &recipient.target {
+            Target::Mailbox { user, .. } => *user == recipient.address.to_string().to_lowercase(),
+            _ => false,
+        };
+        if !stands_for_itself || status.is_temporary() {
+            return Answer::Status(status);
+        }
+        match self.rules().and_then(|rules| rules.expand(&recipient.address)) {
+            Ok(found) if !found.is_empty() && found.iter().all(|one| one.target != recipient.target) => {
+                Answer::Recipients(found)
+            }
+            Ok(_) => Answer::Status(status),
+            Err(status) => Answer::Status(status),
+        }
     }
 
     /// Ends whoever takes too long: a deliverer has its user's uid, so the user may have stopped it. How long to wait then.

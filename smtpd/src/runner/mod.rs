@@ -27,6 +27,7 @@ use attempt::Policy;
 use common::config::Config;
 use common::exit::Exit;
 use common::log::{self, Log};
+use common::process::service;
 use common::process::walls::SenderWalls;
 use common::sys::process::{self, Fork};
 use common::sys::{entry, fd, pass};
@@ -37,7 +38,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use ways::Ways;
 
-pub use options::{Options, is_asked_for};
+pub use options::{HANDED_OVER, Options, is_asked_for};
 
 /// Octets of what went wrong with a run.
 const WRONG_MAX: u64 = 4096;
@@ -73,9 +74,13 @@ pub fn main() -> u8 {
 
 /// Runs with these options.
 pub fn start(options: Options) -> Exit {
-    let config = match Config::load(&options::PROGRAM, &options.line) {
+    let config = match options.handed_over {
+        true => service::handed_over(&options::PROGRAM).map_err(|error| error.to_string()),
+        false => Config::load(&options::PROGRAM, &options.line).map_err(|error| error.to_string()),
+    };
+    let config = match config {
         Ok(config) => config,
-        Err(error) => return complain(&error.to_string()),
+        Err(what) => return complain(&what),
     };
     // Who started us may go away; what a launcher left open is not for us.
     if let Err(error) = fd::close_from(3) {

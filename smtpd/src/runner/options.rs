@@ -9,6 +9,9 @@ use std::ffi::{OsStr, OsString};
 pub(super) const PROGRAM: Program =
     Program { name: "smtpd", version: env!("CARGO_PKG_VERSION"), summary: "queue run", flags: &[] };
 
+/// The settings come from whoever has started the run ([`common::process::service::start_detached`]).
+pub const HANDED_OVER: &str = "--handed-over";
+
 const USAGE: &str = "usage: smtpd [-c FILE] [-o NAME=VALUE]... -q [ID... | @DOMAIN]";
 
 /// What a run was started for.
@@ -16,6 +19,8 @@ const USAGE: &str = "usage: smtpd [-c FILE] [-o NAME=VALUE]... -q [ID... | @DOMA
 pub struct Options {
     /// Where the settings are.
     pub line: CommandLine,
+    /// They are handed over instead.
+    pub handed_over: bool,
     /// What is tried.
     pub selection: Selection,
 }
@@ -37,10 +42,10 @@ pub fn is_asked_for<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> bool {
 impl Options {
     /// Reads them. `Err`: a line for a person.
     pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Options, String> {
-        use lexopt::prelude::{Short, Value};
+        use lexopt::prelude::{Long, Short, Value};
         let mut parser = lexopt::Parser::from_args(arguments);
         let mut line = CommandLine::default();
-        let (mut ids, mut domain) = (Vec::new(), None);
+        let (mut ids, mut domain, mut handed_over) = (Vec::new(), None, false);
         let wrong = |what: String| format!("{what}; {USAGE}");
         while let Some(argument) = parser.next().map_err(|error| wrong(error.to_string()))? {
             match argument {
@@ -59,6 +64,7 @@ impl Options {
                         )));
                     }
                 }
+                Long(name) if HANDED_OVER.strip_prefix("--") == Some(name) => handed_over = true,
                 Value(value) => {
                     let text = value.to_string_lossy().into_owned();
                     match (text.strip_prefix('@'), Id::parse(&text)) {
@@ -76,7 +82,7 @@ impl Options {
             (Some(domain), true) => Selection::Domain(domain),
             (Some(_), false) => return Err(wrong("either IDs or one @DOMAIN".to_owned())),
         };
-        Ok(Options { line, selection })
+        Ok(Options { line, handed_over, selection })
     }
 }
 
@@ -96,8 +102,11 @@ mod tests {
             (&["-c", "/dev/null", "-o", "a=b", "-q"], Selection::Due),
             (&["-q", "abc", "d-f1"], Selection::Ids(vec![id("abc"), id("d-f1")])),
             (&["-q", "@example.org"], Selection::Domain("example.org".into())),
+            (&["-q", HANDED_OVER, "abc"], Selection::Ids(vec![id("abc")])),
         ] {
-            assert_eq!(parse(arguments).unwrap().selection, selection);
+            let options = parse(arguments).unwrap();
+            assert_eq!(options.selection, selection);
+            assert_eq!(options.handed_over, arguments.contains(&HANDED_OVER));
             assert!(is_asked_for(arguments.iter().map(OsStr::new)));
         }
         let line = parse(&["-c", "/x", "-o", "a=b", "-q"]).unwrap().line;

@@ -4,6 +4,9 @@
 //! once more; a runner that had slots looks for that file when it has given them back. So either the worker gets the slot, or
 //! the runner sees the file and goes through the queue again: what came meanwhile does not wait for the timer.
 //!
+//! Runs have slots, too: anybody who sends mail starts one. A run without a slot leaves `lock/come`, and those that have slots
+//! do its work, even while some of their workers are slow. So does whoever adds to the queue without a run of its own.
+//!
 //! Files of old destinations are removed ([`tidy`]). Who removes one has its lock, and who takes one looks whether it still has
 //! its name afterwards: nobody has a slot by a file that others cannot find.
 
@@ -17,6 +20,10 @@ use std::time::{Duration, SystemTime};
 
 /// Age of a file from which on it goes when nobody has it.
 const OLD: Duration = Duration::from_secs(3600);
+/// Runs at once: each is two processes, and those that it starts.
+const RUNS_MAX: u32 = 8;
+/// The key of their slots. No destination has a blank at its end.
+const RUNS: &str = "runs ";
 /// How often a file is tried that may be on its way out, and the pause between.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_micros(200);
@@ -38,12 +45,30 @@ pub fn take(directory: &QueueDirectory, key: &str, limit: u32) -> io::Result<Opt
 
 /// Something has been added to the queue that should not wait for the timer.
 pub fn look_again(directory: &QueueDirectory) {
-    let _ = open(again(directory));
+    let _ = open(come(directory));
+}
+
+/// Whether something has been added since the last time.
+pub fn has_come(directory: &QueueDirectory) -> bool {
+    std::fs::remove_file(come(directory)).is_ok()
+}
+
+/// A slot for a run. `None`: as many as may be are under way, and will look again.
+pub fn of_run(directory: &QueueDirectory) -> io::Result<Option<Slot>> {
+    if let Some(slot) = try_take(directory, RUNS, RUNS_MAX)? {
+        return Ok(Some(slot));
+    }
+    look_again(directory);
+    try_take(directory, RUNS, RUNS_MAX)
 }
 
 /// Whether somebody has missed a slot since the last time. To be asked when one's own were given back.
 pub fn was_missed(directory: &QueueDirectory) -> bool {
     std::fs::remove_file(again(directory)).is_ok()
+}
+
+fn come(directory: &QueueDirectory) -> PathBuf {
+    directory.place(Place::Lock).join("come")
 }
 
 fn again(directory: &QueueDirectory) -> PathBuf {
@@ -161,6 +186,18 @@ mod tests {
     }
 
     #[test]
+    fn a_run_too_many_leaves_its_work_to_the_others() {
+        let scratch = Scratch::new("run-slots");
+        let directory = queue(&scratch);
+        let mut held: Vec<Slot> = (0..RUNS_MAX).map(|_| of_run(&directory).unwrap().unwrap()).collect();
+        assert!(!has_come(&directory));
+        assert!(of_run(&directory).unwrap().is_none());
+        assert!(has_come(&directory) && !was_missed(&directory));
+        held.pop();
+        assert!(of_run(&directory).unwrap().is_some());
+    }
+
+    #[test]
     fn old_files_go_when_nobody_has_them() {
         let scratch = Scratch::new("tidy-slots");
         let directory = queue(&scratch);
@@ -173,7 +210,7 @@ mod tests {
         tidy(&directory, now + OLD * 2).unwrap();
         assert_eq!(names(&directory), 2);
         assert!(try_take(&directory, "a.example", 1).unwrap().is_none());
-        assert!(was_missed(&directory));
+        assert!(has_come(&directory) && !has_come(&directory));
         drop(held);
         // A clock that was put back makes none of them stay for ever.
         tidy(&directory, now - OLD * 2).unwrap();

@@ -95,6 +95,13 @@ pub fn limit(config: &Config, key: &str) -> u32 {
     limit.max(1)
 }
 
+/// The key of the slots that this destination shares with all others of its kind, and how many there are. Silent servers of
+/// others take none from deliveries on this host.
+pub fn of_all(config: &Config, key: &str) -> (&'static str, u32) {
+    let all = if key.starts_with(LOCAL) { "all of this host " } else { "all elsewhere " };
+    (all, config.default_process_limit.max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,9 +30,11 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
         run.log.error(format_args!("walls of a queue worker: {error}"));
         return NO_SLOT;
     }
-    let _slot = match slots::take(&run.directory, key, ways::limit(&run.config, key)) {
-        Ok(Some(slot)) => slot,
-        Ok(None) => return NO_SLOT,
+    let (all, limit) = ways::of_all(&run.config, key);
+    let slot = |key: &str, limit: u32| slots::take(&run.directory, key, limit);
+    let _slots = match slot(key, ways::limit(&run.config, key)).and_then(|own| Ok((own, slot(all, limit)?))) {
+        Ok((Some(own), Some(of_all))) => (own, of_all),
+        Ok(_) => return NO_SLOT,
         Err(error) => {
             run.log.error(format_args!("lock of a destination: {error}"));
             return Exit::Temporary.code();

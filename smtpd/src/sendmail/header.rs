@@ -2,6 +2,7 @@
 //!
 //! The message is the caller's own. Its header is kept in memory and bounded.
 
+use crate::drop::format::RECIPIENTS_MAX;
 use common::mime::address::{self, Entry};
 use std::ops::ControlFlow;
 
@@ -71,9 +72,10 @@ fn fields(mut header: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The addresses of a list, as `user@domain` or `user`.
+/// The addresses of a list, as `user@domain` or `user`. If there are more than [`RECIPIENTS_MAX`], one more is found, so that
+/// they are refused: none is left out without a word.
 pub fn addresses(list: &[u8], into: &mut Vec<String>) {
-    address::parse(list, &mut |entry| {
+    address::parse_all(list, &mut |entry| {
         if let Entry::Mailbox { local, domain, .. } = entry {
             let local = quoted(&String::from_utf8_lossy(local));
             let domain = String::from_utf8_lossy(domain);
@@ -82,7 +84,7 @@ pub fn addresses(list: &[u8], into: &mut Vec<String>) {
                 into.push(text);
             }
         }
-        ControlFlow::Continue(())
+        if into.len() > RECIPIENTS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
 }
 
@@ -124,6 +126,20 @@ mod tests {
             assert_eq!(found.recipients, recipients_wanted, "{header:?}");
             assert_eq!(found.header, kept.as_bytes());
         }
+    }
+
+    #[test]
+    fn none_of_very_many_is_left_out() {
+        let of = |count: usize| {
+            let list: Vec<String> = (0..count).map(|n| format!("a{n}@x")).collect();
+            recipients(format!("To: g: {};\r\n\r\n", list.join(", ")).as_bytes()).recipients.len()
+        };
+        // The group is an entry, too.
+        assert_eq!(of(RECIPIENTS_MAX), RECIPIENTS_MAX);
+        assert_eq!(of(RECIPIENTS_MAX + 2000), RECIPIENTS_MAX + 1);
+        // The same one again is none.
+        let many = format!("To: {}z\r\n\r\n", "x, ".repeat(RECIPIENTS_MAX + 100));
+        assert_eq!(recipients(many.as_bytes()).recipients, ["x", "z"]);
     }
 
     #[test]

@@ -8,15 +8,16 @@ use crate::drop::UNFINISHED;
 use crate::drop::format::{MAGIC, RECIPIENTS_MAX, Wanted, print_body};
 use crate::envelope::Body;
 use crate::queue::{Id, Place, QueueDirectory};
+use crate::runner::HANDED_OVER;
 use common::config::Config;
 use common::log::Log;
 use common::process::service;
 use common::sys::process::{self, Fork};
 use common::sys::{child, fd};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -170,6 +171,12 @@ impl Dropped {
             };
             failed(format!("{}: {error}{hint}", directory.display()))
         })?;
+        // Whatever umask the caller has: a process of the caller's uid will have to read it.
+        let readable = file.set_permissions(Permissions::from_mode(0o600));
+        if let Err(error) = readable {
+            let _ = std::fs::remove_file(&unfinished);
+            return Err(failed(format!("{}: {error}", unfinished.display())));
+        }
         let left = Some(config.message_size_limit.0).filter(|&limit| limit > 0);
         let finished = directory.join(id.as_str());
         let mut dropped = Dropped { file, unfinished, finished, id, left, done: false };
@@ -250,10 +257,8 @@ pub fn poke(config: &Config) {
     let us = child::effective().uid;
     let is_ours = directory.join(Place::Queue.name()).symlink_metadata().is_ok_and(|meta| meta.uid() == us);
     if us == 0 || is_ours {
-        let settings: Vec<String> = config.changed_pairs().collect();
-        let mut arguments = vec!["-q", "-c", "/dev/null"];
-        settings.iter().for_each(|setting| arguments.extend(["-o", setting.as_str()]));
-        let _ = service::start_detached(&Log::open(config, "sendmail"), "sendmail", &arguments);
+        let log = Log::open(config, "sendmail");
+        let _ = service::start_detached(&log, "sendmail", &["-q", HANDED_OVER], config);
         return;
     }
     // The caller waits for the ends of its pipes: this goes on without them.

@@ -1,5 +1,6 @@
 //! Starts the queue's runner for what has just been queued, so that nothing has to wait for a timer.
 
+use crate::runner::HANDED_OVER;
 use common::process::service::{self, Ground};
 use std::time::{Duration, Instant};
 
@@ -42,16 +43,12 @@ impl Runner {
     fn run(&mut self, ground: &Ground<'_>) {
         self.last = Some(Instant::now());
         let ids = std::mem::take(&mut self.ids);
-        let settings: Vec<String> = ground.config.changed_pairs().collect();
-        let mut arguments = vec!["-c", "/dev/null"];
-        for setting in &settings {
-            arguments.extend(["-o", setting]);
-        }
-        arguments.push("-q");
+        let mut arguments = vec!["-q", HANDED_OVER];
         if !std::mem::take(&mut self.more) {
             arguments.extend(ids.iter().map(String::as_str));
         }
-        if let Err(error) = service::start_detached(ground.log, ground.program.line.name, &arguments) {
+        let name = ground.program.line.name;
+        if let Err(error) = service::start_detached(ground.log, name, &arguments, ground.config) {
             // The timer will come to it.
             ground.log.warning(format_args!("the queue's runner cannot be started: {error}"));
         }

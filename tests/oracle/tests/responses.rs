@@ -5,7 +5,7 @@
 
 use imap_codec::decode::Decoder;
 use imap_codec::{GreetingCodec, ResponseCodec};
-use std::path::Path;
+use tinmail_tests::many;
 use tinmail_tests::run::{Way, record};
 use tinmail_tests::transcript::{State, Transcript};
 
@@ -39,20 +39,16 @@ fn fault(octets: &[u8]) -> Option<String> {
 
 #[test]
 fn what_imapd_says_is_understood() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../transcripts/imap");
-    let mut faults = Vec::new();
-    let mut streams = 0;
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let transcript = Transcript::read(&path).unwrap();
+    let said = many::each("imap", "", |path| {
+        let transcript = Transcript::read(path).unwrap();
         // Behind STARTTLS it is no text, and a refused injection is a greeting that comes late.
         let way = if transcript.state == State::Transaction { Way::Login } else { Way::Direct };
         let (_, said) = record(&transcript, transcript.feeds[0], way).unwrap();
-        for octets in said {
-            streams += 1;
-            faults.extend(fault(&octets).map(|fault| format!("{}: {fault}", transcript.name)));
-        }
-    }
+        let faults = said.iter().filter_map(|octets| fault(octets));
+        (said.len(), faults.map(|fault| format!("{}: {fault}", transcript.name)).collect::<Vec<_>>())
+    });
+    let streams: usize = said.iter().map(|(streams, _)| streams).sum();
+    let mut faults: Vec<String> = said.into_iter().flat_map(|(_, faults)| faults).collect();
     faults.sort();
     assert!(faults.is_empty(), "{} of {streams}\n{}", faults.len(), faults.join("\n"));
     assert!(streams > 30);

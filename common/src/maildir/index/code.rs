@@ -158,8 +158,12 @@ impl Decoder<'_> {
 
 /// A number for the part of a file name that identifies the message.
 pub fn base_hash(file_name: &[u8]) -> u64 {
+    hash_of_base(name::base(file_name))
+}
+
+/// The same of that part alone.
+pub fn hash_of_base(base: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let base = name::base(file_name);
     let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(FACTOR).rotate_left(29);
     let words = base.chunks_exact(8);
     let rest = words.remainder();

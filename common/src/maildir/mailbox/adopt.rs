@@ -3,9 +3,10 @@
 use super::super::error::{ErrorKind, StorageError};
 use super::super::index;
 use super::Mailbox;
+use super::ascending::Ascending;
 use super::log::Stamps;
 use super::refresh::Loaded;
-use super::view::{Ascending, View};
+use super::view::View;
 use std::io;
 
 impl Mailbox {
@@ -22,7 +23,7 @@ impl Mailbox {
     pub(super) fn adopt(&mut self, loaded: Loaded) -> Result<(), StorageError> {
         if self.view.uid_is_unset() {
             self.note_recent(&loaded.view)?;
-            (self.view, self.log, self.stamps) = (loaded.view, loaded.log, loaded.stamps);
+            (self.view, self.log, self.stamps) = (loaded.view.into(), loaded.log, loaded.stamps);
             self.view.announced = 0;
             return Ok(());
         }
@@ -101,7 +102,7 @@ impl Mailbox {
         (self.untold.flags, self.untold.modseqs) = (changed, modseqs);
         let (known, modseq, next_uid) = (self.view.len(), self.view.highest_modseq, self.view.next_uid);
         self.fresh = None;
-        (self.view, self.log, self.stamps) = (loaded.view, loaded.log, loaded.stamps);
+        (self.view, self.log, self.stamps) = (loaded.view.into(), loaded.log, loaded.stamps);
         self.view.announced = known;
         self.view.highest_modseq = self.view.highest_modseq.max(modseq);
         self.view.next_uid = self.view.next_uid.max(next_uid);

@@ -7,6 +7,7 @@ use super::super::quota::Tally;
 use super::super::uidlist_file::{self, Stamp};
 use super::log::{Entry, Stamps};
 use super::unchanged::Unchanged;
+use super::view::View;
 use super::{Mailbox, MsnSet};
 
 /// So many changes are gathered before they are said.
@@ -90,6 +91,7 @@ impl Mailbox {
         // What has \Deleted is not counted any more (Maildir++).
         let counts = change.how == How::Replace || change.bits & Flags::DELETED != 0;
         let mut tally = if counts { Tally::begin(&self.maildir) } else { Tally::default() };
+        let mut space = Vec::new();
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
                 continue;
@@ -114,7 +116,7 @@ impl Mailbox {
                 continue;
             }
             let modseq = batch.modseq;
-            let message = self.message(row, &data)?;
+            let message = self.message_in(row, &data, space)?;
             let flagged = |before| changed(before, wanted, change.how);
             match self.maildir.set_flags(self.directories.as_ref(), &message, flagged) {
                 Ok(flags) => {
@@ -133,6 +135,7 @@ impl Mailbox {
                     return Err(error);
                 }
             }
+            space = message.name;
             batch.flush_if_full(self, change.silent)?;
         }
         tally.end(&self.maildir);
@@ -186,7 +189,7 @@ impl Mailbox {
             uidlist: Stamp::at(&control.join(uidlist_file::NAME))?,
             keywords: self.keywords.stamp,
             made: new.mtime.max(cur.mtime),
-            next_uid: self.view.next_uid,
+            next_uid: self.view.next_uid(),
         })
     }
 }
@@ -213,7 +216,7 @@ pub(super) struct Batch {
 
 impl Batch {
     pub fn begin(mailbox: &Mailbox) -> Batch {
-        let modseq = mailbox.view.highest_modseq.saturating_add(1);
+        let modseq = mailbox.view.highest_modseq().saturating_add(1);
         Batch { entries: Vec::new(), modseq, silent: true, any: false }
     }
 
@@ -224,11 +227,13 @@ impl Batch {
 
     fn flush(&mut self, mailbox: &mut Mailbox) -> Result<(), StorageError> {
         self.any |= !self.entries.is_empty();
-        // What cannot be said the others find out from the directories.
-        if mailbox.in_file && mailbox.log.append(&self.entries).is_err() {
-            mailbox.in_file = false;
-        }
-        for entry in self.entries.drain(..) {
+        mailbox.append(&self.entries);
+        let entries = std::mem::take(&mut self.entries);
+        self.take(entries, mailbox)
+    }
+
+    fn take(&mut self, entries: Vec<Entry>, mailbox: &mut Mailbox) -> Result<(), StorageError> {
+        for entry in entries {
             let silent = self.silent;
             let told = std::mem::take(&mut mailbox.untold.flags);
             mailbox.take(entry, true)?;
@@ -247,7 +252,44 @@ impl Batch {
         }
         let stamps = mailbox.stamps_now()?;
         self.entries.push(Entry::Stamps(stamps));
-        self.flush(mailbox)
+        let mut entries = std::mem::take(&mut self.entries);
+        self.take(entries.clone(), mailbox)?;
+        entries.extend(mailbox.summary());
+        mailbox.append(&entries);
+        Ok(())
+    }
+}
+
+impl Mailbox {
+    /// Says something in the log. What cannot be said the others find out from the directories.
+    fn append(&mut self, entries: &[Entry]) {
+        if self.in_file && self.log.append(entries).is_err() {
+            self.in_file = false;
+        }
+    }
+
+    /// Takes the last entries of a change into account, the stamps behind them, and says them and what they come to.
+    pub(super) fn conclude(&mut self, mut entries: Vec<Entry>) -> Result<(), StorageError> {
+        for entry in entries.clone() {
+            self.take(entry, true)?;
+        }
+        entries.extend(self.summary());
+        self.append(&entries);
+        Ok(())
+    }
+
+    /// The state of now, for the end of the log.
+    pub(super) fn summary(&self) -> Option<Entry> {
+        let summary = match &self.fresh {
+            Some(fresh) => fresh.summary(),
+            None => self.view.summary(),
+        };
+        summary.ok().map(Entry::Summary)
+    }
+
+    /// The view that the log belongs to.
+    pub(super) fn newest(&self) -> &View {
+        self.fresh.as_ref().unwrap_or(&self.view)
     }
 }
 

@@ -7,6 +7,7 @@
 use super::super::dotlock::Dotlock;
 use super::super::error::{ErrorKind, StorageError};
 use super::super::flags::Flags;
+use super::super::index::Source;
 use super::super::lf_text::LfText;
 use super::super::quota::{self, Amount, Verdict};
 use super::super::uidlist::UID_LIMIT;
@@ -14,7 +15,7 @@ use super::super::uidlist_file::{self, Stamp};
 use super::super::{Maildir, make_file, name};
 use super::change::{BATCH, place_of};
 use super::courier_keywords;
-use super::log::Entry;
+use super::log::{Entry, Stamps};
 use super::ready::{Ready, ReadyList};
 use super::{Mailbox, OpenOptions};
 use crate::sys::fs as sys;
@@ -255,25 +256,24 @@ impl Mailbox {
 
     /// Says in the log that they came.
     fn say_added(&mut self, ready: &ReadyList, first: u32, next: u32) -> Result<(), StorageError> {
-        let modseq = self.view.highest_modseq.saturating_add(1);
+        let modseq = self.view.highest_modseq().saturating_add(1);
+        let mut summary = self.view.summary().map_err(|error| self.damaged(error))?;
         let (mut messages, mut uids) = (ready.iter(), first..);
         let mut entries = Vec::new();
         while let (Some(message), Some(uid)) = (messages.next()?, uids.next()) {
-            entries.push(Entry::Added {
-                uid,
-                modseq,
-                octets: message.octets,
-                date: message.date,
-                place: place_of(message.goes_to_new()),
-                name: message.name().into(),
-            });
+            let (octets, date, place) = (message.octets, message.date, place_of(message.goes_to_new()));
+            let name: Box<[u8]> = message.name().into();
+            let source = Source { uid, modseq, octets, date, flags: place, name: &name, ..Source::default() };
+            summary.add(&source.row(0));
+            entries.push(Entry::Added { uid, modseq, octets, date, place, name });
             if entries.len() >= BATCH {
                 self.say(&entries)?;
                 entries.clear();
             }
         }
-        (self.view.next_uid, self.view.highest_modseq) = (next, modseq);
-        entries.push(Entry::Stamps(self.stamps_now()?));
+        summary.next_uid = next;
+        entries.push(Entry::Stamps(Stamps { next_uid: next, ..self.stamps_now()? }));
+        entries.push(Entry::Summary(summary));
         self.say(&entries)
     }
 

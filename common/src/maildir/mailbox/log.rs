@@ -9,10 +9,12 @@ use super::super::flags::Flags;
 use super::super::index::Decoder;
 use super::super::make_anew;
 use super::super::uidlist_file::Stamp;
+use super::summary::Summary;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The file's name in the index directory.
 pub const NAME: &str = "tinmail-index.log";
@@ -22,6 +24,8 @@ const HEAD: u64 = 16;
 const FRAME_HEAD: usize = 8;
 /// Entries are gathered up to about so many bytes.
 const FRAME_MAX: usize = 32 * 1024;
+/// A frame of stamps and a summary.
+const LAST_FRAME: usize = FRAME_HEAD + 1 + 4 * 24 + 12 + 1 + Summary::LENGTH;
 
 /// What the directories and control files were, and when somebody looked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,8 +50,10 @@ pub(in super::super) enum Entry {
     Expunged { uid: u32, modseq: u64 },
     /// Somebody found out.
     Known { uid: u32, octets: u64, date: i64 },
-    /// The state that the index and the log up to here describe.
+    /// The state that the index and the log up to here describe. It begins a frame.
     Stamps(Stamps),
+    /// The same, counted.
+    Summary(Summary),
 }
 
 impl Entry {
@@ -91,6 +97,10 @@ impl Entry {
                 out.extend_from_slice(&stamps.made.to_le_bytes());
                 out.extend_from_slice(&stamps.next_uid.to_le_bytes());
             }
+            Entry::Summary(summary) => {
+                out.push(b'C');
+                summary.encode(out);
+            }
         }
     }
 
@@ -118,6 +128,7 @@ impl Entry {
                 let (made, next_uid) = (fields.u64() as i64, fields.u32());
                 Entry::Stamps(Stamps { new, cur, uidlist, keywords, made, next_uid })
             }
+            b'C' => Entry::Summary(Summary::decode(fields)),
             _ => return None,
         })
     }
@@ -129,7 +140,7 @@ pub(in super::super) struct Log {
     path: PathBuf,
     /// The index's.
     nonce: u64,
-    file: Option<File>,
+    file: Option<Rc<File>>,
     /// Everything before it has been read.
     offset: u64,
 }
@@ -147,11 +158,16 @@ impl Log {
         Log { path: PathBuf::new(), nonce: 0, file: None, offset: HEAD }
     }
 
+    /// The same log, even if another takes its place, from its beginning.
+    pub fn reread(&self) -> Log {
+        Log { path: self.path.clone(), nonce: self.nonce, file: self.file.clone(), offset: HEAD }
+    }
+
     fn find(&mut self) {
         let mut open = OpenOptions::new();
         open.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let file = open.clone().write(true).open(&self.path).or_else(|_| open.open(&self.path));
-        self.file = file.ok().filter(|file| self.is_of_this_index(file));
+        self.file = file.ok().filter(|file| self.is_of_this_index(file)).map(Rc::new);
     }
 
     fn is_of_this_index(&self, file: &File) -> bool {
@@ -180,6 +196,29 @@ impl Log {
     /// Octets that are in the file.
     pub fn length(&self) -> u64 {
         self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(HEAD, |meta| meta.size())
+    }
+
+    /// If the log ends with a summary: goes there, passing over everything before it.
+    pub fn skip_to_summary(&mut self) -> Option<(Stamps, Summary)> {
+        let file = self.file.as_ref()?;
+        let end = file.metadata().ok()?.size();
+        let begin = end.checked_sub(LAST_FRAME as u64).filter(|&begin| begin >= HEAD)?;
+        let mut frame = [0; LAST_FRAME];
+        file.read_exact_at(&mut frame, begin).ok()?;
+        let mut fields = Decoder(&frame);
+        let (size, sum) = (fields.u32(), fields.u32());
+        let is_whole =
+            size as usize == fields.0.len() && checksum(fields.0, self.nonce.wrapping_add(begin)) == sum;
+        let (Some(Entry::Stamps(stamps)), Some(Entry::Summary(summary))) =
+            (Entry::decode(&mut fields), Entry::decode(&mut fields))
+        else {
+            return None;
+        };
+        if !is_whole {
+            return None;
+        }
+        self.offset = end;
+        Some((stamps, summary))
     }
 
     /// Gives `visit` everything up to `end` that has not been read yet.
@@ -222,25 +261,22 @@ impl Log {
         if file.metadata()?.size() > begin {
             file.set_len(begin)?;
         }
-        let mut frame = vec![0; FRAME_HEAD];
-        let mut offset = begin;
-        for (i, entry) in entries.iter().enumerate() {
-            entry.encode(&mut frame);
-            if frame.len() >= FRAME_MAX || i + 1 == entries.len() {
-                let (head, payload) = frame.split_at_mut(FRAME_HEAD);
-                let length = payload.len() as u32;
-                let sum = checksum(payload, self.nonce.wrapping_add(offset));
-                let numbers = length.to_le_bytes().into_iter().chain(sum.to_le_bytes());
-                head.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
-                if let Err(error) = file.write_all_at(&frame, offset) {
-                    let _ = file.set_len(begin);
-                    return Err(error);
+        let mut frames = Frames { nonce: self.nonce, offset: begin, octets: vec![0; FRAME_HEAD], begun: 0 };
+        for entry in entries {
+            let is_full = frames.octets.len() - frames.begun >= FRAME_MAX;
+            let is_begun = frames.octets.len() > frames.begun + FRAME_HEAD;
+            if is_full || (is_begun && matches!(entry, Entry::Stamps(_))) {
+                frames.seal();
+                if is_full {
+                    frames.write(file, begin)?;
                 }
-                offset += frame.len() as u64;
-                frame.truncate(FRAME_HEAD);
+                frames.octets.extend_from_slice(&[0; FRAME_HEAD]);
             }
+            entry.encode(&mut frames.octets);
         }
-        self.offset = offset;
+        frames.seal();
+        frames.write(file, begin)?;
+        self.offset = frames.offset;
         Ok(())
     }
 
@@ -250,8 +286,44 @@ impl Log {
         let file = make_anew(&temp)?;
         file.write_all_at(&self.head(), 0)?;
         fs::rename(&temp, &self.path)?;
-        self.file = Some(file);
+        self.file = Some(Rc::new(file));
         self.offset = HEAD;
+        Ok(())
+    }
+}
+
+/// Frames on their way into the file.
+struct Frames {
+    nonce: u64,
+    /// Where they begin in the file.
+    offset: u64,
+    octets: Vec<u8>,
+    /// Where the last of them begins here.
+    begun: usize,
+}
+
+impl Frames {
+    /// Completes the last of them.
+    fn seal(&mut self) {
+        let seed = self.nonce.wrapping_add(self.offset + self.begun as u64);
+        let frame = self.octets.get_mut(self.begun..).unwrap_or_default();
+        if let Some((head, payload)) = frame.split_at_mut_checked(FRAME_HEAD) {
+            let numbers = (payload.len() as u32).to_le_bytes().into_iter();
+            let numbers = numbers.chain(checksum(payload, seed).to_le_bytes());
+            head.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
+        }
+        self.begun = self.octets.len();
+    }
+
+    /// Writes them. With an error the file ends at `begin` again.
+    fn write(&mut self, file: &File, begin: u64) -> io::Result<()> {
+        if let Err(error) = file.write_all_at(&self.octets, self.offset) {
+            let _ = file.set_len(begin);
+            return Err(error);
+        }
+        self.offset += self.octets.len() as u64;
+        self.octets.clear();
+        self.begun = 0;
         Ok(())
     }
 }
@@ -343,18 +415,59 @@ mod tests {
         writer.append(&some_entries(3)).unwrap();
         let path = dir.path().join(NAME);
         let whole = fs::read(&path).unwrap();
+        // The stamps are a frame of their own.
+        let last = whole.len() - (LAST_FRAME - 1 - Summary::LENGTH);
+        let left = |at| if at < last { Vec::new() } else { some_entries(3)[..3].to_vec() };
         for cut in HEAD as usize..whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
             let mut late = Log::of(dir.path(), 5);
-            assert_eq!(read_all(&mut late), []);
+            assert_eq!(read_all(&mut late), left(cut));
             late.append(&some_entries(2)).unwrap();
-            assert_eq!(read_all(&mut Log::of(dir.path(), 5)), some_entries(2));
+            assert_eq!(read_all(&mut Log::of(dir.path(), 5)), [left(cut), some_entries(2)].concat());
         }
         for at in (HEAD as usize)..whole.len() {
             let mut broken = whole.clone();
             broken[at] ^= 4;
             fs::write(&path, &broken).unwrap();
-            assert_eq!(read_all(&mut Log::of(dir.path(), 5)), [], "octet {at}");
+            assert_eq!(read_all(&mut Log::of(dir.path(), 5)), left(at), "octet {at}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_summary_at_the_end_is_one() {
+        let dir = TempDir::new();
+        let summary = Summary { rows: 5, messages: 4, next_uid: 9, ..Summary::default() };
+        let mut entries = some_entries(20);
+        assert_eq!(Log::of(dir.path(), 5).skip_to_summary(), None);
+        Log::of(dir.path(), 5).append(&entries).unwrap();
+        assert_eq!(Log::of(dir.path(), 5).skip_to_summary(), None);
+        entries.push(Entry::Summary(summary));
+        let mut writer = Log::of(dir.path(), 5);
+        read_all(&mut writer);
+        writer.append(&entries).unwrap();
+        let stamps = Stamps { made: 5, next_uid: 20, ..Stamps::default() };
+        let mut log = Log::of(dir.path(), 5);
+        assert_eq!(log.skip_to_summary(), Some((stamps, summary)));
+        assert_eq!(log.offset(), log.length());
+        // What is appended behind it is read from there, and the rest whenever it is asked for.
+        writer.append(&some_entries(1)).unwrap();
+        assert_eq!(read_all(&mut log), some_entries(1));
+        assert_eq!(read_all(&mut log.reread()).len(), 21 + 22 + 2);
+        assert_eq!(Log::of(dir.path(), 5).skip_to_summary(), None);
+        let path = dir.path().join(NAME);
+        let length = fs::metadata(&path).unwrap().len() as usize;
+        let whole = fs::read(&path).unwrap();
+        let end = (0..=length).filter(|&end| {
+            fs::write(&path, &whole[..end]).unwrap();
+            Log::of(dir.path(), 5).skip_to_summary().is_some()
+        });
+        let end: Vec<usize> = end.collect();
+        assert_eq!(end.len(), 1);
+        for at in end[0] - LAST_FRAME..end[0] {
+            let mut broken = whole[..end[0]].to_vec();
+            broken[at] ^= 4;
+            fs::write(&path, &broken).unwrap();
+            assert_eq!(Log::of(dir.path(), 5).skip_to_summary(), None, "octet {at}");
         }
     }
 

@@ -10,7 +10,7 @@
 //! deliver   APPEND; copy  COPY, MOVE           keywords    dovecot-keywords; courier_keywords  Courier's
 //! ready     what they have in tmp              spool       a long list in little memory
 //! differ    what changed, as entries           tell        what the client hears, and when
-//! take      what moves after the answer
+//! take      what moves after the answer      summary, late  SELECT without a look at the log
 //! cache     what was parsed once               status      a mailbox that is not selected
 //! ```
 //!
@@ -18,6 +18,7 @@
 //! mailbox is served from memory, and modification sequences last as long as the session.
 
 mod adopt;
+mod ascending;
 mod cache;
 mod change;
 mod copy;
@@ -25,6 +26,7 @@ mod courier_keywords;
 mod deliver;
 mod differ;
 mod keywords;
+mod late;
 pub(super) mod lock;
 pub(super) mod log;
 mod quick;
@@ -32,6 +34,7 @@ mod ready;
 pub(super) mod refresh;
 pub(super) mod spool;
 mod status;
+pub(super) mod summary;
 mod take;
 mod tell;
 #[cfg(test)]
@@ -52,15 +55,17 @@ use super::index::{self, Row};
 use super::octets;
 use super::uidlist_file::Stamp;
 use super::{Maildir, Message};
+use ascending::Ascending;
 use cache::Cache;
 use keywords::Keywords;
+use late::Late;
 use log::{Log, Stamps};
 use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use view::{Ascending, View};
+use view::View;
 
 /// For `fuzz/`.
 pub(super) fn read_keyword_lists(text: &[u8]) {
@@ -131,7 +136,7 @@ struct Untold {
 pub struct Mailbox {
     maildir: Maildir,
     options: OpenOptions,
-    view: View,
+    view: Late,
     /// The state after the index was replaced, followed beside the view until the client has been told everything.
     fresh: Option<View>,
     log: Log,
@@ -176,17 +181,17 @@ impl Mailbox {
 
     /// UIDVALIDITY.
     pub fn uid_validity(&self) -> u32 {
-        self.view.index.header.uid_validity
+        self.view.header().uid_validity
     }
 
     /// The next message will get this UID or a greater one.
     pub fn next_uid(&self) -> u32 {
-        self.view.next_uid
+        self.view.next_uid()
     }
 
     /// HIGHESTMODSEQ (RFC 7162).
     pub fn highest_modseq(&self) -> u64 {
-        self.view.highest_modseq.max(1)
+        self.view.highest_modseq().max(1)
     }
 
     /// Messages.
@@ -210,8 +215,8 @@ impl Mailbox {
     }
 
     fn count_in_new(&self) -> u32 {
-        if self.view.index.header.in_new == 0 && self.view.weight() == 0 {
-            return 0;
+        if self.view.is_unread() || self.view.is_settled() {
+            return self.view.tally().in_new;
         }
         let mut count = 0;
         let _ = self.for_each(1..=self.len(), |_, info| {
@@ -223,6 +228,10 @@ impl Mailbox {
 
     /// The first message without `\Seen`.
     pub fn first_unseen(&self) -> Result<Option<u32>, StorageError> {
+        if self.view.is_unread() {
+            let first = self.view.summary().map_err(|error| self.damaged(error))?.first_unseen;
+            return Ok(Some(first).filter(|&first| first > 0));
+        }
         let mut found = None;
         let from = self.view.msn_at_or_after(self.view.seen_up_to());
         self.for_each(from..=self.len(), |msn, info| {
@@ -354,7 +363,8 @@ impl Mailbox {
     /// For the next sessions, where the caller knows an INTERNALDATE that [`Mailbox::info`] does not.
     pub fn learn_date(&mut self, msn: u32, date: i64) {
         if msn != 0 && msn <= self.len() {
-            self.view.learned.push((self.view.row_of(msn), date));
+            let row = self.view.row_of(msn);
+            self.view.learned.push((row, date));
         }
     }
 
@@ -385,7 +395,11 @@ impl Mailbox {
     }
 
     fn message(&self, row: u32, data: &Row) -> Result<Message, StorageError> {
-        let mut name = Vec::new();
+        self.message_in(row, data, Vec::new())
+    }
+
+    /// The same in memory that is there.
+    fn message_in(&self, row: u32, data: &Row, mut name: Vec<u8>) -> Result<Message, StorageError> {
         self.view.name(row, data, &mut name).map_err(|error| self.damaged(error))?;
         Ok(Message {
             uid: data.uid,

@@ -8,7 +8,7 @@ use super::super::build::RACY_NANOSECONDS;
 use super::super::dotlock::Dotlock;
 use super::super::error::StorageError;
 use super::super::flags::Flags;
-use super::super::index::{self, base_hash};
+use super::super::index::{self, hash_of_base};
 use super::super::name;
 use super::super::numbered::Numbered;
 use super::super::scan;
@@ -73,7 +73,7 @@ impl Mailbox {
             && self.fresh.is_none()
             && !self.view.uid_is_unset()
             && self.stamps.uidlist != Stamp::default()
-            && !self.view.index.is_ordered();
+            && !self.view.index().is_ordered();
         if !usable || self.stamps.uidlist != self.uidlist_stamp()? {
             return Ok(false);
         }
@@ -105,7 +105,7 @@ impl Mailbox {
         if found.odd || found.unknown.len() > NEW_MAX {
             return Ok(false);
         }
-        let modseq = self.view.highest_modseq.saturating_add(1);
+        let modseq = self.view.highest_modseq().saturating_add(1);
         let mut entries = Vec::new();
         for row in self.missing(&table, &found) {
             let uid = self.view.row(row).map_err(|error| self.damaged(error))?.uid;
@@ -129,12 +129,7 @@ impl Mailbox {
             made: if unread { self.stamps.made } else { began },
             next_uid,
         }));
-        if self.log.append(&entries).is_err() {
-            return Ok(false);
-        }
-        for entry in entries {
-            self.take(entry, true)?;
-        }
+        self.conclude(entries)?;
         Ok(true)
     }
 
@@ -184,11 +179,18 @@ impl Mailbox {
         let stamps = (Stamp::at(&path.join("new"))?, Stamp::at(&path.join("cur"))?);
         let mut twice = vec![false; table.known.len()];
         let mut meet = |file_name: &[u8], in_new: bool| {
-            let row = table.rows.find(base_hash(file_name));
+            let base = name::base(file_name);
+            let row = table.rows.find(hash_of_base(base));
+            // A base that is known has been found to be one. Most names have nothing but letters behind it.
+            let letters = file_name.get(base.len()..).and_then(|info| info.strip_prefix(b":2,"));
+            let letters = letters.filter(|letters| letters.iter().all(u8::is_ascii_alphabetic));
+            if (row.is_none() || letters.is_none()) && !scan::is_message_name(file_name) {
+                return;
+            }
             let known = row.and_then(|row| table.known.get(row as usize)).copied();
             // Who wrote the index has told its client of those that it marked, whoever moves them.
             let told = known.is_some_and(|known| known.is(index::RECENT));
-            let recent = !told && !taken.is_empty() && taken.contains_key(name::base(file_name));
+            let recent = !told && !taken.is_empty() && taken.contains_key(base);
             let place = place_of(in_new) | if recent { index::RECENT } else { 0 };
             let Some(row) = row else {
                 if found.unknown.len() <= NEW_MAX {
@@ -196,7 +198,7 @@ impl Mailbox {
                 }
                 return;
             };
-            let flags = Flags::of_name(file_name);
+            let flags = letters.map_or_else(|| Flags::of_name(file_name), Flags::of_letters);
             // In both directories, or twice in one: it was renamed just now, or there are two of them.
             if let Some(twice) = twice.get_mut(row as usize) {
                 found.odd |= std::mem::replace(twice, true);
@@ -214,7 +216,7 @@ impl Mailbox {
             }
             let directory = path.join(directory);
             let read = sys::for_each_name(&directory, &mut |file_name, is_directory| {
-                if !is_directory && scan::is_message_name(file_name) {
+                if !is_directory {
                     meet(file_name, in_new);
                 }
             });
@@ -236,7 +238,7 @@ impl Mailbox {
         modseq: u64,
         entries: &mut Vec<Entry>,
     ) -> Result<Option<(Stamp, u32)>, StorageError> {
-        let first = self.view.next_uid;
+        let first = self.view.next_uid();
         if unknown.is_empty() {
             return Ok(Some((self.stamps.uidlist, first)));
         }

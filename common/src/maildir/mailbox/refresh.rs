@@ -10,6 +10,7 @@ use super::super::temp_index::TempIndex;
 use super::super::uidlist_file::{self, Stamp};
 use super::super::{ErrorKind, Maildir, Options, StorageError};
 use super::differ::few_differences;
+use super::late::Late;
 use super::lock::IndexLock;
 use super::log::{Entry, Log, Stamps};
 use super::tell::LOG_PART;
@@ -35,14 +36,30 @@ pub(in super::super) struct Loaded {
 impl Loaded {
     /// What the files say; `None` if there is no index, or a damaged one.
     pub fn read(maildir: &Maildir) -> Option<Loaded> {
-        let loaded = Loaded::begin(maildir)?;
-        if !loaded.log.is_long(&loaded.view.index) {
-            return loaded.end();
+        Loaded::begin(maildir)?.end_soon(maildir)
+    }
+
+    /// With the log, which is made short first if it is long.
+    fn end_soon(self, maildir: &Maildir) -> Option<Loaded> {
+        if !self.log.is_long(&self.view.index) {
+            return self.end();
         }
         match child::run(|| rewrite(maildir).unwrap_or(Outcome::Failed)) {
             Outcome::Written => Loaded::begin(maildir)?.end(),
-            _ => loaded.end(),
+            _ => self.end(),
         }
+    }
+
+    /// What the files say, with the log unread if it ends with a summary.
+    pub(super) fn late(maildir: &Maildir) -> Option<(Late, Log, Stamps)> {
+        let mut loaded = Loaded::begin(maildir)?;
+        if !loaded.log.is_long(&loaded.view.index) {
+            if let Some((stamps, summary)) = loaded.log.skip_to_summary() {
+                return Some((Late::new(loaded.view, summary, &loaded.log), loaded.log, stamps));
+            }
+        }
+        let Loaded { view, log, stamps } = loaded.end_soon(maildir)?;
+        Some((view.into(), log, stamps))
     }
 
     /// The index alone.
@@ -66,16 +83,12 @@ impl Loaded {
     /// With the log.
     fn end(self) -> Option<Loaded> {
         let Loaded { mut view, mut log, mut stamps } = self;
-        let mut damaged = false;
-        let read = log.read(u64::MAX, &mut |entry| {
-            if let Entry::Stamps(latest) = &entry {
+        let read = view.read_on(&mut log, u64::MAX, &mut |entry| {
+            if let Entry::Stamps(latest) = entry {
                 stamps = *latest;
             }
-            damaged |= view.apply(entry).is_err();
         });
-        if read.is_err() || damaged {
-            return None;
-        }
+        read.ok()?;
         view.bury();
         view.announce();
         Some(Loaded { view, log, stamps })
@@ -120,19 +133,22 @@ impl Log {
 impl Mailbox {
     /// What the files say, without a look at the directories.
     pub(super) fn load(maildir: &Maildir, options: &OpenOptions) -> Result<Mailbox, StorageError> {
-        let loaded = Loaded::read(maildir);
+        let loaded = Loaded::late(maildir);
         let in_file = loaded.is_some();
-        let loaded = match loaded {
+        let (view, log, stamps) = match loaded {
             Some(loaded) => loaded,
-            None => empty(maildir)?,
+            None => {
+                let Loaded { view, log, stamps } = empty(maildir)?;
+                (view.into(), log, stamps)
+            }
         };
         Ok(Mailbox {
             maildir: maildir.clone(),
             options: *options,
-            view: loaded.view,
+            view,
             fresh: None,
-            log: loaded.log,
-            stamps: loaded.stamps,
+            log,
+            stamps,
             in_file,
             unwritten: None,
             keeps_modseq: in_file,
@@ -153,8 +169,10 @@ impl Mailbox {
             self.rescan_locked(lock.as_ref(), true)?;
         }
         self.untold = Untold::default();
-        self.view.bury();
-        self.view.announce();
+        if !self.view.is_unread() {
+            self.view.bury();
+            self.view.announce();
+        }
         self.settle_view();
         self.compact();
         Ok(())
@@ -207,7 +225,7 @@ impl Mailbox {
 
     /// Whether messages lie in `new` that this session will move.
     fn has_new_to_take(&self) -> bool {
-        let known = self.view.index.header.in_new > 0 || self.view.weight() > 0;
+        let known = self.view.tally().in_new > 0 || !self.log.is_empty();
         known && !self.options.read_only && scan::has_new(self.maildir.path())
     }
 
@@ -248,7 +266,7 @@ impl Mailbox {
         }
         let path = self.index_directory().join(INDEX_NAME);
         let ours = |index: &Index| index.file().and_then(|file| file.metadata().ok());
-        let index = self.fresh.as_ref().map_or(&self.view.index, |fresh| &fresh.index);
+        let index = self.fresh.as_ref().map_or(self.view.index(), |fresh| &fresh.index);
         let same =
             ours(index).is_some_and(|meta| Stamp::at(&path).is_ok_and(|now| now.ino == Stamp::of(&meta).ino));
         if !same || (self.log.is_long(index) && self.rewrite_index()) {
@@ -327,6 +345,7 @@ impl Mailbox {
             Outcome::Unchanged => {
                 temp.discard();
                 self.follow(true)?;
+                self.conclude(vec![Entry::Stamps(self.stamps)])?;
             }
             Outcome::Locked => {
                 temp.discard();
@@ -386,7 +405,7 @@ impl Mailbox {
     }
 
     fn log_nonce(&self) -> u64 {
-        self.fresh.as_ref().map_or(self.view.index.nonce(), |fresh| fresh.index.nonce())
+        self.fresh.as_ref().map_or(self.view.index(), |fresh| &fresh.index).nonce()
     }
 
     fn stamps_of(&self, built: &Built, made: i64) -> Stamps {

@@ -35,7 +35,6 @@ pub fn status(maildir: &Maildir, options: &OpenOptions, with_size: bool) -> Resu
 impl Mailbox {
     /// The same for one that is open.
     pub fn status(&mut self, with_size: bool) -> Result<Status, StorageError> {
-        let header = self.view.index.header;
         let mut status = Status {
             messages: self.len(),
             recent: self.recent(),
@@ -45,17 +44,14 @@ impl Mailbox {
             highest_modseq: if self.keeps_modseq() { self.highest_modseq() } else { 0 },
             ..Status::default()
         };
-        // An index that nothing was added to has counted already.
-        let counted = self.view.weight() == 0 && self.len() == header.count;
-        if counted {
-            (status.unseen, status.deleted) = (header.count - header.seen.min(header.count), header.deleted);
-        }
-        if counted && (!with_size || header.unknown == 0) {
-            status.size = with_size.then_some(header.total_octets);
+        // What the client has not been told yet has been counted too.
+        let (counted, tally) = (self.view.is_unread() || self.view.is_settled(), self.view.tally());
+        if counted && (!with_size || tally.unknown == 0) {
+            (status.unseen, status.deleted) = (tally.unseen, tally.deleted);
+            status.size = with_size.then_some(tally.octets);
             return Ok(status);
         }
         let (mut unknown, mut size) = (Vec::new(), 0u64);
-        (status.unseen, status.deleted) = (0, 0);
         self.for_each(1..=self.len(), |msn, info| {
             status.unseen += u32::from(info.flags.bits & Flags::SEEN == 0);
             status.deleted += u32::from(info.flags.bits & Flags::DELETED != 0);

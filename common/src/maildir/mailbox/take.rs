@@ -31,19 +31,16 @@ impl Mailbox {
         self.directories = None;
         let stamps = first_look::stamps(&self.maildir).ok();
         let Some((new, cur)) = stamps.filter(|_| settled) else { return };
-        let entries = [Entry::Stamps(Stamps {
+        let entries = vec![Entry::Stamps(Stamps {
             new,
             cur,
             uidlist: self.stamps.uidlist,
             keywords: self.keywords.stamp,
             // What others did meanwhile has the same time stamps: they are doubtful until they have come of age.
             made: self.stamps.made.min(cur.mtime),
-            next_uid: self.view.next_uid,
+            next_uid: self.view.next_uid(),
         })];
-        if self.log.append(&entries).is_ok() {
-            let [stamps] = entries;
-            let _ = self.take(stamps, true);
-        }
+        let _ = self.conclude(entries);
         sys::release_free_memory();
     }
 

@@ -45,11 +45,11 @@ impl Mailbox {
             cache.flush();
         }
         self.refresh()?;
-        if may_expunge {
+        if may_expunge && !self.view.is_unread() {
             self.view.bury().into_iter().for_each(|msn| report(Event::Expunge(msn)));
         }
         if new_messages {
-            let grown = self.view.announce();
+            let grown = !self.view.is_unread() && self.view.announce();
             if grown {
                 report(Event::Exists(self.view.len()));
             }
@@ -88,20 +88,23 @@ impl Mailbox {
         self.in_file
             && (self.log_is_long() || self.has_learned_much())
             && self.fresh.is_none()
-            && self.view.dead.is_empty()
+            && (self.view.is_unread() || self.view.dead.is_empty())
     }
 
     fn log_is_long(&self) -> bool {
-        self.log.offset() > LOG_MAX && self.log.offset() > self.view.index.length() as u64 / LOG_PART
+        self.log.offset() > LOG_MAX && self.log.offset() > self.view.index().length() as u64 / LOG_PART
     }
 
     fn has_learned_much(&self) -> bool {
-        let learned = self.view.learned.len();
+        let learned = if self.view.is_unread() { 0 } else { self.view.learned.len() };
         learned >= LEARNED_MIN && learned >= self.view.rows() as usize / 4
     }
 
     /// Dates of many messages are for a new index: whoever asks for them once asks again. Of few, some are kept in mind.
     fn trim_learned(&mut self) {
+        if self.view.is_unread() {
+            return;
+        }
         self.view.learned.sort_unstable();
         self.view.learned.dedup_by_key(|&mut (row, _)| row);
         if !self.has_learned_much() {
@@ -111,13 +114,13 @@ impl Mailbox {
 
     /// Once everything has been told, the newer index replaces the one with the lists of changes.
     pub(super) fn settle_view(&mut self) {
-        if !self.view.dead.is_empty() || self.view.announced != self.view.rows() {
+        if self.view.is_unread() || !self.view.is_settled() {
             return;
         }
         if let Some(mut fresh) = self.fresh.take() {
             fresh.bury();
             fresh.announce();
-            self.view = fresh;
+            self.view = fresh.into();
         }
     }
 

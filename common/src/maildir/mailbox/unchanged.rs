@@ -50,7 +50,7 @@ fn history(mailbox: &Mailbox, since: u64, wanted: Flags) -> HashMap<u32, Option<
     if !mailbox.in_file {
         return history;
     }
-    let view = mailbox.fresh.as_ref().unwrap_or(&mailbox.view);
+    let view = mailbox.newest();
     let same = |before: &Flags, now: Flags| {
         (before.bits ^ now.bits) & wanted.bits == 0 && (before.keywords ^ now.keywords) & wanted.keywords == 0
     };

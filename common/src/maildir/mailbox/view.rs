@@ -7,9 +7,12 @@
 use super::super::build::forget_vanished;
 use super::super::flags::Flags;
 use super::super::index::{self, Extras, Index, Row, Source, Vanished};
-use super::log::{Entry, Stamps};
+use super::ascending::Ascending;
+use super::log::{Entry, Log, Stamps};
+use super::summary::{Summary, Tally};
 use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 
 /// A message that came after the index.
 #[derive(Debug, Clone)]
@@ -56,62 +59,6 @@ impl Changed {
     }
 }
 
-/// Numbers in ascending order, each once.
-#[derive(Debug, Default, Clone)]
-pub(in super::super) struct Ascending(Vec<u32>);
-
-impl Ascending {
-    pub fn insert(&mut self, number: u32) {
-        match self.0.last() {
-            Some(&last) if last >= number => {
-                if let Err(at) = self.0.binary_search(&number) {
-                    self.0.insert(at, number);
-                }
-            }
-            _ => self.0.push(number),
-        }
-    }
-
-    pub fn contains(&self, number: u32) -> bool {
-        self.0.binary_search(&number).is_ok()
-    }
-
-    /// How many are below `number`.
-    pub fn below(&self, number: u32) -> u32 {
-        self.0.partition_point(|&other| other < number) as u32
-    }
-
-    pub fn as_slice(&self) -> &[u32] {
-        &self.0
-    }
-
-    pub fn take(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.0)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Takes over numbers that ascend.
-    pub fn unite(&mut self, others: &[u32]) {
-        let mut united = Vec::with_capacity(self.0.len() + others.len());
-        let (mut mine, mut theirs) = (self.0.iter().copied().peekable(), others.iter().copied().peekable());
-        loop {
-            let next = match (mine.peek(), theirs.peek()) {
-                (Some(&a), Some(&b)) if a <= b => mine.next(),
-                (_, Some(_)) => theirs.next(),
-                (_, None) => mine.next(),
-            };
-            let Some(next) = next else { break };
-            if united.last() != Some(&next) {
-                united.push(next);
-            }
-        }
-        self.0 = united;
-    }
-}
-
 /// What an entry of the log did to the view.
 pub(in super::super) enum Effect {
     /// Nothing that a client would be told.
@@ -126,7 +73,7 @@ pub(in super::super) enum Effect {
 
 #[derive(Debug)]
 pub(in super::super) struct View {
-    pub index: Index,
+    pub index: Rc<Index>,
     added: Vec<Added>,
     changed: Vec<Changed>,
     /// Where in that list was looked last.
@@ -145,15 +92,29 @@ pub(in super::super) struct View {
     pub highest_modseq: u64,
     /// Greater than every UID in the mailbox.
     pub next_uid: u32,
+    /// Of the messages that are there.
+    tally: Tally,
+    /// All rows before this one have `\Seen`, or are gone.
+    seen_up_to: Cell<u32>,
+    /// What has been told of it cannot be found: so many rows.
+    broken: Option<u32>,
 }
 
 impl View {
     /// Everything in the index, announced.
     pub fn new(index: Index) -> View {
+        View::shared(Rc::new(index))
+    }
+
+    /// The same of an index that another view has too.
+    pub fn shared(index: Rc<Index>) -> View {
         View {
             announced: index.header.count,
             highest_modseq: index.header.highest_modseq,
             next_uid: index.header.next_uid,
+            tally: Tally::of(&index.header),
+            seen_up_to: Cell::new(index.header.first_unseen.min(index.header.count)),
+            broken: None,
             index,
             added: Vec::new(),
             changed: Vec::new(),
@@ -167,17 +128,74 @@ impl View {
 
     /// Rows in all.
     pub fn rows(&self) -> u32 {
-        self.index.header.count.saturating_add(self.added.len() as u32)
+        self.broken.unwrap_or_else(|| self.index.header.count.saturating_add(self.added.len() as u32))
+    }
+
+    /// Reads on in the log, up to `end`, and tells each entry before it is taken into account.
+    pub fn read_on(&mut self, log: &mut Log, end: u64, tell: &mut dyn FnMut(&Entry)) -> io::Result<()> {
+        let mut taken = Ok(());
+        log.read(end, &mut |entry| {
+            tell(&entry);
+            if taken.is_ok() {
+                taken = self.apply(entry).map(drop);
+            }
+        })?;
+        taken
+    }
+
+    /// Has no rows any more that could be read, but as many as were told of.
+    pub fn break_down(&mut self, told: &Summary) {
+        *self = View {
+            broken: Some(told.messages),
+            announced: told.messages,
+            next_uid: told.next_uid,
+            highest_modseq: told.highest_modseq,
+            ..View::shared(self.index.clone())
+        };
+    }
+
+    /// Whether the client has been told of all that is known.
+    pub fn is_settled(&self) -> bool {
+        self.dead.is_empty() && self.announced == self.rows()
+    }
+
+    /// Of the messages that are there.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// The messages that are there, whatever the client has been told.
+    pub fn summary(&self) -> io::Result<Summary> {
+        let rows = self.rows();
+        let gone = (self.gone.len() + self.dead.len()) as u32;
+        Ok(Summary {
+            rows,
+            messages: rows.saturating_sub(gone),
+            first_unseen: self.first_unseen()?,
+            tally: self.tally,
+            next_uid: self.next_uid,
+            highest_modseq: self.highest_modseq,
+        })
+    }
+
+    /// The first message that is there and has no `\Seen`, counted from 1; 0: there is none.
+    fn first_unseen(&self) -> io::Result<u32> {
+        if self.tally.unseen == 0 {
+            return Ok(0);
+        }
+        let lives = |row| !self.gone.contains(row) && !self.dead.contains(row);
+        let mut row = self.seen_up_to.get();
+        while row < self.rows() && (!lives(row) || self.row(row)?.mail_flags.bits & Flags::SEEN != 0) {
+            row += 1;
+        }
+        self.seen_up_to.set(row);
+        let before = || row.saturating_sub(self.gone.below(row)).saturating_sub(self.dead.below(row));
+        Ok(if row < self.rows() { before() + 1 } else { 0 })
     }
 
     /// Messages, as the client has been told.
     pub fn len(&self) -> u32 {
         self.announced - self.gone.below(self.announced)
-    }
-
-    /// Entries that are not in the index: their number tells when a new one is worth it.
-    pub fn weight(&self) -> usize {
-        self.added.len() * 4 + self.changed.len() + self.gone.0.len()
     }
 
     /// Rows that are gone for the client too.
@@ -189,10 +207,10 @@ impl View {
     pub fn row_of(&self, msn: u32) -> u32 {
         let wanted = msn.saturating_sub(1);
         // The number of gone rows before the wanted one: gone[k] - k is how many rows are left before gone[k].
-        let (mut low, mut high) = (0usize, self.gone.0.len());
+        let (mut low, mut high) = (0usize, self.gone.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            let left = self.gone.0.get(middle).map_or(u32::MAX, |&row| row - middle as u32);
+            let left = self.gone.as_slice().get(middle).map_or(u32::MAX, |&row| row - middle as u32);
             if left <= wanted { low = middle + 1 } else { high = middle }
         }
         wanted.saturating_add(low as u32)
@@ -209,16 +227,14 @@ impl View {
         row - self.gone.below(row) + 1
     }
 
-    /// All rows before this one have `\Seen`.
+    /// All rows before this one have `\Seen`, or their messages are gone.
     pub fn seen_up_to(&self) -> u32 {
-        let header = &self.index.header;
-        // What the index says of its own rows still is so of those that have not changed since.
-        let unseen = self.changed.iter().find(|changed| changed.flags().bits & Flags::SEEN == 0);
-        unseen.map_or(u32::MAX, |changed| changed.row).min(header.first_unseen).min(header.count)
+        self.seen_up_to.get()
     }
 
     /// What is known of the message in a row.
     pub fn row(&self, row: u32) -> io::Result<Row> {
+        self.check()?;
         let mut data = match row.checked_sub(self.index.header.count) {
             None => self.index.row(row)?,
             Some(later) => self.added.get(later as usize).ok_or(io::ErrorKind::InvalidInput)?.row,
@@ -229,6 +245,10 @@ impl View {
             data.flags = data.flags & !(index::IN_NEW | index::RECENT) | changed.place();
         }
         Ok(data)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.broken.is_some() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
     }
 
     /// What is different in this row. Rows are mostly gone through in order.
@@ -276,6 +296,7 @@ impl View {
 
     /// The first row whose UID is `uid` or greater; the number of rows if there is none.
     pub fn at_or_after(&self, uid: u32) -> io::Result<u32> {
+        self.check()?;
         let count = self.index.header.count;
         let row = self.index.at_or_after(uid)?;
         if row < count {
@@ -308,6 +329,13 @@ impl View {
                 let before = self.row(row)?;
                 let place = place & (index::IN_NEW | index::RECENT);
                 self.change(Changed::new(row, flags, place, modseq));
+                if !self.dead.contains(row) {
+                    self.tally.remove(&before);
+                    self.tally.add_as(&before, flags, place);
+                }
+                if flags.bits & Flags::SEEN == 0 {
+                    self.seen_up_to.set(self.seen_up_to.get().min(row));
+                }
                 Ok(if before.mail_flags == flags { Effect::None } else { Effect::Flags(row) })
             }
             Entry::Added { uid, modseq, octets, date, place, name } => {
@@ -319,19 +347,22 @@ impl View {
                 }
                 let source =
                     Source { uid, octets, modseq, date, flags: place, name: &name, ..Source::default() };
-                self.added.push(Added { row: source.row(0), name });
+                let row = source.row(0);
+                self.tally.add(&row);
+                self.added.push(Added { row, name });
                 Ok(Effect::Added)
             }
             Entry::Expunged { uid, modseq } => {
                 self.highest_modseq = self.highest_modseq.max(modseq);
                 let row = self.find(uid)?.filter(|&row| !self.gone.contains(row) && !self.dead.contains(row));
-                Ok(row.map_or(Effect::None, |row| {
-                    self.vanished.push(Vanished { uid, modseq });
-                    self.dead.insert(row);
-                    Effect::Expunged
-                }))
+                let Some(row) = row else { return Ok(Effect::None) };
+                let before = self.row(row)?;
+                self.tally.remove(&before);
+                self.vanished.push(Vanished { uid, modseq });
+                self.dead.insert(row);
+                Ok(Effect::Expunged)
             }
-            Entry::Known { .. } => Ok(Effect::None),
+            Entry::Known { .. } | Entry::Summary(_) => Ok(Effect::None),
             Entry::Stamps(stamps) => {
                 self.next_uid = self.next_uid.max(stamps.next_uid);
                 Ok(Effect::None)
@@ -366,7 +397,7 @@ impl View {
         let unheard: Vec<u32> =
             self.dead.as_slice().iter().copied().filter(|&row| row >= self.announced).collect();
         self.gone.unite(&unheard);
-        self.dead.0.retain(|row| unheard.binary_search(row).is_err());
+        self.dead.retain(|row| unheard.binary_search(&row).is_err());
         self.announced = self.rows();
         self.len() != before
     }

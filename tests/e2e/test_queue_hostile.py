@@ -1,0 +1,136 @@
+"""What users of this host and strangers may not do to the queue: read its passwords, fill the process table, lose or multiply
+mail."""
+
+import contextlib
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import time
+
+from harness import HOST, processes_of, wait_until
+from test_queue import QueueCase
+
+SECRET = "c0rrect-horse"
+
+
+def command_lines():
+    """The arguments of every process."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                found.append(pathlib.Path(f"/proc/{entry}/cmdline").read_bytes())
+    return found
+
+
+class Hostile(QueueCase):
+    def silent(self):
+        """A server that takes connections and says nothing."""
+        server = socket.create_server((HOST, 0), backlog=100)
+        self.addCleanup(server.close)
+        self.addCleanup(self.kill_all)
+        return server, f"smtp:[{HOST}]:{server.getsockname()[1]}"
+
+    def runs(self):
+        """Of runs, the processes that give work to others: children of a process of the same program, with children."""
+        parents = {}
+        for pid in processes_of(self.box.binary):
+            with contextlib.suppress(OSError):
+                parents[pid] = int(re.search(r"PPid:\t(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
+        return {pid for pid, parent in parents.items() if parent in parents and pid in parents.values()}
+
+    def test_settings_are_in_no_arguments(self):
+        silent, hop = self.silent()
+        self.configure(transport_maps=f"inline:{{far.example={hop}}}", smtp_sasl_password_maps=f"static:user:{SECRET}")
+        self.queue_run()
+        server = self.box.serve(change={"cps": "1000 1"})
+        # By SMTP, and by root's sendmail.
+        with socket.create_connection((HOST, server.port)) as client:
+            stream = client.makefile("rwb")
+            for line in (b"", b"EHLO x", b"MAIL FROM:<>", b"RCPT TO:<u@far.example>", b"DATA", b"Subject: x\r\n\r\n.", b"QUIT"):
+                if line:
+                    stream.write(line + b"\r\n")
+                    stream.flush()
+                while not re.match(rb"\d{3} ", answer := stream.readline()):
+                    self.assertTrue(answer)
+        silent.settimeout(30)
+        first, _ = silent.accept()
+        subprocess.run([self.box.dir / "sendmail", "-C", self.box.conf, "-i", "v@far.example"], input=b"x\n", check=True)
+        second, _ = silent.accept()
+        lines = command_lines()
+        for line in lines:
+            self.assertNotIn(SECRET.encode(), line)
+            self.assertNotIn(b"static:", line)
+        self.assertTrue(any(b"--handed-over" in line.split(b"\0") for line in lines))
+        first.close()
+        second.close()
+
+    def test_no_umask_loses_mail(self):
+        self.queue_run()
+        for umask in (0o477, 0o777, 0o077, 0):
+            self.sendmail("-i", "u@far.example", text=f"Subject: umask {umask:o}\n\nx\n".encode(), umask=umask)
+        # A program that leaves such a file by itself.
+        self.sendmail("-i", "u@far.example", text=b"Subject: by itself\n\nx\n")
+        [*_, last] = sorted((self.box.dir / "queue" / "drop").iterdir())
+        last.chmod(0)
+        self.queue_run()
+        self.assertEqual(sorted(name for name, _ in self.sink.got), ["by itself", "umask 0", "umask 477", "umask 77", "umask 777"])
+        self.assertEqual(self.names("drop"), [])
+
+    def test_twelve_thousand_recipients_are_refused_with_words(self):
+        self.queue_run()
+        text = b"To: " + b",\n ".join(b"u%d@far.example" % number for number in range(12_000)) + b"\nSubject: many\n\nx\n"
+        done = self.sendmail("-t", "-i", text=text, check=False)
+        self.assertEqual(done.returncode, 65)
+        self.assertIn(b"more than 10000 recipients", done.stderr)
+        self.assertEqual(self.names("drop"), [])
+
+    def test_each_recipient_gets_one_copy(self):
+        self.queue_run()
+        me = self.user.name
+        self.sendmail("-i", *[f"{me}@example.org"] * 500, me, me.upper(), "u@far.example", "u@far.example")
+        self.queue_run()
+        self.assertEqual(len(self.box.maildir_of(self.user).contents()), 1)
+        self.assertEqual(list(self.sink.got.values()), [1])
+
+    def test_what_is_not_known_yet_waits_in_the_queue(self):
+        aliases = self.box.dir / "aliases"
+        aliases.write_text("other: nobody\n")
+        aliases.chmod(0o644)
+        self.configure(alias_maps=f"hash:{aliases}")
+        self.queue_run()
+        self.sendmail("-i", "postmaster", "u@far.example")
+        self.queue_run()
+        self.assertEqual((self.names("drop"), len([name for name in self.names("queue") if not name.endswith(".log")])), ([], 1))
+        self.assertEqual(list(self.sink.got.values()), [1])
+        self.assertRegex(self.box.log(), "to=<postmaster@example.org>.*status=deferred .*There is no postmaster yet")
+        aliases.write_text(f"postmaster: {self.user.name}\n")
+        time.sleep(1.1)
+        self.queue_run()
+        self.assertEqual(self.names("queue"), [])
+        self.assertEqual(len(self.box.maildir_of(self.user).contents()), 1)
+        self.assertEqual(list(self.sink.got.values()), [1])
+
+    def test_no_stranger_fills_the_process_table(self):
+        """Each message is for another domain, whose server is silent; then there is one for a server that is not."""
+        silent, hop = self.silent()
+        domains = [f"s{number}.example" for number in range(70)]
+        self.configure(transport_maps="inline:{" + ", ".join(f"{domain}={hop}" for domain in domains) + "}", default_process_limit="12")
+        self.queue_run()
+        started = []
+        self.addCleanup(lambda: [process.wait() for process in started])
+        self.addCleanup(self.kill_all)
+        for domain in domains[:20]:
+            self.sendmail("-i", f"u@{domain}")
+            started.append(self.queue_run(wait=False))
+        wait_until(lambda: len([process for process in started if process.poll() is None]) <= 8, "the other runs leave it to them", 30)
+        time.sleep(2)
+        # 8 runs, each with a guard, and 12 workers for all of them.
+        self.assertLessEqual(len(processes_of(self.box.binary)), 8 * 2 + 12)
+        # Deliveries on this host have places of their own; all runs there may be are busy with silent servers.
+        self.sendmail("-i", f"{self.user.name}@example.org")
+        self.queue_run()
+        wait_until(lambda: len(self.box.maildir_of(self.user).contents()) == 1, "a run with free workers delivers it", 30)
+        self.assertTrue(any(process.poll() is None for process in started))
