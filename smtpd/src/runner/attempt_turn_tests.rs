@@ -50,7 +50,7 @@ fn who_waits_for_his_turn_is_not_put_off() {
         let queued = open(&directory, &id);
         assert_eq!(queued.counters().attempts, attempts, "{answers:?}");
         assert_eq!(queued.counters() == before, attempts == 0, "it is still due");
-        assert_eq!(crate::runner::slots::was_missed(&directory), attempts == 0, "who is through looks again");
+        assert_eq!(crate::runner::slots::has_come(&directory), attempts == 0, "who is through looks again");
         assert!(!world.0.log.iter().any(|line| line.contains("busy@y")), "{:?}", world.0.log);
         let notes = notes::read(&directory, Place::Queue, &id);
         assert!(notes.iter().any(|note| note.recipient == 1 && note.status.text == "others are first"));
