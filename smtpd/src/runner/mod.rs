@@ -88,8 +88,13 @@ pub fn start(options: Options) -> Exit {
     process::heed_child_signal();
     process::private_umask();
     process::return_large_memory();
-    match run(config, &log, options.selection) {
-        Ok(()) => Exit::Success,
+    let mut result = run(&config, &log, options.selection);
+    // What was dropped at its end.
+    while matches!(result, Ok(true)) {
+        result = run(&config, &log, Selection::Due);
+    }
+    match result {
+        Ok(_) => Exit::Success,
         Err(error) => {
             log.error(format_args!("queue run: {error}"));
             complain(&error.to_string());
@@ -104,9 +109,10 @@ fn complain(what: &str) -> Exit {
     Exit::Usage
 }
 
-fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
-    let directory = QueueDirectory::open(&config)?;
-    let picked_up = crate::drop::pick_up(&config, &directory, log);
+/// `true`: there is something for another run.
+fn run(config: &Config, log: &Log, selection: Selection) -> io::Result<bool> {
+    let directory = QueueDirectory::open(config)?;
+    let picked = crate::drop::pick_up(config, &directory, log, false);
     let (ours, theirs) = pass::message_pair()?;
     match process::fork()? {
         Fork::Child => {
@@ -117,7 +123,7 @@ fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
                     process::become_user(uid, gid, &[])?;
                 }
                 // A run for some IDs goes on with what was found here.
-                if picked_up {
+                if picked.any {
                     slots::look_again(&directory);
                 }
                 process::no_new_privileges()?;
@@ -125,7 +131,7 @@ fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
                 Ok(())
             };
             let result = become_owner()
-                .and_then(|()| Run::new(config, directory, log, theirs))
+                .and_then(|()| Run::new(config.clone(), directory, log, theirs))
                 .and_then(|run| dispatch::dispatch(&run, &selection));
             match result {
                 Ok(()) => process::exit_now(0),
@@ -137,7 +143,7 @@ fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
         }
         Fork::Parent(_) => {
             drop(theirs);
-            local::serve(&ours, &config, log)
+            local::serve(&ours, config, &directory, log, picked.slow)
         }
     }
 }
