@@ -5,11 +5,13 @@ import contextlib
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
+import threading
 import time
 
-from harness import HOST, processes_of, wait_until
+from harness import HOST, processes_of, run, status_of, wait_until
 from test_queue import QueueCase
 
 SECRET = "c0rrect-horse"
@@ -134,3 +136,65 @@ class Hostile(QueueCase):
         self.queue_run()
         wait_until(lambda: len(self.box.maildir_of(self.user).contents()) == 1, "a run with free workers delivers it", 30)
         self.assertTrue(any(process.poll() is None for process in started))
+
+    def test_who_stops_the_reader_of_his_mail_keeps_nobody_waiting(self):
+        other, third = self.box.add_user("other"), self.box.add_user("third")
+        self.queue_run()
+        self.sendmail("-i", f"{third.name}@example.org", text=b"Subject: large\n\n" + (b"x" * 900 + b"\n") * 8000)
+        over = threading.Event()
+        stopped = []
+
+        def stop_readers():
+            while not over.is_set():
+                for pid in processes_of(self.box.binary):
+                    with contextlib.suppress(OSError):
+                        if pid not in stopped and status_of(pid)["Uid"].split()[0] == str(self.user.uid):
+                            os.kill(pid, signal.SIGSTOP)
+                            stopped.append(pid)
+
+        hostile = threading.Thread(target=stop_readers)
+        hostile.start()
+        self.addCleanup(hostile.join)
+        self.addCleanup(over.set)
+        slow = self.queue_run(wait=False)
+        self.addCleanup(slow.wait)
+        self.addCleanup(self.kill_all)
+        wait_until(lambda: stopped, "the reader has been stopped")
+        begun = time.monotonic()
+        self.as_other(other, "-i", f"{other.name}@example.org")
+        self.queue_run()
+        wait_until(lambda: self.box.maildir_of(other).contents(), "mail of somebody else")
+        self.assertLess(time.monotonic() - begun, 20)
+        self.assertIsNone(slow.poll())
+        over.set()
+        # When it is no longer stopped, it goes.
+        wait_until(lambda: self.box.maildir_of(third).contents(), "the large message", 60)
+        self.assertEqual(slow.wait(30), 0)
+        self.assertEqual(len(self.box.maildir_of(third).contents()), 1)
+
+    def as_other(self, user, *options):
+        command = [self.box.dir / "sendmail", "-C", self.box.conf, *options]
+        return run(*command, user=user.uid, group=user.gid, extra_groups=[], cwd="/", input="Subject: x\n\nx\n")
+
+    def test_what_is_dropped_beside_a_slow_run_is_taken_in(self):
+        silent, hop = self.silent()
+        self.configure(transport_maps=f"inline:{{slow.example={hop}}}")
+        self.queue_run()
+        self.sendmail("-i", "u@slow.example")
+        slow = self.queue_run(wait=False)
+        self.addCleanup(slow.wait)
+        self.addCleanup(self.kill_all)
+        peer, _ = silent.accept()
+        self.addCleanup(peer.close)
+        # Nothing starts another run.
+        self.sendmail("-i", f"{self.user.name}@example.org")
+        wait_until(lambda: self.box.maildir_of(self.user).contents(), "the run that is under way takes it in", 40)
+        self.assertIsNone(slow.poll())
+
+    def test_rubbish_in_the_drop_directory_goes(self):
+        self.queue_run()
+        drop = self.box.dir / "queue" / "drop"
+        for number in range(3000):
+            os.symlink("/etc/passwd", drop / f"link{number}")
+        self.queue_run()
+        self.assertEqual(self.names("drop"), [])

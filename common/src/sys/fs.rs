@@ -41,10 +41,21 @@ pub fn unlock(file: &impl AsFd) -> io::Result<()> {
 /// Takes an exclusive record lock (fcntl, owned by the open file) on the whole file without waiting; this kind of
 /// lock also works between hosts on NFS. The file must be open for writing. `Ok(false)`: somebody else has it.
 pub fn try_record_lock(file: &impl AsFd) -> io::Result<bool> {
+    record_lock(file, 0, 0)
+}
+
+/// The same, of one octet, whether the file is so long or not.
+pub fn try_record_lock_at(file: &impl AsFd, octet: u64) -> io::Result<bool> {
+    record_lock(file, octet, 1)
+}
+
+fn record_lock(file: &impl AsFd, start: u64, length: u64) -> io::Result<bool> {
+    let number = |value: u64| libc::off_t::try_from(value).map_err(io::Error::other);
     // SAFETY: an all-zero flock structure is a valid one: whole file, from its start.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::F_WRLCK as _;
     lock.l_whence = libc::SEEK_SET as _;
+    (lock.l_start, lock.l_len) = (number(start)?, number(length)?);
     // SAFETY: F_OFD_SETLK reads the structure, which outlives the call.
     let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_SETLK, &lock) };
     held_or_busy(cerr(result))

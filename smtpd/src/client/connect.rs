@@ -112,6 +112,11 @@ impl Client {
                     Ok(addresses) => addresses,
                     Err(not_found) => {
                         note(no_address(&host.name, &not_found));
+                        // A name server that says nothing takes as long as a host that does not answer.
+                        if matches!(not_found, NotFound::Unknown(_)) && !Counts::goes_on(&mut tried.addresses)
+                        {
+                            break 'hosts;
+                        }
                         continue;
                     }
                 },

@@ -62,6 +62,9 @@ const ZONE: Zone = &[
     ("mixed.test", "10 nowhere.test"),
     ("mixed.test", "20 bad.test"),
     ("bad.test", "!"),
+    ("dumb.test", "10 bad.test"),
+    ("dumb.test", "20 bad.test"),
+    ("dumb.test", "30 good.test"),
 ];
 
 #[test]
@@ -94,6 +97,10 @@ fn hosts_are_tried_in_turn() {
     assert_eq!(connect(ZONE, &hop, limits(1, 0)), failed(451, "4.4.1"));
     assert_eq!(connect(ZONE, &hop, limits(0, 1)), failed(421, "4.0.0"));
     assert_eq!(connect(ZONE, &hop, limits(0, 0)), Ok("good.test".to_owned()));
+    // A host whose addresses nobody tells is one that was tried.
+    let dumb = format!("dumb.test:{port}");
+    assert_eq!(connect(ZONE, &dumb, limits(2, 0)), failed(451, "4.4.3"));
+    assert_eq!(connect(ZONE, &dumb, limits(3, 0)), Ok("good.test".to_owned()));
 }
 
 #[test]

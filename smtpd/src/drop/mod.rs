@@ -11,19 +11,23 @@
 pub mod format;
 mod gate;
 mod pickup;
+mod turns;
 
-pub use pickup::pick_up;
+pub use turns::pick_up;
 
 /// What the name of a file begins with as long as it is being written.
 pub const UNFINISHED: &str = "new.";
 
+/// Names that are looked at for a message: whoever leaves more rubbish than that makes his host wait for the timer.
+const LOOKED_AT: usize = 2000;
+
 /// Whether a message lies in the drop directory below this `queue_directory`. Rubbish does not count: anybody may leave some,
-/// and each connection would start a run for it.
+/// and each connection would start a run for it. The look is bounded for the same reason.
 pub fn is_waiting(queue: &std::path::Path) -> bool {
-    let Ok(mut entries) = std::fs::read_dir(queue.join(crate::queue::Place::Drop.name())) else {
+    let Ok(entries) = std::fs::read_dir(queue.join(crate::queue::Place::Drop.name())) else {
         return false;
     };
-    entries.any(|entry| {
+    entries.take(LOOKED_AT).any(|entry| {
         entry.is_ok_and(|entry| {
             let name = entry.file_name();
             let name = name.to_str().filter(|name| !name.starts_with(UNFINISHED));

@@ -1,12 +1,11 @@
-//! The guard's part: takes files out of the drop directory and puts them into the queue.
+//! The guard's part: takes a file out of the drop directory and puts it into the queue.
 
-use super::UNFINISHED;
 use super::format::{Wanted, address};
 use super::gate::Gate;
 use crate::deliver::Sink;
 use crate::envelope::{Envelope, Recipient, Target, asked};
 use crate::header_checks::HeaderChecks;
-use crate::queue::{Id, Incoming, Place, QueueDirectory, Received};
+use crate::queue::{Id, Incoming, QueueDirectory, Received};
 use crate::rules::Rules;
 use crate::sendmail::body::Wire;
 use crate::status::{Enhanced, Status};
@@ -28,114 +27,20 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Files of one user that are taken in one run; the others wait for the next.
-const FILES_MAX: usize = 1000;
-/// Users of one run.
-const USERS_MAX: usize = 1000;
-/// How long a run waits for another one that picks up.
-const WAIT: Duration = Duration::from_secs(2);
-/// Age after which a file that was never finished goes.
-const LEFT_OVER: Duration = Duration::from_secs(36 * 3600);
-/// How long the reading of one file may take, and then the end of the process that read it.
-const READ_TIME: Duration = Duration::from_secs(60);
+/// How long the end of the process that read it may take.
 const END_TIME: Duration = Duration::from_secs(2);
 /// Octets of a head, beyond the message itself.
 const HEAD: u64 = super::format::HEAD_MAX as u64;
 
-/// Takes everything that is complete, and says whether there was anything. What goes wrong is logged; the file then waits for the next run, or is set aside if it
-/// cannot be a message.
-pub fn pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> bool {
-    if !super::is_waiting(directory.path()) {
-        return false;
-    }
-    try_pick_up(config, directory, log).unwrap_or_else(|error| {
-        log.error(format_args!("{}: {error}", directory.place(Place::Drop).display()));
-        false
-    })
-}
-
-fn try_pick_up(config: &Config, directory: &QueueDirectory, log: &Log) -> io::Result<bool> {
-    let path = directory.place(Place::Drop);
-    let lock = File::open(&path)?;
-    let begun = Instant::now();
-    while !fs::try_flock(&lock)? {
-        if begun.elapsed() > WAIT {
-            return Ok(false);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let now = SystemTime::now();
-    let mut users: Vec<(u32, usize)> = Vec::new();
-    let mut names: Vec<(Id, u32)> = Vec::new();
-    fs::for_each_name(&path, &mut |name, _| {
-        let Ok(name) = std::str::from_utf8(name) else { return };
-        let file = path.join(name);
-        let Ok(meta) = file.symlink_metadata() else { return };
-        let age = meta.modified().ok().and_then(|time| now.duration_since(time).ok());
-        let id = Id::parse(name).filter(|_| !name.starts_with(UNFINISHED) && meta.is_file());
-        let Some(id) = id else {
-            // Somebody's rubbish or somebody's crash: what is old goes. A directory that is not empty stays.
-            if age.is_some_and(|age| age > LEFT_OVER) {
-                let _ = if meta.is_dir() { std::fs::remove_dir(&file) } else { std::fs::remove_file(&file) };
-            }
-            return;
-        };
-        let at = match users.iter().position(|(uid, _)| *uid == meta.uid()) {
-            Some(at) => at,
-            None if users.len() < USERS_MAX => {
-                users.push((meta.uid(), 0));
-                users.len() - 1
-            }
-            None => return,
-        };
-        let Some((_, count)) = users.get_mut(at) else { return };
-        if *count < FILES_MAX {
-            *count += 1;
-            names.push((id, meta.uid()));
-        }
-    })?;
-    // Names begin with the time: what came first goes first.
-    names.sort_unstable();
-    let mut rules = Rules::load(config)?;
-    let mut any = false;
-    let mut slow: Vec<u32> = Vec::new();
-    for (id, uid) in names {
-        if slow.contains(&uid) {
-            continue;
-        }
-        let file = path.join(id.as_str());
-        let mut result = take(config, directory, log, &mut rules, &file, &id);
-        // If the process that queued it was killed after it had, it would go out, and come again with the next run.
-        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Other) {
-            result = take(config, directory, log, &mut rules, &file, &id);
-        }
-        rules.take_warnings().iter().for_each(|what| log.warning(format_args!("{what}")));
-        match result {
-            Ok(true) => any = true,
-            Ok(false) => {
-                log.warning(format_args!("drop/{id}: refused and removed: it is no message"));
-                let _ = std::fs::remove_file(&file);
-            }
-            Err(error) => {
-                // Nobody may make the others wait for more than one file of his.
-                if error.kind() == io::ErrorKind::TimedOut {
-                    slow.push(uid);
-                }
-                log.error(format_args!("drop/{id}: uid={uid}: {error}"));
-            }
-        }
-    }
-    Ok(any)
-}
-
-/// Takes one file. `false`: it is no message and never will be one.
-fn take(
+/// Takes one file, and gives its reading so much time. `false`: it is no message and never will be one.
+pub(super) fn take(
     config: &Config,
     directory: &QueueDirectory,
     log: &Log,
     rules: &mut Rules,
     path: &Path,
     id: &Id,
+    time: Duration,
 ) -> io::Result<bool> {
     let meta = path.symlink_metadata()?;
     // One name: a second one would be another user's file, or would come again under it.
@@ -162,7 +67,7 @@ fn take(
         Fork::Parent(child) => child,
     };
     drop((head_to, message_to, alive_to));
-    let until = Instant::now() + READ_TIME;
+    let until = Instant::now() + time;
     let queued = read_head(head, until).and_then(|(length, wanted)| {
         let envelope = envelope(&wanted, rules, log, id).map_err(|status| {
             log.error(format_args!("drop/{id}: uid={}: {status}", meta.uid()));

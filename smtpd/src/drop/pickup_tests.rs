@@ -74,7 +74,7 @@ fn what_lies_in_the_queue_is_in_wire_form() {
         let length = hostile.len() as u64;
         let dropped =
             Dropped { config: &config, uid: 1000, id: &id, wanted: &wanted, envelope: &envelope, length };
-        let from = Patient { from: File::from(from), until: Instant::now() + READ_TIME };
+        let from = Patient { from: File::from(from), until: Instant::now() + Duration::from_secs(60) };
         dropped.queue(&directory, &rules, &log, from).unwrap();
         let queued = crate::queue::tests::open(&directory, &id.derived("u1000").unwrap());
         let mut text = Vec::new();

@@ -4,9 +4,12 @@
 //! the message. Everything else it answers itself: password files and maps with passwords are root's to read.
 
 use super::ask::{Answer, QUESTION_MAX, Question, local_error};
+use super::slots;
 use crate::address::ReversePath;
 use crate::deliver::{self, Delivery, Once, Trace};
+use crate::drop;
 use crate::envelope::{Recipient, Target};
+use crate::queue::QueueDirectory;
 use crate::queue::queued::Message;
 use crate::route;
 use crate::rules::Rules;
@@ -24,6 +27,8 @@ use std::time::{Duration, Instant};
 
 /// How long a delivery may take that is no program's: a large message onto a slow disk, behind somebody's lock.
 const DELIVERY_TIME: Duration = Duration::from_secs(600);
+/// How often the drop directory is looked at while a run lasts.
+const PICK_UP: Duration = Duration::from_secs(5);
 /// What a program's own time is exceeded by, so that its deliverer can end it and say so.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -33,6 +38,9 @@ struct Guard<'a> {
     /// Read when they are first needed.
     rules: Option<Rules>,
     deliveries: Vec<Delivering>,
+    /// A child that takes in what users have dropped since the run began, and when that was looked for last.
+    picking: Option<i32>,
+    looked: Instant,
 }
 
 /// A child that delivers.
@@ -51,22 +59,33 @@ pub fn time_of(config: &Config, recipient: &Recipient) -> Duration {
     }
 }
 
-/// Answers until nobody is left who could ask.
-pub fn serve(socket: &OwnedFd, config: &Config, log: &Log) -> io::Result<()> {
+/// Answers until nobody is left who could ask. `slow`: users have dropped something that takes long to
+/// read. `true`: what they have dropped meanwhile has come too late for this run.
+pub fn serve(
+    socket: &OwnedFd,
+    config: &Config,
+    directory: &QueueDirectory,
+    log: &Log,
+    slow: bool,
+) -> io::Result<bool> {
     // Each child answers to its worker; here they are only kept count of. Until its zombie is taken away, nobody else can have
     // a child's number.
-    let mut guard = Guard { config, log, rules: None, deliveries: Vec::new() };
+    let (deliveries, looked) = (Vec::new(), Instant::now());
+    let mut guard = Guard { config, log, rules: None, deliveries, picking: None, looked };
+    if slow {
+        guard.pick_up(directory);
+    }
     let mut buffer = vec![0; QUESTION_MAX];
     loop {
-        let left = guard.watch();
-        let [ready] = fd::poll([(socket.as_fd(), Interest::Read)], left)?;
+        let left = guard.watch().map_or(PICK_UP, |left| left.min(PICK_UP));
+        let [ready] = fd::poll([(socket.as_fd(), Interest::Read)], Some(left))?;
+        guard.look(directory);
         if !ready.read {
             continue;
         }
         let (length, descriptors) = pass::receive_with(socket, &mut buffer)?;
         if length == 0 {
-            guard.end();
-            return Ok(());
+            return guard.end(directory);
         }
         let question = buffer.get(..length).and_then(Question::parse);
         let (Some(question), Some([file, to])) = (question, descriptors) else {
@@ -161,6 +180,7 @@ impl Guard<'_> {
     /// Ends whoever takes too long: a deliverer has its user's uid, so the user may have stopped it. How long to wait then.
     fn watch(&mut self) -> Option<Duration> {
         while let Some(pid) = process::reap() {
+            self.picking = self.picking.filter(|picking| *picking != pid);
             self.deliveries.retain(|one| one.pid != pid);
         }
         let now = Instant::now();
@@ -174,10 +194,41 @@ impl Guard<'_> {
         next.map(|next| next.saturating_duration_since(now))
     }
 
-    /// Nobody waits for these any more.
-    fn end(&mut self) {
+    /// A run may take hours with a slow host, and no other one is started by a timer meanwhile. What users drop then is taken in
+    /// beside it: their processes may be slow, too.
+    fn look(&mut self, directory: &QueueDirectory) {
+        if self.picking.is_none() && self.looked.elapsed() >= PICK_UP {
+            self.looked = Instant::now();
+            if drop::is_waiting(directory.path()) {
+                self.pick_up(directory);
+            }
+        }
+    }
+
+    fn pick_up(&mut self, directory: &QueueDirectory) {
+        match process::fork() {
+            Ok(Fork::Child) => {
+                let any = drop::pick_up(self.config, directory, self.log, true).any;
+                let (uid, gid) = directory.owner();
+                if any && (!process::is_root() || process::become_user(uid, gid, &[]).is_ok()) {
+                    slots::look_again(directory);
+                }
+                process::exit_now(0);
+            }
+            Ok(Fork::Parent(pid)) => self.picking = Some(pid),
+            Err(error) => self.log.error(format_args!("drop: {error}")),
+        }
+    }
+
+    /// Nobody waits for these any more. Whether something was dropped too late for this run.
+    fn end(&mut self, directory: &QueueDirectory) -> io::Result<bool> {
+        let picking = self.picking.is_some();
         self.watch();
         self.deliveries.iter().for_each(|one| process::terminate(one.pid));
+        if let Some(pid) = self.picking {
+            process::wait_for(pid)?;
+        }
+        Ok(picking && slots::has_come(directory))
     }
 
     fn rules(&mut self) -> Result<&mut Rules, Status> {

@@ -92,14 +92,29 @@ pub fn start(options: Options) -> Exit {
     process::heed_child_signal();
     process::private_umask();
     process::return_large_memory();
-    match run(config, &log, options.selection) {
-        Ok(()) => Exit::Success,
-        Err(error) => {
-            log.error(format_args!("queue run: {error}"));
-            complain(&error.to_string());
-            Exit::Temporary
+    let (mut selection, mut wrong) = (options.selection, String::new());
+    loop {
+        match run(&config, &log, selection) {
+            Ok((again, said)) => {
+                wrong = if said.is_empty() { wrong } else { said };
+                if !again {
+                    break;
+                }
+            }
+            Err(error) => {
+                wrong = error.to_string();
+                break;
+            }
         }
+        // What was dropped at its end.
+        selection = Selection::Due;
     }
+    if wrong.is_empty() {
+        return Exit::Success;
+    }
+    log.error(format_args!("queue run: {wrong}"));
+    complain(&wrong);
+    Exit::Temporary
 }
 
 /// For a person at a terminal, or the launcher's journal.
@@ -108,9 +123,10 @@ fn complain(what: &str) -> Exit {
     Exit::Usage
 }
 
-fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
-    let directory = QueueDirectory::open(&config)?;
-    let picked_up = crate::drop::pick_up(&config, &directory, log);
+/// Whether there is something for another run, and what went wrong with this one (or nothing).
+fn run(config: &Config, log: &Log, selection: Selection) -> io::Result<(bool, String)> {
+    let directory = QueueDirectory::open(config)?;
+    let picked = crate::drop::pick_up(config, &directory, log, false);
     let (ours, theirs) = pass::message_pair()?;
     let (hears, says) = fd::pipe()?;
     match process::fork()? {
@@ -122,7 +138,7 @@ fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
                     process::become_user(uid, gid, &[])?;
                 }
                 // A run for some IDs goes on with what was found here.
-                if picked_up {
+                if picked.any {
                     slots::look_again(&directory);
                 }
                 process::no_new_privileges()?;
@@ -130,7 +146,7 @@ fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
                 Ok(())
             };
             let result = become_owner()
-                .and_then(|()| Run::new(config, directory, log, theirs))
+                .and_then(|()| Run::new(config.clone(), directory, log, theirs))
                 .and_then(|run| dispatch::dispatch(&run, &selection).and_then(|()| run.ways.unread()));
             let code = match result {
                 Ok(()) => Exit::Success.code(),
@@ -143,11 +159,11 @@ fn run(config: Config, log: &Log, selection: Selection) -> io::Result<()> {
         }
         Fork::Parent(_) => {
             drop((theirs, says));
-            local::serve(&ours, &config, log)?;
+            let again = local::serve(&ours, config, &directory, log, picked.slow)?;
             // Nobody of the run is left; what went wrong is said once, and by the one who is waited for.
             let mut wrong = String::new();
             File::from(hears).take(WRONG_MAX).read_to_string(&mut wrong)?;
-            if wrong.is_empty() { Ok(()) } else { Err(io::Error::other(wrong)) }
+            Ok((again, wrong))
         }
     }
 }
