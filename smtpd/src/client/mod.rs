@@ -77,6 +77,19 @@ impl Times {
     }
 }
 
+/// Octets of a message in a second, at least.
+const SLOWEST: u64 = 4096;
+
+impl Times {
+    /// For a whole transaction with so many octets: each answer may take its time once, and the message as long as it needs on a
+    /// slow line. Many recipients have no more: a server that takes its time with each of them would have us for hours.
+    fn transaction(&self, size: u64) -> Duration {
+        let once = [self.rset, self.mail, self.rcpt, self.data_init, self.data_xfer, self.data_done];
+        let line = Duration::from_secs(size / SLOWEST);
+        once.into_iter().fold(line, Duration::saturating_add)
+    }
+}
+
 /// A connection to a server that has answered EHLO and takes mail.
 pub struct Connection {
     /// `None` once it is closed.

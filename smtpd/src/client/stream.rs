@@ -41,6 +41,8 @@ pub struct Stream {
     unread: std::ops::Range<usize>,
     output: Pages,
     filled: usize,
+    /// Then all of it has to be over, however much time a single answer has.
+    until: Option<Instant>,
 }
 
 impl Stream {
@@ -53,7 +55,18 @@ impl Stream {
             unread: 0..0,
             output: Pages::new(OUTPUT_OCTETS)?,
             filled: 0,
+            until: None,
         })
+    }
+
+    /// Bounds the time of everything that comes now.
+    pub fn end_within(&mut self, time: Option<Duration>) {
+        self.until = time.and_then(|time| Instant::now().checked_add(time));
+    }
+
+    fn deadline(&self, time: Duration) -> Instant {
+        let deadline = Instant::now() + time;
+        self.until.map_or(deadline, |until| until.min(deadline))
     }
 
     /// Whether what is sent is encrypted.
@@ -69,7 +82,7 @@ impl Stream {
     /// Does the handshake of TLS. Whatever was said in clear and has not been read is an attempt to put words into the
     /// encrypted conversation (CVE-2011-0411 and its kin).
     pub fn start_tls(&mut self, host: &str, trust: &Trust, time: Duration) -> Result<(), Trouble> {
-        let deadline = Instant::now() + time;
+        let deadline = self.deadline(time);
         if !self.unread.is_empty() {
             return Err(Trouble::Malformed("it went on in clear after STARTTLS"));
         }
@@ -122,7 +135,7 @@ impl Stream {
         if octets.is_empty() {
             return Ok(());
         }
-        let deadline = Instant::now() + time;
+        let deadline = self.deadline(time);
         if let Some(session) = &mut self.tls {
             session.queue(octets).map_err(Trouble::System)?;
             while session.wants_write() {
@@ -145,7 +158,7 @@ impl Stream {
     /// Writes what was gathered and reads the next reply, which has to be complete in time.
     pub fn reply(&mut self, time: Duration) -> Result<Reply, Trouble> {
         self.flush(time)?;
-        let deadline = Instant::now() + time;
+        let deadline = self.deadline(time);
         let mut partial = Partial::default();
         loop {
             let unread = self.input.get(self.unread.clone()).unwrap_or_default();

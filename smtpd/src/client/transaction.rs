@@ -73,6 +73,10 @@ impl Connection {
         size: u64,
     ) -> Vec<Outcome> {
         self.mails += 1;
+        let patience = self.times.transaction(size);
+        if let Some(stream) = &mut self.stream {
+            stream.end_within(Some(patience));
+        }
         let open = recipients.iter().map(|&recipient| (recipient, false)).collect();
         let mut scratch = self.scratch.take();
         let mut transaction =
@@ -86,6 +90,9 @@ impl Connection {
         }
         let settled = transaction.settled;
         self.scratch = scratch;
+        if let Some(stream) = &mut self.stream {
+            stream.end_within(None);
+        }
         settled
     }
 
@@ -348,6 +355,10 @@ impl Transaction<'_> {
         }
         if let Err(trouble) = result {
             return Err(self.last_words(&trouble));
+        }
+        // Who gives up now may send it again to somebody who has it: this answer has all of its time.
+        if let Some(stream) = &mut self.connection.stream {
+            stream.end_within(None);
         }
         let reply = match self.connection.hear(times.data_done, END_OF_DATA) {
             Ok(reply) => reply,

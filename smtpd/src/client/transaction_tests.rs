@@ -325,3 +325,48 @@ fn greetings() {
     talk(&["220 x", &format!("250 {long}")], |connection| got = connection.err());
     assert_eq!(got.map(|status| status.code), Some(451));
 }
+
+#[test]
+fn a_server_that_takes_its_time_with_everything_is_left() {
+    use std::io::Write;
+    let (ours, theirs) = common::sys::fd::socketpair().unwrap();
+    let mut server = std::fs::File::from(theirs);
+    let slow = std::thread::spawn(move || {
+        let _ = server.write_all(b"220 mx.test\r\n250 mx.test\r\n");
+        // An octet at a time, each answer well within its own time.
+        for octet in b"250 Ok\r\n".repeat(400) {
+            std::thread::sleep(Duration::from_millis(10));
+            if server.write_all(&[octet]).is_err() {
+                break;
+            }
+        }
+    });
+    let second = Duration::from_millis(700);
+    let config = common::config::Config {
+        smtp_helo_name: "me.test".into(),
+        smtp_rset_timeout: Duration::ZERO,
+        smtp_mail_timeout: second,
+        smtp_rcpt_timeout: second,
+        smtp_data_init_timeout: Duration::ZERO,
+        smtp_data_xfer_timeout: Duration::ZERO,
+        smtp_data_done_timeout: Duration::ZERO,
+        ..common::config::Config::DEFAULT
+    };
+    let stream = super::super::stream::Stream::new(ours).unwrap();
+    let remote = super::super::Remote { name: "mx.test".to_owned(), address: None };
+    let client = super::super::Client::new(&config);
+    let mut connection = super::super::testing::open(&client, stream, remote, None).unwrap();
+    let names: Vec<String> = (0..90).map(|n| format!("u{n}@b.test")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (envelope, begun) = (envelope(&names), std::time::Instant::now());
+    let everybody: Vec<usize> = (0..90).collect();
+    let outcomes = connection.send(&envelope, &everybody, &mut &*MESSAGE, MESSAGE.len() as u64);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        outcomes.len() == 90 && outcomes.iter().all(|outcome| outcome.status.code == 421),
+        "{outcomes:?}"
+    );
+    assert!(!connection.is_open());
+    drop(connection);
+    slow.join().unwrap();
+}
