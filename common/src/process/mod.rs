@@ -228,6 +228,8 @@ fn try_serve(
         let (reader, writer) = fd::socketpair()?;
         data = (Some(reader), Some(writer));
         walls = walls.with_data_descriptor();
+        // Guard, front and writer take turns.
+        crate::sys::processor::stay();
         // What is to be on disk may have to wait for others there.
         patience = config.ipc_timeout.max(Duration::from_secs(1));
     }

@@ -1,6 +1,6 @@
 //! A child with descriptors 3 and 4, and who is at the other end of a socket.
 
-use super::cerr;
+use super::{cerr, processor};
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -32,6 +32,7 @@ pub fn spawn_with_3_and_4(command: &mut Command, three: &OwnedFd, four: &OwnedFd
     let four = above_4(four, &mut taken)?;
     let (from_3, from_4) = (three.as_raw_fd(), four.as_raw_fd());
     let place = move || {
+        processor::roam();
         for (from, to) in [(from_3, 3), (from_4, 4)] {
             // SAFETY: dup2 is async-signal-safe; `from` was open at the fork and is not one of the targets.
             cerr(unsafe { libc::dup2(from, to) })?;
@@ -51,6 +52,7 @@ pub fn spawn_alone(command: &mut Command) -> io::Result<Child> {
     const MOST: RawFd = 1024;
     let parent = std::process::id();
     let seal = move || {
+        processor::roam();
         // SAFETY: plain integers; both calls are async-signal-safe.
         let orphan = unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);

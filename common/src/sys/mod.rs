@@ -15,6 +15,7 @@ pub mod lines;
 mod memory;
 pub mod pass;
 pub mod process;
+pub mod processor;
 pub mod socket;
 pub mod terminal;
 pub mod trusted;

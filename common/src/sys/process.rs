@@ -372,6 +372,7 @@ pub fn exec_self(arguments: &[CString], environment: &[CString]) -> io::Error {
         list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     }
     let (argv, envp) = (pointers(arguments), pointers(environment));
+    super::processor::roam();
     // SAFETY: both arrays are NULL-terminated lists of NUL-terminated strings that outlive the call.
     unsafe {
         libc::execve(c"/proc/self/exe".as_ptr(), argv.as_ptr(), envp.as_ptr());
