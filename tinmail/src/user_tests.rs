@@ -54,7 +54,9 @@ const TEXT: &str = "# comment\n\nanna:{PLAIN}old:1000:100:Anna A.:/home/anna::us
 fn only_the_line_that_is_meant_changes() {
     let users = Users::new("change", Some(TEXT));
     fs::set_permissions(users.file(), fs::Permissions::from_mode(0o640)).unwrap();
-    let before = fs::metadata(users.file()).unwrap();
+    // As long as it is open nobody else gets its inode.
+    let open = fs::File::open(users.file()).unwrap();
+    let before = open.metadata().unwrap();
     assert_eq!(users.run(&["list"], "").unwrap(), "anna\nbert\ncarla\n");
     users.run(&["password", "Anna"], "new").unwrap();
     let text = users.text();
