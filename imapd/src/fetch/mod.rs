@@ -18,7 +18,7 @@ pub mod envelope;
 mod items;
 mod plan;
 mod section;
-mod source;
+pub(crate) mod source;
 pub mod structure;
 mod wire;
 

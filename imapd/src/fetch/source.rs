@@ -2,7 +2,7 @@
 
 use common::mime::position::{Counter, Position};
 use common::mime::tree::Tree;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -17,14 +17,20 @@ pub struct Source<'b> {
     filled: usize,
 }
 
+/// What is known of an open message. What is not a file is none: a FIFO without a writer would look like an empty message, and a
+/// device may have no end.
+pub fn metadata(file: &File) -> io::Result<Metadata> {
+    let meta = file.metadata()?;
+    match meta.is_file() {
+        true => Ok(meta),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "not a file")),
+    }
+}
+
 impl<'b> Source<'b> {
-    /// Reads through this buffer, of at least [`common::mime::tree::BUFFER_MIN`] octets. What is not a file is none: a FIFO
-    /// without a writer would look like an empty message.
+    /// Reads through this buffer, of at least [`common::mime::tree::BUFFER_MIN`] octets.
     pub fn new(file: File, buffer: &'b mut [u8]) -> io::Result<Source<'b>> {
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a file"));
-        }
+        let meta = metadata(&file)?;
         Ok(Source { length: meta.len(), modified: meta.mtime(), file, buffer, start: 0, filled: 0 })
     }
 

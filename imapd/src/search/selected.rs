@@ -7,6 +7,7 @@
 use super::messages::Messages;
 use crate::digest::Digest;
 use crate::fetch::digester::Digester;
+use crate::fetch::source;
 use common::mailbox::{Info, Mailbox};
 use common::maildir::{ErrorKind, StorageError};
 use std::collections::BTreeSet;
@@ -162,7 +163,14 @@ impl Messages for Selected<'_> {
 
     fn open(&mut self, msn: u32) -> Result<Option<File>, StorageError> {
         let file = self.mailbox.open_message(msn);
-        self.if_there(msn, file)
+        let Some(file) = self.if_there(msn, file)? else { return Ok(None) };
+        match source::metadata(&file) {
+            Ok(_) => Ok(Some(file)),
+            Err(error) => {
+                self.unreadable(msn, error);
+                Ok(None)
+            }
+        }
     }
 
     fn unreadable(&mut self, msn: u32, error: io::Error) {
