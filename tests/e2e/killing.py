@@ -78,6 +78,16 @@ class Killer:
         return pickle.loads(octets)
 
 
+class WithKiller:
+    """Test cases that have a Killer; it is made before there are threads."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.killer = Killer()
+        cls.addClassCleanup(cls.killer.close)
+        super().setUpClass()
+
+
 class Expired(Exception):
     pass
 

@@ -4,10 +4,10 @@ What can be read is served, whatever the command; what cannot is told with a cod
 system's reason.
 """
 
-import os
 import re
 
 import harness
+from disk_image import OnImage
 from harness import Case, needs_root, run
 
 # On ext4, "structure needs cleaning", or an input/output error.
@@ -16,23 +16,12 @@ LONG = b"a line of a long message\n" * 20_000
 
 
 @needs_root
-class BadDisk(Case):
-    def mount(self):
-        run("mount", "-o", "loop,errors=continue", self.image, self.box.maildir.path)
-        self.addCleanup(run, "umount", "-l", self.box.maildir.path, check=False)
-
+class BadDisk(OnImage, Case):
     def setUp(self):
-        if not os.path.exists("/dev/loop-control"):
-            self.skipTest("no loop devices here")
         self.server = self.serve(protocol="imap")
-        self.image = self.box.dir / "image"
-        with open(self.image, "wb") as file:
-            file.truncate(16 << 20)
         # Without extents the long message has indirect blocks, which are looked at only when they are read.
-        run("mkfs.ext4", "-q", "-O", "^extents,^64bit,^flex_bg,^metadata_csum", self.image)
+        self.make_image(16 << 20, "-O", "^extents,^64bit,^flex_bg,^metadata_csum")
         path = self.box.maildir.path
-        path.mkdir(exist_ok=True)
-        self.mount()
         for part in ("cur", "new", "tmp"):
             (path / part).mkdir()
         self.inodes = {}
@@ -41,15 +30,13 @@ class BadDisk(Case):
             file.write_bytes(b"Subject: %d\n\n" % number + (LONG if number == 5 else b"text\n"))
             self.inodes[number] = file.stat().st_ino
         run("chown", "-R", f"{self.box.user.uid}:{self.box.user.gid}", path)
-        run("umount", path)
+        self.unmount()
 
     def damage(self):
         """The second message's inode points beyond the disk, and so does the list of the fifth one's later blocks."""
         listed = run("debugfs", "-R", f"blocks <{self.inodes[5]}>", self.image).stdout.split()
         indirect = int(listed[12])
-        commands = self.box.dir / "commands"
-        commands.write_text(f"set_inode_field <{self.inodes[2]}> block[0] 99999999\n")
-        run("debugfs", "-w", "-f", commands, self.image)
+        self.debugfs(f"set_inode_field <{self.inodes[2]}> block[0] 99999999")
         with open(self.image, "r+b") as image:
             size = int(re.search(r"Block size: +(\d+)", run("dumpe2fs", "-h", self.image).stdout)[1])
             image.seek(indirect * size)
@@ -68,7 +55,7 @@ class BadDisk(Case):
             self.box.wait_idle()
             for name in ("tinmail-index", "tinmail-index.log", "tinmail-cache", "tinmail-cache.map"):
                 (self.box.maildir.path / name).unlink(missing_ok=True)
-            run("umount", self.box.maildir.path)
+            self.unmount()
         self.damage()
         with self.server.connect() as imap:
             imap.login()
@@ -97,7 +84,7 @@ class BadDisk(Case):
             imap.ok("FETCH 5 (RFC822.SIZE ENVELOPE)")
             imap.quit()
         self.box.wait_idle()
-        run("umount", self.box.maildir.path)
+        self.unmount()
         self.damage()
         with self.server.connect() as imap:
             imap.login()

@@ -12,7 +12,7 @@ import socket
 
 import harness
 from harness import Case, needs_root, run
-from killing import Killer
+from killing import WithKiller
 
 SEED = int(os.environ.get("E2E_SEED", "6851"))
 POINTS = int(os.environ.get("E2E_POINTS", "40"))
@@ -22,12 +22,7 @@ TEXTS = {1: b"Subject: 1\n\n" + b"a line of some length\n" * 9000, 2: b"Subject:
 
 
 @needs_root
-class Copied(Case):
-    @classmethod
-    def setUpClass(cls):
-        cls.killer = Killer()
-        cls.addClassCleanup(cls.killer.close)
-
+class Copied(WithKiller, Case):
     def setUp(self):
         self.server = self.serve(protocol="imap", change={"cps": "1000 1", "per_source": "UNLIMITED"})
         self.path = self.box.maildir.path

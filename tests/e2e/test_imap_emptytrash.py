@@ -8,27 +8,17 @@ import os
 import time
 
 import harness
-from harness import Case, needs_root, run
+from disk_image import OnImage
+from harness import Case, needs_root
 
 DAY = 86_400
 
 
 @needs_root
-class EmptyTrash(Case):
-    def mount(self):
-        run("mount", "-o", "loop", self.image, self.box.maildir.path)
-        self.addCleanup(run, "umount", "-l", self.box.maildir.path, check=False)
-
+class EmptyTrash(OnImage, Case):
     def setUp(self):
-        if not os.path.exists("/dev/loop-control"):
-            self.skipTest("no loop devices here")
         self.server = self.serve(protocol="imap", settings={"imap_emptytrash": "Trash:7, Sent:30"})
-        self.image = self.box.dir / "image"
-        with open(self.image, "wb") as file:
-            file.truncate(8 << 20)
-        run("mkfs.ext4", "-q", self.image)
-        self.box.maildir.path.mkdir(exist_ok=True)
-        self.mount()
+        self.make_image(8 << 20)
 
     def make(self, mailbox, directory, name, days):
         """A message that has been there for so many days."""
@@ -51,10 +41,8 @@ class EmptyTrash(Case):
         self.make(".Sent", "cur", "1000000005.stays.host:2,S", 29)
         self.make(".Sent", "cur", "1000000006.a.host:2,", 31)
         self.make(".Trash.old", "cur", "1000000007.stays.host:2,", 99)
-        run("umount", self.box.maildir.path)
-        commands = self.box.dir / "commands"
-        commands.write_text("".join(f"set_inode_field <{inode}> ctime @{then}\n" for inode, then in self.ages.items()))
-        run("debugfs", "-w", "-f", commands, self.image)
+        self.unmount()
+        self.debugfs(*(f"set_inode_field <{inode}> ctime @{then}" for inode, then in self.ages.items()))
         self.mount()
         with self.server.connect() as imap:
             imap.login()

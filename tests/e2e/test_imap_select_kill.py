@@ -16,7 +16,7 @@ import time
 
 import harness
 from harness import Case, needs_root
-from killing import Killer
+from killing import WithKiller
 
 SEED = int(os.environ.get("E2E_SEED", "3501"))
 POINTS = int(os.environ.get("E2E_POINTS", "40"))
@@ -43,12 +43,7 @@ class Told:
 
 
 @needs_root
-class SelectKill(Case):
-    @classmethod
-    def setUpClass(cls):
-        cls.killer = Killer()
-        cls.addClassCleanup(cls.killer.close)
-
+class SelectKill(WithKiller, Case):
     def setUp(self):
         box = self.new_box(tls=False, protocol="imap")
         self.path, self.user = box.maildir.path, (box.user.uid, box.user.gid)

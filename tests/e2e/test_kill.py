@@ -43,6 +43,11 @@ class Kill(Case):
                     found["guard"] = pid
         return found
 
+    def handed_over(self):
+        """Whether a session goes on without the front. A child that is still about to become one is waited for."""
+        return "session" in wait_until(lambda: (roles := self.roles()).keys() & {"session"} or not roles and {"none"},
+                                       "a session, or the connection's end")
+
     def unlocked_at_once(self):
         """Logs in as a client would that lost its connection and tries again."""
         until = time.monotonic() + harness.SOON
@@ -94,7 +99,7 @@ class Kill(Case):
         what += f", killed the {role}"
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, 9)
-        if role == "front" and not tls and "session" in wait_until(lambda: self.roles() or {"none": 0}, "roles"):
+        if role == "front" and not tls and self.handed_over():
             # In clear the front had handed over already: the session goes on, and ends with the client.
             pop.close()
         else:

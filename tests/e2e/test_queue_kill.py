@@ -17,7 +17,7 @@ import time
 
 import harness
 from harness import HOST, needs_root, run
-from killing import Killer
+from killing import WithKiller
 from smtp_box import OneBox
 
 SEED = int(os.environ.get("E2E_SEED", "5321"))
@@ -57,12 +57,9 @@ def speak(end, sender, recipients, name):
 
 
 @needs_root
-class QueueKill(OneBox):
+class QueueKill(WithKiller, OneBox):
     @classmethod
     def setUpClass(cls):
-        # Before there are threads.
-        cls.killer = Killer()
-        cls.addClassCleanup(cls.killer.close)
         super().setUpClass()
         box = cls.shared
         box.other = box.add_user("other")

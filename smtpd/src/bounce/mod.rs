@@ -7,7 +7,7 @@
 mod text;
 
 use crate::address::Address;
-use crate::deliver::Sink;
+use crate::deliver::{self, Sink};
 use crate::envelope::{Body, Recipient, Ret};
 use crate::queue::notes::Note;
 use crate::queue::{Id, Queued, schedule};
@@ -315,15 +315,7 @@ impl Notification<'_> {
         if !self.returns_all() {
             return copy_header(&mut message, sink);
         }
-        loop {
-            let octets = message.fill_buf().map_err(|_| unreadable())?;
-            if octets.is_empty() {
-                return Ok(());
-            }
-            sink.write(octets)?;
-            let length = octets.len();
-            message.consume(length);
-        }
+        deliver::copy(&mut message, sink, |_| unreadable())
     }
 }
 

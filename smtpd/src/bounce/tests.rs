@@ -37,6 +37,17 @@ fn headers_end_at_the_empty_line() {
     assert!(sink.0.len() <= HEADER_MAX && sink.0.ends_with(b"\r\n"));
 }
 
+fn notification<'a>(
+    queued: &'a Queued,
+    id: &'a Id,
+    to: &'a Address,
+    reports: Vec<Report<'a>>,
+    now: SystemTime,
+) -> Notification<'a> {
+    let (host, size_limit) = ("mx.example", 50_000);
+    Notification { queued, id, to, host, double: false, reports, size_limit, now, until: None }
+}
+
 /// The notification of a failure, for a message whose envelope says that it is 7bit.
 fn labels(message: &[u8], ret: Option<Ret>, to: &str) -> (Body, Vec<String>) {
     let scratch = Scratch::new("labels");
@@ -46,21 +57,8 @@ fn labels(message: &[u8], ret: Option<Ret>, to: &str) -> (Body, Vec<String>) {
     (envelope.ret, envelope.body, envelope.reverse_path) = (ret, Body::SevenBit, Some(to.clone()));
     let id = add(&directory, &envelope, message);
     let queued = open(&directory, &id);
-    let notification = Notification {
-        queued: &queued,
-        id: &id,
-        to: &to,
-        host: "mx.example",
-        double: false,
-        reports: vec![Report {
-            recipient: &queued.envelope().recipients[0],
-            action: Action::Failed,
-            note: None,
-        }],
-        size_limit: 50_000,
-        now: SystemTime::UNIX_EPOCH,
-        until: None,
-    };
+    let failed = Report { recipient: &queued.envelope().recipients[0], action: Action::Failed, note: None };
+    let notification = notification(&queued, &id, &to, vec![failed], SystemTime::UNIX_EPOCH);
     let body = notification.body().unwrap();
     let mut out = Into(Vec::new());
     notification.write(&mut out, body).unwrap();
@@ -118,17 +116,8 @@ fn what_people_are_told() {
         action: Action::Failed,
         note: Some(&notes[at]),
     };
-    let notification = Notification {
-        queued: &queued,
-        id: &id,
-        to: &to,
-        host: "mx.example",
-        double: false,
-        reports: vec![report(0), report(1)],
-        size_limit: 50_000,
-        now: queued.head().arrived + std::time::Duration::from_secs(5 * 86_400 + 7),
-        until: None,
-    };
+    let now = queued.head().arrived + std::time::Duration::from_secs(5 * 86_400 + 7);
+    let notification = notification(&queued, &id, &to, vec![report(0), report(1)], now);
     let mut text = String::new();
     notification.part_for_people(&mut text, "b");
     for line in [

@@ -23,6 +23,7 @@ use crate::status::{Enhanced, Status};
 use common::auth::Account;
 use common::config::Config;
 use looping::LoopGuard;
+use std::io::{self, BufRead};
 
 /// Takes one message. Dropped before `finish`, it leaves nothing behind.
 pub trait Sink {
@@ -31,6 +32,23 @@ pub trait Sink {
 
     /// The message is complete: fsynced, where it is a file. Returns the id or file name, for the log and the 250.
     fn finish(self: Box<Self>) -> Result<String, Status>;
+}
+
+/// Hands a stored message on to who takes it. `unreadable` says what the sender is told of one that cannot be read.
+pub fn copy(
+    message: &mut impl BufRead,
+    sink: &mut dyn Sink,
+    unreadable: impl Fn(io::Error) -> Status,
+) -> Result<(), Status> {
+    loop {
+        let octets = message.fill_buf().map_err(&unreadable)?;
+        let length = octets.len();
+        if length == 0 {
+            return Ok(());
+        }
+        sink.write(octets)?;
+        message.consume(length);
+    }
 }
 
 /// What a user's process found when it was to deliver.

@@ -14,7 +14,6 @@ use crate::queue::{Id, Incoming, Place, Queued, Received};
 use crate::status::{Enhanced, Status};
 use common::sys::fd;
 use std::fs::File;
-use std::io::BufRead;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -253,16 +252,7 @@ impl<'a> Here<'a> {
         let Some(incoming) = incoming else { return Ok(done(&id)) };
         // Seen again by the same mailbox, it runs in a circle.
         let mut incoming = deliver::forwarded(Box::new(incoming), recipient)?;
-        let mut message = queued.message();
-        loop {
-            let octets = message.fill_buf().map_err(failed)?;
-            let length = octets.len();
-            if length == 0 {
-                break;
-            }
-            incoming.write(octets)?;
-            message.consume(length);
-        }
+        deliver::copy(&mut queued.message(), &mut *incoming, failed)?;
         incoming.finish()?;
         Ok(done(&id))
     }

@@ -21,7 +21,7 @@ use common::sys::fd::{self, Interest};
 use common::sys::pass;
 use common::sys::process::{self, Fork};
 use std::fs::File;
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -303,16 +303,7 @@ fn deliver(
         Delivery::Forward(entries) => return Ok(Answer::Forward(entries)),
     };
     let file = File::from(message);
-    let mut message = Message::new(&file, offset, size);
-    loop {
-        let octets = message.fill_buf().map_err(failed)?;
-        let length = octets.len();
-        if length == 0 {
-            break;
-        }
-        sink.write(octets)?;
-        message.consume(length);
-    }
+    deliver::copy(&mut Message::new(&file, offset, size), &mut *sink, failed)?;
     let name = sink.finish()?;
     let kind = match &recipient.target {
         Target::Command { .. } => "delivered to command",
