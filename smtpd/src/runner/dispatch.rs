@@ -256,7 +256,13 @@ impl<'a> Dispatcher<'a> {
                     self.more = true;
                     return Ok(());
                 }
-                let (reading, writing) = fd::pipe()?;
+                let (reading, writing) = match fd::pipe() {
+                    Err(error) if self.is_full(&error) => {
+                        self.more = true;
+                        return Ok(());
+                    }
+                    pipe => pipe?,
+                };
                 pass::widen_pipe(&writing, PIPE);
                 let (key, workers) = (key.to_owned(), Vec::new());
                 self.destinations.push(Destination { key, reading, writing, workers, given: 0 });
@@ -281,9 +287,17 @@ impl<'a> Dispatcher<'a> {
         let wanted = (destination.given.div_ceil(PER_WORKER) as usize).min(limit);
         let may = processes < process_limit(self.run);
         if destination.workers.len() < wanted && (may || destination.workers.is_empty()) {
-            self.start_worker(at)?;
+            match self.start_worker(at) {
+                Err(error) if self.is_full(&error) => self.more = true,
+                started => started?,
+            }
         }
         Ok(())
+    }
+
+    /// Whether the launcher's limits, or this host's, are in the way of yet another one. There will be room when a worker ends.
+    fn is_full(&self, error: &io::Error) -> bool {
+        self.processes() > 0 && process::is_used_up(error)
     }
 
     fn processes(&self) -> usize {
