@@ -229,13 +229,17 @@ impl<'a> Dispatcher<'a> {
                     true => result,
                     false => result.and_then(|()| self.give_to(&key, id)),
                 };
-                self.failed = result.err();
+                match result {
+                    Err(error) if self.is_full(&error) => self.more = true,
+                    result => self.failed = result.err(),
+                }
             }
             Ok(Some(Err(why))) => {
                 self.run.log.error(format_args!("{id}: moved to corrupt: {}", why.0));
                 let _ = queued::set_aside(&self.run.directory, Place::Queue, id.as_str());
             }
             Ok(None) => {}
+            Err(error) if self.is_full(&error) => self.more = true,
             Err(error) => self.run.log.error(format_args!("{id}: {error}")),
         }
     }
@@ -256,13 +260,7 @@ impl<'a> Dispatcher<'a> {
                     self.more = true;
                     return Ok(());
                 }
-                let (reading, writing) = match fd::pipe() {
-                    Err(error) if self.is_full(&error) => {
-                        self.more = true;
-                        return Ok(());
-                    }
-                    pipe => pipe?,
-                };
+                let (reading, writing) = fd::pipe()?;
                 pass::widen_pipe(&writing, PIPE);
                 let (key, workers) = (key.to_owned(), Vec::new());
                 self.destinations.push(Destination { key, reading, writing, workers, given: 0 });
@@ -287,10 +285,7 @@ impl<'a> Dispatcher<'a> {
         let wanted = (destination.given.div_ceil(PER_WORKER) as usize).min(limit);
         let may = processes < process_limit(self.run);
         if destination.workers.len() < wanted && (may || destination.workers.is_empty()) {
-            match self.start_worker(at) {
-                Err(error) if self.is_full(&error) => self.more = true,
-                started => started?,
-            }
+            self.start_worker(at)?;
         }
         Ok(())
     }
