@@ -270,7 +270,15 @@ impl Dropped<'_> {
         header.pass(&clean, &mut |octets| gate.write(octets))?;
         header.end(&mut |octets| gate.write(octets))?;
         if gate.finish()? {
-            log.info(format_args!("{new}: uid={} from=<{sender}>", self.uid));
+            let (us, message_id) = (std::process::id(), header.message_id());
+            let message_id = common::log::escape(message_id.as_bytes()).up_to(250);
+            log.info_each([
+                (
+                    format_args!("postfix/pickup[{us}]"),
+                    format_args!("{new}: uid={} from=<{sender}>", self.uid),
+                ),
+                (format_args!("postfix/cleanup[{us}]"), format_args!("{new}: message-id=<{message_id}>")),
+            ]);
         }
         Ok(())
     }
