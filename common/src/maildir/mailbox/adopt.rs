@@ -77,7 +77,8 @@ impl Mailbox {
                 return Ok(None);
             }
             let found = other.row(theirs)?;
-            if mine.uid != found.uid {
+            // What the other's log has expunged already is there for this client.
+            if mine.uid != found.uid || other.is_gone(theirs) {
                 return Ok(None);
             }
             if mine.mail_flags != found.mail_flags {
@@ -108,3 +109,7 @@ impl Mailbox {
         self.view.next_uid = self.view.next_uid.max(next_uid);
     }
 }
+
+#[cfg(test)]
+#[path = "adopt_tests.rs"]
+mod tests;

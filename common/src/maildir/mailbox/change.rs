@@ -6,9 +6,11 @@ use super::super::index;
 use super::super::quota::Tally;
 use super::super::uidlist_file::{self, Stamp};
 use super::log::{Entry, Stamps};
+use super::summary::Summary;
 use super::unchanged::Unchanged;
 use super::view::View;
 use super::{Mailbox, MsnSet};
+use std::io;
 
 /// So many changes are gathered before they are said.
 pub(super) const BATCH: usize = 1024;
@@ -254,7 +256,7 @@ impl Batch {
         self.entries.push(Entry::Stamps(stamps));
         let mut entries = std::mem::take(&mut self.entries);
         self.take(entries.clone(), mailbox)?;
-        entries.extend(mailbox.summary());
+        entries.extend(mailbox.summary().map(Entry::Summary));
         mailbox.append(&entries);
         Ok(())
     }
@@ -273,18 +275,17 @@ impl Mailbox {
         for entry in entries.clone() {
             self.take(entry, true)?;
         }
-        entries.extend(self.summary());
+        entries.extend(self.summary().map(Entry::Summary));
         self.append(&entries);
         Ok(())
     }
 
-    /// The state of now, for the end of the log.
-    pub(super) fn summary(&self) -> Option<Entry> {
-        let summary = match &self.fresh {
+    /// The state of now, for the end of the log: that of the view which the log belongs to.
+    pub(super) fn summary(&self) -> io::Result<Summary> {
+        match &self.fresh {
             Some(fresh) => fresh.summary(),
             None => self.view.summary(),
-        };
-        summary.ok().map(Entry::Summary)
+        }
     }
 
     /// The view that the log belongs to.

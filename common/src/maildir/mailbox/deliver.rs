@@ -257,7 +257,7 @@ impl Mailbox {
     /// Says in the log that they came.
     fn say_added(&mut self, ready: &ReadyList, first: u32, next: u32) -> Result<(), StorageError> {
         let modseq = self.view.highest_modseq().saturating_add(1);
-        let mut summary = self.view.summary().map_err(|error| self.damaged(error))?;
+        let mut summary = self.summary().map_err(|error| self.damaged(error))?;
         let (mut messages, mut uids) = (ready.iter(), first..);
         let mut entries = Vec::new();
         while let (Some(message), Some(uid)) = (messages.next()?, uids.next()) {

@@ -24,7 +24,7 @@ impl Mailbox {
                 continue;
             }
             let found = if theirs < other.rows() { Some(other.row(theirs)?) } else { None };
-            match found.filter(|found| found.uid == mine.uid) {
+            match found.filter(|found| found.uid == mine.uid && !other.is_gone(theirs)) {
                 None => entries.push(Entry::Expunged { uid: mine.uid, modseq }),
                 Some(found)
                     if (found.mail_flags, found.modseq, found.flags & index::IN_NEW)
@@ -38,6 +38,9 @@ impl Mailbox {
         }
         let mut name = Vec::new();
         for row in other.at_or_after(last.saturating_add(1))?..other.rows() {
+            if other.is_gone(row) {
+                continue;
+            }
             let found = other.row(row)?;
             other.name(row, &found, &mut name)?;
             let (uid, modseq, octets, date) = (found.uid, found.modseq, found.octets, found.date);

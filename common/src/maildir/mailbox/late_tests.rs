@@ -3,6 +3,7 @@
 use super::super::super::Maildir;
 use super::super::super::snapshot::INDEX_NAME;
 use super::super::super::testing::TempDir;
+use super::super::model_tests::lengthen;
 use super::super::refresh::Loaded;
 use super::super::{Append, FlagChange, Flags, How, Mailbox, OpenOptions, log, status};
 use std::fs;
@@ -96,7 +97,7 @@ fn do_something(dice: &mut Dice, number: u32, dir: &TempDir, maildir: &Maildir, 
     let (len, cur) = (mailbox.len(), dir.list("cur"));
     let (a, b) = (dice.roll(len) + 1, dice.roll(len) + 1);
     let bits = [Flags::SEEN, Flags::DELETED, Flags::FLAGGED][dice.roll(3) as usize];
-    match dice.roll(9) {
+    match dice.roll(11) {
         _ if len == 0 => dir.write(&format!("new/{number}.new"), "four\n"),
         0 | 1 => set(mailbox, a.min(b), a.max(b), How::Add, bits),
         2 => set(mailbox, a, a, How::Remove, bits),
@@ -121,6 +122,11 @@ fn do_something(dice: &mut Dice, number: u32, dir: &TempDir, maildir: &Maildir, 
             let path = dir.path().join("cur");
             fs::rename(path.join(name), path.join(format!("{base}{other}"))).unwrap();
         }
+        8 => {
+            tell(mailbox);
+            lengthen(mailbox);
+        }
+        9 if dice.roll(4) == 0 => drop(fs::remove_file(dir.path().join(INDEX_NAME))),
         _ => mailbox.tidy(),
     }
     if dice.roll(2) == 0 {
@@ -199,6 +205,14 @@ fn a_session_that_has_read_nothing_hears_what_others_do() {
     assert_eq!(reader.info(4).unwrap().uid, 5);
 }
 
+/// A part of the log is lost, but not its end.
+fn damage_log(dir: &TempDir) {
+    let path = dir.path().join(log::NAME);
+    let mut octets = fs::read(&path).unwrap();
+    octets[30] ^= 1;
+    fs::write(&path, octets).unwrap();
+}
+
 #[test]
 fn a_log_that_was_lost_before_its_summary_is_an_error_once() {
     let (dir, maildir) = with_messages(10);
@@ -206,10 +220,7 @@ fn a_log_that_was_lost_before_its_summary_is_an_error_once() {
     set(&mut writer, 1, 3, How::Add, Flags::FLAGGED);
     drop(writer);
     settle(&dir, &maildir);
-    let path = dir.path().join(log::NAME);
-    let mut octets = fs::read(&path).unwrap();
-    octets[30] ^= 1;
-    fs::write(&path, octets).unwrap();
+    damage_log(&dir);
     let mut mailbox = open(&maildir);
     assert!(mailbox.view.is_unread());
     assert_eq!(mailbox.len(), 10);
@@ -217,6 +228,25 @@ fn a_log_that_was_lost_before_its_summary_is_an_error_once() {
     let change = FlagChange { how: How::Add, bits: Flags::SEEN, keywords: &[], silent: false };
     assert!(mailbox.store_flags(&vec![1..=10], &change, None).is_err());
     assert!(!dir.path().join(INDEX_NAME).exists());
-    let mailbox = open(&maildir);
-    assert_eq!((mailbox.len(), mailbox.info(1).unwrap().flags.bits), (10, Flags::FLAGGED));
+    let other = open(&maildir);
+    assert_eq!((other.len(), other.info(1).unwrap().flags.bits), (10, Flags::FLAGGED));
+    // Whoever has believed the lost one does not take the new one away.
+    assert!(mailbox.info(1).is_err() && mailbox.sync(true, &mut |_| {}).is_err());
+    assert!(dir.path().join(INDEX_NAME).exists());
+}
+
+#[test]
+fn where_the_lost_log_has_left_nothing_new_mail_is_seen() {
+    let (dir, maildir) = with_messages(3);
+    let mut writer = open(&maildir);
+    set(&mut writer, 1, 3, How::Add, Flags::DELETED);
+    writer.expunge(&vec![1..=3]).unwrap();
+    drop(writer);
+    settle(&dir, &maildir);
+    damage_log(&dir);
+    let mut mailbox = open(&maildir);
+    assert!(mailbox.view.is_unread() && mailbox.is_empty());
+    dir.write("new/4.m", "x\n");
+    assert!(mailbox.sync(true, &mut |_| {}).is_err());
+    assert_eq!(open(&maildir).len(), 1);
 }

@@ -29,6 +29,8 @@ mod keywords;
 mod late;
 pub(super) mod lock;
 pub(super) mod log;
+#[cfg(test)]
+mod model_tests;
 mod quick;
 mod ready;
 pub(super) mod refresh;
@@ -451,10 +453,11 @@ impl Mailbox {
         Ok((row, self.view.row(row).map_err(|error| self.damaged(error))?))
     }
 
-    /// An index that cannot be read is taken away, so that the next session makes a new one.
+    /// An index that cannot be read is taken away, so that the next session makes a new one; not if that has happened.
     fn damaged(&self, error: io::Error) -> StorageError {
         let path = self.index_directory().join(super::INDEX_NAME);
-        if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+        let is_damage = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+        if is_damage && (!self.view.is_broken() || self.has_index_in_place()) {
             let _ = std::fs::remove_file(&path);
         }
         StorageError::new("read", path, error)

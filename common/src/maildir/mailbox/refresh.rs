@@ -264,14 +264,10 @@ impl Mailbox {
         if !self.in_file {
             return Ok(());
         }
-        let path = self.index_directory().join(INDEX_NAME);
-        let ours = |index: &Index| index.file().and_then(|file| file.metadata().ok());
-        let index = self.fresh.as_ref().map_or(self.view.index(), |fresh| &fresh.index);
-        let same =
-            ours(index).is_some_and(|meta| Stamp::at(&path).is_ok_and(|now| now.ino == Stamp::of(&meta).ino));
-        if !same || (self.log.is_long(index) && self.rewrite_index()) {
+        if !self.has_index_in_place() || (self.log.is_long(self.newest_index()) && self.rewrite_index()) {
             return self.follow_to_new_index();
         }
+        let path = self.index_directory().join(INDEX_NAME);
         let mut log = std::mem::replace(&mut self.log, Log::nowhere());
         let mut taken = Ok(());
         let read = log.read(u64::MAX, &mut |entry| {
@@ -282,6 +278,18 @@ impl Mailbox {
         self.log = log;
         read.map_err(StorageError::at("read", &path))?;
         taken
+    }
+
+    /// The index that the log belongs to.
+    fn newest_index(&self) -> &Index {
+        self.fresh.as_ref().map_or(self.view.index(), |fresh| &fresh.index)
+    }
+
+    /// Whether that still is the file in the index directory.
+    pub(super) fn has_index_in_place(&self) -> bool {
+        let ours = self.newest_index().file().and_then(|file| file.metadata().ok());
+        let now = Stamp::at(&self.index_directory().join(INDEX_NAME));
+        ours.is_some_and(|ours| now.is_ok_and(|now| now.ino == Stamp::of(&ours).ino))
     }
 
     /// Not where this session holds the lock: then what is in the log is read.
@@ -392,7 +400,8 @@ impl Mailbox {
         if built.unwritten.is_some() && built.header().uidlist == Stamp::default() {
             return Ok(Outcome::Failed);
         }
-        if let Some(old) = old.filter(|_| self.in_file) {
+        // The log of an index that was removed is read by nobody.
+        if let Some(old) = old.filter(|_| self.in_file && self.has_index_in_place()) {
             if let Some(mut entries) = few_differences(&old, &built)? {
                 entries.push(Entry::Stamps(self.stamps_of(&built, temp.began())));
                 Log::of(self.index_directory(), self.log_nonce())
@@ -405,7 +414,7 @@ impl Mailbox {
     }
 
     fn log_nonce(&self) -> u64 {
-        self.fresh.as_ref().map_or(self.view.index(), |fresh| &fresh.index).nonce()
+        self.newest_index().nonce()
     }
 
     fn stamps_of(&self, built: &Built, made: i64) -> Stamps {

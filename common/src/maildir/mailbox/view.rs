@@ -247,6 +247,10 @@ impl View {
         Ok(data)
     }
 
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.broken.is_some() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
     }
@@ -320,6 +324,7 @@ impl View {
 
     /// Takes an entry of the log into account.
     pub fn apply(&mut self, entry: Entry) -> io::Result<Effect> {
+        self.check()?;
         match entry {
             Entry::Flags { uid, modseq, flags, place } => {
                 self.highest_modseq = self.highest_modseq.max(modseq);
@@ -362,7 +367,12 @@ impl View {
                 self.dead.insert(row);
                 Ok(Effect::Expunged)
             }
-            Entry::Known { .. } | Entry::Summary(_) => Ok(Effect::None),
+            Entry::Known { .. } => Ok(Effect::None),
+            Entry::Summary(summary) => {
+                // Whoever wrote it has told it to a client, even where nothing here has it any more.
+                self.highest_modseq = self.highest_modseq.max(summary.highest_modseq);
+                Ok(Effect::None)
+            }
             Entry::Stamps(stamps) => {
                 self.next_uid = self.next_uid.max(stamps.next_uid);
                 Ok(Effect::None)
@@ -427,6 +437,7 @@ impl View {
 
     /// Writes an index of the living messages as they are now.
     pub fn write(&self, out: impl io::Write, stamps: &Stamps) -> io::Result<()> {
+        self.check()?;
         let mut extras = self.index.extras()?;
         let mut since = self.index.header.vanished_since;
         extras.vanished.extend_from_slice(&self.vanished);

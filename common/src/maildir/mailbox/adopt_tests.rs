@@ -1,0 +1,125 @@
+//! Sessions that go over to a new index: whatever stands in its log already, each client hears of it once.
+
+use super::super::super::Maildir;
+use super::super::super::snapshot::INDEX_NAME;
+use super::super::super::testing::TempDir;
+use super::super::model_tests::everything;
+use super::super::{Append, Event, FlagChange, Flags, How, Mailbox, OpenOptions, log};
+use std::fs;
+use std::time::Duration;
+
+const OPTIONS: OpenOptions =
+    OpenOptions { read_only: false, fsync: false, lock_timeout: Duration::from_millis(500) };
+
+fn with_messages(count: u32) -> (TempDir, Maildir) {
+    let dir = TempDir::maildir();
+    (1..=count).for_each(|i| dir.write(&format!("cur/{i}.m:2,"), "x\n"));
+    let maildir = Maildir::open(dir.path()).unwrap();
+    (dir, maildir)
+}
+
+fn open(maildir: &Maildir) -> Mailbox {
+    Mailbox::open(maildir, &OPTIONS).unwrap()
+}
+
+fn set(mailbox: &mut Mailbox, msn: u32, bits: u8) {
+    let change = FlagChange { how: How::Add, bits, keywords: &[], silent: false };
+    mailbox.store_flags(&vec![msn..=msn], &change, None).unwrap();
+}
+
+fn told(mailbox: &mut Mailbox) -> Vec<Event> {
+    let mut told = Vec::new();
+    mailbox.sync(true, &mut |event| told.push(event)).unwrap();
+    told
+}
+
+fn append(maildir: &Maildir) {
+    let mut append = Append::begin(maildir, &OPTIONS).unwrap();
+    append.message(0, &[], None).unwrap();
+    append.write(b"x\r\n").unwrap();
+    append.finish().unwrap();
+}
+
+/// Others find no index and make one.
+fn with_new_index(dir: &TempDir, maildir: &Maildir) -> Mailbox {
+    for name in [INDEX_NAME, log::NAME] {
+        let _ = fs::remove_file(dir.path().join(name));
+    }
+    let other = open(maildir);
+    assert!(dir.path().join(INDEX_NAME).exists());
+    other
+}
+
+/// Whether every row of it can be read by somebody who comes now, who has believed what the end of the log says.
+fn is_whole(maildir: &Maildir, count: u32) -> bool {
+    let mailbox = open(maildir);
+    mailbox.len() == count && (1..=count).all(|msn| mailbox.info(msn).is_ok())
+}
+
+#[test]
+fn an_append_that_began_before_there_was_a_new_index() {
+    let (dir, maildir) = with_messages(10);
+    let mut first = open(&maildir);
+    let mut slow = Append::begin(&maildir, &OPTIONS).unwrap();
+    slow.message(0, &[], None).unwrap();
+    slow.write(b"x\r\n").unwrap();
+    set(&mut first, 2, Flags::DELETED);
+    first.expunge(&vec![1..=10]).unwrap();
+    with_new_index(&dir, &maildir);
+    slow.finish().unwrap();
+    assert!(is_whole(&maildir, 10));
+}
+
+#[test]
+fn modification_sequences_do_not_go_back_where_an_index_was_lost() {
+    let (dir, maildir) = with_messages(10);
+    let mut old = open(&maildir);
+    (1..=5).for_each(|msn| set(&mut old, msn, Flags::SEEN));
+    let modseq = old.highest_modseq();
+    with_new_index(&dir, &maildir);
+    told(&mut old);
+    // It has looked, and found nothing: only time stamps are said in the log.
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(100);
+    fs::File::open(dir.path().join("cur")).unwrap().set_modified(long_ago).unwrap();
+    told(&mut old);
+    assert!(is_whole(&maildir, 10));
+    assert_eq!((old.highest_modseq(), open(&maildir).highest_modseq()), (modseq, modseq));
+}
+
+#[test]
+fn a_session_whose_index_is_removed_makes_another() {
+    let (dir, maildir) = with_messages(10);
+    let mut mailbox = open(&maildir);
+    set(&mut mailbox, 1, Flags::SEEN);
+    let modseq = mailbox.highest_modseq();
+    let path = dir.path().join(INDEX_NAME);
+    for round in 1..3 {
+        fs::remove_file(&path).unwrap();
+        assert_eq!(told(&mut mailbox), if round == 1 { vec![Event::Flags(1)] } else { vec![] });
+        assert!(path.exists(), "round {round}");
+        // Nobody has to look at the directories again.
+        let made = fs::metadata(&path).unwrap().modified().unwrap();
+        assert_eq!((told(&mut mailbox), fs::metadata(&path).unwrap().modified().unwrap()), (vec![], made));
+        let other = open(&maildir);
+        assert_eq!((other.highest_modseq(), other.info(1).unwrap().modseq), (modseq, modseq));
+    }
+}
+
+#[test]
+fn what_the_new_log_has_expunged_is_said() {
+    let (dir, maildir) = with_messages(10);
+    let mut sleeper = open(&maildir);
+    let mut other = with_new_index(&dir, &maildir);
+    append(&maildir);
+    append(&maildir);
+    told(&mut other);
+    for msn in [3, 12] {
+        set(&mut other, msn, Flags::DELETED);
+    }
+    set(&mut other, 5, Flags::SEEN);
+    other.expunge(&vec![1..=12]).unwrap();
+    told(&mut other);
+    assert_eq!(told(&mut sleeper), [Event::Expunge(3), Event::Exists(10), Event::Recent(0), Event::Flags(4)]);
+    assert_eq!(everything(&sleeper), everything(&other));
+    assert_eq!(told(&mut sleeper), []);
+}
