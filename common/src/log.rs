@@ -168,7 +168,36 @@ impl Log {
         }
     }
 
+    /// Writes lines about what happens all day that belong together, each with its tag, with one system call.
+    pub fn info_each<const N: usize>(&self, lines: [(fmt::Arguments<'_>, fmt::Arguments<'_>); N]) {
+        let mut composed = [const { Line::new() }; N];
+        for (line, (tag, message)) in composed.iter_mut().zip(lines) {
+            let _ = self.compose_tagged(line, Level::Info, tag, message);
+        }
+        match self.sink {
+            Sink::Syslog(fd) => {
+                let sent = fd.send_all_now(composed.each_ref().map(Line::octets)).unwrap_or(0);
+                composed.iter().skip(sent).for_each(|line| send_to_syslog(fd, line.octets()));
+            }
+            Sink::File(fd) => write_whole(|rest| fd.write(rest), &with_newlines(&mut composed)),
+            Sink::Stderr { .. } => {
+                use std::io::Write;
+                write_whole(|rest| io::stderr().write(rest), &with_newlines(&mut composed));
+            }
+        }
+    }
+
     fn compose(&self, line: &mut Line, level: Level, message: fmt::Arguments<'_>) -> fmt::Result {
+        self.compose_tagged(line, level, format_args!("{}", self.tag), message)
+    }
+
+    fn compose_tagged(
+        &self,
+        line: &mut Line,
+        level: Level,
+        tag: fmt::Arguments<'_>,
+        message: fmt::Arguments<'_>,
+    ) -> fmt::Result {
         match self.sink {
             Sink::Syslog(_) => {
                 write!(line, "<{}>", facility_code(self.facility) * 8 + level as u8)?;
@@ -180,7 +209,7 @@ impl Log {
             Sink::Stderr { journal: false } => {}
             Sink::File(_) => write!(line, "{} ", Stamp(SystemTime::now()))?,
         }
-        write!(line, "{}: {message}", self.tag)
+        write!(line, "{tag}: {message}")
     }
 
     /// A line about something an administrator has to mend.
@@ -303,8 +332,12 @@ struct Line {
     length: usize,
 }
 
+fn with_newlines(lines: &mut [Line]) -> Vec<u8> {
+    lines.iter_mut().flat_map(|line| line.with_newline()).copied().collect()
+}
+
 impl Line {
-    fn new() -> Line {
+    const fn new() -> Line {
         Line { buffer: [0; LINE_LIMIT], length: 0 }
     }
 

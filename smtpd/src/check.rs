@@ -5,32 +5,38 @@ use crate::aliases::{self, Aliases};
 use crate::header_checks::HeaderChecks;
 use crate::map::{Map, Maps};
 use crate::queue::QueueDirectory;
+use crate::readers::refusal;
 use crate::router::Router;
 use crate::rules::Rules;
 use crate::users::{Users, default_privs_clash, default_privs_missing};
 use crate::values::expand;
 use crate::virtual_mailboxes::VirtualMailboxes;
-use common::config::Config;
+use common::auth::passwd::login_ids;
 use common::config::check::{Finding, readable, secret};
 use common::config::keyword::TlsLevel;
+use common::config::{Config, DEFAULT_FILE};
 use common::sys::process;
 use common::tls::client::Authorities;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// For [`common::process::Program`].
 pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();
-    if let Err(error) = Rules::load(config) {
-        found.push(Finding::error(error.to_string(), "mend it: no mail is taken until then"));
+    for what in Rules::problems(config) {
+        found.push(Finding::error(what, "mend it: no mail is taken until then"));
     }
+    for_everybody(config, Path::new(DEFAULT_FILE), &mut found);
     maps(config, &mut found);
     next_hops(config, &mut found);
     header_checks(config, &mut found);
     virtual_mailboxes(config, &mut found);
     alias_files(config, &mut found);
+    always_bcc(config, &mut found);
     authorities(config, &mut found);
+    for_mail_owner(config, &mut found);
     if let Some(why) = default_privs_clash(config) {
         let advice =
             "give default_privs a user of its own: mail to programs and files of aliases waits until then";
@@ -59,10 +65,54 @@ fn files(config: &Config, value: &str) -> io::Result<Vec<String>> {
         .collect())
 }
 
+/// The file that `sendmail` reads with the rights of whoever calls it.
+fn for_everybody(config: &Config, path: &Path, found: &mut Vec<Finding>) {
+    if let Some(error) = nobody(config).filter(|_| path.exists()).and_then(|user| refusal(user, path)) {
+        let what = format!("{} cannot be read by everybody: {error}", path.display());
+        let advice = "chmod o+r it, and keep passwords in files of their own: sendmail takes no mail of those who cannot read it";
+        found.push(Finding::warning(what, advice));
+    }
+}
+
+/// Somebody with no rights but everybody's.
+fn nobody(config: &Config) -> Option<(u32, u32)> {
+    login_ids(config.passwd_path.get().unwrap_or(Path::new("")), &config.login_user).ok()
+}
+
+/// What a queue run reads as mail_owner, where root can read it: directories above it may be closed to others.
+fn for_mail_owner(config: &Config, found: &mut Vec<Finding>) {
+    let Ok(owner) = crate::queue::owner(config) else { return };
+    let settings = [
+        ("sender_dependent_relayhost_maps", &config.sender_dependent_relayhost_maps),
+        ("transport_maps", &config.transport_maps),
+        ("smtp_tls_policy_maps", &config.smtp_tls_policy_maps),
+    ];
+    let maps = settings.into_iter().flat_map(|(setting, value)| {
+        let paths = files(config, value).unwrap_or_default();
+        paths.into_iter().map(move |path| (setting, PathBuf::from(path)))
+    });
+    let checks = HeaderChecks::files(config).unwrap_or_default();
+    let checks = checks.into_iter().map(|path| ("header_checks", path.to_owned()));
+    let authorities = config.smtp_tls_CAfile.get().map(|path| ("smtp_tls_CAfile", path.to_owned()));
+    for (setting, path) in maps.chain(checks).chain(authorities) {
+        // What root cannot read either was named already.
+        let Some(error) = File::open(&path).ok().and_then(|_| refusal(owner, &path)) else { continue };
+        let what = format!(
+            "{setting}: {}: mail_owner = {} cannot read it: {error}",
+            path.display(),
+            config.mail_owner
+        );
+        let advice = "let that user read it and enter the directories above it (namei -l shows their rights): mail waits until then";
+        found.push(Finding::error(what, advice));
+    }
+}
+
 fn maps(config: &Config, found: &mut Vec<Finding>) {
     let settings = [
         ("virtual_alias_maps", &config.virtual_alias_maps),
         ("virtual_mailbox_maps", &config.virtual_mailbox_maps),
+        ("sender_bcc_maps", &config.sender_bcc_maps),
+        ("recipient_bcc_maps", &config.recipient_bcc_maps),
         ("virtual_uid_maps", &config.virtual_uid_maps),
         ("virtual_gid_maps", &config.virtual_gid_maps),
         ("smtpd_sender_login_maps", &config.smtpd_sender_login_maps),
@@ -73,7 +123,12 @@ fn maps(config: &Config, found: &mut Vec<Finding>) {
     ];
     for (setting, value) in settings {
         match files(config, value) {
-            Err(error) => found.push(Finding::error(format!("{setting}: {error}"), "mend the setting")),
+            Err(error) => {
+                let what = format!("{setting}: {error}");
+                if found.iter().all(|one| one.what != what) {
+                    found.push(Finding::error(what, "mend the setting"));
+                }
+            }
             Ok(paths) => {
                 for path in paths {
                     // The rules name it already: one thing that is wrong is one finding.
@@ -105,13 +160,21 @@ fn next_hops(config: &Config, found: &mut Vec<Finding>) {
 fn header_checks(config: &Config, found: &mut Vec<Finding>) {
     for path in HeaderChecks::files(config).unwrap_or_default() {
         let Some(file) = readable("header_checks", &path.to_string_lossy(), found) else { return };
+        let shown = path.display();
         if process::is_root() && file.permissions().mode() & 0o004 == 0 {
-            let what = format!("{} cannot be read by everybody", path.display());
+            let what = format!("{shown} cannot be read by everybody");
             found.push(Finding::error(what, "chmod o+r it: it is read with the rights of each recipient"));
+        } else if let Some(error) = nobody(config).and_then(|user| refusal(user, &path)) {
+            let what = format!("{shown} cannot be read by everybody: {error}");
+            let advice = "chmod o+x the directories above it: it is read with the rights of each recipient";
+            found.push(Finding::error(what, advice));
         }
     }
     if let Err(error) = HeaderChecks::load(config) {
-        found.push(Finding::error(error.to_string(), "mend it: mail is deferred until then"));
+        let what = error.to_string();
+        if !found.iter().any(|one| one.what.ends_with(&what)) {
+            found.push(Finding::error(what, "mend it: mail is deferred until then"));
+        }
     }
 }
 
@@ -146,6 +209,23 @@ fn alias_files(config: &Config, found: &mut Vec<Finding>) {
             let kind = if problem.error { Finding::error } else { Finding::warning };
             found.push(kind(what, "mend the alias"));
         }
+    }
+}
+
+/// Mail goes on without a copy for somebody who does not exist.
+fn always_bcc(config: &Config, found: &mut Vec<Finding>) {
+    // What is wrong with the rules was said.
+    let Ok(mut rules) =
+        Rules::load(&Config { sender_bcc_maps: "".into(), recipient_bcc_maps: "".into(), ..config.clone() })
+    else {
+        return;
+    };
+    let status = rules.blind_copies(&None, &[]).err().map(|status| status.to_string());
+    let about = |line: &String| line.contains("always_bcc") || line.contains("gets no blind copy");
+    let warning = rules.take_warnings().into_iter().find(about);
+    if let Some(what) = warning.or(status) {
+        let what = format!("always_bcc = {}: {what}", config.always_bcc);
+        found.push(Finding::error(what, "name one address that exists"));
     }
 }
 

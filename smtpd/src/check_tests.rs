@@ -177,3 +177,35 @@ fn a_queue_that_others_may_change() {
         assert!(said_now.contains(said) && said.is_empty() == said_now.is_empty(), "{mode:o}: {said_now}");
     }
 }
+
+#[test]
+fn all_wrong_values_are_told_at_once() {
+    let scratch = Scratch::new();
+    let wrong = [
+        ("smtpd_client_restrictions=permit_everybody", "permit_everybody"),
+        ("smtpd_relay_restrictions=permit", "open relay"),
+        ("smtpd_recipient_restrictions=reject_everyhing", "reject_everyhing"),
+        ("alias_maps=ldap:x", "alias_maps: ldap:x"),
+        ("mydestination=$nonsense", "mydestination: "),
+        ("recipient_delimiter=a", "recipient_delimiter = a"),
+        ("sender_bcc_maps=nis:x", "sender_bcc_maps: nis:x"),
+        ("transport_maps=mysql:/x", "transport_maps: mysql:/x"),
+        ("header_checks=pcre:/x", "no regular expressions"),
+    ];
+    let settings: Vec<String> = wrong.iter().map(|(setting, _)| (*setting).to_owned()).collect();
+    let said = errors(&with(&good(&scratch), &settings));
+    for (setting, want) in wrong {
+        assert_eq!(said.matches(want).count(), 1, "{setting}: {said}");
+    }
+}
+
+#[test]
+fn a_copy_for_nobody() {
+    let scratch = Scratch::new();
+    for (value, said) in
+        [("anna", ""), ("x@far.example", ""), ("none", "550 5.1.1"), ("a@b, c@d", "only one")]
+    {
+        let said_now = errors(&with(&good(&scratch), &[format!("always_bcc={value}")]));
+        assert!(said_now.contains(said) && said.is_empty() == said_now.is_empty(), "{value}: {said_now}");
+    }
+}

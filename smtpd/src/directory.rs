@@ -137,6 +137,14 @@ impl Directory {
         if self.virtual_aliases.is_empty() {
             return Ok(None);
         }
+        let keys = self.keys(address, class);
+        let names: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
+        let found = self.virtual_aliases.find(&names).map_err(|error| self.unreadable(&error))?;
+        Ok(found.map(|(at, value)| (value, keys.get(at).is_some_and(|(_, cut)| *cut))))
+    }
+
+    /// What an address may stand under in a table of addresses, the narrowest first; whether it is without its extension.
+    pub fn keys(&self, address: &Address, class: Class) -> Vec<(String, bool)> {
         let (local, domain) = (address.local(), address.domain());
         let base = self.split(local).map(|(base, _)| base.to_owned());
         let mut keys = vec![(format!("{local}@{domain}"), false)];
@@ -146,9 +154,7 @@ impl Directory {
             keys.extend(base.iter().map(|base| (base.clone(), true)));
         }
         keys.push((format!("@{domain}"), false));
-        let names: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
-        let found = self.virtual_aliases.find(&names).map_err(|error| self.unreadable(&error))?;
-        Ok(found.map(|(at, value)| (value, keys.get(at).is_some_and(|(_, cut)| *cut))))
+        keys
     }
 
     /// Whether `local_recipient_maps` has it. `alias` and `user`: whether there is one with this name.

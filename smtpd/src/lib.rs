@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod aliases;
+mod bcc;
 pub mod bounce;
 mod check;
 pub mod classes;
@@ -26,6 +27,7 @@ pub mod logical;
 pub mod map;
 pub mod networks;
 pub mod queue;
+mod readers;
 pub mod received;
 pub mod reply;
 pub mod restrictions;

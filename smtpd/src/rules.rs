@@ -5,9 +5,10 @@
 //! may refuse.
 
 use crate::address::{Address, ReversePath};
+use crate::bcc::BlindCopies;
 use crate::classes::Class;
 use crate::directory::Directory;
-use crate::envelope::{Recipient, Target};
+use crate::envelope::{Notify, Recipient, Target, asked};
 use crate::expand;
 use crate::header_checks::HeaderChecks;
 use crate::map::Maps;
@@ -50,6 +51,7 @@ pub struct Rules {
     networks: Networks,
     directory: Directory,
     sender_logins: Maps,
+    blind_copies: BlindCopies,
     /// Asked at RCPT, in their order.
     at_recipient: [Restrictions; 5],
     at_data: Restrictions,
@@ -90,11 +92,38 @@ impl Rules {
             networks,
             directory: Directory::new(config)?,
             sender_logins: Maps::parse(&put_in(config, &config.smtpd_sender_login_maps)?)?,
+            blind_copies: BlindCopies::new(config)?,
             at_recipient,
             at_data: list("smtpd_data_restrictions", &config.smtpd_data_restrictions)?,
             myhostname: myhostname(config),
             mydomain: mydomain(config),
         })
+    }
+
+    /// Why [`Rules::load`] refuses the settings: not only the first reason.
+    ///
+    /// A setting is what is wrong if without it there is another reason or none; then the others are looked at without it.
+    pub fn problems(config: &Config) -> Vec<String> {
+        let reason = |config: &Config| Rules::load(config).err().map(|error| error.to_string());
+        let (mut found, mut config) = (Vec::new(), config.clone());
+        while let Some(why) = reason(&config) {
+            let pairs: Vec<String> = config.changed_pairs().collect();
+            let without = |at: usize| {
+                let others = pairs.iter().enumerate().filter(|(other, _)| *other != at);
+                Config::from_pairs(&crate::PROGRAM.line, others.map(|(_, pair)| pair.as_str())).ok()
+            };
+            let culprit = pairs.iter().enumerate().find_map(|(at, pair)| {
+                let rest = without(at).filter(|rest| reason(rest).as_ref() != Some(&why))?;
+                Some((pair.split_once('=')?.0, rest))
+            });
+            let Some((name, rest)) = culprit else {
+                found.push(why);
+                break;
+            };
+            found.push(if why.contains(name) { why } else { format!("{name}: {why}") });
+            config = rest;
+        }
+        found
     }
 
     /// This host's name, as `myhostname` has it or the kernel.
@@ -172,6 +201,41 @@ impl Rules {
     /// addresses of this server's own (2bounce_notice_recipient, postmaster).
     pub fn expand(&mut self, path: &Address) -> Result<Vec<Recipient>, Status> {
         expand::expand(&mut self.directory, path)
+    }
+
+    /// Whether any mail has blind copies.
+    pub fn has_blind_copies(&self) -> bool {
+        !self.blind_copies.is_empty()
+    }
+
+    /// Who gets a blind copy of a message that comes in, besides those whom its sender named ([`crate::bcc`]). A copy for somebody
+    /// who does not exist is none, as in Postfix; the log has it.
+    pub fn blind_copies(
+        &mut self,
+        sender: &ReversePath,
+        named: &[Address],
+    ) -> Result<Vec<Recipient>, Status> {
+        let Rules { blind_copies, directory, .. } = self;
+        let mut all = Vec::new();
+        for address in blind_copies.of(directory, sender, named)? {
+            match expand::expand(directory, &address) {
+                Ok(mut found) => {
+                    asked(&mut found, None, Some(Notify::NEVER));
+                    all.append(&mut found);
+                }
+                Err(status) if status.is_permanent() => {
+                    let Status { code, enhanced, .. } = status;
+                    directory.warn(format!("<{address}> gets no blind copy: {code} {enhanced}"));
+                }
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(all)
+    }
+
+    /// For a look only: whose mailbox it is may be told to somebody who could not write there.
+    pub fn only_looks(&mut self) {
+        self.directory.users.only_looks();
     }
 
     /// Whether the tables say that mail for this recipient's address goes to its target.

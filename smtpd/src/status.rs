@@ -16,7 +16,7 @@ pub struct Status {
     pub enhanced: Enhanced,
     /// For people. Without line ends and control characters; UTF-8.
     pub text: String,
-    /// For the log of the process that found it, and nobody else: the system's reason, with paths. It is not sent on.
+    /// The system's reason, with paths: for the log and for the administrator, not for a sender or a client.
     pub cause: Option<Box<str>>,
 }
 
@@ -35,6 +35,14 @@ impl Status {
     pub fn log_cause(&self, log: &Log) {
         if let Some(cause) = &self.cause {
             log.error(format_args!("{}: {}", escape(self.text.as_bytes()), escape(cause.as_bytes())));
+        }
+    }
+
+    /// The text, with its cause: for the administrator.
+    pub fn reason(&self) -> String {
+        match &self.cause {
+            Some(cause) => format!("{}: {cause}", self.text),
+            None => self.text.clone(),
         }
     }
 

@@ -45,7 +45,7 @@ pub struct Users {
     authenticator: Authenticator,
     virtual_mailboxes: VirtualMailboxes,
     /// The last one asked for: RCPT, then the delivery.
-    last: Option<(String, Option<Account>)>,
+    last: Option<(String, Result<Option<Account>, Status>)>,
     passwd: PathBuf,
     default_privs: String,
     /// Settings and names of those who read what strangers write.
@@ -71,22 +71,25 @@ impl Users {
     /// The account with this name. `Ok(None)`: there is none. Status: it is root's or may have no mail, or it cannot be
     /// said now.
     pub fn find(&mut self, name: &str) -> Result<Option<Account>, Status> {
-        if let Some((last, account)) = &self.last {
+        if let Some((last, found)) = &self.last {
             if last == name {
-                return Ok(account.clone());
+                return found.clone();
             }
         }
         // Local names have no domain: what expands them sees to it.
         let place =
             if name.contains('@') { self.virtual_mailboxes.mailbox(name) } else { Ok(Mailbox::InPassdb) };
-        let account = match place {
-            Ok(Mailbox::Of(account)) => Some(account),
-            Ok(Mailbox::None) => None,
-            Ok(Mailbox::InPassdb) => self.in_passdb(name)?,
-            Err(error) => return Err(self.unreadable(name, &error)),
+        let found = match place {
+            Ok(Mailbox::Of(account)) => Ok(Some(account)),
+            Ok(Mailbox::None) => Ok(None),
+            Ok(Mailbox::InPassdb) => self.in_passdb(name),
+            Err(error) => Err(self.unreadable(name, &error)),
         };
-        self.last = Some((name.to_owned(), account.clone()));
-        Ok(account)
+        // What cannot be said now may be known when it is asked again.
+        if !found.as_ref().is_err_and(Status::is_temporary) {
+            self.last = Some((name.to_owned(), found.clone()));
+        }
+        found
     }
 
     /// Which key of `virtual_mailbox_maps` has an address, or it without its extension. `Ok(None)`: it has neither.
@@ -99,12 +102,18 @@ impl Users {
         self.virtual_mailboxes.is_set()
     }
 
+    /// Nobody's mail is written after this: it does not matter whose rights we have.
+    pub fn only_looks(&mut self) {
+        self.authenticator.only_looks();
+    }
+
     fn in_passdb(&mut self, name: &str) -> Result<Option<Account>, Status> {
         match self.authenticator.recipient(name) {
             Ok(account) => Ok(account),
             Err(Refusal::BadId(why)) => {
-                self.warnings.push(format!("mail for {name} refused: {why}; alias {name} to somebody"));
-                Err(Status::new(550, Enhanced(5, 2, 1), "This user gets no mail here"))
+                let what = format!("{why}; alias {name} to somebody");
+                self.warnings.push(format!("mail for {name} refused: {what}"));
+                Err(Status::new(550, Enhanced(5, 2, 1), "This user gets no mail here").because(what))
             }
             Err(other) => Err(self.unreadable(name, &other)),
         }

@@ -2,7 +2,10 @@
 
 import collections
 import contextlib
+import os
+import pathlib
 import re
+import shutil
 import socketserver
 import threading
 
@@ -85,6 +88,29 @@ class OneBox(Case):
     def setUp(self):
         self.box = self.shared
         self.addCleanup(self.keep_log)
+
+
+class BoxAndSink(Case):
+    """A box without TLS for each test, with sendmail; what it cannot deliver itself goes to .sink."""
+
+    more = {}
+
+    def setUp(self):
+        self.sink = Sink()
+        self.addCleanup(self.sink.close)
+        self.box = box = SmtpBox(tls=False)
+        self.addCleanup(box.close)
+        self.addCleanup(self.keep_log)
+        self.program = box.dir / "sendmail"
+        shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name("sendmail"), self.program)
+        box.write_settings(**{"relayhost": f"[{HOST}]:{self.sink.port}", "myorigin": DOMAIN, "mynetworks": "127.0.0.0/8"} | self.more)
+        run(box.binary, "-c", box.conf, "-q")
+
+    def sendmail(self, *words, **more):
+        return run(self.program, "-C", self.box.conf, *words, check=False, **more)
+
+    def queue(self):
+        return [name for name in os.listdir(self.box.dir / "queue/queue") if not name.endswith(".log")]
 
 
 class Sink:

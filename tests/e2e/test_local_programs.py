@@ -3,6 +3,7 @@ PHP, and Debian's cron. No timer runs the queue: xinetd's port 25 is all there i
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -75,6 +76,49 @@ class Programs(test_launchers.Installed):
         code = "exit(mail('anna@example.org', 'x', 'y', '', '-fbounces@example.org') ? 0 : 1);"
         self.as_bert(program("php"), "-n", "-d", "sendmail_path=/usr/sbin/sendmail -t -i", "-r", code)
         self.arrives(b"Return-Path: <bounces@example.org>\n")
+
+    def test_a_configuration_that_cannot_be_used(self):
+        """The caller keeps the message, and the administrator hears of it: from the log, and from --check."""
+        conf = pathlib.Path("/etc/tinmail.conf")
+        good = conf.read_text()
+        for text, mode, said in ((good, 0o600, "/etc/tinmail.conf: Permission denied"), (good + "x = y\n", 0o644, 'unknown setting "x"')):
+            conf.write_text(text)
+            conf.chmod(mode)
+            harness.syslog.lines.clear()
+            for options in (["-i", "anna"], ["-t"], ["-bs"]):
+                done = self.as_bert("sendmail", *options, input="To: anna\n\nhello\n", check=False)
+                self.assertEqual(done.returncode, 75, done)
+                self.assertIn(said, done.stderr)
+            self.assertEqual(sum(bool(re.search(f"postfix/sendmail.*: uid=23457: mail is not taken: .*{said}", line))
+                                 for line in harness.syslog.lines), 3, harness.syslog.lines)
+        self.assertEqual(os.listdir("/var/spool/tinmail/drop"), [])
+        # What the caller chose is the caller's to mend.
+        for options in (["-C", "/nonexistent", "anna"], ["-o", "xx=y", "anna"], ["-bi"]):
+            self.assertEqual(self.as_bert("sendmail", *options, input="x\n", check=False).returncode, 78, options)
+        conf.write_text(good)
+        checked = lambda: run("/usr/local/sbin/smtpd", "--check", check=False).stdout
+        self.assertNotIn("cannot be read by everybody", checked())
+        conf.chmod(0o640)
+        self.assertRegex(checked(), "(?m)^warning: /etc/tinmail.conf cannot be read by everybody: Permission denied.*: chmod o[+]r")
+
+    def test_what_addresses_mean(self):
+        with open("/etc/aliases", "a", encoding="ascii") as file:
+            file.write("both: anna, x@far.example, nobody-here\nwork: |/bin/true a b\nwww: www-data\n")
+        nobody = "<nobody-here@example.org>: "
+        for code, asked in ((0, [("anna", "deliverable: mailbox, user anna"), ("root", "deliverable: mailbox, user anna"),
+                                 ("bert@example.org", "deliverable: mailbox, user bert"),
+                                 ("x@far.example", "deliverable: other host, x@far.example"),
+                                 ("work", "deliverable: program, /bin/true a b")]),
+                            (67, [("both", "deliverable: mailbox, user anna"), ("both", "deliverable: other host, x@far.example"),
+                                  ("both", f"undeliverable: 550 5.1.1 {nobody}User unknown"),
+                                  ("www", "undeliverable: 550 5.2.1 This user gets no mail here"),
+                                  ("nobody-here", f"undeliverable: 550 5.1.1 {nobody}Recipient address rejected: User unknown")]),
+                            (65, [("a@b..c", "it is malformed")])):
+            for who in (self.as_bert, run):
+                done = who("sendmail", "-bv", *dict(asked), check=False)
+                self.assertEqual((done.returncode, done.stdout), (code, "".join(f"{name}... {said}\n" for name, said in asked)), done.stderr)
+        self.assertEqual(os.listdir("/var/spool/tinmail/queue"), [])
+        self.assertIn("4 aliases", self.as_bert("sendmail", "-I", check=False).stdout)
 
     def cron(self, *lines):
         """Debian's cron, with these lines of bert's own table."""

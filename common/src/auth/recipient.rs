@@ -10,6 +10,11 @@ use super::{Account, Passdb, Refusal};
 use std::fs::File;
 
 impl Authenticator {
+    /// From here on accounts are only looked at: those that this process could not become are told, too.
+    pub fn only_looks(&mut self) {
+        self.me = crate::sys::child::Credentials { uid: 0, gid: 0 };
+    }
+
     /// The first passdb that knows the name decides. `Ok(None)`: nobody has it. [`Refusal::BadId`]: somebody has it who may
     /// not have mail here (root, or a uid out of bounds); [`Refusal::Temporary`]: it cannot be said now.
     ///

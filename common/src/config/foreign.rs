@@ -84,9 +84,6 @@ recipient_canonical_\tnot supported: virtual_alias_maps changes recipients
 smtp_generic_maps.\tnot supported: addresses in messages are not rewritten; myorigin is the domain of local senders
 masquerade_\tnot supported: addresses in messages are not rewritten; myorigin is the domain of local senders
 relocated_maps.\tnot supported: check_recipient_access with \"550 5.1.6 text\"
-always_bcc.\tnot supported
-sender_bcc_maps.\tnot supported
-recipient_bcc_maps.\tvirtual_alias_maps may name more than one recipient
 mime_header_checks.\tnot supported: header_checks looks at the message's own header
 nested_header_checks.\tnot supported: header_checks looks at the message's own header
 smtp_header_checks.\tnot supported: header_checks looks at what comes in

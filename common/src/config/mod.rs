@@ -44,6 +44,11 @@ impl ConfigError {
         if self.lines.len() < WRONG_KEPT { self.lines.push(line) } else { self.more += 1 }
     }
 
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     /// The configuration, if nothing is wrong with it.
     fn none_or<T>(self, config: T) -> Result<T, ConfigError> {
         if self.lines.is_empty() { Ok(config) } else { Err(self) }
@@ -111,6 +116,12 @@ impl Setting {
 impl Config {
     /// Reads the file, then the `-o` options of the command line, which win. All that is wrong with them is said at once.
     pub fn load(program: &Program, line: &CommandLine) -> Result<Config, ConfigError> {
+        let (config, wrong) = Config::load_what_is_right(program, line);
+        wrong.none_or(config)
+    }
+
+    /// The same, without what is wrong: to go on with a test, and for nothing else.
+    pub(crate) fn load_what_is_right(program: &Program, line: &CommandLine) -> (Config, ConfigError) {
         let (mut config, mut wrong) = (Config::DEFAULT, ConfigError::default());
         let (path, may_be_missing) = match &line.config_file {
             Some(path) => (path.as_path(), false),
@@ -122,7 +133,7 @@ impl Config {
                 wrong.add(format!("-o {problem}"));
             }
         }
-        wrong.none_or(config)
+        (config, wrong)
     }
 
     /// What another process of the same program handed over: the pairs of [`Config::changed`].

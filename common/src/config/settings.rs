@@ -209,6 +209,9 @@ settings! {
     smtpd smtpd_data_restrictions: Text = text(""), "rules that are asked at DATA";
     smtpd smtpd_sender_login_maps: Text = text(""), "who may send as whom: sender, then user names";
     smtpd local_recipient_maps: Text = text("unix:passwd.byname $alias_maps"), "local users that there are; empty: all are tried";
+    smtpd always_bcc: Text = text(""), "address that gets a blind copy of all mail that comes in";
+    smtpd sender_bcc_maps: Text = text(""), "the same by sender: user@domain or @domain, then one address";
+    smtpd recipient_bcc_maps: Text = text(""), "the same by recipient";
     smtpd alias_maps: Text = text("texthash:/etc/aliases"), "files of aliases, in sendmail's format";
     smtpd luser_relay: Text = text(""), "where mail for unknown local users goes: $user, $local, $extension, $domain";
     smtpd recipient_delimiter: Text = text(""), "characters between a user's name and an extension";

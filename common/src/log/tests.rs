@@ -31,6 +31,31 @@ fn syslog_lines_have_priority_and_tag() {
 }
 
 #[test]
+fn lines_that_belong_together_come_in_their_order() {
+    let (log, syslog) = syslog_pair();
+    let send = |log: &Log| {
+        log.info_each([
+            (format_args!("{}", log.tag()), format_args!("one\n")),
+            (format_args!("postfix/qmgr[7]"), format_args!("two {}", "é".repeat(2000))),
+        ]);
+    };
+    send(&log);
+    assert_eq!(received(&syslog), "<22>pop3-login: one?");
+    let long = received(&syslog);
+    assert!(long.starts_with("<22>postfix/qmgr[7]: two é") && long.len() < LINE_LIMIT, "{long}");
+    let path = std::env::temp_dir().join(format!("tinmail-log-each-{}", std::process::id()));
+    send(&Log::open(&config(&format!("log_path={}", path.display())), "pop3-login"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let lines: Vec<&str> = text.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert!(lines.len() == 2 && lines[0] == "pop3-login: one?", "{text}");
+    assert!(lines[1].starts_with("postfix/qmgr[7]: two é"), "{text}");
+    // Nobody listens.
+    drop(syslog);
+    send(&log);
+}
+
+#[test]
 fn a_name_stands_before_the_tag_in_syslog_only() {
     let (log, syslog) = syslog_pair();
     let named = Log::inherit(log.number(), &config("syslog_name=dovecot"), "pop3-login").unwrap();

@@ -118,14 +118,13 @@ fn run(program: &'static Program) -> Exit {
         Mode::Version => return terminal::print(|out| cli::print_version(&program.line, out)),
         Mode::Serve | Mode::ShowChanged | Mode::Check => {}
     }
-    let config = match Config::load(&program.line, &line) {
-        Ok(config) => config,
-        Err(error) => {
-            let all = line.mode == Mode::Check;
-            let faults: Vec<String> = if all { error.all_lines().collect() } else { error.lines().collect() };
-            return terminal::usage(program, Some(line.mode), &faults);
+    let (config, wrong) = Config::load_what_is_right(&program.line, &line);
+    if !wrong.is_empty() {
+        if line.mode == Mode::Check {
+            return terminal::check_the_rest(program, &config, &line, wrong.all_lines().collect());
         }
-    };
+        return terminal::usage(program, Some(line.mode), &wrong.lines().collect::<Vec<_>>());
+    }
     match line.mode {
         Mode::ShowChanged => terminal::print(|out| cli::print_changed(&config, out)),
         Mode::Check => terminal::print_check(program, &config, &line),

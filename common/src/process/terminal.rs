@@ -52,7 +52,35 @@ pub(super) fn print(text: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> 
     Exit::Success
 }
 
+/// `--check` of settings some of which are wrong. The others are looked at without them, and what is wrong with their values is
+/// told as well; what else may be found depends on those that are not there.
+pub(super) fn check_the_rest(
+    program: &Program,
+    config: &Config,
+    line: &CommandLine,
+    mut faults: Vec<String>,
+) -> Exit {
+    let set: Vec<&str> = config.changed().map(|(name, _)| name).collect();
+    let is_about =
+        |what: &str, name: &str| what.strip_prefix(name).is_some_and(|rest| rest.starts_with([':', ' ']));
+    let others = findings(program, config, line).into_iter();
+    let others = others.filter(|one| one.severity == check::Severity::Error);
+    let others = others.filter(|one| set.iter().any(|name| is_about(&one.what, name)));
+    faults.extend(others.map(|one| one.to_string()));
+    usage(program, Some(line.mode), &faults)
+}
+
 pub(super) fn print_check(program: &Program, config: &Config, line: &CommandLine) -> Exit {
+    let findings = findings(program, config, line);
+    let mut exit = Exit::Temporary;
+    let printed = print(|out| {
+        exit = check::report(&findings, out)?;
+        Ok(())
+    });
+    if printed == Exit::Success { exit } else { printed }
+}
+
+fn findings(program: &Program, config: &Config, line: &CommandLine) -> Vec<check::Finding> {
     let mut findings = check::findings(config, line);
     findings.append(&mut (program.check)(config));
     let has_certificate = config.ssl_cert_file.get().is_some_and(std::path::Path::exists);
@@ -80,10 +108,5 @@ pub(super) fn print_check(program: &Program, config: &Config, line: &CommandLine
     if let Err(error) = super::login::authenticator(config, "", &Peer::of(&fd::STDIN)) {
         findings.push(check::Finding::error(error.to_string(), "create it, or change the setting"));
     }
-    let mut exit = Exit::Temporary;
-    let printed = print(|out| {
-        exit = check::report(&findings, out)?;
-        Ok(())
-    });
-    if printed == Exit::Success { exit } else { printed }
+    findings
 }

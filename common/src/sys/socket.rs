@@ -236,6 +236,23 @@ impl LastingFd {
             .map(|sent| sent as usize)
     }
 
+    /// Sends datagrams in their order with one system call; never waits, never raises SIGPIPE. How many were sent: the first that
+    /// could not be ends it, and is an error only if there is none before it.
+    pub fn send_all_now<const N: usize>(self, datagrams: [&[u8]; N]) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let mut parts = datagrams
+            .map(|octets| libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() });
+        // SAFETY: an all-zero mmsghdr is a valid one: no address, no parts, no control data.
+        let mut headers: [libc::mmsghdr; N] = unsafe { std::mem::zeroed() };
+        for (header, part) in headers.iter_mut().zip(&mut parts) {
+            (header.msg_hdr.msg_iov, header.msg_hdr.msg_iovlen) = (part, 1);
+        }
+        let count = N as libc::c_uint;
+        // SAFETY: as many headers as are said, each with one part of a live slice, which the kernel only reads.
+        cerr(unsafe { libc::sendmmsg(self.0, headers.as_mut_ptr(), count, flags as _) })
+            .map(|sent| sent as usize)
+    }
+
     /// One write(2).
     pub fn write(self, octets: &[u8]) -> io::Result<usize> {
         // SAFETY: pointer and length are those of a live slice, which the kernel only reads.

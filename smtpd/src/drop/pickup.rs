@@ -275,7 +275,15 @@ impl Dropped<'_> {
         header.pass(&clean, &mut |octets| gate.write(octets))?;
         header.end(&mut |octets| gate.write(octets))?;
         if gate.finish()? {
-            log.info(format_args!("{new}: uid={} from=<{sender}>", self.uid));
+            let (us, message_id) = (std::process::id(), header.message_id());
+            let message_id = common::log::escape(message_id.as_bytes()).up_to(250);
+            log.info_each([
+                (
+                    format_args!("postfix/pickup[{us}]"),
+                    format_args!("{new}: uid={} from=<{sender}>", self.uid),
+                ),
+                (format_args!("postfix/cleanup[{us}]"), format_args!("{new}: message-id=<{message_id}>")),
+            ]);
         }
         Ok(())
     }
@@ -303,6 +311,7 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
         ..Envelope::default()
     };
     let (mut named, mut places, mut total) = (HashSet::new(), HashSet::new(), 0_usize);
+    let mut paths = Vec::new();
     for text in &wanted.recipients {
         if !named.insert(text) {
             continue;
@@ -314,6 +323,7 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
             ));
             continue;
         };
+        paths.push(path.clone());
         // A list that is named again and again must not fill the memory of a process of root's.
         if total > super::format::RECIPIENTS_MAX {
             return Err(Status::new(554, Enhanced(5, 5, 3), "Too many recipients"));
@@ -346,6 +356,12 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
     if envelope.recipients.is_empty() {
         return Err(malformed(wanted.recipients.first().map_or("", String::as_str)));
     }
+    let mut copies = match rules.has_blind_copies() {
+        true => rules.blind_copies(&envelope.reverse_path, &paths)?,
+        false => Vec::new(),
+    };
+    copies.retain(|copy| places.insert(format!("{:?}", copy.target)));
+    envelope.recipients.append(&mut copies);
     envelope.smtputf8 = !envelope.recipients.iter().all(|recipient| recipient.address.is_ascii())
         || envelope.reverse_path.as_ref().is_some_and(|path| !path.is_ascii());
     Ok(envelope)

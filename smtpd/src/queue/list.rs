@@ -67,7 +67,7 @@ fn print_message(
             continue;
         }
         if let Some(note) = notes.iter().find(|note| note.recipient == at) {
-            writeln!(out, "    ({})", readable(&note.status.text).up_to(REASON_MAX))?;
+            writeln!(out, "    ({})", readable(&note.status.reason()).up_to(REASON_MAX))?;
         }
         writeln!(out, "    {}", readable(&recipient.address.to_string()))?;
     }
@@ -121,7 +121,8 @@ pub fn show(directory: &QueueDirectory, id: &Id, now: SystemTime, out: &mut dyn 
 
 fn print_note(out: &mut dyn Write, note: &Note) -> io::Result<()> {
     let at = UNIX_EPOCH + std::time::Duration::from_secs(note.at.min(u64::from(u32::MAX)));
-    let text = readable(&note.status.text).up_to(SHOWN_MAX);
+    let reason = note.status.reason();
+    let text = readable(&reason).up_to(SHOWN_MAX);
     writeln!(out, "           {} {}: {text}", stamp(at), readable(&note.relay))
 }
 

@@ -157,6 +157,12 @@ impl QueueDirectory {
                 Some(meta) => directory.check_place(place, &path, &meta)?,
                 None => {}
             }
+            // The file system may be read-only.
+            let written = if path.exists() { path.as_path() } else { directory.path() };
+            let named = |error: io::Error| {
+                io::Error::new(error.kind(), format!("{}: it cannot be written: {error}", written.display()))
+            };
+            common::sys::fs::may_write(written).map_err(named)?;
         }
         Ok(())
     }
@@ -251,7 +257,7 @@ fn is_empty(path: &Path) -> io::Result<bool> {
 }
 
 /// Who owns the queue: `mail_owner` for root, else whoever we are.
-fn owner(config: &Config) -> io::Result<(u32, u32)> {
+pub(crate) fn owner(config: &Config) -> io::Result<(u32, u32)> {
     if !process::is_root() {
         let us = common::sys::child::effective();
         return Ok((us.uid, us.gid));

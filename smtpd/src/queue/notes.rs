@@ -51,7 +51,9 @@ pub fn write(directory: &QueueDirectory, place: Place, id: &Id, notes: &[Note]) 
             note.status.code,
             if note.relayed { 'r' } else { '-' }
         );
-        for value in [&note.relay, &note.status.text, note.diagnostic.as_deref().unwrap_or("")] {
+        let Status { text: said, cause, .. } = &note.status;
+        let diagnostic = note.diagnostic.as_deref().unwrap_or("");
+        for value in [&note.relay, said, diagnostic, cause.as_deref().unwrap_or("")] {
             escape(
                 &mut text,
                 value.char_indices().nth(most).and_then(|(end, _)| value.get(..end)).unwrap_or(value),
@@ -87,8 +89,11 @@ fn parse(line: &str) -> Option<Note> {
     let enhanced = Enhanced(next()?.parse().ok()?, next()?.parse().ok()?, next()?.parse().ok()?);
     let relayed = next()? == "r";
     let relay = unescape(next()?).ok()?;
-    let status = Status::new(code, enhanced, unescape(next()?).ok()?);
+    let mut status = Status::new(code, enhanced, unescape(next()?).ok()?);
     let diagnostic = Some(unescape(next()?).ok()?).filter(|text| !text.is_empty());
+    if let Some(cause) = next().and_then(|cause| unescape(cause).ok()).filter(|cause| !cause.is_empty()) {
+        status = status.because(cause);
+    }
     Some(Note { recipient, at, status, relay, diagnostic, relayed })
 }
 
@@ -109,7 +114,8 @@ mod tests {
             diagnostic: (recipient > 0).then(|| "450 x".to_owned()),
             relayed: recipient > 0,
         };
-        let notes = [note(0, "a\tb\nc%"), note(7, "ä")];
+        let mut notes = [note(0, "a\tb\nc%"), note(7, "ä"), note(8, "closed")];
+        notes[2].status = notes[2].status.clone().because("/home/anna: Permission denied");
         write(&directory, Place::Queue, &id, &notes).unwrap();
         assert_eq!(read(&directory, Place::Queue, &id), notes);
         let long = note(1, &"ä".repeat(3000));

@@ -132,6 +132,9 @@ impl Answer {
                 value(&mut text, "status");
                 value(&mut text, &format!("{} {class} {subject} {detail}", status.code));
                 value(&mut text, &format!("={}", status.text));
+                if let Some(cause) = &status.cause {
+                    value(&mut text, &format!("={cause}"));
+                }
             }
             Answer::Forward(entries) => {
                 value(&mut text, "forward");
@@ -166,7 +169,12 @@ impl Answer {
                     numbers.next()?.parse().ok()?,
                     numbers.next()?.parse().ok()?,
                 );
-                Some(Answer::Status(Status::new(code, enhanced, plain(lines.next()?)?)))
+                let status = Status::new(code, enhanced, plain(lines.next()?)?);
+                let cause = lines.next().map(plain).map_or(Some(None), |cause| cause.map(Some))?;
+                Some(Answer::Status(match cause {
+                    Some(cause) => status.because(cause),
+                    None => status,
+                }))
             }
             "forward" => lines.map(plain).collect::<Option<_>>().map(Answer::Forward),
             "recipients" => lines.map(recipient).collect::<Option<_>>().map(Answer::Recipients),
@@ -324,6 +332,7 @@ mod tests {
         for answer in [
             Answer::Status(Status::new(452, Enhanced(4, 2, 2), "mailbox\tis\nfull")),
             Answer::Status(Status::new(250, Enhanced(2, 0, 0), "")),
+            Answer::Status(Status::new(451, Enhanced(4, 3, 0), "no").because("/home/a\tb: closed\n")),
             Answer::Forward(vec!["|a b".into(), String::new()]),
             Answer::Forward(vec![]),
             Answer::Recipients(vec![recipient.clone(), recipient]),

@@ -4,6 +4,7 @@
 //! it; a notification is in the queue before what it reports is marked as done; the file goes when nothing is owed. What a
 //! repetition makes again has the same ID as before, so that there is one of it.
 
+use super::lines::{log_active, log_outcome};
 use crate::address::Address;
 use crate::bounce::{Action, Notification, Report};
 use crate::deliver::Sink;
@@ -12,13 +13,10 @@ use crate::queue::notes::{self, Note};
 use crate::queue::queued::peek;
 use crate::queue::schedule::{self, Counters, Schedule};
 use crate::queue::{Id, Incoming, Place, Queued, Received, State};
-use crate::status::{Enhanced, Status};
+use crate::status::Status;
 use std::fmt::Arguments;
 use std::io;
 use std::time::{Duration, SystemTime};
-
-/// Octets of a reason in the log.
-const REASON_MAX: usize = 500;
 
 /// Where a double bounce says it comes from. What has this and fails is not reported again.
 const DOUBLE: &str = "double bounce";
@@ -130,6 +128,9 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
     if counters.attempts > 0 || open.is_empty() {
         notes = notes::read(queued.directory(), Place::Queue, queued.id());
     }
+    if counters.attempts == 0 {
+        log_active(&queued, world);
+    }
     let mut tried = Tried { notes, deferred: 0, waiting: 0, expired: false };
     let groups = if open.is_empty() { Vec::new() } else { world.groups(&queued, &open) };
     let alone = groups.len() <= 1 && open.len() == queued.envelope().recipients.len();
@@ -228,42 +229,6 @@ fn settle(
         tried.note(outcome, now);
     }
     Ok(())
-}
-
-/// A line as Postfix writes it, for the programs that read those.
-fn log_outcome(queued: &Queued, world: &mut dyn World, outcome: &Outcome, state: State, now: SystemTime) {
-    let Some(recipient) = queued.envelope().recipients.get(outcome.recipient) else { return };
-    let delay = now.duration_since(queued.head().arrived).unwrap_or(Duration::ZERO).as_secs_f32();
-    let word = match state {
-        State::Delivered | State::Done => "sent",
-        State::Failed if outcome.status.is_permanent() => "bounced",
-        State::Failed => "expired",
-        State::Pending => "deferred",
-    };
-    let Enhanced(_, subject, detail) = outcome.status.enhanced;
-    let class = outcome.status.code / 100;
-    let original = if recipient.original == recipient.address {
-        String::new()
-    } else {
-        format!(" orig_to=<{}>,", escaped(&recipient.original.to_string()))
-    };
-    world.log(format_args!(
-        "{}: to=<{}>,{original} relay={}, delay={delay:.2}, dsn={class}.{subject}.{detail}, status={word} ({})",
-        queued.id(),
-        escaped(&recipient.address.to_string()),
-        escaped(&outcome.relay),
-        // What matters in it may be its end.
-        common::log::readable(match &outcome.diagnostic {
-            // A server's yes in its own words; a no is quoted by the status, with who said it.
-            Some(said) if outcome.status.is_positive() => said.as_bytes(),
-            _ => outcome.status.text.as_bytes(),
-        })
-        .up_to(REASON_MAX),
-    ));
-}
-
-fn escaped(text: &str) -> String {
-    common::log::readable(text.as_bytes()).to_string()
 }
 
 /// Tells who is to be told, then removes the message or puts it off.

@@ -2,6 +2,7 @@ use super::*;
 use crate::envelope::{Body, Ret};
 use crate::queue::tests::{Scratch, add, envelope, open, queue};
 use crate::queue::{Id, Opened, QueueDirectory};
+use crate::status::Enhanced;
 use std::collections::VecDeque;
 use std::io::Read;
 
@@ -139,7 +140,8 @@ fn a_delivered_message_costs_an_unlink() {
     let line = format!(
         "{id}: to=<a@x>, relay=mx.example[192.0.2.1]:25, delay=10.00, dsn=2.1.1, status=sent (250 words\\x01)"
     );
-    assert_eq!(world.log, [line, world.log[1].clone(), format!("{id}: removed")]);
+    let active = format!("{id}: from=<sender@example.org>, size={}, nrcpt=2 (queue active)", MESSAGE.len());
+    assert_eq!(world.log, [active, line, world.log[2].clone(), format!("{id}: removed")]);
 }
 
 #[test]

@@ -189,10 +189,7 @@ impl<'a> Here<'a> {
     fn forwarded(&self, result: Result<Status, Status>) -> (Status, bool) {
         match result {
             Ok(status) => (status, false),
-            Err(status) => {
-                status.log_cause(&self.run.log);
-                (status, true)
-            }
+            Err(status) => (status, true),
         }
     }
 

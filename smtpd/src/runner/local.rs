@@ -140,10 +140,7 @@ impl Guard<'_> {
                             file,
                             (offset, size),
                         );
-                        let answer = answer.unwrap_or_else(|status| {
-                            status.log_cause(self.log);
-                            Answer::Status(status)
-                        });
+                        let answer = answer.unwrap_or_else(Answer::Status);
                         if let Ok(to) = to.try_clone() {
                             say(to, &answer);
                         }
@@ -169,15 +166,23 @@ impl Guard<'_> {
             _ => false,
         };
         if !stands_for_itself || status.is_temporary() {
-            return Answer::Status(status);
+            return self.refused(status);
         }
         match self.rules().and_then(|rules| rules.expand(&recipient.address)) {
             Ok(found) if !found.is_empty() && found.iter().all(|one| one.target != recipient.target) => {
                 Answer::Recipients(found)
             }
             Ok(_) => Answer::Status(status),
-            Err(status) => Answer::Status(status),
+            Err(status) => self.refused(status),
         }
+    }
+
+    /// The log heard the reason when the message came in, and hears it again with what becomes of the recipient: that is enough.
+    fn refused(&mut self, status: Status) -> Answer {
+        if let (true, Some(rules)) = (status.is_permanent() && status.cause.is_some(), &mut self.rules) {
+            rules.take_warnings();
+        }
+        Answer::Status(status)
     }
 
     /// Ends whoever takes too long: a deliverer has its user's uid, so the user may have stopped it. How long to wait then.

@@ -13,6 +13,7 @@ mod ask;
 pub mod attempt;
 pub mod dispatch;
 mod here;
+mod lines;
 mod local;
 mod options;
 mod slots;

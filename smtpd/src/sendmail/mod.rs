@@ -12,10 +12,12 @@ mod header;
 mod options;
 mod smtp;
 mod submit;
+mod verify;
 
 use crate::runner;
 use common::cli::CommandLine;
 use common::config::Config;
+use common::log::Log;
 use common::sys::{entry, process};
 use options::{Mode, Options};
 use std::ffi::OsString;
@@ -85,14 +87,32 @@ fn run(options: Options) -> Result<(), Failure> {
             _ => Err(Failure(Exit::Temporary, "the queue could not be run".to_owned())),
         };
     }
-    let config = Config::load(&crate::PROGRAM.line, &line)
-        .map_err(|error| Failure(Exit::Config, error.to_string()))?;
+    let config =
+        Config::load(&crate::PROGRAM.line, &line).map_err(|error| unusable(&options, &error.to_string()))?;
     match options.mode {
         Mode::List => list(&config),
         Mode::Aliases => aliases(&config),
+        Mode::Verify => verify::addresses(&config, &options, &mut io::stdout()),
         Mode::Smtp => smtp::speak(&config, &options),
         Mode::Message | Mode::Run => submit::message(&config, &options),
     }
+}
+
+/// There are no settings. Where the caller chose them, that is the caller's error. The host's own are the administrator's to mend:
+/// the log has it, and a program that sends mail may try again.
+///
+/// The message is not left for the queue by the defaults: where `queue_directory` is set, nobody looks into the default one, and
+/// what its sender takes for sent would lie there for ever.
+fn unusable(options: &Options, what: &str) -> Failure {
+    let sends = matches!(options.mode, Mode::Message | Mode::Smtp);
+    if !sends || options.config.is_some() || !options.settings.is_empty() {
+        return Failure(Exit::Config, what.to_owned());
+    }
+    let log = Log::open(&Config::DEFAULT, format!("postfix/sendmail[{}]", std::process::id()));
+    let (uid, _) = process::user_and_group();
+    let shown = common::log::readable(what.as_bytes()).up_to(500);
+    log.error(format_args!("uid={uid}: mail is not taken: {shown}"));
+    Failure(Exit::Temporary, format!("{what}; the mail is not taken, try again later"))
 }
 
 fn list(config: &Config) -> Result<(), Failure> {

@@ -17,8 +17,10 @@ pub enum Mode {
     Smtp,
     /// `-bp`, mailq: what is in the queue.
     List,
-    /// `-bi`, newaliases: the aliases are checked.
+    /// `-bi`, `-I`, newaliases: the aliases are checked.
     Aliases,
+    /// `-bv`: what addresses mean.
+    Verify,
     /// `-q`: the queue is run.
     Run,
 }
@@ -134,10 +136,10 @@ impl Options {
                     return Ok(());
                 }
                 'b' => return self.set_mode(&value()?),
+                'I' => self.mode = Mode::Aliases,
                 'q' => {
                     self.mode = Mode::Run;
-                    let word = if rest.is_empty() { "-q".to_owned() } else { format!("-q{rest}") };
-                    self.run = vec![word.into()];
+                    self.run = queue_run(rest)?;
                     for argument in arguments {
                         self.run.push(argument?.into());
                     }
@@ -159,10 +161,11 @@ impl Options {
             "s" => Mode::Smtp,
             "p" => Mode::List,
             "i" => Mode::Aliases,
+            "v" => Mode::Verify,
             "d" | "D" => {
                 return Err("-bd: there is no daemon; xinetd, systemd or s6 starts smtpd".to_owned());
             }
-            other => return Err(format!("-b{other} is not supported; -bm, -bs, -bp and -bi are")),
+            other => return Err(format!("-b{other} is not supported; -bm, -bs, -bp, -bi and -bv are")),
         };
         Ok(())
     }
@@ -210,6 +213,22 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// What follows `-q`, in the words of a queue run. Sendmail and Postfix have letters for what is to be tried: `-qf` everything
+/// that is due, without going away, `-qIID` one message, `-qRdomain` what goes there.
+fn queue_run(rest: &str) -> Result<Vec<OsString>, Wrong> {
+    let run = OsString::from("-q");
+    Ok(match rest.split_at_checked(1) {
+        None | Some(("f" | "0", "")) => vec![run],
+        Some(("I", id)) if !id.is_empty() => vec![run, id.into()],
+        Some(("R", domain)) if !domain.is_empty() => {
+            vec![run, format!("@{}", domain.trim_start_matches('@')).into()]
+        }
+        // How often: the run says who does that here.
+        Some(_) if rest.starts_with(|c: char| c.is_ascii_digit()) => vec![format!("-q{rest}").into()],
+        Some(_) => return Err(format!("-q{rest} is not supported; -q, -qf, -qIID and -qRDOMAIN are")),
+    })
 }
 
 #[cfg(test)]
@@ -285,7 +304,19 @@ mod tests {
                     ..base.clone()
                 },
             ),
-            (&["-q", "abc"], Options { mode: Mode::Run, run: vec!["-q".into(), "abc".into()], ..base }),
+            (&["-I"], Options { mode: Mode::Aliases, ..base.clone() }),
+            (&["-bv", "x"], Options { mode: Mode::Verify, recipients: recipients(&["x"]), ..base.clone() }),
+            (
+                &["-q", "abc"],
+                Options { mode: Mode::Run, run: vec!["-q".into(), "abc".into()], ..base.clone() },
+            ),
+            (&["-qf"], Options { mode: Mode::Run, run: vec!["-q".into()], ..base.clone() }),
+            (&["-qIabc"], Options { mode: Mode::Run, run: vec!["-q".into(), "abc".into()], ..base.clone() }),
+            (
+                &["-qRx.example"],
+                Options { mode: Mode::Run, run: vec!["-q".into(), "@x.example".into()], ..base.clone() },
+            ),
+            (&["-q15m"], Options { mode: Mode::Run, run: vec!["-q15m".into()], ..base }),
         ];
         for (arguments, want) in rows {
             assert_eq!(parse(arguments), Ok(want), "{arguments:?}");
@@ -313,6 +344,8 @@ mod tests {
             &["-V", "a=b"],
             &["-V", "a\r\nb"],
             &["-Z"],
+            &["-qSx.example"],
+            &["-qR"],
             &["-oQ/tmp"],
             &["-O", "QueueDirectory=/tmp"],
             &["-b"],

@@ -7,9 +7,13 @@ use super::transaction::Transaction;
 use crate::envelope::Recipient;
 use crate::status::Status;
 use crate::wire::Mail;
+use crate::wire::job::Written;
 use common::log::{escape, readable};
 use common::process::channel::Why;
 use common::process::service::Ground;
+
+/// Octets of a Message-ID.
+const ID_MAX: usize = 250;
 
 impl Known {
     pub(super) fn log_connect(&mut self, ground: &Ground<'_>) {
@@ -85,7 +89,7 @@ impl Known {
         ));
     }
 
-    /// A message that nobody has begun to take for this one of several recipients of LMTP.
+    /// A message that was not taken, for all recipients or for this one.
     pub(super) fn log_refused_at_end(
         &self,
         ground: &Ground<'_>,
@@ -98,10 +102,10 @@ impl Known {
         self.log_reject(ground, &transaction.mail, "END-OF-MESSAGE", status, &from, to.as_deref());
     }
 
-    /// Who sent it: what stands at the beginning of a line about a message.
-    fn origin(&self, ground: &Ground<'_>, transaction: &Transaction) -> String {
+    /// Who brought which message: the beginning of what is said of one that was taken.
+    fn origin(&self, ground: &Ground<'_>, written: &Written) -> String {
         let client = self.shown(ground);
-        let from = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let message_id = escape(written.message_id.as_bytes()).up_to(ID_MAX);
         let sasl = match self.login(ground) {
             None => String::new(),
             Some(login) => {
@@ -109,19 +113,20 @@ impl Known {
                 format!(", sasl_method={method}, sasl_username={login}")
             }
         };
-        format!("client={client}{sasl}, from=<{}>", escape(from.as_bytes()))
+        format!("client={client}{sasl}, message-id=<{message_id}>")
     }
 
-    /// A message went straight to its recipient: one line, because there is no queue file whose way there could be told.
+    /// A message went straight to its recipient. No other process of Postfix's is there that would say the rest: these are the lines
+    /// in which programs that count messages look for client, sender, size and delivery.
     pub(super) fn log_delivered(
         &self,
         ground: &Ground<'_>,
         transaction: &Transaction,
         id: &str,
         recipient: &Recipient,
-        result: &Result<(String, u64), Status>,
+        result: &Result<Written, Status>,
     ) {
-        let origin = self.origin(ground, transaction);
+        let from = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
         let to = recipient.address.to_string();
         let original = match recipient.original == recipient.address {
             true => String::new(),
@@ -129,19 +134,27 @@ impl Known {
         };
         let to = escape(to.as_bytes());
         match result {
-            Ok((name, size)) => ground.log.info(format_args!(
-                "{id}: {origin}, size={size}, to=<{to}>{original}, relay=local, dsn=2.0.0, status=sent (delivered to \
-                 maildir: {})",
-                escape(name.as_bytes())
-            )),
-            Err(status) => {
-                let kind = if status.is_temporary() { "deferred" } else { "bounced" };
-                ground.log.info(format_args!(
-                    "{id}: {origin}, to=<{to}>{original}, relay=local, dsn={}, status={kind} ({})",
-                    status.enhanced,
-                    escape(status.text.as_bytes())
-                ));
+            Ok(written) => {
+                let (us, origin) = (std::process::id(), self.origin(ground, written));
+                let (size, delay) = (written.octets, transaction.begun.elapsed().as_secs_f32());
+                ground.log.info_each([
+                    (format_args!("{}", ground.log.tag()), format_args!("{id}: {origin}")),
+                    (
+                        format_args!("postfix/qmgr[{us}]"),
+                        format_args!("{id}: from=<{}>, size={size}, nrcpt=1 (queue active)", escape(from.as_bytes())),
+                    ),
+                    (
+                        format_args!("postfix/local[{us}]"),
+                        format_args!(
+                            "{id}: to=<{to}>{original}, relay=local, delay={delay:.2}, dsn=2.0.0, status=sent (delivered \
+                             to maildir: {})",
+                            escape(written.name.as_bytes())
+                        ),
+                    ),
+                ]);
             }
+            // Nothing was taken.
+            Err(status) => self.log_refused_at_end(ground, transaction, Some(recipient), status),
         }
     }
 
@@ -151,18 +164,20 @@ impl Known {
         ground: &Ground<'_>,
         transaction: &Transaction,
         recipients: usize,
-        result: &Result<(String, u64), Status>,
+        result: &Result<Written, Status>,
     ) {
-        let origin = self.origin(ground, transaction);
         match result {
-            Ok((id, size)) => ground.log.info(format_args!(
-                "{}: {origin}, size={size}, nrcpt={recipients} (queue active)",
-                escape(id.as_bytes())
-            )),
-            Err(status) => {
-                let status = status.to_string();
-                ground.log.warning(format_args!("NOQUEUE: {origin}: {}", escape(status.as_bytes())));
+            Ok(written) => {
+                let from = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+                ground.log.info(format_args!(
+                    "{}: {}, from=<{}>, size={}, nrcpt={recipients} (queue active)",
+                    escape(written.name.as_bytes()),
+                    self.origin(ground, written),
+                    escape(from.as_bytes()),
+                    written.octets,
+                ));
             }
+            Err(status) => self.log_refused_at_end(ground, transaction, transaction.only_recipient(), status),
         }
     }
 }

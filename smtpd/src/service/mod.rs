@@ -247,7 +247,12 @@ impl Smtp {
         }
         let rules = &mut self.rules;
         let client = self.known.client(ground, &transaction.mail);
-        let permitted = rules.data(&client, &transaction.reverse_path, transaction.accepted());
+        let mut permitted = rules.data(&client, &transaction.reverse_path, transaction.accepted());
+        // By LMTP comes what another server has taken in.
+        if permitted.is_ok() && rules.has_blind_copies() && !client.lmtp {
+            let copies = rules.blind_copies(&transaction.reverse_path, &transaction.named());
+            permitted = copies.map(|copies| transaction.set_blind_copies(copies));
+        }
         let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
         match permitted.and_then(|()| place.begin(transaction)) {
             Ok(plan) => {

@@ -11,7 +11,7 @@ use crate::received::Received;
 use crate::reply;
 use crate::rules::Rules;
 use crate::status::{Enhanced, Status};
-use crate::wire::job::{Deliver, Job, Outcome, Queue, Submission};
+use crate::wire::job::{Deliver, Job, Outcome, Queue, Submission, Written};
 use common::auth::Account;
 use common::process::service::{Ground, User};
 use std::collections::VecDeque;
@@ -144,7 +144,7 @@ impl Place<'_, '_> {
         transaction: &Transaction,
         id: &str,
         recipient: &Recipient,
-        result: Result<(String, u64), Status>,
+        result: Result<Written, Status>,
     ) -> Status {
         self.known.log_delivered(self.ground, transaction, id, recipient, &result);
         match result {
@@ -157,11 +157,11 @@ impl Place<'_, '_> {
         &mut self,
         transaction: &Transaction,
         recipients: usize,
-        result: Result<(String, u64), Status>,
+        result: Result<Written, Status>,
     ) -> Status {
         self.known.log_queued(self.ground, transaction, recipients, &result);
         match result {
-            Ok((id, _)) => {
+            Ok(Written { name: id, .. }) => {
                 self.writers.note_queued(&id);
                 queued_as(&id)
             }
@@ -339,9 +339,9 @@ fn queued_as(id: &str) -> Status {
     Status::new(250, Enhanced(2, 0, 0), format!("Ok: queued as {id}"))
 }
 
-fn written(outcome: Outcome) -> Result<(String, u64), Status> {
+fn written(outcome: Outcome) -> Result<Written, Status> {
     match outcome {
-        Outcome::Written(name, octets) => Ok((name, octets)),
+        Outcome::Written(written) => Ok(written),
         Outcome::Failed(status) | Outcome::Refused(status) => Err(status),
         Outcome::Abandoned | Outcome::Ready | Outcome::Forward(_) | Outcome::Discarded(_) => {
             Err(reply::LOCAL_PROBLEM.into())

@@ -1,13 +1,14 @@
 //! A mail transaction as the guard sees it: a value, dropped when it is over.
 
 use super::plan::Plan;
-use crate::address::ReversePath;
+use crate::address::{Address, ReversePath};
 use crate::command::path::ForwardPath;
 use crate::envelope::{Envelope, Recipient};
 use crate::reply;
 use crate::status::Status;
 use crate::wire::Mail;
 use std::collections::VecDeque;
+use std::time::Instant;
 
 /// Recipients of one message with everything that aliases made of them.
 const EXPANDED_MAX: usize = 10_000;
@@ -28,6 +29,8 @@ pub(super) enum Stage {
 pub(super) struct Transaction {
     /// What MAIL said.
     pub mail: Mail,
+    /// When.
+    pub begun: Instant,
     /// From whom.
     pub reverse_path: ReversePath,
     /// Why there will be no recipient: the sender may not send.
@@ -35,6 +38,8 @@ pub(super) struct Transaction {
     /// What became of each RCPT that was accepted: at least one recipient.
     groups: Vec<Vec<Recipient>>,
     total: usize,
+    /// Those whom nobody named.
+    blind_copies: Vec<Recipient>,
     /// Where it is.
     pub stage: Stage,
 }
@@ -49,7 +54,18 @@ impl Transaction {
                 _ => (None, Some(status)),
             },
         };
-        Transaction { mail, reverse_path, refused, groups: Vec::new(), total: 0, stage: Stage::Collecting }
+        let (groups, blind_copies) = (Vec::new(), Vec::new());
+        let begun = Instant::now();
+        Transaction {
+            mail,
+            begun,
+            reverse_path,
+            refused,
+            groups,
+            total: 0,
+            blind_copies,
+            stage: Stage::Collecting,
+        }
     }
 
     /// After RCPT.
@@ -61,6 +77,17 @@ impl Transaction {
         self.total = total;
         self.groups.push(recipients);
         Ok(())
+    }
+
+    /// The addresses that were accepted, as they were named.
+    pub fn named(&self) -> Vec<Address> {
+        let first = |group: &Vec<Recipient>| group.first().map(|recipient| recipient.original.clone());
+        self.groups.iter().filter_map(first).collect()
+    }
+
+    /// At DATA: those who get it besides.
+    pub fn set_blind_copies(&mut self, recipients: Vec<Recipient>) {
+        self.blind_copies = recipients;
     }
 
     /// How many RCPT were accepted.
@@ -75,15 +102,15 @@ impl Transaction {
 
     /// All recipients, each place once: whoever is on two lists gets the message once.
     pub fn recipients(&self) -> Vec<Recipient> {
-        if let Some(only) = self.only_recipient() {
+        if let (Some(only), true) = (self.only_recipient(), self.blind_copies.is_empty()) {
             return vec![only.clone()];
         }
         let mut seen = std::collections::HashSet::new();
-        let all = self.groups.iter().flatten();
+        let all = self.groups.iter().flatten().chain(&self.blind_copies);
         all.filter(|recipient| seen.insert(format!("{:?}", recipient.target))).cloned().collect()
     }
 
-    /// The recipient, if there is only one.
+    /// The recipient, if only one was named.
     pub fn only_recipient(&self) -> Option<&Recipient> {
         match self.groups.as_slice() {
             [group] => match group.as_slice() {

@@ -71,6 +71,17 @@ pub struct Submission {
     pub domain: String,
 }
 
+/// A message that is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Its ID in the queue, or the name of its file.
+    pub name: String,
+    /// Its octets, as they came.
+    pub octets: u64,
+    /// What its header says, for the log; a stranger's words.
+    pub message_id: String,
+}
+
 /// What the writer says: once when it has looked, and once when the message is written or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -80,8 +91,8 @@ pub enum Outcome {
     Forward(Vec<String>),
     /// No; nothing is read.
     Refused(Status),
-    /// It is on disk: the ID or name, and its octets.
-    Written(String, u64),
+    /// It is on disk.
+    Written(Written),
     /// It is nowhere, as the administrator wants it: what the client hears as its ID.
     Discarded(String),
     /// It is not, for this reason.
@@ -174,7 +185,9 @@ impl Outcome {
                 entries.iter().fold(Writer::new(2), |writer, entry| writer.field(entry.as_bytes()))
             }
             Outcome::Refused(status) => write_status(new(3), status),
-            Outcome::Written(name, octets) => new(4).field(name.as_bytes()).field(&octets.to_be_bytes()),
+            Outcome::Written(Written { name, octets, message_id }) => {
+                new(4).field(name.as_bytes()).field(&octets.to_be_bytes()).field(message_id.as_bytes())
+            }
             Outcome::Failed(status) => write_status(new(5), status),
             Outcome::Abandoned => new(6),
             Outcome::Discarded(id) => new(7).field(id.as_bytes()),
@@ -195,7 +208,9 @@ impl Outcome {
                 Outcome::Forward(entries)
             }
             3 => Outcome::Refused(read_status(&mut r)?),
-            4 => Outcome::Written(name(&mut r)?, r.number()?),
+            4 => {
+                Outcome::Written(Written { name: name(&mut r)?, octets: r.number()?, message_id: r.text()? })
+            }
             5 => Outcome::Failed(read_status(&mut r)?),
             6 => Outcome::Abandoned,
             7 => Outcome::Discarded(name(&mut r)?),

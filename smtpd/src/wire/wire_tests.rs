@@ -1,4 +1,4 @@
-use super::job::{Commands, Deliver, Job, Outcome, Queue, Submission};
+use super::job::{Commands, Deliver, Job, Outcome, Queue, Submission, Written};
 use super::*;
 use crate::envelope::{Envelope, Recipient, Target};
 use common::auth::Account;
@@ -186,7 +186,7 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::Ready,
         Outcome::Forward(vec!["a@b".into(), "|x".into()]),
         Outcome::Refused(crate::reply::DISK_FULL.into()),
-        Outcome::Written("id".into(), 7),
+        Outcome::Written(Written { name: "id".into(), octets: 7, message_id: "a@b".into() }),
         Outcome::Discarded("id".into()),
         Outcome::Failed(crate::reply::LOCAL_PROBLEM.into()),
         Outcome::Abandoned,
@@ -253,7 +253,8 @@ fn messages_pass_through_a_socket() {
     }
     let sender = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(5));
-        let long = Outcome::Written("x".repeat(5000), 7).encode();
+        let written = Written { name: "x".repeat(5000), octets: 7, message_id: String::new() };
+        let long = Outcome::Written(written).encode();
         ours.send(&long[3..]).unwrap();
         ours
     });

@@ -13,6 +13,8 @@ use std::time::SystemTime;
 const HOPS_MAX: u32 = 50;
 /// Octets of the longest name that is looked for, with its colon.
 const NAME_MAX: usize = 11;
+/// Octets of a Message-ID that are kept, for the log.
+const ID_MAX: usize = 250;
 
 /// Where in the message we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,9 @@ pub struct Header<'a> {
     has_from: bool,
     has_date: bool,
     has_message_id: bool,
+    message_id: Vec<u8>,
+    /// What comes is its value.
+    in_message_id: bool,
 }
 
 impl<'a> Header<'a> {
@@ -52,7 +57,15 @@ impl<'a> Header<'a> {
             has_from: false,
             has_date: false,
             has_message_id: false,
+            message_id: Vec::new(),
+            in_message_id: false,
         }
+    }
+
+    /// The Message-ID as far as it has come, without `<` and `>` around it; empty: there is none. It is a stranger's.
+    pub fn message_id(&self) -> String {
+        let id = String::from_utf8_lossy(&self.message_id);
+        id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(&id).to_owned()
     }
 
     /// Passes octets on, with what has to stand between them.
@@ -87,8 +100,13 @@ impl<'a> Header<'a> {
                     self.name_ends()?;
                     self.at = At::Line;
                 }
+                (At::Name, b' ' | b'\t') if self.filled == 0 && self.in_message_id => {
+                    self.at = At::Line;
+                    continue;
+                }
                 (At::Name, _) => match self.name.get_mut(self.filled) {
                     Some(place) => {
+                        self.in_message_id &= self.filled > 0;
                         *place = octet;
                         self.filled += 1;
                     }
@@ -97,6 +115,9 @@ impl<'a> Header<'a> {
                 },
                 (At::Line, _) => {
                     let end = memchr::memchr(b'\n', rest);
+                    if self.in_message_id {
+                        self.keep(rest.get(..end.unwrap_or(rest.len())).unwrap_or_default());
+                    }
                     match end.and_then(|end| rest.get(end + 1..)) {
                         Some(next) => {
                             rest = next;
@@ -129,6 +150,12 @@ impl<'a> Header<'a> {
         }
     }
 
+    fn keep(&mut self, octets: &[u8]) {
+        let room = ID_MAX.saturating_sub(self.message_id.len());
+        let visible = octets.iter().filter(|octet| !octet.is_ascii_whitespace());
+        self.message_id.extend(visible.take(room));
+    }
+
     fn name_ends(&mut self) -> Result<(), Status> {
         // RFC 5322 section 4.5: blanks before the colon are obsolete but there.
         let name = self.name.get(..self.filled).unwrap_or_default().trim_ascii_end();
@@ -141,7 +168,8 @@ impl<'a> Header<'a> {
         }
         self.has_from |= is("From");
         self.has_date |= is("Date");
-        self.has_message_id |= is("Message-ID");
+        self.in_message_id = is("Message-ID") && !self.has_message_id;
+        self.has_message_id |= self.in_message_id;
         Ok(())
     }
 
@@ -160,7 +188,9 @@ impl<'a> Header<'a> {
                 .map_err(|_| Status::new(451, Enhanced(4, 3, 0), "Local error in processing"))?;
             let random = u64::from_be_bytes(random);
             let seconds = since.as_secs();
-            let _ = write!(fields, "Message-ID: <{seconds:x}.{random:016x}@{}>\r\n", submission.domain);
+            let id = format!("<{seconds:x}.{random:016x}@{}>", submission.domain);
+            let _ = write!(fields, "Message-ID: {id}\r\n");
+            self.message_id = id.into_bytes();
         }
         if !self.has_date {
             let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);

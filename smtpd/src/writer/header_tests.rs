@@ -50,6 +50,32 @@ fn a_submission_gets_what_it_lacks() {
 }
 
 #[test]
+fn the_message_id_is_noted_on_its_way() {
+    let long = "x".repeat(300);
+    for (text, want) in [
+        ("Message-ID: <a@b>\r\n\r\n", "a@b"),
+        ("message-id:<a@b>\r\nSubject: c\r\n d\r\n\r\n", "a@b"),
+        ("Subject: c\r\nMessage-ID:\r\n\t<a@b>\r\nX: y\r\n z\r\n\r\n", "a@b"),
+        ("Message-ID: <a\r\n @b>\r\n\r\n", "a@b"),
+        ("Message-ID: a@b\r\nMessage-ID: <c@d>\r\n\r\n", "a@b"),
+        ("Message-ID: \r\nno colon\r\n c@d\r\n\r\n", ""),
+        ("Subject: x\r\n Message-ID: <a@b>\r\n\r\nMessage-ID: <a@b>\r\n", ""),
+        (&format!("Message-ID: {long}\r\n\r\n"), &long[..ID_MAX]),
+        ("Message-ID: <a@b", "<a@b"),
+    ] {
+        for piece in [1, 2, 3, 5, 999] {
+            let mut header = Header::new(None);
+            text.as_bytes().chunks(piece).for_each(|piece| header.pass(piece, &mut |_| Ok(())).unwrap());
+            assert_eq!(header.message_id(), want, "{text:?} {piece}");
+        }
+    }
+    let ours = submission();
+    let mut header = Header::new(Some(&ours));
+    header.pass(b"Subject: x\r\n\r\n", &mut |_| Ok(())).unwrap();
+    assert!(header.message_id().ends_with("@mx.example"), "{}", header.message_id());
+}
+
+#[test]
 fn messages_do_not_go_in_circles() {
     let hops =
         |count: usize| format!("{}\r\nReceived: body\r\n", "Received: from a\r\n\tby b\r\n".repeat(count));

@@ -14,7 +14,7 @@ use crate::header_checks::{HeaderChecks, checked};
 use crate::queue::{Incoming, QueueDirectory, Received};
 use crate::reply;
 use crate::status::Status;
-use crate::wire::job::{Commands, Deliver, Job, Outcome, Queue, Submission};
+use crate::wire::job::{Commands, Deliver, Job, Outcome, Queue, Submission, Written};
 use crate::wire::pieces::{Piece, Source};
 use common::config::Config;
 use common::exit::Exit;
@@ -178,22 +178,18 @@ impl Work<'_> {
         let outcome = match spooled {
             false => self.take(sink, submission)?,
             true => match self.copy(sink, submission) {
-                Ok((name, octets)) => Outcome::Written(name, octets),
+                Ok(written) => Outcome::Written(written),
                 Err(status) => Outcome::Failed(status),
             },
         };
         self.say(&match outcome {
-            Outcome::Written(id, _) if discarded.get() => Outcome::Discarded(id),
+            Outcome::Written(written) if discarded.get() => Outcome::Discarded(written.name),
             outcome => outcome,
         })
     }
 
     /// Takes a message from the spool file.
-    fn copy(
-        &self,
-        mut sink: Box<dyn Sink + '_>,
-        submission: Option<&Submission>,
-    ) -> Result<(String, u64), Status> {
+    fn copy(&self, mut sink: Box<dyn Sink + '_>, submission: Option<&Submission>) -> Result<Written, Status> {
         let fd = self.shared.as_ref().and_then(|fd| fd.try_clone().ok());
         let file = File::from(fd.ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?);
         let mut header = Header::new(submission);
@@ -206,7 +202,8 @@ impl Work<'_> {
             header.pass(octets, &mut |octets| sink.write(octets))?;
         }
         header.end(&mut |octets| sink.write(octets))?;
-        sink.finish().map(|name| (name, at))
+        let message_id = header.message_id();
+        sink.finish().map(|name| Written { name, octets: at, message_id })
     }
 
     /// Takes a message from the front.
@@ -239,7 +236,9 @@ impl Work<'_> {
                 Piece::Complete => {
                     let written = header.end(&mut |octets| sink.write(octets)).and_then(|()| sink.finish());
                     return Ok(match written {
-                        Ok(name) => Outcome::Written(name, octets),
+                        Ok(name) => {
+                            Outcome::Written(Written { name, octets, message_id: header.message_id() })
+                        }
                         Err(status) => Outcome::Failed(status),
                     });
                 }
