@@ -123,12 +123,9 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
     let counters = policy.schedule.older(queued.counters(), now);
     let is_bounce = queued.envelope().reverse_path.is_none();
     let open = queued.in_state(State::Pending);
-    let mut notes = Vec::new();
-    // What was refused before it came into the queue has a note, too.
-    if counters.attempts > 0 || open.is_empty() {
-        notes = notes::read(queued.directory(), Place::Queue, queued.id());
-    }
-    if counters.attempts == 0 {
+    // What was refused before it came into the queue has a note, too, and so has what waits for its turn.
+    let notes = notes::read(queued.directory(), Place::Queue, queued.id());
+    if counters.attempts == 0 && (notes.is_empty() || open.is_empty()) {
         log_active(&queued, world);
     }
     let mut tried = Tried { notes, deferred: 0, waiting: 0, expired: false };

@@ -1,6 +1,7 @@
 //! Who only waits for his turn.
 
 use super::*;
+use crate::runner::slots;
 
 /// The same script; nobody has a place for those called busy.
 struct Busy(Script);
@@ -50,8 +51,13 @@ fn who_waits_for_his_turn_is_not_put_off() {
         let queued = open(&directory, &id);
         assert_eq!(queued.counters().attempts, attempts, "{answers:?}");
         assert_eq!(queued.counters() == before, attempts == 0, "it is still due");
-        assert_eq!(crate::runner::slots::has_come(&directory), attempts == 0, "who is through looks again");
+        assert_eq!(slots::has_come(&directory), attempts == 0, "who is through looks again");
         assert!(!world.0.log.iter().any(|line| line.contains("busy@y")), "{:?}", world.0.log);
+        drop(queued);
+        attempt(open(&directory, &id), &mut world, &policy()).unwrap();
+        let begun = world.0.log.iter().filter(|line| line.ends_with("(queue active)")).count();
+        assert_eq!(begun, 1, "{:?}", world.0.log);
+        slots::has_come(&directory);
         let notes = notes::read(&directory, Place::Queue, &id);
         assert!(notes.iter().any(|note| note.recipient == 1 && note.status.text == "others are first"));
     }
