@@ -107,14 +107,13 @@ def write(path, lines, mode):
 # --- Processes -------------------------------------------------------------------------------------------------------
 
 
-def processes_of(executable):
-    """Pids of the processes that run this file, zombies excluded."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{entry}/exe") == str(executable):
-                    found.append(int(entry))
+def processes_of(*executables):
+    """Pids of the processes that run one of these files, zombies excluded."""
+    found, wanted = [], {str(executable) for executable in executables}
+    for pid in all_processes():
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/exe") in wanted:
+                found.append(pid)
     return sorted(found)
 
 
@@ -126,6 +125,25 @@ def status_of(pid):
 
 def parent_of(pid):
     return int(status_of(pid)["PPid"])
+
+
+def uid_of(pid):
+    """Whose process it is; None: it has ended, whoever has looked it up before."""
+    with contextlib.suppress(OSError, KeyError):
+        status = status_of(pid)
+        return None if status["State"].startswith("Z") else int(status["Uid"].split()[0])
+    return None
+
+
+def arguments_of(pid):
+    """A process's arguments, each with a NUL behind it; nothing if it has ended."""
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def all_processes():
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def listening_ports():

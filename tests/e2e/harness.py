@@ -21,8 +21,8 @@ import unittest
 
 # What tests take from here comes from beside.
 from conversations import Imap, Pop
-from ground import (FIRST_UID, HOST, IN_NAMESPACE, IS_ROOT, SOON, TREE, free_port, in_terminal, listening_ports, needs_root, parent_of,
-                    processes_of, program, run, run_getmail, status_of, stop, syslog, wait_until, write)
+from ground import (FIRST_UID, HOST, IN_NAMESPACE, IS_ROOT, SOON, TREE, all_processes, arguments_of, free_port, in_terminal, listening_ports,
+                    needs_root, parent_of, processes_of, program, run, run_getmail, status_of, stop, syslog, uid_of, wait_until, write)
 from launchers import LAUNCHERS
 from mail import Maildir, body, crlf, message, odd_messages, plain, wire
 # --- Certificates ----------------------------------------------------------------------------------------------------
@@ -126,10 +126,9 @@ class Box:
             with contextlib.suppress(Exception):
                 closer()
         self.closers = []
-        for binary in {self.binary, *self.binaries.values()}:
-            for pid in processes_of(binary):
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+        for pid in processes_of(self.binary, *self.binaries.values()):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.dir, ignore_errors=True)
         atexit.unregister(self.close)
 
@@ -214,8 +213,12 @@ class Box:
         """Pids of the servers of this box. Without root /proc does not show what front and session execute: then those
         that descend from the launcher."""
         if IS_ROOT:
-            return sorted(pid for binary in {self.binary, *self.binaries.values()} for pid in processes_of(binary))
+            return processes_of(self.binary, *self.binaries.values())
         return sorted(pid for launcher in self.launchers for pid in launcher.descendants())
+
+    def servers_of(self, user):
+        """Those with a user's rights."""
+        return [pid for pid in self.servers() if uid_of(pid) == user.uid]
 
     def wait_idle(self):
         """Waits until no connection is served any more."""

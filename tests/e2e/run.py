@@ -18,7 +18,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Those that take longest begin first, so that the last one does not run alone.
-SLOW = ("test_sync.py", "test_dovecot.py", "test_security.py", "test_courier.py", "test_queue.py", "test_queue_kill.py",
+SLOW = ("test_sync.py", "test_dovecot.py", "test_security.py", "test_courier.py", "test_queue.py", "test_queue_kill.py", "test_blocking.py",
         "test_imap_odd_files.py", "test_cli.py", "test_imap_clients.py", "test_imap_hostile.py", "test_smtp.py",
         "test_smtp_hostile.py", "test_clients.py", "test_imap_many.py", "test_launchers.py")
 # A file that takes longer hangs.

@@ -116,7 +116,7 @@ class BoxAndSink(Case):
 class Sink:
     """An SMTP server that counts who got what. RCPT for bad@ is refused for good, for later@ for now."""
 
-    def __init__(self):
+    def __init__(self, host=HOST):
         outer = self
         self.got = collections.Counter()
         self.messages = []
@@ -172,7 +172,7 @@ class Sink:
             allow_reuse_address = daemon_threads = True
             request_queue_size = 100
 
-        self.server = Server((HOST, 0), Handler)
+        self.server = Server((host, 0), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

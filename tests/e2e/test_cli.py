@@ -4,17 +4,13 @@ Above all: whatever is wrong, nothing but the protocol reaches the client, altho
 """
 
 import contextlib
-import os
 import pathlib
-import pty
 import re
-import shutil
 import socket
 import subprocess
-import termios
 
 import harness
-from harness import IN_NAMESPACE, TREE, Box, Case, message, needs_root, program, run
+from harness import IN_NAMESPACE, TREE, Box, Case, message, program, run
 
 
 class Options(Case):
@@ -140,7 +136,6 @@ class Options(Case):
         self.assertEqual(done.returncode, 100, done)
         self.assertIn("encrypted", done.stdout + done.stderr)
 
-
     def test_check_reads_the_certificate(self):
         directory = self.box.dir / "tls"
         key, request, extensions = self.box.authority.key, directory / "self.csr", directory / "self.ext"
@@ -162,97 +157,6 @@ class Options(Case):
                 done = self.pop3d("-c", self.box.conf, "-o", f"ssl_cert_file={path}", "-o", f"ssl_key_file={key}", "--check")
                 self.assertRegex(done.stdout, rf"(?m)^{pattern}", done)
                 self.assertEqual(done.returncode, code, done)
-
-
-class Documentation(Case):
-    """Every option and every setting is in --help and in the manual pages, and nothing else is."""
-
-    @classmethod
-    def setUpClass(cls):
-        box = Box(tls=False)
-        cls.addClassCleanup(box.close)
-        cls.help = {name: run(binary, "--help").stdout for name, binary in box.binaries.items()}
-        cls.settings_of = {name: dict(re.findall(r"(?m)^  ([A-Za-z0-9_]+) =(?: (.*))?$", text)) for name, text in cls.help.items()}
-        cls.settings = {name: value for settings in cls.settings_of.values() for name, value in settings.items()}
-        cls.manual = (TREE / "doc/tinmail.conf.5").read_text()
-        cls.source = (TREE / "common/src/config/settings.rs").read_text()
-
-    def test_every_setting_is_in_the_help(self):
-        for name, settings in self.settings_of.items():
-            rows = re.findall(rf"(?m)^ +(?:all|(?:[a-z0-9]+_)?{name}d(?:_[a-z0-9]+)?) ([A-Za-z0-9_]+):", self.source)
-            self.assertGreater(len(rows), 40)
-            self.assertEqual(sorted(settings), sorted(rows))
-
-    def test_every_setting_is_in_the_manual_page_and_no_other(self):
-        headings = [line for line in self.manual.splitlines() if line.startswith(".It Ic ")]
-        documented = {name for line in headings for name in re.findall(r"\b([a-z][a-z0-9]*_[A-Za-z0-9_]+|ssl|passdb|myhostname|mydomain|myorigin|mydestination|mynetworks|relayhost)\b",
-                                                                       line.split(" Pq ")[0])}
-        self.assertEqual(documented, set(self.settings))
-
-    def test_defaults_in_the_manual_page_are_those_of_the_help(self):
-        seconds = {"secs": 1, "s": 1, "m": 60, "mins": 60, "min": 60, "h": 3600, "hours": 3600, "hour": 3600, "d": 86400,
-                   "day": 86400, "days": 86400}
-
-        def plain(value):
-            value = re.sub(r"\\&", "", value.strip().strip('"'))
-            time = re.fullmatch(r"(\d+) ?(secs|s|m|mins|min|h|hours|hour|d|day|days)", value)
-            return str(int(time[1]) * seconds[time[2]]) if time else value
-        for line in self.manual.splitlines():
-            entry = re.match(r"\.It Ic (\S+) Pq (?:Li|Pa) (.*)$", line)
-            if entry and entry[1] in self.settings:
-                with self.subTest(entry[1]):
-                    self.assertEqual(plain(entry[2]), plain(self.settings[entry[1]]))
-
-    def test_every_option_is_in_the_manual_page(self):
-        for name, text in self.help.items():
-            options = re.findall(r"(?m)^  (--?[a-z]+)", text)
-            self.assertGreaterEqual(len(options), 8)
-            page = (TREE / f"doc/{name}d.8").read_text()
-            for option in options:
-                macro = "Fl Fl " + option[2:] if option.startswith("--") else "Fl " + option[1:]
-                self.assertIn(f".It {macro}", page, option)
-                self.assertIn(f".Op {macro}", page, option)
-
-    def test_every_command_is_in_the_manual_page(self):
-        grammar = (TREE / "imapd/src/grammar/command.rs").read_text()
-        commands = re.findall(r'(?m)^ +((?:b"[A-Z]+" ?\|? ?)+) => ', grammar)
-        commands = {name for line in commands for name in re.findall(r'b"([A-Z]+)"', line)}
-        page = (TREE / "doc/imapd.8").read_text()
-        self.assertGreater(len(commands), 30)
-        for command in commands:
-            self.assertRegex(page, rf"\b{command}\b")
-
-    def test_every_capability_is_in_the_manual_page(self):
-        source = (TREE / "imapd/src/capability.rs").read_text()
-        names = " ".join(re.findall(r'(?s)const [A-Z_]+: &str = "(.*?)"', source)).replace("\\\n", " ").split()
-        page = (TREE / "doc/imapd.8").read_text()
-        self.assertGreater(len(names), 20)
-        for name in set(names) - {"IMAP4rev1"}:
-            self.assertIn(name, page)
-
-    def test_settings_named_in_texts_exist(self):
-        """README, the service files, the units: no name that the program does not know."""
-        known = set(self.settings)
-        texts = [TREE / "README.md", *(TREE / "xinetd").iterdir(), *(TREE / "systemd").iterdir(), TREE / "s6/README"]
-        for path in texts:
-            for name in re.findall(r"`((?:auth|login|pop3|ssl|mail|reply|session|haproxy)_[a-z_0-9]+)`", path.read_text()):
-                self.assertIn(name, known, path.name)
-            for name in re.findall(r"-o ([a-z_0-9]+)=", path.read_text()):
-                self.assertIn(name, known, path.name)
-
-    def test_tests_named_in_the_documents_exist(self):
-        """`FILE::TEST`, or a file alone."""
-        for document in (TREE / "doc").glob("*.md"):
-            for name, _, test in re.findall(r"`((?:tests|common|pop3d|imapd)/[\w/.-]+)(::(\w+))?`", document.read_text()):
-                with self.subTest(f"{document.name}: {name} {test}"):
-                    self.assertTrue((TREE / name).exists())
-                    if test:
-                        self.assertRegex((TREE / name).read_text(), rf"(?:fn|def) {test}\b")
-
-    def test_links_in_the_documents_lead_somewhere(self):
-        for path in [*TREE.glob("*.md"), *TREE.glob("doc/**/*.md"), *TREE.glob("xinetd/*.md")]:
-            for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-                self.assertTrue((path.parent / target).exists(), f"{path.name}: {target}")
 
 
 class NothingButProtocol(Case):
@@ -412,121 +316,6 @@ class NothingButProtocol(Case):
         box = self.new_box()
         self.assertEqual(self.conversation(box, b"QUIT\r\n", box.arguments())[1], 0)
         self.assertEqual(self.conversation(box, b"NONSENSE\r\n" * 30, box.arguments())[1], 0)
-
-
-class Tinmail(Case):
-    def setUp(self):
-        self.box = self.new_box()
-        self.tinmail = self.box.dir / "tinmail"
-        shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name("tinmail"), self.tinmail)
-
-    def run_it(self, *words, **more):
-        return run(self.tinmail, "-c", self.box.conf, *words, check=False, **more)
-
-    def test_check(self):
-        """The programs beside it are asked; what two of them say is told once."""
-        for name in ("POP3D", "IMAPD", "SMTPD"):
-            shutil.copy(os.environ[f"E2E_{name}"], self.box.dir / name.lower())
-        queue = ("-o", f"queue_directory={self.box.dir}/queue", "-o", f"mail_owner={self.box.user.name}")
-        done = self.run_it(*queue, "check")
-        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
-        self.assertIn("\npop3d, imapd: the configuration is in order\n", "\n" + done.stdout)
-        with self.box.conf.open("a") as conf:
-            conf.write("login_greting = Hello\n")
-        done = self.run_it(*queue, "check")
-        self.assertEqual(done.returncode, 100)
-        self.assertRegex(done.stdout, r"(?m)^pop3d, imapd, smtpd: .*login_greting")
-        (self.box.dir / "imapd").unlink()
-        self.assertRegex(self.run_it("check").stdout, r"(?m)^imapd: is not here$")
-        self.assertEqual(self.run_it("check", "more").returncode, 100)
-
-    def test_users(self):
-        """Made with a password on standard input, changed at a terminal, and logged in with."""
-        users, home = self.box.dir / "users", self.box.dir / "virtual"
-        home.mkdir()
-        os.chown(home, self.box.user.uid, self.box.user.gid)
-        self.box.write_settings(passdb=f"passwd-file:{users}", disable_plaintext_auth="no")
-        done = self.run_it("user", "add", "-u", str(self.box.user.uid), "-g", str(self.box.user.gid), "-d", home, "Vera", input="first\n")
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
-        self.assertEqual(users.stat().st_mode & 0o777, 0o600)
-        self.assertNotIn("first", users.read_text())
-
-        def logs_in(password):
-            said = self.conversation(f"USER vera\r\nPASS {password}\r\nQUIT\r\n".encode())
-            return b"+OK Logged in" in said
-        self.assertEqual([logs_in("first"), logs_in("second")], [True, False])
-        command = [self.tinmail, "-c", self.box.conf, "user", "password", "vera"]
-        for typed, code in ((b"other\nsecond\n", 111), (b"sec\x03", 111), (b"second\nsecond\n", 0)):
-            ours, theirs = pty.openpty()
-            before = termios.tcgetattr(theirs)
-            process = subprocess.Popen([str(word) for word in command], stdin=theirs, stdout=theirs, stderr=theirs)
-            screen = b""
-            for line in typed.splitlines(keepends=True):
-                prompt = b": "
-                while not screen.endswith(prompt):
-                    screen += os.read(ours, 1000)
-                os.write(ours, line)
-                screen += b" "
-            self.assertEqual(process.wait(20), code, screen)
-            self.assertEqual(termios.tcgetattr(theirs), before)
-            os.set_blocking(ours, False)
-            with contextlib.suppress(OSError):
-                screen += os.read(ours, 1000)
-            os.close(ours)
-            os.close(theirs)
-            for word in (b"other", b"second", b"sec\r", b"sec^C"):
-                self.assertNotIn(word, screen)
-        self.assertEqual([logs_in("first"), logs_in("second")], [False, True])
-        self.assertEqual(self.run_it("user", "list").stdout, "vera\n")
-        self.assertEqual(self.run_it("user", "delete", "vera").returncode, 0)
-        self.assertFalse(logs_in("second"))
-        self.assertEqual(self.run_it("user", "add", "eve", "secret").returncode, 100)
-
-    def test_import_of_userdb(self):
-        """Courier's users log in with what they had."""
-        users, userdb, user = self.box.dir / "users", self.box.dir / "userdb", self.box.user
-        home = self.box.dir / "anna"
-        home.mkdir()
-        os.chown(home, user.uid, user.gid)
-        md5, sha = (run("openssl", "passwd", kind, secret).stdout.strip() for kind, secret in (("-1", "first"), ("-6", "second")))
-        userdb.write_text(f"anna\tuid={user.uid}|gid={user.gid}|home={home}|mail={home}/Maildir|systempw={md5}|imappw={sha}|quota=10S\n")
-        self.box.write_settings(passdb=f"passwd-file:{users}", disable_plaintext_auth="no")
-        done = self.run_it("import", "userdb", userdb)
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertIn("anna: quota=10S is for tinmail maildirmake -q\n", done.stdout)
-        for secret, want in (("first", True), ("second", False)):
-            said = self.conversation(f"USER anna\r\nPASS {secret}\r\nQUIT\r\n".encode())
-            self.assertEqual(b"+OK Logged in" in said, want, said)
-        self.assertTrue((home / "Maildir/cur").is_dir())
-        self.assertEqual(self.run_it("import", "userdb", userdb).returncode, 111)
-
-    def conversation(self, octets):
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            process = subprocess.Popen([str(self.box.binary), *map(str, self.box.arguments())], stdin=theirs, stdout=theirs,
-                                       stderr=subprocess.DEVNULL)
-            theirs.close()
-            ours.sendall(octets)
-            ours.shutdown(socket.SHUT_WR)
-            said = b"".join(iter(lambda: ours.recv(1000), b""))
-            process.wait(20)
-            return said
-
-    @needs_root
-    def test_maildirmake(self):
-        """Root's work in a user's directory is the user's, and delivered to."""
-        user, path = self.box.user, self.box.user.home / "Mail"
-        for words in ([], ["-f", "Gr\u00fc\u00dfe"], ["-q", "1000000S"]):
-            done = self.run_it("maildirmake", *words, path)
-            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
-        for name in (path, path / "cur", path / ".Gr&APwA3w-e/new", path / "maildirsize"):
-            meta = name.stat()
-            self.assertEqual((meta.st_uid, meta.st_gid, meta.st_mode & 0o077), (user.uid, user.gid, 0), name)
-        self.assertEqual((path / "maildirsize").read_text().split("\n")[0], "1000000S")
-        done = self.run_it("maildirmake", path)
-        self.assertEqual((done.returncode, done.stderr), (111, f"tinmail: {path}: there is a Maildir already\n"))
-        os.symlink("/etc", user.home / "link")
-        self.assertRegex(self.run_it("maildirmake", "-q", "1S", user.home / "link").stderr, "it is a link")
 
 
 class Bare:

@@ -4,6 +4,7 @@ change once, in an order that makes sense, and in the end all of them know the s
 E2E_SEED repeats a run.
 """
 
+import contextlib
 import os
 import random
 import re
@@ -208,7 +209,14 @@ class ManySessions(Case):
             time.sleep(0.1)
         for thread in at_work:
             thread.join()
-        time.sleep(3)
+        last = self.known().whole()
+
+        def knows_it(idler):
+            told = [known and known[1] for known in list(idler.messages)]
+            return len(told) == len(last) and all(flags in (None, new) for flags, (_, new) in zip(told, last))
+        # If they never do, that is said below, with what is wrong.
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: errors or all(map(knows_it, idlers)), "those in IDLE know it all")
         stop.set()
         for thread in waiting:
             thread.join()

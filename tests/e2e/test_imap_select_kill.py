@@ -102,8 +102,6 @@ class SelectKill(WithKiller, Case):
         with ours:
             with theirs:
                 self.killer.start(self.command, point, everybody, stdio=theirs.fileno(), user=self.user)
-                # The killer has its own.
-                time.sleep(0.01)
             told = Told(self.converse(ours))
         return told, self.killer.result()
 

@@ -12,7 +12,7 @@ import threading
 import time
 
 import harness
-from harness import HOST, IN_NAMESPACE, needs_root, processes_of, run, wait_until
+from harness import HOST, IN_NAMESPACE, needs_root, processes_of, run, uid_of, wait_until
 from smtp_box import DOMAIN, Smtp, SmtpBox
 
 class NeverLost(Smtp):
@@ -63,7 +63,7 @@ class NeverLost(Smtp):
             client.mail("a@client.example")
             client.rcpt(self.to)
             self.assertEqual(client.docmd("DATA")[0], 354)
-            writer = next(pid for pid in processes_of(self.box.binary) if harness.status_of(pid)["Uid"].startswith(str(self.user.uid)))
+            [writer] = self.box.servers_of(self.user)
             os.kill(writer, signal.SIGKILL)
             client.sock.sendall(b"Subject: lost\r\n\r\nfirst\r\n.\r\n")
             self.assertEqual(client.getreply()[0], 451)
@@ -206,11 +206,11 @@ class Walls(Smtp):
             client.rcpt(self.to)
             self.assertEqual(client.docmd("DATA")[0], 354)
             client.sock.sendall(b"Subject: half\r\n")
-            pids = wait_until(lambda: (lambda p: p if len(p) == 3 else None)(processes_of(self.box.binary)), "three processes")
-            uids = {pid: harness.status_of(pid)["Uid"].split()[0] for pid in pids}
-            self.assertEqual(sorted(uids.values()), sorted(["0", "65534", str(self.user.uid)]))
-            writer = next(pid for pid, uid in uids.items() if uid == str(self.user.uid))
-            front = next(pid for pid, uid in uids.items() if uid == "65534")
+            # Those of earlier tests may be about to end.
+            wait_until(lambda: len(self.box.servers()) == 3, "three processes")
+            uids = {uid_of(pid): pid for pid in self.box.servers()}
+            self.assertEqual(set(uids), {0, 65534, self.user.uid})
+            writer, front = uids[self.user.uid], uids[65534]
             secret = self.user.password.encode()
             self.assertNotIn(secret, self.memory(writer))
             self.assertEqual(os.readlink(f"/proc/{front}/root"), str(self.box.dir / "run/empty"))

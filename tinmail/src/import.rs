@@ -7,7 +7,9 @@
 
 use crate::Failed;
 use crate::passwd_file::Locked;
+use common::auth::username::UsernameRules;
 use common::config::Config;
+use common::process::login::username_rules;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -25,7 +27,7 @@ pub fn run(config: &Config, words: &[&str], out: &mut dyn Write) -> Result<(), F
         ["userdb", "-f", to, from] | ["userdb", from, "-f", to] => (from, PathBuf::from(to)),
         _ => return Err(Failed::Usage("want import userdb [-f PASSWD-FILE] FILE".to_owned())),
     };
-    let mut wrong = 0u32;
+    let (rules, mut wrong) = (username_rules(config)?, 0u32);
     let mut found: Vec<(String, Vec<Zeroizing<String>>)> = Vec::new();
     for path in files(Path::new(from)).map_err(|error| Failed::Said(format!("{from}: {error}")))? {
         let text = read(&path).map_err(|error| Failed::Said(format!("{}: {error}", path.display())))?;
@@ -35,7 +37,7 @@ pub fn run(config: &Config, words: &[&str], out: &mut dyn Write) -> Result<(), F
                 continue;
             }
             let mut tell = |what: &str| writeln!(out, "{}:{number}: {what}", path.display());
-            match account(line) {
+            match account(line, &rules) {
                 Ok((name, lines, notes)) => {
                     notes.iter().try_for_each(|note| tell(&format!("{name}: {note}")))?;
                     found.push((name, lines));
@@ -99,8 +101,10 @@ fn read(path: &Path) -> io::Result<Zeroizing<String>> {
 /// A user: the name, lines of a passwd-file, and what the administrator has to do.
 type Account = (String, Vec<Zeroizing<String>>, Vec<String>);
 
-fn account(line: &str) -> Result<Account, String> {
-    let (name, fields) = line.split_once('\t').ok_or("there is no tab behind the name")?;
+fn account(line: &str, rules: &UsernameRules) -> Result<Account, String> {
+    let (written, fields) = line.split_once('\t').ok_or("there is no tab behind the name")?;
+    // As it is looked up when somebody logs in, or gets mail.
+    let name = rules.normalise(written.as_bytes()).map_err(|error| error.to_string())?.to_string();
     if name.is_empty() || name.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control()) {
         return Err("a passwd-file cannot have this name".to_owned());
     }
@@ -127,6 +131,9 @@ fn account(line: &str) -> Result<Account, String> {
         extra.push(format!("userdb_mail=maildir:{from}{}", mail.trim_start_matches("./")));
     }
     let mut notes = Vec::new();
+    if name != written {
+        notes.push(format!("this is {written} (auth_username_format)"));
+    }
     if let Some(quota) = value("quota") {
         notes.push(format!("quota={quota} is for tinmail maildirmake -q"));
     }
@@ -165,13 +172,17 @@ fn account(line: &str) -> Result<Account, String> {
         }
         lines.push(Zeroizing::new(format!("{name}:{hash}:{uid}:{gid}::{home}:{shell}:{}", extra.join(" "))));
     }
-    Ok((name.to_owned(), lines, notes))
+    Ok((name, lines, notes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use common::auth::passwd_file::PasswdFileEntry;
+
+    fn account(line: &str) -> Result<Account, String> {
+        super::account(line, &username_rules(&Config::DEFAULT).unwrap())
+    }
 
     fn lines(line: &str) -> Result<String, String> {
         account(line)
@@ -190,10 +201,12 @@ mod tests {
             ("a\tpop3pw=x|imappw=x|esmtppw=x", "a:{CRYPT}x::::::"),
             ("a\tpop3pw=x", "a:{CRYPT}x::::::proto=pop3"),
             ("a\tuid=5|hmac-md5=x", "a::5:::::"),
+            ("Anna@Example.ORG\tsystempw=x", "anna@example.org:{CRYPT}x::::::"),
         ] {
             assert_eq!(lines(line).unwrap(), want, "{line}");
             let mut read = want.lines().map(|line| PasswdFileEntry::parse(line.as_bytes()));
-            assert!(read.all(|entry| entry.is_ok_and(|entry| line.starts_with(&entry.user))), "{line}");
+            let is_of = |user: &str| line.to_lowercase().starts_with(user);
+            assert!(read.all(|entry| entry.is_ok_and(|entry| is_of(&entry.user))), "{line}");
         }
     }
 
@@ -218,6 +231,7 @@ mod tests {
                 && notes.contains("imap-hmac-md5 is left out")
         );
         assert!(account("a\tuid=1").unwrap().2.join("").contains("no password for pop3, imap, smtp"));
+        assert_eq!(account("Anna\tsystempw=x").unwrap().2, ["this is Anna (auth_username_format)"]);
     }
 
     #[test]

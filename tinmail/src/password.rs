@@ -31,7 +31,7 @@ fn line(from: BorrowedFd<'_>) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut octet = [0];
     loop {
         match fd::read(from, &mut octet) {
-            Ok(0) | Err(_) if line.is_empty() => return Err(io::Error::other("there is no password")),
+            Ok(0) if line.is_empty() => return Err(io::Error::other("there is no password")),
             Ok(0) => return Ok(line),
             Ok(_) if octet == [b'\n'] => return Ok(line),
             Ok(_) if octet == [INTERRUPT] => return Err(io::ErrorKind::Interrupted.into()),

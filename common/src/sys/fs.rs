@@ -49,11 +49,20 @@ pub fn try_record_lock_at(file: &impl AsFd, octet: u64) -> io::Result<bool> {
     record_lock(file, octet, 1)
 }
 
+/// Gives the lock of one octet back before the file is closed.
+pub fn unlock_record_at(file: &impl AsFd, octet: u64) -> io::Result<()> {
+    set_record_lock(file, libc::F_UNLCK, octet, 1).map(drop)
+}
+
 fn record_lock(file: &impl AsFd, start: u64, length: u64) -> io::Result<bool> {
+    set_record_lock(file, libc::F_WRLCK, start, length)
+}
+
+fn set_record_lock(file: &impl AsFd, kind: libc::c_int, start: u64, length: u64) -> io::Result<bool> {
     let number = |value: u64| libc::off_t::try_from(value).map_err(io::Error::other);
     // SAFETY: an all-zero flock structure is a valid one: whole file, from its start.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_WRLCK as _;
+    lock.l_type = kind as _;
     lock.l_whence = libc::SEEK_SET as _;
     (lock.l_start, lock.l_len) = (number(start)?, number(length)?);
     // SAFETY: F_OFD_SETLK reads the structure, which outlives the call.

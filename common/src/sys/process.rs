@@ -276,6 +276,15 @@ pub fn limit(resource: Resource, value: u64) -> io::Result<()> {
     }
 }
 
+/// The number of a limit, as the C library has it.
+#[cfg(target_env = "musl")]
+type Kind = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Kind = libc::__rlimit_resource_t;
+
+/// Descriptors that a process of ours may have which has several for each of its children.
+const DESCRIPTORS: libc::rlim_t = 1024;
+
 /// Takes back what a launcher has limited, so that a program which this process executes finds the same whoever started us:
 /// memory, time and size of files without a limit, at least 8 MiB of stack and 1,024 descriptors, no core file. Without the
 /// right to raise them, the hard limits are as far as it goes.
@@ -287,28 +296,40 @@ pub fn lift_limits() {
         (libc::RLIMIT_CPU, NONE, NONE),
         (libc::RLIMIT_FSIZE, NONE, NONE),
         (libc::RLIMIT_STACK, 8 << 20, NONE),
-        (libc::RLIMIT_NOFILE, 1024, 4096),
+        (libc::RLIMIT_NOFILE, DESCRIPTORS, 4096),
         (libc::RLIMIT_CORE, 0, 0),
     ];
-    for (resource, soft, hard) in wanted {
-        // SAFETY: an all-zero rlimit is a valid one; getrlimit fills it.
-        let mut now: libc::rlimit = unsafe { std::mem::zeroed() };
-        // SAFETY: writes the local structure.
-        if cerr(unsafe { libc::getrlimit(resource, &mut now) }).is_err() {
-            continue;
-        }
-        let hard = now.rlim_max.max(hard);
-        let soft = now.rlim_cur.max(soft);
-        let both = [(soft, hard), (soft.min(now.rlim_max), now.rlim_max)];
-        for (soft, hard) in both {
-            let soft = if resource == libc::RLIMIT_CORE { 0 } else { soft };
-            let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-            // SAFETY: reads the local structure.
-            if cerr(unsafe { libc::setrlimit(resource, &limit) }).is_ok() {
-                break;
-            }
+    wanted.into_iter().for_each(|(resource, soft, hard)| lift(resource, soft, hard));
+}
+
+/// Takes back what a launcher has limited descriptors to, as far as it goes: what is right for a connection is not enough for a
+/// process that has two for each of its children.
+pub fn lift_descriptor_limit() {
+    lift(libc::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS);
+}
+
+fn lift(resource: Kind, soft: libc::rlim_t, hard: libc::rlim_t) {
+    // SAFETY: an all-zero rlimit is a valid one; getrlimit fills it.
+    let mut now: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the local structure.
+    if cerr(unsafe { libc::getrlimit(resource, &mut now) }).is_err() {
+        return;
+    }
+    let hard = now.rlim_max.max(hard);
+    let soft = now.rlim_cur.max(soft);
+    for (soft, hard) in [(soft, hard), (soft.min(now.rlim_max), now.rlim_max)] {
+        let soft = if resource == libc::RLIMIT_CORE { 0 } else { soft };
+        let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+        // SAFETY: reads the local structure.
+        if cerr(unsafe { libc::setrlimit(resource, &limit) }).is_ok() {
+            return;
         }
     }
+}
+
+/// Whether there was no room for another process or descriptor: there may be when something has ended.
+pub fn is_used_up(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE))
 }
 
 /// No program that this process executes gains rights (setuid bits, capabilities).

@@ -360,7 +360,8 @@ fn span(seconds: u64) -> String {
     match seconds {
         172_800.. => format!("{} days", seconds / 86_400),
         7200.. => format!("{} hours", seconds / 3600),
-        _ => format!("{} minutes", seconds / 60),
+        120.. => format!("{} minutes", seconds / 60),
+        _ => "a short time".to_owned(),
     }
 }
 

@@ -127,5 +127,5 @@ fn what_people_are_told() {
     ] {
         assert!(text.contains(&format!("\r\n{line}\r\n")), "{line}: {text}");
     }
-    assert_eq!([60, 7200, 172_799].map(span), ["1 minutes", "2 hours", "47 hours"]);
+    assert_eq!([119, 120, 7200, 172_799].map(span), ["a short time", "2 minutes", "2 hours", "47 hours"]);
 }

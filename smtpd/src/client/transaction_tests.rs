@@ -361,7 +361,7 @@ fn a_server_that_takes_its_time_with_everything_is_left() {
     let (envelope, begun) = (envelope(&names), std::time::Instant::now());
     let everybody: Vec<usize> = (0..90).collect();
     let outcomes = connection.send(&envelope, &everybody, &mut &*MESSAGE, MESSAGE.len() as u64);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
     assert!(
         outcomes.len() == 90 && outcomes.iter().all(|outcome| outcome.status.code == 421),
         "{outcomes:?}"

@@ -32,7 +32,8 @@ const END_TIME: Duration = Duration::from_secs(2);
 /// Octets of a head, beyond the message itself.
 const HEAD: u64 = super::format::HEAD_MAX as u64;
 
-/// Takes one file, and gives its reading so much time. `false`: it is no message and never will be one.
+/// Takes one file, and gives its reading so much time. `false`: it is no message and never will be one. Errors: `TimedOut`, it
+/// takes longer; `Interrupted`, whoever queued it was killed, and may have done so; `NotFound`, it is gone.
 pub(super) fn take(
     config: &Config,
     directory: &QueueDirectory,
@@ -105,6 +106,10 @@ pub(super) fn take(
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
         Ok(written) if written == never => Ok(false),
         _ if read == never => Ok(false),
+        Ok(Ended::Signal(signal)) => {
+            let what = format!("the process that queues it was killed by signal {signal}");
+            Err(io::Error::new(io::ErrorKind::Interrupted, what))
+        }
         _ if Instant::now() >= until => {
             Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long to read"))
         }

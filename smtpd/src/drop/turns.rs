@@ -10,7 +10,7 @@ use crate::queue::{Id, Place, QueueDirectory};
 use crate::rules::Rules;
 use common::config::Config;
 use common::log::Log;
-use common::sys::fs;
+use common::sys::{fs, process};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -51,17 +51,22 @@ pub struct Picked {
 pub fn pick_up(config: &Config, directory: &QueueDirectory, log: &Log, beside: bool) -> Picked {
     let go = || -> io::Result<Picked> {
         let path = directory.place(Place::Drop);
+        // A run of mail_owner's: what was dropped is for root's.
+        if !process::is_root() && path.symlink_metadata()?.uid() == 0 {
+            return Ok(Picked::default());
+        }
         let mut turns = Turns::new(beside);
         let mut users = look(&path, &turns)?;
         if users.is_empty() {
             return Ok(Picked::default());
         }
+        let locks = Locks::open(directory)?;
         let mut rules = Rules::load(config)?;
         let mut take = |id: &Id, uid: u32, time: Duration| {
             let file = path.join(id.as_str());
             let mut result = take(config, directory, log, &mut rules, &file, id, time);
             // If the process that queued it was killed after it had, it would go out, and come again with the next run.
-            if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Other) {
+            if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
                 result = take(config, directory, log, &mut rules, &file, id, time);
             }
             rules.take_warnings().iter().for_each(|what| log.warning(format_args!("{what}")));
@@ -71,12 +76,14 @@ pub fn pick_up(config: &Config, directory: &QueueDirectory, log: &Log, beside: b
                     log.warning(format_args!("drop/{id}: refused and removed: it is no message"));
                     let _ = std::fs::remove_file(&file);
                 }
+                // Another run has taken it between our look and our lock.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => log.error(format_args!("drop/{id}: uid={uid}: {error}")),
             }
             result
         };
         for _ in 0..LOOKS_MAX {
-            turns.round(users, directory, &mut take)?;
+            turns.round(users, &locks, &mut take)?;
             users = look(&path, &turns)?;
             if users.is_empty() {
                 break;
@@ -114,62 +121,58 @@ impl Turns {
     }
 
     /// Gives everybody one turn after the other, until all files have been tried or their users have no time left.
-    fn round(&mut self, users: Vec<User>, directory: &QueueDirectory, take: &mut Take<'_>) -> io::Result<()> {
-        let (mut waiting, mut slow) = (Vec::new(), Vec::new());
-        let mut ours: VecDeque<(User, Option<File>)> = VecDeque::new();
-        for user in users {
-            match lock(directory, user.uid)? {
-                Some(lock) => ours.push_back((user, Some(lock))),
-                None => waiting.push(user),
-            }
-        }
+    fn round(&mut self, users: Vec<User>, locks: &Locks, take: &mut Take<'_>) -> io::Result<()> {
+        let (mut waiting, mut slow) = (users, Vec::new());
+        let mut ours: VecDeque<User> = VecDeque::new();
         let begun = Instant::now();
         loop {
-            self.turns(&mut ours, &mut slow, take);
-            // Those whose files another run is at: it may have gone past what is here.
+            // Of those whose files another run is at, it may have gone past what is here.
             for user in std::mem::take(&mut waiting) {
-                match lock(directory, user.uid)? {
-                    Some(lock) => ours.push_back((user, Some(lock))),
-                    None => waiting.push(user),
+                match locks.try_take(user.uid)? {
+                    true => ours.push_back(user),
+                    false => waiting.push(user),
                 }
             }
-            if ours.is_empty() && (waiting.is_empty() || begun.elapsed() > WAIT) {
-                break;
-            }
             if ours.is_empty() {
+                if waiting.is_empty() || begun.elapsed() > WAIT {
+                    break;
+                }
                 std::thread::sleep(Duration::from_millis(20));
             }
+            self.turns(&mut ours, &mut slow, locks, take);
         }
         waiting.iter().for_each(|user| self.tried.extend(user.names.iter().cloned()));
         self.picked.slow |= !slow.is_empty();
-        for (user, id, _lock) in slow {
-            if !self.beside {
-                break;
+        for (uid, id) in slow {
+            if self.beside {
+                let _ = self.one(uid, &id, LONG_READ_TIME, take);
             }
-            let _ = self.one(user, &id, LONG_READ_TIME, take);
+            locks.give_back(uid);
         }
         Ok(())
     }
 
     fn turns(
         &mut self,
-        ours: &mut VecDeque<(User, Option<File>)>,
-        slow: &mut Vec<(u32, Id, Option<File>)>,
+        ours: &mut VecDeque<User>,
+        slow: &mut Vec<(u32, Id)>,
+        locks: &Locks,
         take: &mut Take<'_>,
     ) {
-        while let Some((mut user, mut lock)) = ours.pop_front() {
-            let Some(id) = user.names.pop_front() else { continue };
-            if !self.may(user.uid) {
-                self.tried.insert(id);
-                self.tried.extend(user.names);
-                continue;
-            }
-            if self.one(user.uid, &id, READ_TIME, take) {
-                ours.push_back((user, lock));
-            } else {
+        while let Some(mut user) = ours.pop_front() {
+            let next = user.names.pop_front().filter(|_| self.may(user.uid));
+            let in_time = next.as_ref().is_some_and(|id| self.one(user.uid, id, READ_TIME, take));
+            match next {
+                Some(_) if in_time => ours.push_back(user),
                 // Nobody makes the others wait for more than one file of his.
-                self.tried.extend(user.names);
-                slow.push((user.uid, id, lock.take()));
+                Some(id) => {
+                    self.tried.extend(user.names);
+                    slow.push((user.uid, id));
+                }
+                None => {
+                    self.tried.extend(user.names);
+                    locks.give_back(user.uid);
+                }
             }
         }
     }
@@ -225,13 +228,31 @@ fn look(path: &Path, turns: &Turns) -> io::Result<Vec<User>> {
     Ok(users)
 }
 
-/// The lock of a user: one octet of one file. `None`: another run is at this user's files.
-fn lock(directory: &QueueDirectory, uid: u32) -> io::Result<Option<File>> {
-    let mut options = OpenOptions::new();
-    // The directory is mail_owner's.
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(fs::NO_FOLLOW | fs::NO_WAIT);
-    let file = options.open(directory.place(Place::Lock).join("drop"))?;
-    Ok(fs::try_record_lock_at(&file, u64::from(uid))?.then_some(file))
+/// The locks of users, each an octet of one file: a run that has them all has one descriptor for them.
+struct Locks(File);
+
+impl Locks {
+    fn open(directory: &QueueDirectory) -> io::Result<Locks> {
+        let mut options = OpenOptions::new();
+        // The directory is mail_owner's.
+        options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(fs::NO_FOLLOW | fs::NO_WAIT);
+        options.open(directory.place(Place::Lock).join("drop")).map(Locks)
+    }
+
+    /// `false`: another run is at this user's files.
+    fn try_take(&self, uid: u32) -> io::Result<bool> {
+        fs::try_record_lock_at(&self.0, u64::from(uid))
+    }
+
+    fn give_back(&self, uid: u32) {
+        // What stays locked is free when the run ends.
+        let _ = fs::unlock_record_at(&self.0, u64::from(uid));
+    }
 }
 
 #[cfg(test)]

@@ -134,7 +134,8 @@ impl Incoming {
             let (at, status, relay) = (schedule::seconds(at), status.clone(), "none".to_owned());
             notes.push(Note { recipient, at, status, relay, diagnostic: None, relayed: false });
         }
-        // Before the message has its name there, lest a runner finds it without its reason.
+        // Before the message has its name there, lest a runner finds it without its reason; one that finds the reason without
+        // its message leaves it alone for an hour.
         notes::write(&self.directory, Place::Queue, &self.id, &notes).map_err(|error| refused(&error))
     }
 

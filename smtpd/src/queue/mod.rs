@@ -7,7 +7,8 @@
 //!   queue/ID.log         what hosts said last, for people and bounces; may be lost
 //!   hold/ID              set aside by an administrator
 //!   corrupt/ID           not readable, kept for a look
-//!   lock/                slots of destinations; old ones that nobody has are removed
+//!   lock/                slots of destinations and runs, which go when they are old and nobody has them; what runs tell each
+//!                        other (again, come); drop: whose files of drop/ a run is at
 //!   drop/                1733: where sendmail of unprivileged users leaves messages
 //! ```
 //!

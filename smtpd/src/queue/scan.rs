@@ -6,9 +6,10 @@ use common::sys::fs;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Time after which a file in `tmp/` that nobody has locked is what a crash has left.
+/// Time after which what belongs to no message is what a crash has left.
 const LEFT_OVER: Duration = Duration::from_secs(3600);
 
 /// Gives every message that is due by its file's time to `visit`, in no order; names that no message has to `stray`.
@@ -23,10 +24,12 @@ pub fn due(
     fs::for_each_name(&path, &mut |name, _| {
         let Ok(name) = std::str::from_utf8(name) else { return };
         if let Some(of) = name.strip_suffix(".log") {
-            // Its message may have been removed by a process that was killed before it came to this.
+            // Its message may have been removed by a process that was killed before it came to this; a new one belongs to a
+            // message that is on its way ([`super::Incoming::fail`]).
             if let Some(id) = Id::parse(of) {
                 let gone = directory.file(Place::Queue, &id).symlink_metadata();
-                if gone.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                let is_gone = gone.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+                if is_gone && is_left_over(&path.join(name), now) {
                     let _ = std::fs::remove_file(path.join(name));
                 }
             }
@@ -49,18 +52,20 @@ pub fn all(directory: &QueueDirectory, place: Place, visit: &mut dyn FnMut(Id)) 
     })
 }
 
+/// Whether nobody has written to this file for so long. A time far ahead is a wrong clock's, and says no less that nobody is
+/// writing now.
+fn is_left_over(path: &Path, now: SystemTime) -> bool {
+    let time = path.symlink_metadata().and_then(|meta| meta.modified());
+    time.is_ok_and(|time| now.duration_since(time).unwrap_or_else(|ahead| ahead.duration()) >= LEFT_OVER)
+}
+
 /// Removes what a crash has left in `tmp/`: old, and locked by nobody.
 pub fn tidy(directory: &QueueDirectory, now: SystemTime) -> io::Result<()> {
     let path = directory.place(Place::Tmp);
     fs::for_each_name(&path, &mut |name, _| {
         let Ok(name) = std::str::from_utf8(name) else { return };
         let path = path.join(name);
-        // A time far ahead is a wrong clock's, and says no less that nobody is writing now.
-        let far = |meta: std::fs::Metadata| {
-            let time = meta.modified().ok()?;
-            Some(now.duration_since(time).unwrap_or_else(|ahead| ahead.duration()) >= LEFT_OVER)
-        };
-        if !path.symlink_metadata().ok().and_then(far).unwrap_or(false) {
+        if !is_left_over(&path, now) {
             return;
         }
         let mut options = OpenOptions::new();
@@ -110,6 +115,9 @@ mod tests {
         let mut want = vec![due_one, far];
         want.sort();
         assert_eq!((found, strays), (want, vec!["no id".to_owned()]));
+        assert!(directory.log_file(Place::Queue, &later).exists());
+        assert!(directory.log_file(Place::Queue, &orphan).exists(), "its message may be on its way");
+        due(&directory, &schedule(), now + LEFT_OVER * 2, &mut |_| {}, &mut |_| {}).unwrap();
         assert!(directory.log_file(Place::Queue, &later).exists());
         assert!(!directory.log_file(Place::Queue, &orphan).exists());
         let mut count = 0;

@@ -229,13 +229,17 @@ impl<'a> Dispatcher<'a> {
                     true => result,
                     false => result.and_then(|()| self.give_to(&key, id)),
                 };
-                self.failed = result.err();
+                match result {
+                    Err(error) if self.is_full(&error) => self.more = true,
+                    result => self.failed = result.err(),
+                }
             }
             Ok(Some(Err(why))) => {
                 self.run.log.error(format_args!("{id}: moved to corrupt: {}", why.0));
                 let _ = queued::set_aside(&self.run.directory, Place::Queue, id.as_str());
             }
             Ok(None) => {}
+            Err(error) if self.is_full(&error) => self.more = true,
             Err(error) => self.run.log.error(format_args!("{id}: {error}")),
         }
     }
@@ -284,6 +288,11 @@ impl<'a> Dispatcher<'a> {
             self.start_worker(at)?;
         }
         Ok(())
+    }
+
+    /// Whether the launcher's limits, or this host's, are in the way of yet another one. There will be room when a worker ends.
+    fn is_full(&self, error: &io::Error) -> bool {
+        self.processes() > 0 && process::is_used_up(error)
     }
 
     fn processes(&self) -> usize {

@@ -80,9 +80,11 @@ impl<'a> Here<'a> {
         Here { run, key, busy: Vec::new(), several: false, aside: Vec::new() }
     }
 
-    /// A message begins.
+    /// A message begins. What an earlier one has left, because its file could not be written, is nothing to it: the numbers of its
+    /// recipients would be taken for those of this one.
     pub fn begin(&mut self, several: bool) {
         self.several = several;
+        self.aside.clear();
     }
 
     /// Delivers to a recipient. The outcome may be missing, and that of an earlier one be there.
@@ -254,3 +256,7 @@ impl<'a> Here<'a> {
         Ok(done(&id))
     }
 }
+
+#[cfg(test)]
+#[path = "here_tests.rs"]
+mod tests;

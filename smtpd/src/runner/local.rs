@@ -38,8 +38,10 @@ struct Guard<'a> {
     /// Read when they are first needed.
     rules: Option<Rules>,
     deliveries: Vec<Delivering>,
-    /// A child that takes in what users have dropped since the run began, and when that was looked for last.
+    /// A child that takes in what users have dropped since the run began, whether there was one, and when that was looked for
+    /// last.
     picking: Option<i32>,
+    has_picked: bool,
     looked: Instant,
 }
 
@@ -71,7 +73,8 @@ pub fn serve(
     // Each child answers to its worker; here they are only kept count of. Until its zombie is taken away, nobody else can have
     // a child's number.
     let (deliveries, looked) = (Vec::new(), Instant::now());
-    let mut guard = Guard { config, log, rules: None, deliveries, picking: None, looked };
+    let (rules, picking, has_picked) = (None, None, false);
+    let mut guard = Guard { config, log, rules, deliveries, picking, has_picked, looked };
     if slow {
         guard.pick_up(directory);
     }
@@ -220,20 +223,20 @@ impl Guard<'_> {
                 }
                 process::exit_now(0);
             }
-            Ok(Fork::Parent(pid)) => self.picking = Some(pid),
+            Ok(Fork::Parent(pid)) => (self.picking, self.has_picked) = (Some(pid), true),
             Err(error) => self.log.error(format_args!("drop: {error}")),
         }
     }
 
     /// Nobody waits for these any more. Whether something was dropped too late for this run.
     fn end(&mut self, directory: &QueueDirectory) -> io::Result<bool> {
-        let picking = self.picking.is_some();
         self.watch();
         self.deliveries.iter().for_each(|one| process::terminate(one.pid));
         if let Some(pid) = self.picking {
             process::wait_for(pid)?;
         }
-        Ok(picking && slots::has_come(directory))
+        // The child may have ended long ago, but after the runner had looked for the last time.
+        Ok(self.has_picked && slots::has_come(directory))
     }
 
     fn rules(&mut self) -> Result<&mut Rules, Status> {
@@ -323,6 +326,24 @@ fn deliver(
 mod tests {
     use super::*;
     use crate::address::Address;
+    use crate::queue::tests::{Scratch, queue};
+
+    #[test]
+    fn what_was_taken_in_too_late_has_another_run() {
+        let scratch = Scratch::new("late-pick-up");
+        let directory = queue(&scratch);
+        let (config, log) = (Config::DEFAULT, Log::open(&Config::DEFAULT, "test".to_owned()));
+        let guard = |has_picked| {
+            let (deliveries, looked) = (Vec::new(), Instant::now());
+            Guard { config: &config, log: &log, rules: None, deliveries, picking: None, has_picked, looked }
+        };
+        assert!(!guard(true).end(&directory).unwrap());
+        slots::look_again(&directory);
+        // Others, who have no slot, rely on those that have.
+        assert!(!guard(false).end(&directory).unwrap());
+        assert!(guard(true).end(&directory).unwrap(), "its child has ended before");
+        assert!(!slots::has_come(&directory));
+    }
 
     #[test]
     fn a_worker_chooses_no_program_for_a_user() {

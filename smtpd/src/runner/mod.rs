@@ -43,6 +43,8 @@ pub use options::{HANDED_OVER, Options, is_asked_for};
 
 /// Octets of what went wrong with a run.
 const WRONG_MAX: u64 = 4096;
+/// What the runner says when nothing has.
+const WELL: &str = "\n";
 
 /// What all processes of a run have.
 pub struct Run {
@@ -91,6 +93,7 @@ pub fn start(options: Options) -> Exit {
     log.catch_panics();
     process::ignore_pipe_signal();
     process::heed_child_signal();
+    process::lift_descriptor_limit();
     process::private_umask();
     process::return_large_memory();
     let (mut selection, mut wrong) = (options.selection, String::new());
@@ -149,21 +152,22 @@ fn run(config: &Config, log: &Log, selection: Selection) -> io::Result<(bool, St
             let result = become_owner()
                 .and_then(|()| Run::new(config.clone(), directory, log, theirs))
                 .and_then(|run| dispatch::dispatch(&run, &selection).and_then(|()| run.ways.unread()));
-            let code = match result {
-                Ok(()) => Exit::Success.code(),
-                Err(error) => {
-                    let _ = File::from(says).write_all(error.to_string().as_bytes());
-                    Exit::Temporary.code()
-                }
-            };
-            process::exit_now(code)
+            let said = result.err().map_or(WELL.to_owned(), |error| error.to_string());
+            let _ = File::from(says).write_all(said.as_bytes());
+            // The guard is told in words; nobody looks at this.
+            process::exit_now(Exit::Success.code())
         }
         Fork::Parent(_) => {
             drop((theirs, says));
             let again = local::serve(&ours, config, &directory, log, picked.slow)?;
             // Nobody of the run is left; what went wrong is said once, and by the one who is waited for.
-            let mut wrong = String::new();
-            File::from(hears).take(WRONG_MAX).read_to_string(&mut wrong)?;
+            let mut said = String::new();
+            File::from(hears).take(WRONG_MAX).read_to_string(&mut said)?;
+            let wrong = match said.as_str() {
+                WELL => String::new(),
+                "" => "the runner was killed".to_owned(),
+                _ => said,
+            };
             Ok((again, wrong))
         }
     }

@@ -1,0 +1,76 @@
+"""Runs of the queue in places that are narrow, and runs that do not come to their end."""
+
+import contextlib
+import os
+import signal
+import subprocess
+
+import harness
+from harness import FIRST_UID, parent_of, processes_of, run
+from smtp_box import Sink
+from test_queue import QueueCase
+
+MANY = 60
+
+
+class Runs(QueueCase):
+    def runners(self):
+        """Of runs, the processes that give work to others: children of a process of the same program, with children."""
+        parents = {}
+        for pid in processes_of(self.box.binary):
+            with contextlib.suppress(OSError):
+                parents[pid] = parent_of(pid)
+        return [pid for pid, parent in parents.items() if parent in parents and pid in parents.values()]
+
+    def narrow(self, limit, *command):
+        """Mail of many users for many destinations, taken in and sent by a run that has 64 descriptors, as systemd's units give a
+        connection."""
+        sink, drop = Sink("0.0.0.0"), self.box.dir / "queue" / "drop"
+        self.addCleanup(sink.close)
+        hops = (f"d{number}.example=smtp:[127.0.0.{number + 2}]:{sink.port}" for number in range(MANY))
+        self.configure(transport_maps=f"inline:{{{', '.join(hops)}}}")
+        self.queue_run()
+        for number in range(MANY):
+            self.sendmail("-i", f"u@d{number}.example")
+        for number, path in enumerate(drop.iterdir(), FIRST_UID + 30):
+            os.chown(path, number, number)
+        run(*command, "sh", "-c", f'ulimit {limit} 64; exec "$0" "$@"', self.box.binary, "-c", self.box.conf, "-q")
+        self.assertEqual(sorted(sink.got), [("x", to) for to in sorted(f"u@d{number}.example" for number in range(MANY))])
+        self.assertEqual((self.names("queue"), self.names("drop")), ([], []))
+
+    def test_a_limit_that_may_be_lifted(self):
+        self.narrow("-S -n")
+
+    def test_a_limit_that_stands(self):
+        """Root may not lift it: what does not fit waits for what is under way."""
+        self.narrow("-n", "setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource")
+
+    def test_a_runner_that_was_killed_is_a_failure(self):
+        silent, hop = self.silent()
+        self.configure(transport_maps=f"inline:{{far.example={hop}}}")
+        self.queue_run()
+        self.sendmail("-i", "u@far.example")
+        command = [str(self.box.binary), "-c", str(self.box.conf), "-q"]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            peer, _ = silent.accept()
+            [runner] = self.runners()
+            os.kill(runner, signal.SIGKILL)
+            peer.close()
+            self.assertEqual(process.communicate(timeout=60)[1], "smtpd -q: the runner was killed\n")
+            self.assertEqual(process.returncode, 111)
+        self.box.wait_log("queue run: the runner was killed")
+
+    def test_a_run_of_the_queue_s_owner(self):
+        """What was dropped is root's to take in."""
+        self.queue_run()
+        self.sendmail("-i", "u@far.example")
+        owner = self.box.users["queue-owner"]
+        run(self.box.binary, "-c", self.box.conf, "-q", user=owner.uid, group=owner.gid, extra_groups=[], cwd="/")
+        self.assertEqual(len(self.names("drop")), 1)
+        self.assertNotIn("Permission denied", self.box.log())
+        self.queue_run()
+        self.assertEqual(sum(self.sink.got.values()), 1)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,123 @@
+"""Mail that goes out to real servers of others: smtp-sink, Postfix, OpenSMTPD."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import harness
+from harness import HOST, free_port, program, run, stop, wait_until
+from smtp_out import Out, listens
+
+class RealServers(Out):
+    def spawn(self, *command):
+        process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(stop, process)
+        return process
+
+    def wait_for(self, port):
+        wait_until(lambda: listens(HOST, port), f"port {port} is listened to")
+
+    def test_smtp_sink(self):
+        port = free_port()
+        for options in ([], ["-p"], ["-e"], ["-8"], ["-a"]):
+            sink = self.spawn(program("smtp-sink"), "-u", "nobody", *options, f"127.0.0.1:{port}", "100")
+            self.wait_for(port)
+            self.configure(relayhost=f"[127.0.0.1]:{port}")
+            recipient = f"sink{''.join(options)}@anywhere.example"
+            self.assertEqual(self.send(recipient)[0], "sent", options)
+            stop(sink)
+
+    def test_smtp_sink_that_fails(self):
+        port = free_port()
+        for options, want in ((["-q", "DATA"], "deferred"), (["-r", "rcpt"], "deferred"), (["-f", "rcpt"], "bounced"),
+                              (["-r", "."], "deferred"), (["-f", "."], "bounced"), (["-q", "."], "deferred")):
+            sink = self.spawn(program("smtp-sink"), "-u", "nobody", *options, f"127.0.0.1:{port}", "100")
+            self.wait_for(port)
+            self.configure(relayhost=f"[127.0.0.1]:{port}")
+            recipient = f"fails{''.join(options)}@anywhere.example".replace("..", ".").lower()
+            recipient = recipient.replace(".@", "dot@")
+            self.assertEqual(self.send(recipient)[0], want, options)
+            stop(sink)
+
+    def test_postfix(self):
+        port, base = free_port(), self.dir / "postfix"
+        for name in ("etc", "queue", "data", "mail"):
+            (base / name).mkdir(parents=True)
+        os.chmod(base, 0o755)
+        shutil.chown(base / "data", "postfix")
+        os.chmod(base / "mail", 0o777)
+        cert, key = self.authority.issue()
+        for name in ("postfix-files", "dynamicmaps.cf"):
+            if os.path.exists(f"/etc/postfix/{name}"):
+                shutil.copy(f"/etc/postfix/{name}", base / "etc")
+        (base / "etc/main.cf").write_text(
+            f"queue_directory = {base}/queue\ndata_directory = {base}/data\ncommand_directory = /usr/sbin\n"
+            "daemon_directory = /usr/lib/postfix/sbin\nshlib_directory = /usr/lib/postfix\ncompatibility_level = 3.6\n"
+            f"myhostname = postfix.test\nmydestination =\nlocal_recipient_maps =\nvirtual_mailbox_domains = postfix.test\n"
+            f"virtual_mailbox_base = {base}/mail\nvirtual_mailbox_maps = inline:{{user@postfix.test=user/}}\n"
+            "virtual_uid_maps = static:65534\nvirtual_gid_maps = static:65534\nvirtual_minimum_uid = 1\n"
+            f"inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmaillog_file = {base}/log\nmaillog_file_prefixes = /tmp\n"
+            f"smtpd_tls_cert_file = {cert}\nsmtpd_tls_key_file = {key}\nsmtpd_tls_security_level = encrypt\n")
+        master = pathlib.Path("/usr/share/postfix/master.cf.dist").read_text()
+        master = re.sub(r"(?m)^smtp +inet.*$", f"127.0.0.1:{port} inet n - n - - smtpd", master)
+        (base / "etc/master.cf").write_text(re.sub(r"(?m)^(\w+\s+\w+\s+\S+\s+\S+\s+)y", r"\1n", master))
+        run(program("postfix"), "-c", base / "etc", "start", check=False)
+        self.addCleanup(run, program("postfix"), "-c", base / "etc", "stop", check=False)
+        self.wait_for(port)
+        self.configure(relayhost=f"[localhost]:{port}", inet_protocols="ipv4", smtp_tls_security_level="verify",
+                       smtp_tls_CAfile=self.authority.ca)
+        message = b"Subject: hello\r\n\r\n.dot\r\n" + b"line\r\n" * 20000
+        self.assertEqual(self.send("user@postfix.test", message=message)[0], "sent")
+        self.assertEqual(self.send("nobody@postfix.test")[0], "bounced")
+        new = base / "mail/user/new"
+        wait_until(lambda: new.is_dir() and list(new.iterdir()), "Postfix has delivered")
+        delivered = next(new.iterdir()).read_bytes()
+        self.assertTrue(delivered.endswith(message.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
+
+    def test_opensmtpd(self):
+        unpacked = pathlib.Path(os.environ.get("E2E_OPENSMTPD", "/nonexistent"))
+        self.assertTrue((unpacked / "usr/sbin/smtpd").exists(), "opensmtpd is not unpacked: tests/run does that")
+        base, port = self.dir / "opensmtpd", free_port()
+        (base / "empty").mkdir(parents=True)
+        os.chmod(base, 0o755)
+        os.chmod(base / "empty", 0o755)
+        (base / "home").mkdir(mode=0o755)
+        os.chown(base / "home", 30003, 30003)
+        for file, lines in (("passwd", [f"opensmtpd:x:30001:30001::{base}/empty:/bin/false",
+                                        f"opensmtpq:x:30002:30002::{base}/empty:/bin/false",
+                                        f"osuser:x:30003:30003::{base}/home:/bin/sh"]),
+                            ("group", ["opensmtpd:x:30001:", "opensmtpq:x:30002:", "osuser:x:30003:"])):
+            names = {line.split(":")[0] for line in lines}
+            kept = [line for line in pathlib.Path("/etc", file).read_text().splitlines() if line.split(":")[0] not in names]
+            (base / file).write_text("\n".join([*kept, *lines, ""]))
+            run("mount", "--bind", base / file, f"/etc/{file}")
+            self.addCleanup(run, "umount", "-l", f"/etc/{file}")
+        for directory in ("/var/spool", "/usr/libexec"):
+            os.makedirs(directory, exist_ok=True)
+            run("mount", "-t", "tmpfs", "e2e", directory)
+            self.addCleanup(run, "umount", "-l", directory)
+        os.mkdir("/var/spool/smtpd", 0o711)
+        os.chmod("/var/spool/smtpd", 0o711)
+        shutil.copytree(unpacked / "usr/libexec/opensmtpd", "/usr/libexec/opensmtpd")
+        cert, key = self.authority.issue("rsa", "opensmtpd")
+        (base / "smtpd.conf").write_text(
+            f'pki os.test cert "{cert}"\npki os.test key "{key}"\n'
+            f"listen on 127.0.0.1 port {port} tls pki os.test hostname os.test\n"
+            'action "local" maildir "~/Maildir"\nmatch from any for domain "os.test" action "local"\n')
+        self.spawn(unpacked / "usr/sbin/smtpd", "-F", "-f", base / "smtpd.conf")
+        self.wait_for(port)
+        # Debian 12's breaks off its own handshakes ("internal error", also with OpenSSL's client): mail goes in clear then.
+        self.configure(relayhost=f"[localhost]:{port}", inet_protocols="ipv4")
+        message = b"Subject: hello\r\n\r\n.dot\r\n" + b"line\r\n" * 20000
+        self.assertEqual(self.send("osuser@os.test", message=message)[0], "sent")
+        self.assertEqual(self.send("stranger@os.test")[0], "bounced")
+        new = base / "home/Maildir/new"
+        wait_until(lambda: new.is_dir() and list(new.iterdir()), "OpenSMTPD has delivered")
+        delivered = next(new.iterdir()).read_bytes()
+        self.assertTrue(delivered.endswith(message.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
+
+
+if __name__ == "__main__":
+    harness.main()
