@@ -37,6 +37,19 @@ impl BlindCopies {
         self.always.is_empty() && self.senders.is_empty() && self.recipients.is_empty()
     }
 
+    /// Lines of the tables that are of no use. What cannot be read is not looked at.
+    pub fn wrong_lines(&self, directory: &mut Directory) -> Vec<String> {
+        let tables = [("sender_bcc_maps", &self.senders), ("recipient_bcc_maps", &self.recipients)];
+        let lines = tables.into_iter().flat_map(|(setting, maps)| {
+            let pairs = maps.pairs().unwrap_or_default().into_iter();
+            pairs.map(move |(key, value)| (format!("{setting}: {key}"), value))
+        });
+        for (place, value) in lines.filter(|(_, value)| !value.is_empty()) {
+            let _ = parsed(directory, &place, &value);
+        }
+        directory.take_warnings()
+    }
+
     /// Who gets a copy of a message: each address once. `recipients`: as the client named them.
     pub fn of(
         &self,

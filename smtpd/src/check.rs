@@ -34,7 +34,7 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     header_checks(config, &mut found);
     virtual_mailboxes(config, &mut found);
     alias_files(config, &mut found);
-    always_bcc(config, &mut found);
+    blind_copies(config, &mut found);
     authorities(config, &mut found);
     for_mail_owner(config, &mut found);
     if let Some(why) = default_privs_clash(config) {
@@ -212,18 +212,19 @@ fn alias_files(config: &Config, found: &mut Vec<Finding>) {
     }
 }
 
-/// Mail goes on without a copy for somebody who does not exist.
-fn always_bcc(config: &Config, found: &mut Vec<Finding>) {
+/// Mail goes on without a copy for somebody who does not exist, and not with one for what is no address.
+fn blind_copies(config: &Config, found: &mut Vec<Finding>) {
     // What is wrong with the rules was said.
-    let Ok(mut rules) =
-        Rules::load(&Config { sender_bcc_maps: "".into(), recipient_bcc_maps: "".into(), ..config.clone() })
-    else {
-        return;
-    };
+    let Ok(mut rules) = Rules::load(config) else { return };
+    for what in rules.wrong_blind_copies() {
+        found.push(Finding::error(
+            what,
+            "write one address: mail that it is meant for is deferred until then",
+        ));
+    }
+    // Without a sender and a recipient there is only always_bcc.
     let status = rules.blind_copies(&None, &[]).err().map(|status| status.to_string());
-    let about = |line: &String| line.contains("always_bcc") || line.contains("gets no blind copy");
-    let warning = rules.take_warnings().into_iter().find(about);
-    if let Some(what) = warning.or(status) {
+    if let Some(what) = rules.take_warnings().into_iter().next().or(status) {
         let what = format!("always_bcc = {}: {what}", config.always_bcc);
         found.push(Finding::error(what, "name one address that exists"));
     }

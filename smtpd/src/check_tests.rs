@@ -200,12 +200,23 @@ fn all_wrong_values_are_told_at_once() {
 }
 
 #[test]
-fn a_copy_for_nobody() {
+fn blind_copies_for_nobody() {
     let scratch = Scratch::new();
-    for (value, said) in
-        [("anna", ""), ("x@far.example", ""), ("none", "550 5.1.1"), ("a@b, c@d", "only one")]
-    {
-        let said_now = errors(&with(&good(&scratch), &[format!("always_bcc={value}")]));
-        assert!(said_now.contains(said) && said.is_empty() == said_now.is_empty(), "{value}: {said_now}");
+    let table = scratch.file("bcc", "a@x.example anna\n@y.example a@b, c@d\nempty\n");
+    let table = format!("recipient_bcc_maps=hash:{}", table.display());
+    for (setting, said) in [
+        ("always_bcc=anna", ""),
+        ("always_bcc=x@far.example", ""),
+        ("always_bcc=none", "always_bcc = none: <none@mail.here.example> gets no blind copy: 550 5.1.1"),
+        ("always_bcc=a@b, c@d", "only one"),
+        (&table, "recipient_bcc_maps: @y.example: \"a@b, c@d\" is no address"),
+        ("sender_bcc_maps=inline:{a@b=anna}", ""),
+        ("sender_bcc_maps=hash:/nonexistent/bcc", "/nonexistent/bcc: No such file"),
+    ] {
+        let said_now = errors(&with(&good(&scratch), &[setting.to_owned()]));
+        assert!(
+            said_now.contains(said) && said_now.lines().count() == usize::from(!said.is_empty()),
+            "{setting}: {said_now}"
+        );
     }
 }

@@ -233,6 +233,11 @@ impl Rules {
         Ok(all)
     }
 
+    /// Lines of their tables that are of no use.
+    pub fn wrong_blind_copies(&mut self) -> Vec<String> {
+        self.blind_copies.wrong_lines(&mut self.directory)
+    }
+
     /// For a look only: whose mailbox it is may be told to somebody who could not write there.
     pub fn only_looks(&mut self) {
         self.directory.users.only_looks();

@@ -46,6 +46,11 @@ class Check(BoxAndSink):
         found = self.check()
         for name in more:
             self.assertRegex(found, rf'(?m)^smtpd: .*(unknown setting "{name}"|error: {name}[: ]|: {name}: )', found)
+        # The other servers, which share this.
+        for name in ("pop3", "imap"):
+            done = run(self.box.binaries[name], "-c", self.box.conf, "-o", "last_valid_uid=5", "--check", check=False)
+            self.assertEqual(done.returncode, 100)
+            self.assertRegex(done.stderr, r'(?s)unknown setting "no_such_name".*error: last_valid_uid is lower than first_valid_uid')
         # The same without what is no setting.
         self.box.write_settings(smtpd_timeout="5m")
         text = self.box.conf.read_text()

@@ -1,5 +1,6 @@
 """Programs that count messages by Postfix's log: pflogsumm as Debian has it, over what syslog gets."""
 
+import contextlib
 import os
 import re
 import smtplib
@@ -24,10 +25,16 @@ class Pflogsumm(BoxAndSink):
         path = self.box.dir / "mail.log"
         lines = [re.sub(r"^<\d+>", "Nov 22 10:00:00 mx ", line) for line in list(syslog.lines)]
         path.write_text("".join(f"{line}\n" for line in lines))
-        text = run(program("pflogsumm"), path).stdout
+        done = run(program("pflogsumm"), path)
+        self.assertEqual(done.stderr, "")
+        text = done.stdout
         return text, {name: value for value, name in re.findall(r"(?m)^ +(\d+k?) +(.*?)(?: +\(.*\))?$", text.split("Per-")[0])}
 
     def test_what_is_counted(self):
+        checks = self.box.dir / "checks"
+        checks.write_text("/Subject: cheap/ REJECT\n/Subject: gone/ DISCARD\n")
+        checks.chmod(0o644)
+        self.box.write_settings(header_checks=f"glob:{checks}")
         message = "Subject: x\r\nMessage-ID:\r\n <1@client.example>\r\n\r\n" + "0123456789\r\n" * 100
         with smtplib.SMTP(HOST, self.box.serve().port, timeout=60) as client:
             client.sendmail("a@client.example", self.here, message)
@@ -36,6 +43,9 @@ class Pflogsumm(BoxAndSink):
             client.sendmail(f"other@{DOMAIN}", "bad@far.example", message)
             with self.assertRaises(smtplib.SMTPRecipientsRefused):
                 client.sendmail("a@client.example", f"unknown@{DOMAIN}", message)
+            for subject, refused in (("cheap", True), ("gone", False)):
+                with self.assertRaises(smtplib.SMTPDataError) if refused else contextlib.nullcontext():
+                    client.sendmail("a@client.example", self.here, f"Subject: {subject}\r\n\r\nx\r\n")
             # Its mailbox cannot be written: nothing is taken.
             os.chown(self.box.add_user("closed").home, 0, 0)
             with self.assertRaises(smtplib.SMTPDataError):
@@ -45,7 +55,7 @@ class Pflogsumm(BoxAndSink):
         wait_until(lambda: sum("status=sent" in line for line in syslog.lines) == 6, f"deliveries: {syslog.lines}")
         syslog.wait("status=deferred")
         text, totals = self.summary()
-        want = {"received": "5", "delivered": "6", "forwarded": "0", "deferred": "1", "bounced": "1", "rejected": "2", "senders": "4",
+        want = {"received": "5", "delivered": "6", "forwarded": "0", "deferred": "1", "bounced": "1", "rejected": "3", "discarded": "1", "senders": "4",
                 "sending hosts/domains": "2", "recipients": "3", "recipient hosts/domains": "2"}
         self.assertEqual({name: totals.get(name) for name in want}, want, text + "\n".join(syslog.lines))
         # Octets: four of these messages, and the one of sendmail, each with what was added to it.

@@ -171,7 +171,15 @@ impl Work<'_> {
         let Some(checks) = &self.checks else {
             return self.say(&Outcome::Refused(reply::LOCAL_PROBLEM.into()));
         };
-        let warn = |line: &str| self.log.info(format_args!("{line}; {}", about()));
+        // Programs that count messages count these, and of what is refused the guard's line, which says from whom it came.
+        let warn = |line: &str| {
+            let tag = if line.starts_with("reject:") { "smtpd/header_checks" } else { "cleanup" };
+            let us = std::process::id();
+            self.log.info_each([(
+                format_args!("postfix/{tag}[{us}]"),
+                format_args!("NOQUEUE: {line}; {}", about()),
+            )]);
+        };
         let discarded = Cell::new(false);
         let sink = checked(checks, sink, &warn, &discarded);
         self.say(&Outcome::Ready)?;
