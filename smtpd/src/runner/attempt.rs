@@ -128,9 +128,8 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
     if counters.attempts > 0 || open.is_empty() {
         notes = notes::read(queued.directory(), Place::Queue, queued.id());
     }
-    if counters.attempts == 0 {
-        log_active(&queued, world);
-    }
+    // Nothing of it has been tried.
+    let mut fresh = counters.attempts == 0 && open.len() == queued.envelope().recipients.len();
     let mut tried = Tried { notes, deferred: 0, waiting: 0, expired: false };
     let groups = if open.is_empty() { Vec::new() } else { world.groups(&queued, &open) };
     let alone = groups.len() <= 1 && open.len() == queued.envelope().recipients.len();
@@ -152,6 +151,10 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
                 tried.waiting += 1;
                 tried.note(outcome, now);
                 continue;
+            }
+            // Who waits for his turn is looked at again and again.
+            if std::mem::take(&mut fresh) {
+                log_active(&queued, world);
             }
             tried.expired |= policy.schedule.is_expired(counters, is_bounce) && !outcome.status.is_positive();
             settle(&mut queued, world, outcome, &mut tried, sure, now)?;
