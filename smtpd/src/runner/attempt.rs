@@ -123,11 +123,13 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
     let counters = policy.schedule.older(queued.counters(), now);
     let is_bounce = queued.envelope().reverse_path.is_none();
     let open = queued.in_state(State::Pending);
-    // What was refused before it came into the queue has a note, too, and so has what waits for its turn.
-    let notes = notes::read(queued.directory(), Place::Queue, queued.id());
-    if counters.attempts == 0 && (notes.is_empty() || open.is_empty()) {
-        log_active(&queued, world);
+    let mut notes = Vec::new();
+    // What was refused before it came into the queue has a note, too.
+    if counters.attempts > 0 || open.is_empty() {
+        notes = notes::read(queued.directory(), Place::Queue, queued.id());
     }
+    // Nothing of it has been tried.
+    let mut fresh = counters.attempts == 0 && open.len() == queued.envelope().recipients.len();
     let mut tried = Tried { notes, deferred: 0, waiting: 0, expired: false };
     let groups = if open.is_empty() { Vec::new() } else { world.groups(&queued, &open) };
     let alone = groups.len() <= 1 && open.len() == queued.envelope().recipients.len();
@@ -149,6 +151,10 @@ pub fn attempt(mut queued: Box<Queued>, world: &mut dyn World, policy: &Policy) 
                 tried.waiting += 1;
                 tried.note(outcome, now);
                 continue;
+            }
+            // Who waits for his turn is looked at again and again.
+            if std::mem::take(&mut fresh) {
+                log_active(&queued, world);
             }
             tried.expired |= policy.schedule.is_expired(counters, is_bounce) && !outcome.status.is_positive();
             settle(&mut queued, world, outcome, &mut tried, sure, now)?;
