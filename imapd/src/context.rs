@@ -4,12 +4,12 @@ use crate::fetch::Recall;
 use crate::grammar::{FlagList, MailboxName, SequenceSet};
 use crate::mailbox::{Mailbox, MsnSet, OpenOptions};
 use crate::names::refusal;
-use crate::reply::{Failure, Reply};
+use crate::reply::{self, Failure, Reply};
 use common::config::Config;
 use common::config::keyword::ImapWorkaround;
 use common::hierarchy::{HierarchyError, Located, NameError, Namespaces};
 use common::io::Conn;
-use common::maildir::{ErrorKind, Maildir};
+use common::maildir::{ErrorKind, Failures, Maildir};
 use common::process::session::SessionLog;
 use std::time::Duration;
 
@@ -104,6 +104,16 @@ impl Context<'_> {
             Ok(0) => {}
             Ok(removed) => self.log.info(&format!("imap_emptytrash: {removed} messages removed")),
             Err(error) => self.log.error(&error.to_string()),
+        }
+    }
+
+    /// Names in the log what could not be done with some of the messages, and answers with this if there is any such: the
+    /// responses before it have said what was done.
+    pub fn completion(&self, done: Reply, failures: &Failures, what: &str, text: &'static str) -> Reply {
+        failures.say(what, &mut |error| self.log.error(&error.to_string()));
+        match failures.kind() {
+            Some(kind) => reply::partly(text, kind),
+            None => done,
         }
     }
 

@@ -81,9 +81,19 @@ impl From<Reply> for Failure {
 /// What a command ends with.
 pub type Completion = Result<Reply, Failure>;
 
-/// What the client is told when the store failed (RFC 5530 section 3).
+/// What the client is told when the store failed.
 pub fn storage(error: &StorageError) -> Reply {
-    match error.kind {
+    of_kind(error.kind)
+}
+
+/// What it is told when something could not be done with some of the messages, and was done with the others.
+pub fn partly(text: &'static str, kind: ErrorKind) -> Reply {
+    Reply { text: text.into(), ..of_kind(kind) }
+}
+
+/// RFC 5530 section 3.
+fn of_kind(kind: ErrorKind) -> Reply {
+    match kind {
         ErrorKind::NotFound => Reply::no("There is no such mailbox or message now.").with_code("NONEXISTENT"),
         ErrorKind::NoPerm => Reply::no("Permission denied.").with_code("NOPERM"),
         ErrorKind::Full => Reply::no("There is no room for that.").with_code("OVERQUOTA"),

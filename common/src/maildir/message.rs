@@ -121,6 +121,20 @@ impl Maildir {
         }
     }
 
+    /// Removes the message if it has the flag `T`. `None`: somebody has renamed it just now, and it has it no more.
+    pub(super) fn remove_deleted(&self, message: &Message) -> Result<Option<Removed>, StorageError> {
+        let removed = self.at_its_place(message, "unlink", |place| {
+            if Flags::of_name(&place.name).bits & Flags::DELETED == 0 {
+                return Ok(None);
+            }
+            fs::remove_file(self.path_of(place)).map(|()| Some(Removed::Now))
+        });
+        match removed {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(Some(Removed::Before)),
+            removed => removed,
+        }
+    }
+
     /// Sets the flag `S` and moves the message to `cur`. No other file is ever overwritten.
     ///
     /// Errors: `NotFound` if it is gone; `Full`, `NoPerm`, `Temp`.

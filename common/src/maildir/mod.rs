@@ -26,6 +26,7 @@ mod delivery;
 mod directories;
 pub mod dotlock;
 mod error;
+mod failures;
 mod first_look;
 mod flags;
 #[doc(hidden)]
@@ -61,6 +62,7 @@ pub mod uidvalidity;
 pub use courier::DefaultUniqueId;
 pub use delivery::Delivery;
 pub use error::{ErrorKind, StorageError};
+pub use failures::Failures;
 pub use flags::{Flags, KEYWORDS};
 pub use header_md5::header_md5;
 pub use index::Source as MessageRef;

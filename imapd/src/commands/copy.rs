@@ -33,7 +33,9 @@ pub fn copy(
     if let Some(code) = code {
         context.conn.push_fmt(format_args!("* OK [{code}] Moved.\r\n"))?;
     }
-    Ok(Reply::ok("Move completed."))
+    const LEFT: &str = "Some messages could only be copied; the log says which.";
+    let done = Reply::ok("Move completed.");
+    Ok(context.completion(done, &copied.failures, "could only be copied", LEFT))
 }
 
 /// `COPYUID`: which UIDs became which.
@@ -54,9 +56,14 @@ mod tests {
 
     #[test]
     fn uids_are_told_in_the_order_of_the_copy() {
-        let copied = Copied { uid_validity: 7, source: vec![(1, 3), (9, 9)], destination: vec![(100, 103)] };
+        let copied = Copied {
+            uid_validity: 7,
+            source: vec![(1, 3), (9, 9)],
+            destination: vec![(100, 103)],
+            ..Copied::default()
+        };
         assert_eq!(copy_uid(&copied).as_deref(), Some("COPYUID 7 1:3,9 100:103"));
-        let none = Copied { uid_validity: 7, source: vec![], destination: vec![] };
+        let none = Copied { uid_validity: 7, ..Copied::default() };
         assert_eq!(copy_uid(&none), None);
     }
 }

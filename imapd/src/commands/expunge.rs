@@ -13,8 +13,11 @@ pub fn expunge(context: &mut Context<'_>, uids: Option<&SequenceSet>) -> Complet
         None if len == 0 => Vec::new(),
         None => vec![1..=len],
     };
-    if !which.is_empty() {
-        context.selected_for_change()?.mailbox.expunge(&which)?;
+    let done = Reply::ok("Expunge completed.");
+    if which.is_empty() {
+        return Ok(done);
     }
-    Ok(Reply::ok("Expunge completed."))
+    let failures = context.selected_for_change()?.mailbox.expunge(&which)?;
+    const LEFT: &str = "Some messages could not be removed; the log says which.";
+    Ok(context.completion(done, &failures, "could not be removed", LEFT))
 }

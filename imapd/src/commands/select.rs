@@ -6,6 +6,7 @@ use crate::grammar::{MailboxName, print};
 use crate::mailbox::Mailbox;
 use crate::reply::{Completion, Reply};
 use crate::sync;
+use common::maildir::Failures;
 
 /// SELECT and EXAMINE.
 pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, condstore: bool) -> Completion {
@@ -50,11 +51,19 @@ pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, con
 /// CLOSE: removes messages with `\Deleted` and says nothing of them.
 pub fn close(context: &mut Context<'_>) -> Completion {
     let Some(mut selected) = context.selected.take() else { return Ok(Reply::ok("Closed.")) };
-    let len = selected.mailbox.len();
+    let (len, mut left) = (selected.mailbox.len(), Failures::default());
     if !selected.read_only && len > 0 {
-        selected.mailbox.expunge(&vec![1..=len])?;
+        // RFC 3501 section 6.4.2: there is no NO, and the mailbox is closed in any case.
+        match selected.mailbox.expunge(&vec![1..=len]) {
+            Ok(failures) => left = failures,
+            Err(error) => left.add(error),
+        }
     }
-    Ok(Reply::ok("Close completed."))
+    left.say("could not be removed", &mut |error| context.log.error(&error.to_string()));
+    Ok(match left.kind() {
+        Some(_) => Reply::ok("Closed, but some messages could not be removed; the log says why."),
+        None => Reply::ok("Close completed."),
+    })
 }
 
 /// UNSELECT: removes nothing.

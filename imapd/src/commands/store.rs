@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::grammar::{StoreArguments, StoreHow, print};
 use crate::mailbox::{FlagChange, How};
-use crate::reply::{Completion, Reply};
+use crate::reply::{Completion, Condition, Reply};
 
 /// STORE and UID STORE. The new flags are said by the sync before the completion.
 pub fn store(context: &mut Context<'_>, uid: bool, arguments: &StoreArguments) -> Completion {
@@ -30,11 +30,14 @@ pub fn store(context: &mut Context<'_>, uid: bool, arguments: &StoreArguments) -
     };
     let mailbox = &mut context.selected_for_change()?.mailbox;
     let stored = mailbox.store_flags(&which, &change, arguments.unchanged_since)?;
-    if stored.too_many_keywords {
-        return Ok(Reply::no("The mailbox has no room for another keyword.").with_code("LIMIT"));
-    }
+    const LEFT: &str = "Some messages could not be changed; the log says which.";
+    let done = match stored.too_many_keywords {
+        true => Reply::no("The mailbox has no room for another keyword.").with_code("LIMIT"),
+        false => Reply::ok("Store completed."),
+    };
+    let reply = context.completion(done, &stored.failures, "could not be changed", LEFT);
     if stored.modified.is_empty() {
-        return Ok(Reply::ok("Store completed."));
+        return Ok(reply);
     }
     // RFC 7162 section 3.1.3: in the numbers that the command used.
     let mailbox = &context.selected()?.mailbox;
@@ -45,5 +48,9 @@ pub fn store(context: &mut Context<'_>, uid: bool, arguments: &StoreArguments) -
     let mut code = b"MODIFIED ".to_vec();
     print::ranges(&mut code, print::runs(numbers));
     let code = String::from_utf8_lossy(&code).into_owned();
-    Ok(Reply::ok("Some messages have changed meanwhile.").with_code(code))
+    // What else was wrong the text says: there is one code.
+    Ok(match reply.condition {
+        Condition::Ok => Reply::ok("Some messages have changed meanwhile.").with_code(code),
+        _ => reply.with_code(code),
+    })
 }

@@ -30,7 +30,7 @@ use crate::mailbox::{FlagChange, Flags, How, Info, Mailbox, MsnSet};
 use crate::reply::{Completion, Failure, Reply};
 use answer::{Answer, CUT_SHORT, Stop};
 use common::io::Ending;
-use common::maildir::{ErrorKind, StorageError};
+use common::maildir::{ErrorKind, Failures, StorageError};
 use digester::Digester;
 use plan::Plan;
 use source::Source;
@@ -42,8 +42,6 @@ use wire::Sink;
 const BATCH: u32 = 256;
 /// Messages that get `\Seen` at once, before they are sent: so many may be seen that a broken connection kept from the client.
 const SEEN_BATCH: u32 = 16;
-/// Messages of one command that cannot be read and are named in the log; how many more there are is said at the end.
-const LOGGED_MAX: u32 = 10;
 
 /// FETCH and UID FETCH.
 pub fn fetch(context: &mut Context<'_>, uid: bool, arguments: &FetchArguments) -> Completion {
@@ -56,11 +54,9 @@ pub fn fetch(context: &mut Context<'_>, uid: bool, arguments: &FetchArguments) -
     let mut scratch = context.conn.borrow_scratch().map_err(Ending::Failed)?;
     let condstore = context.enabled.condstore;
     let log = context.log;
+    let mut error = |error: &dyn std::fmt::Display| log.error(&error.to_string());
     let fetched = match &mut context.selected {
-        Some(selected) => {
-            let mut error = |error: &dyn std::fmt::Display| log.error(&error.to_string());
-            run(selected, condstore, &plan, &which, context.conn, &mut scratch, &mut error)
-        }
+        Some(selected) => run(selected, condstore, &plan, &which, (context.conn, &mut scratch), &mut error),
         None => Ok(Outcome::default()),
     };
     context.conn.give_back(scratch);
@@ -68,30 +64,19 @@ pub fn fetch(context: &mut Context<'_>, uid: bool, arguments: &FetchArguments) -
 }
 
 /// What kept messages out of the responses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Outcome {
     /// Some are no longer there.
     gone: bool,
-    /// Why the first of those that are there could not be read.
-    unreadable: Option<ErrorKind>,
-    /// How many could not.
-    count: u32,
+    /// Others are there and could not be read.
+    unreadable: Failures,
 }
 
 impl Outcome {
-    /// Takes note of a message that cannot be read.
-    fn add_unreadable(&mut self, error: &StorageError, log: &mut dyn FnMut(&dyn std::fmt::Display)) {
-        self.unreadable.get_or_insert(error.kind);
-        self.count = self.count.saturating_add(1);
-        if self.count <= LOGGED_MAX {
-            log(error);
-        }
-    }
-
-    fn reply(self, uid: bool) -> Reply {
+    fn reply(&self, uid: bool) -> Reply {
         const GONE: &str = "Some of the messages are no longer there.";
         let unreadable = || Reply::no("Some messages could not be read; the log says which.");
-        match (self.unreadable, self.gone) {
+        match (self.unreadable.kind(), self.gone) {
             // RFC 5530 section 3: nobody may read it, or it is no message at all; the rest may be different the next time.
             (Some(ErrorKind::NoPerm), _) => unreadable().with_code("NOPERM"),
             (Some(ErrorKind::Corrupt), _) => unreadable().with_code("CORRUPTION"),
@@ -105,20 +90,34 @@ impl Outcome {
     }
 }
 
+/// Says in the log what cannot be read, even where the connection ends before all is sent.
 fn run(
     selected: &mut Selected,
     condstore: bool,
     plan: &Plan<'_>,
     which: &MsnSet,
-    sink: &mut impl Sink,
-    scratch: &mut [u8],
+    to: (&mut impl Sink, &mut [u8]),
     log: &mut dyn FnMut(&dyn std::fmt::Display),
 ) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome::default();
+    let sent = send(selected, condstore, plan, which, to, &mut outcome, log);
+    outcome.unreadable.say("could not be read", log);
+    sent.map(|()| outcome)
+}
+
+fn send(
+    selected: &mut Selected,
+    condstore: bool,
+    plan: &Plan<'_>,
+    which: &MsnSet,
+    (sink, scratch): (&mut impl Sink, &mut [u8]),
+    outcome: &mut Outcome,
+    log: &mut dyn FnMut(&dyn std::fmt::Display),
+) -> Result<(), Failure> {
     let Selected { mailbox, recall, read_only, .. } = selected;
     let sets_seen = plan.sets_seen && !*read_only && !mailbox.is_read_only();
     let batch = if sets_seen { SEEN_BATCH } else { BATCH };
     let mut answer = Answer::new(plan, condstore && mailbox.keeps_modseq(), recall);
-    let mut outcome = Outcome::default();
     let mut infos: Vec<(u32, Info)> = Vec::new();
     for range in which {
         let mut first = *range.start();
@@ -149,7 +148,7 @@ fn run(
                     }
                     Err(Stop::Skip(error)) if error.kind == ErrorKind::NotFound => outcome.gone = true,
                     Err(Stop::Skip(error)) => {
-                        outcome.add_unreadable(&error, log);
+                        outcome.unreadable.add(error);
                         if newly_seen {
                             unread.push(*msn..=*msn);
                         }
@@ -159,16 +158,13 @@ fn run(
             // Nobody has seen them, and no response has said that they were.
             if !unread.is_empty() {
                 let change = FlagChange { how: How::Remove, ..SEEN };
-                mailbox.store_flags(&unread, &change, None)?;
+                mailbox.store_flags(&unread, &change, None)?.failures.say("could not be changed", log);
             }
             let Some(next) = last.checked_add(1) else { break };
             first = next;
         }
     }
-    if let more @ 1.. = outcome.count.saturating_sub(LOGGED_MAX) {
-        log(&format_args!("{more} more messages could not be read"));
-    }
-    Ok(outcome)
+    Ok(())
 }
 
 /// `\Seen`, which the responses say: it need not be told again.
@@ -186,17 +182,12 @@ fn set_seen(
         return Ok(unseen);
     }
     let which: MsnSet = unseen.iter().map(|&msn| msn..=msn).collect();
-    if let Err(error) = mailbox.store_flags(&which, &SEEN, None) {
-        log(&error);
-        // Perhaps one of them cannot be renamed, and the others can. What has got it is to be said in any case.
-        let others = !matches!(error.kind, ErrorKind::Full | ErrorKind::InUse);
-        unseen.retain(|&msn| {
-            if others {
-                let _ = mailbox.store_flags(&vec![msn..=msn], &SEEN, None);
-            }
-            mailbox.info(msn).is_ok_and(|info| info.flags.bits & Flags::SEEN != 0)
-        });
+    match mailbox.store_flags(&which, &SEEN, None) {
+        Ok(stored) => stored.failures.say("could not be changed", log),
+        Err(error) => log(&error),
     }
+    // What has got it is to be said in any case.
+    unseen.retain(|&msn| mailbox.info(msn).is_ok_and(|info| info.flags.bits & Flags::SEEN != 0));
     for (msn, info) in infos.iter_mut() {
         *info = mailbox.info(*msn)?;
     }

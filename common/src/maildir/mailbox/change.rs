@@ -1,6 +1,7 @@
 //! STORE and EXPUNGE: renaming and removing files, and saying so in the log.
 
 use super::super::error::{ErrorKind, StorageError};
+use super::super::failures::Failures;
 use super::super::flags::Flags;
 use super::super::index;
 use super::super::quota::Tally;
@@ -51,13 +52,15 @@ pub(super) enum Remove {
 }
 
 /// What a change of flags came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Stored {
     /// Message sequence numbers, ascending, of those that had been changed after `unchanged_since` and were left.
     /// Where flags are added or removed, only a change of one of them counts, as far as the log knows.
     pub modified: Vec<u32>,
     /// Some keywords could not be kept: all letters are taken.
     pub too_many_keywords: bool,
+    /// What could not be changed is as it was.
+    pub failures: Failures,
 }
 
 impl Mailbox {
@@ -93,6 +96,24 @@ impl Mailbox {
         // What has \Deleted is not counted any more (Maildir++).
         let counts = change.how == How::Replace || change.bits & Flags::DELETED != 0;
         let mut tally = if counts { Tally::begin(&self.maildir) } else { Tally::default() };
+        let changed =
+            self.change_flags(which, change, wanted, &mut unchanged, (&mut batch, &mut tally), &mut stored);
+        // Whatever has been changed is said.
+        tally.end(&self.maildir);
+        batch.silent = change.silent;
+        batch.end(self)?;
+        changed.map(|()| stored)
+    }
+
+    fn change_flags(
+        &mut self,
+        which: &MsnSet,
+        change: &FlagChange<'_>,
+        wanted: Flags,
+        unchanged: &mut Option<Unchanged>,
+        (batch, tally): (&mut Batch, &mut Tally),
+        stored: &mut Stored,
+    ) -> Result<(), StorageError> {
         let mut space = Vec::new();
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
@@ -132,22 +153,18 @@ impl Mailbox {
                 Err(error) if error.kind == ErrorKind::NotFound => {
                     batch.entries.push(Entry::Expunged { uid, modseq });
                 }
-                Err(error) => {
-                    batch.end(self)?;
-                    return Err(error);
-                }
+                // The others may be different: each stands for itself (RFC 3501 section 6.4.6).
+                Err(error) => stored.failures.add(error),
             }
             space = message.name;
             batch.flush_if_full(self, change.silent)?;
         }
-        tally.end(&self.maildir);
-        batch.silent = change.silent;
-        batch.end(self)?;
-        Ok(stored)
+        Ok(())
     }
 
-    /// Removes those of the messages that have `\Deleted`. The next [`Mailbox::sync`] that may say EXPUNGE does so.
-    pub fn expunge(&mut self, which: &MsnSet) -> Result<(), StorageError> {
+    /// Removes those of the messages that have `\Deleted`. The next [`Mailbox::sync`] that may say EXPUNGE does so. Returns what
+    /// could not be removed, and is still there.
+    pub fn expunge(&mut self, which: &MsnSet) -> Result<Failures, StorageError> {
         let lock = self.lock()?;
         self.refresh_locked(lock.as_ref())?;
         self.remove(which, Remove::Deleted)
@@ -155,8 +172,20 @@ impl Mailbox {
 
     /// Removes messages, under the lock. Of the quota what has `\Deleted` was taken off when it got that; of others the
     /// caller says it.
-    pub(super) fn remove(&mut self, which: &MsnSet, what: Remove) -> Result<(), StorageError> {
-        let mut batch = Batch::begin(self);
+    pub(super) fn remove(&mut self, which: &MsnSet, what: Remove) -> Result<Failures, StorageError> {
+        let (mut batch, mut failures) = (Batch::begin(self), Failures::default());
+        let removed = self.remove_files(which, what, &mut batch, &mut failures);
+        batch.end(self)?;
+        removed.map(|()| failures)
+    }
+
+    fn remove_files(
+        &mut self,
+        which: &MsnSet,
+        what: Remove,
+        batch: &mut Batch,
+        failures: &mut Failures,
+    ) -> Result<(), StorageError> {
         for msn in which.iter().cloned().flatten() {
             if msn == 0 || msn > self.len() {
                 continue;
@@ -169,15 +198,24 @@ impl Mailbox {
             }
             if what != Remove::Moved {
                 let message = self.message(row, &data)?;
-                if let Err(error) = self.maildir.remove(&message) {
-                    batch.end(self)?;
-                    return Err(error);
+                let removed = match what {
+                    Remove::Deleted => self.maildir.remove_deleted(&message),
+                    _ => self.maildir.remove(&message).map(Some),
+                };
+                match removed {
+                    Ok(Some(_)) => {}
+                    // It has no \Deleted any more, and whoever took it away did not know of us.
+                    Ok(None) => continue,
+                    Err(error) => {
+                        failures.add(error);
+                        continue;
+                    }
                 }
             }
             batch.entries.push(Entry::Expunged { uid: data.uid, modseq: batch.modseq });
             batch.flush_if_full(self, true)?;
         }
-        batch.end(self)
+        Ok(())
     }
 
     /// What the directories are after this session changed them, if nobody else did before: then the log keeps
@@ -298,3 +336,7 @@ impl Mailbox {
 pub(super) fn place_of(in_new: bool) -> u16 {
     if in_new { index::IN_NEW } else { 0 }
 }
+
+#[cfg(test)]
+#[path = "change_tests.rs"]
+mod tests;

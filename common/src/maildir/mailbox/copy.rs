@@ -4,6 +4,7 @@
 //! for one.
 
 use super::super::error::{ErrorKind, StorageError};
+use super::super::failures::Failures;
 use super::super::flags::Flags;
 use super::super::index;
 use super::super::quota;
@@ -23,7 +24,7 @@ use std::path::Path;
 const BUFFER: usize = 32 * 1024;
 
 /// What was copied where (RFC 4315).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Copied {
     /// UIDVALIDITY of the mailbox that the copies are in.
     pub uid_validity: u32,
@@ -31,6 +32,8 @@ pub struct Copied {
     pub source: Vec<(u32, u32)>,
     /// First and last UID of each run of copies, in the same order.
     pub destination: Vec<(u32, u32)>,
+    /// What was to be moved and could only be copied: it is in both mailboxes.
+    pub failures: Failures,
 }
 
 /// Whose files are made in a directory, and who may read them.
@@ -120,15 +123,16 @@ impl Mailbox {
         if and_remove && !stays {
             quota::add_amount(&self.maildir, amount.negative());
         }
+        let mut failures = Failures::default();
         if and_remove {
             let _lock = self.lock()?;
             // The directories are others by our own doing, and what somebody else did meanwhile is found soon: their time
             // stamps are young.
             self.follow(false)?;
             self.remove(&renamed, Remove::Moved)?;
-            self.remove(&copied, Remove::All)?;
+            failures = self.remove(&copied, Remove::All)?;
         }
-        Ok(Copied { uid_validity: append.mailbox.uid_validity(), source, destination })
+        Ok(Copied { uid_validity: append.mailbox.uid_validity(), source, destination, failures })
     }
 
     /// The letters of the other mailbox for the keywords that are these here.

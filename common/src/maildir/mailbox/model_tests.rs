@@ -38,7 +38,7 @@ fn many_sessions_against_a_model() {
                 0 => drop(set(session, some, How::Add, 1 << random(5), &["k1", "k2"][..random(3) as usize])),
                 1 => drop(set(session, some, How::Remove, 1 << random(5), &["k1"])),
                 2 => drop(set(session, some, How::Replace, 1 << random(5), &[])),
-                3 => session.expunge(&some).unwrap(),
+                3 => drop(session.expunge(&some).unwrap()),
                 4 => {
                     let mut append = Append::begin(&maildir, &OPTIONS).unwrap();
                     append.message(random(32) as u8, &[], None).unwrap();
