@@ -23,6 +23,7 @@ mod session;
 pub mod sort;
 pub mod sync;
 pub mod thread;
+mod waiting;
 mod words;
 
 pub use common::mailbox;

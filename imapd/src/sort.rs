@@ -58,7 +58,7 @@ pub fn sort(
     found: &Found,
     criteria: &[SortCriterion],
     budget: usize,
-) -> Result<Vec<u32>, StorageError> {
+) -> Result<Vec<u32>, Failure> {
     let mut order: Vec<u32> = found.iter().collect();
     // Places in the order where a group begins.
     let mut starts = Found::new(order.len() as u32);
@@ -78,6 +78,7 @@ pub fn sort(
             let mut keys = vec![0u64; messages.len() as usize + 1];
             for msn in open.iter() {
                 let key = number(messages, criterion.key, msn)?;
+                messages.look()?;
                 if let Some(place) = keys.get_mut(msn as usize) {
                     *place = if criterion.reverse { !key } else { key };
                 }
@@ -212,7 +213,7 @@ impl Texts {
         criterion: SortCriterion,
         order: &mut [u32],
         starts: &mut Found,
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), Failure> {
         while let Some((from, until, skip)) = self.longer.pop() {
             let group = order.get_mut(from..until).unwrap_or_default();
             self.read(messages, criterion.key, group.iter().copied(), group.len(), skip)?;
@@ -229,7 +230,7 @@ impl Texts {
         msns: impl Iterator<Item = u32>,
         count: usize,
         skip: usize,
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), Failure> {
         self.piece = (self.budget / count.max(1)).clamp(16, TEXT_MAX);
         self.skip = skip;
         self.octets.clear();
@@ -249,6 +250,7 @@ impl Texts {
                 let text = text.get(skip..).unwrap_or_default();
                 self.octets.extend_from_slice(text.get(..self.piece).unwrap_or(text));
             })?;
+            messages.look()?;
             let text = self.octets.get(start..).unwrap_or_default();
             let mut first = [0; 8];
             first.iter_mut().zip(text).for_each(|(to, from)| *to = *from);

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import socket
 import threading
 import time
 
@@ -222,6 +223,7 @@ class AfterTheLogin(Hostile):
                             "SEARCH " + "(" * 9000 + "ALL" + ")" * 9000, "SEARCH " + "NOT " * 15_000 + "ALL", "SEARCH " + "OR ALL " * 9000 + "ALL",
                             "SEARCH " + 'TEXT "%s" ' % ("a" * 50) * 1000, "SEARCH " + "BODY x " * 9000, "SORT (" + "SUBJECT " * 7000 + "DATE) UTF-8 ALL",
                             'LIST "" "' + "*%" * 25_000 + '"', 'LSUB "" "' + "%*a" * 15_000 + 'x"', 'LIST "" (' + "* " * 20_000 + ")",
+                            'LIST "' + "".join(map(chr, range(48, 91))) * 1400 + '" (' + "*x " * 98 + "*y)",
                             "FETCH 1:* (" + "BODY.PEEK[] " * 5000 + "UID)", "FETCH 1 BODY.PEEK[" + "1." * 20_000 + "1]",
                             "FETCH 1:* BODY.PEEK[HEADER.FIELDS (" + "a " * 20_000 + "b)]", "STORE 1 FLAGS (" + " ".join(f"k{n}" for n in range(9000)) + ")",
                             f"STORE {many} +FLAGS (x)", "ENABLE " + "X " * 30_000, "STATUS INBOX (" + "MESSAGES " * 7000 + ")",
@@ -234,6 +236,39 @@ class AfterTheLogin(Hostile):
                 self.assertLess(memory, 12 * KIB, f"{command[:50]}: KiB")
                 imap.ok("NOOP")
             imap.quit()
+
+    def add_endless(self):
+        # One alone is sorted already.
+        for _ in range(2):
+            name = self.box.maildir.add(message("endless"), flags="S")
+            os.truncate(self.box.maildir.path / "cur" / f"{name}:2,S", 1 << 40)
+
+    def test_a_client_that_goes_away_while_it_waits(self):
+        """A message that would take days to read: the session ends soon after its client, and one that only says no more is waited with."""
+        self.start()
+        self.add_endless()
+        for tls in (False, True):
+            for command in ("SEARCH BODY zz", "SORT (SUBJECT) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL"):
+                with self.subTest(command, tls=tls):
+                    imap = self.log_in(tls=tls, timeout=60)
+                    imap.ok("SELECT INBOX")
+                    imap.send(f"x {command}\r\n")
+                    time.sleep(0.3)
+                    if not tls:
+                        imap.socket.shutdown(socket.SHUT_WR)
+                        self.assertEqual(imap.response(), b"* OK Still at it.")
+                        time.sleep(1.5)
+                        self.assertTrue(self.box.servers(), "it is waited with")
+                    imap.close()
+                    self.box.wait_idle()
+
+    def test_session_timeout_while_it_waits(self):
+        self.start(session_timeout="4s")
+        self.add_endless()
+        with self.log_in(timeout=60) as imap:
+            imap.ok("SELECT INBOX")
+            imap.send("x SEARCH BODY zz\r\n")
+            self.assertIn(b"* BYE", imap.rest())
 
     def test_messages_made_to_take_long(self):
         """Nesting, parts, headers and encoded words without end: parsed once, in bounded time and memory."""

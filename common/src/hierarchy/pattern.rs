@@ -2,7 +2,7 @@
 //!
 //! Pattern and name are both hostile, and a command has many patterns for many names. The time is bounded by the product of
 //! their lengths: all places in the pattern where the name may have got to are followed at once, and nothing is tried twice.
-//! Each place is a bit, so that 64 of them are one step.
+//! Each place is a bit, so that 64 of them are one step. A pattern with more octets than any name can have is not kept.
 
 /// A pattern, ready to be compared with many names.
 #[derive(Debug, Clone)]
@@ -33,13 +33,16 @@ enum Step {
 
 const INBOX: &[u8] = b"INBOX";
 
+/// Octets that no name has, whatever stands before it: see [`super::name`].
+const LITERALS_MAX: usize = 4096;
+
 /// Places in a word.
 const WORD: usize = u64::BITS as usize;
 
 impl Pattern {
     /// The pattern with the reference before it, as a client sees names.
     pub fn new(reference: &[u8], pattern: &[u8], separator: u8) -> Pattern {
-        let mut steps: Vec<Step> = Vec::with_capacity(reference.len() + pattern.len());
+        let mut steps: Vec<Step> = Vec::new();
         for &octet in reference.iter().chain(pattern) {
             let step = match octet {
                 b'*' => Step::Anything,
@@ -54,6 +57,10 @@ impl Pattern {
             }
         }
         let literals = steps.iter().filter(|step| matches!(step, Step::Octet(_))).count();
+        // No name is so long: the rows of such a one would be hundreds of times as long as the command that it came with.
+        if literals > LITERALS_MAX {
+            steps = Vec::new();
+        }
         let start = steps.iter().map_while(|step| match step {
             Step::Octet(octet) => Some(*octet),
             _ => None,
@@ -220,6 +227,17 @@ mod tests {
         }
         // One place after the other it would be a thousand million steps.
         assert!(spent() - begun < 4_000_000_000, "{}", spent() - begun);
+    }
+
+    #[test]
+    fn what_is_longer_than_any_name_takes_no_memory() {
+        let reference: Vec<u8> = (0..60_000u32).map(|at| (at % 251) as u8 | 1).collect();
+        let mut pattern = Pattern::new(&reference, b"*", b'.');
+        assert!(pattern.rows.len() + pattern.steps.capacity() < 100, "{}", pattern.rows.len());
+        assert!(!pattern.matches(&reference) && !pattern.matches(b"") && !pattern.matches(b"a"));
+        // The longest that are kept.
+        let pattern = Pattern::new(&[], &reference[..LITERALS_MAX], b'.');
+        assert!(pattern.rows.len() * size_of::<u64>() < 300 << 10, "{}", pattern.rows.len());
     }
 
     #[test]

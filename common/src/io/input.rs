@@ -2,7 +2,7 @@
 
 use super::output::flush_tls;
 use super::{Conn, DISCARD_MAX, Ending, Line, Transport, Woken, failed, is_retryable};
-use crate::sys::fd::{self, Interest};
+use crate::sys::fd::{self, Interest, OtherEnd};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -127,6 +127,19 @@ impl Conn {
         }
         self.flush()?;
         self.wait_for(other, Some(at_most))
+    }
+
+    /// Looks at the client, and at the clocks, in the middle of work that takes long: neither is looked at before something is to be
+    /// sent.
+    pub fn look(&mut self) -> Result<OtherEnd, Ending> {
+        self.pulse.check()?;
+        if self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Ending::SessionLimit);
+        }
+        match fd::other_end(fd::STDOUT).map_err(Ending::Failed)? {
+            OtherEnd::Gone => Err(Ending::Disconnected),
+            other => Ok(other),
+        }
     }
 
     fn wait_for(

@@ -10,6 +10,7 @@ mod heartbeat;
 mod input;
 mod output;
 
+pub use crate::sys::fd::OtherEnd;
 pub use heartbeat::Heartbeat;
 pub use output::linger;
 

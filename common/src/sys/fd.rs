@@ -100,6 +100,29 @@ pub fn poll<const N: usize>(
     }))
 }
 
+/// What is known of whoever is at the other end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OtherEnd {
+    /// Nothing that would be new.
+    There,
+    /// They will send nothing more, and may still wait for what is sent to them; or they are gone, which only sending shows.
+    Silent,
+    /// They are gone.
+    Gone,
+}
+
+/// Asks the kernel about the other end of a connection, or of a pipe that is written to, without waiting.
+pub fn other_end(fd: BorrowedFd<'_>) -> io::Result<OtherEnd> {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one local entry that outlives the call.
+    cerr(unsafe { libc::poll(&mut entry, 1, 0) })?;
+    Ok(match entry.revents {
+        seen if seen & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0 => OtherEnd::Gone,
+        seen if seen & libc::POLLRDHUP != 0 => OtherEnd::Silent,
+        _ => OtherEnd::There,
+    })
+}
+
 /// Waits until one of any number of descriptors can be read, or the time is over; or a signal comes.
 pub fn wait_for_any(fds: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<()> {
     let entry = |fd: &BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };

@@ -3,11 +3,13 @@
 
 use super::status;
 use crate::context::Context;
-use crate::grammar::{ListArguments, ListReturn, ListSelection, print};
+use crate::grammar::{ListArguments, ListReturn, ListSelection, StatusItem, StatusItems, print};
 use crate::names::open;
 use crate::reply::{Completion, Failure, Reply};
+use crate::waiting::Waiting;
 use common::hierarchy::{Entry, HierarchyError, Listing, Namespaces, Pattern};
-use common::maildir::StorageError;
+use common::io::Ending;
+use common::mailbox::{OpenOptions, Status};
 
 /// `LIST`
 pub fn list(context: &mut Context<'_>, arguments: &ListArguments) -> Completion {
@@ -17,7 +19,13 @@ pub fn list(context: &mut Context<'_>, arguments: &ListArguments) -> Completion 
         context.conn.push(&line)?;
         return Ok(Reply::ok("Listed."));
     }
-    let answer = Answer::prepare(namespaces, arguments)?;
+    if arguments.returns.status.contains(StatusItem::HighestModSeq) {
+        context.enable_condstore();
+    }
+    let (options, most) = (context.open_options(true), context.config.message_size_limit.0);
+    let Context { conn, namespaces, log, .. } = context;
+    let waiting = Waiting::new(conn);
+    let answer = Answer::prepare(namespaces, arguments, &mut || waiting.look())?;
     let mut line = Vec::new();
     for (at, entry) in answer.listing.iter().enumerate() {
         let bits = answer.bits(at);
@@ -26,28 +34,29 @@ pub fn list(context: &mut Context<'_>, arguments: &ListArguments) -> Completion 
         }
         line.clear();
         answer.print(&mut line, &entry, bits);
-        context.conn.push(&line)?;
         // RFC 5819 section 2: not for what is there only because of what is below it.
         if !arguments.returns.status.is_empty() && entry.exists && bits & SELECTED != 0 {
-            push_status(context, entry.name, arguments)?;
+            // One that cannot be looked into has no STATUS response; the LIST does not fail.
+            match status_of(namespaces, entry.name, arguments.returns.status, &options) {
+                Ok(status) => status::print(&mut line, entry.name, arguments.returns.status, &status, most),
+                Err(HierarchyError::Storage(error)) => log.error(&error.to_string()),
+                Err(_) => {}
+            }
         }
+        waiting.push(&line)?;
+        waiting.look()?;
     }
     Ok(Reply::ok("Listed."))
 }
 
-/// A mailbox that cannot be looked into has no STATUS response; the LIST does not fail (RFC 5819 section 2).
-fn push_status(context: &mut Context<'_>, visible: &[u8], arguments: &ListArguments) -> Result<(), Failure> {
-    let Ok(located) = context.namespaces.locate(visible) else { return Ok(()) };
-    let response = open(&located).and_then(|maildir| {
-        status::response(context, &maildir, visible, arguments.returns.status)
-            .map_err(HierarchyError::Storage)
-    });
-    match response {
-        Ok(line) => context.conn.push(&line)?,
-        Err(HierarchyError::Storage(error)) => context.log.error(&error.to_string()),
-        Err(_) => {}
-    }
-    Ok(())
+fn status_of(
+    namespaces: &Namespaces,
+    visible: &[u8],
+    items: StatusItems,
+    options: &OpenOptions,
+) -> Result<Status, HierarchyError> {
+    let located = namespaces.locate(visible).map_err(HierarchyError::Name)?;
+    status::look(&open(&located)?, items, options).map_err(HierarchyError::Storage)
 }
 
 /// RFC 3501 section 6.3.8: an empty pattern asks for the separator and the root of the reference; RFC 5258 section 3: only
@@ -66,6 +75,9 @@ fn separator(namespaces: &Namespaces, reference: &[u8]) -> Vec<u8> {
     line.extend_from_slice(b"\r\n");
     line
 }
+
+/// So many names are compared with a pattern, in some milliseconds at most, before the client is looked at again.
+const LOOK_AFTER: usize = 256;
 
 /// It is what the selection options ask for.
 const SELECTED: u8 = 1;
@@ -89,7 +101,12 @@ struct Answer {
 }
 
 impl Answer {
-    fn prepare(namespaces: &Namespaces, arguments: &ListArguments) -> Result<Answer, StorageError> {
+    /// `look` is called now and then: its error ends the work.
+    fn prepare(
+        namespaces: &Namespaces,
+        arguments: &ListArguments,
+        look: &mut dyn FnMut() -> Result<(), Ending>,
+    ) -> Result<Answer, Failure> {
         let ListArguments { selection, returns, extended, .. } = *arguments;
         let subscriptions = match selection.subscribed || returns.subscribed {
             true => Some(namespaces.subscriptions()?),
@@ -97,20 +114,20 @@ impl Answer {
         };
         let listing = namespaces.listing(subscriptions.as_ref())?;
         let separator = namespaces.separator();
-        let mut patterns: Vec<Pattern> = arguments
-            .patterns
-            .iter()
-            .filter(|pattern| !pattern.is_empty())
-            .map(|pattern| Pattern::new(&arguments.reference, pattern, separator))
-            .collect();
-        let mut bits: Vec<u8> = listing
-            .iter()
-            .map(|entry| {
-                let selected = if is_selected(&entry, selection) { SELECTED } else { 0 };
-                let matched = patterns.iter_mut().any(|pattern| pattern.matches(entry.name));
-                selected | if matched { MATCHED } else { 0 }
-            })
-            .collect();
+        let mut bits: Vec<u8> =
+            listing.iter().map(|entry| if is_selected(&entry, selection) { SELECTED } else { 0 }).collect();
+        // One after the other: with the reference before each they may take more memory than the command.
+        for pattern in arguments.patterns.iter().filter(|pattern| !pattern.is_empty()) {
+            let mut pattern = Pattern::new(&arguments.reference, pattern, separator);
+            for (at, (entry, bits)) in listing.iter().zip(&mut bits).enumerate() {
+                if *bits & MATCHED == 0 && pattern.matches(entry.name) {
+                    *bits |= MATCHED;
+                }
+                if at % LOOK_AFTER == 0 {
+                    look()?;
+                }
+            }
+        }
         // Parents come before their children, so each entry is complete when its turn comes.
         for at in (0..bits.len()).rev() {
             let Some(own) = bits.get_mut(at) else { continue };

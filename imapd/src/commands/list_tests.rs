@@ -10,7 +10,7 @@ fn list(place: &Place, arguments: &str) -> Vec<String> {
     if asks_for_separator(&arguments) {
         return vec![text(separator(&place.namespaces, &arguments.reference))];
     }
-    let answer = Answer::prepare(&place.namespaces, &arguments).unwrap();
+    let answer = Answer::prepare(&place.namespaces, &arguments, &mut || Ok(())).unwrap();
     let told = answer.listing.iter().enumerate().filter(|(at, _)| answer.bits(*at) & RETURNED != 0);
     told.map(|(at, entry)| {
         let mut line = Vec::new();
@@ -166,4 +166,20 @@ fn special_uses() {
     place.subscribe(&["Trash", "other"]);
     let got = list(&place, "(SPECIAL-USE SUBSCRIBED) \"\" *");
     assert_eq!(got, ["(\\Subscribed \\Trash) \".\" Trash"]);
+}
+
+#[test]
+fn nobody_waits_any_more() {
+    let place = Place::new(&[]);
+    let names: Vec<String> = (0..300).map(|number| format!("m{number}")).collect();
+    place.create(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let command = Command::parse(b"a LIST \"\" (\"*1*\" \"*2*\" \"*3*\")");
+    let Ok((_, Command::List(arguments))) = command else { panic!("{command:?}") };
+    let mut looks = 0;
+    let answer = Answer::prepare(&place.namespaces, &arguments, &mut || {
+        looks += 1;
+        if looks == 4 { Err(Ending::Disconnected) } else { Ok(()) }
+    });
+    assert!(matches!(answer, Err(Failure::Ending(Ending::Disconnected))));
+    assert_eq!(looks, 4, "the second half of the second pattern");
 }

@@ -4,36 +4,33 @@ use crate::context::Context;
 use crate::grammar::{MailboxName, StatusItem, StatusItems, print};
 use crate::names::{open, refusal};
 use crate::reply::{Completion, Reply};
-use common::mailbox::{self, Status};
+use common::mailbox::{self, OpenOptions, Status};
 use common::maildir::{Maildir, StorageError};
 
 /// `STATUS mailbox (items)`
 pub fn status(context: &mut Context<'_>, mailbox: &MailboxName, items: StatusItems) -> Completion {
     let located = context.existing(mailbox).map_err(refusal)?;
     let maildir = open(&located).map_err(refusal)?;
-    let line = response(context, &maildir, &located.visible(), items)?;
+    // RFC 7162 section 3.1.
+    if items.contains(StatusItem::HighestModSeq) {
+        context.enable_condstore();
+    }
+    let status = look(&maildir, items, &context.open_options(true))?;
+    let mut line = Vec::new();
+    print(&mut line, &located.visible(), items, &status, context.config.message_size_limit.0);
     context.conn.push(&line)?;
     Ok(Reply::ok("That is it."))
 }
 
-/// The untagged response. Asking for HIGHESTMODSEQ switches CONDSTORE on (RFC 7162 section 3.1).
-pub fn response(
-    context: &mut Context<'_>,
-    maildir: &Maildir,
-    visible: &[u8],
-    items: StatusItems,
-) -> Result<Vec<u8>, StorageError> {
-    if items.contains(StatusItem::HighestModSeq) {
-        context.enable_condstore();
-    }
-    let with_size = items.contains(StatusItem::Size);
-    let status = mailbox::status(maildir, &context.open_options(true), with_size)?;
-    Ok(print(visible, items, &status, context.config.message_size_limit.0))
+/// Finds out.
+pub fn look(maildir: &Maildir, items: StatusItems, options: &OpenOptions) -> Result<Status, StorageError> {
+    mailbox::status(maildir, options, items.contains(StatusItem::Size))
 }
 
-fn print(visible: &[u8], items: StatusItems, status: &Status, append_limit: u64) -> Vec<u8> {
-    let mut line = b"* STATUS ".to_vec();
-    print::astring(&mut line, visible);
+/// The untagged response.
+pub fn print(line: &mut Vec<u8>, visible: &[u8], items: StatusItems, status: &Status, append_limit: u64) {
+    line.extend_from_slice(b"* STATUS ");
+    print::astring(line, visible);
     line.extend_from_slice(b" (");
     let begins = line.len();
     for item in items.iter() {
@@ -51,17 +48,16 @@ fn print(visible: &[u8], items: StatusItems, status: &Status, append_limit: u64)
             StatusItem::Deleted => status.deleted.into(),
             // RFC 7889 section 2: a number of 32 bits, or NIL for none.
             StatusItem::AppendLimit if append_limit == 0 => {
-                separate(&mut line, begins);
+                separate(line, begins);
                 line.extend_from_slice(b"APPENDLIMIT NIL");
                 continue;
             }
             StatusItem::AppendLimit => append_limit.min(u32::MAX.into()),
         };
-        separate(&mut line, begins);
-        print::text(&mut line, format_args!("{} {value}", item.name()));
+        separate(line, begins);
+        print::text(line, format_args!("{} {value}", item.name()));
     }
     line.extend_from_slice(b")\r\n");
-    line
 }
 
 /// A blank, unless nothing stands before it.
@@ -93,7 +89,9 @@ mod tests {
             set
         };
         let printed = |name: &str, set, status: &Status| {
-            String::from_utf8(print(name.as_bytes(), set, status, 35_651_584)).unwrap()
+            let mut line = Vec::new();
+            print(&mut line, name.as_bytes(), set, status, 35_651_584);
+            String::from_utf8(line).unwrap()
         };
         // RFC 3501 section 6.3.10.
         let some = items(&[StatusItem::UidNext, StatusItem::Messages]);
@@ -108,8 +106,9 @@ mod tests {
              HIGHESTMODSEQ 7011231777 SIZE 1099511627776 DELETED 0 APPENDLIMIT 35651584)\r\n"
         );
         let limit = items(&[StatusItem::Messages, StatusItem::AppendLimit]);
-        let none = String::from_utf8(print(b"a", limit, &status, 0)).unwrap();
-        assert_eq!(none, "* STATUS a (MESSAGES 231 APPENDLIMIT NIL)\r\n");
+        let mut none = Vec::new();
+        print(&mut none, b"a", limit, &status, 0);
+        assert_eq!(none, b"* STATUS a (MESSAGES 231 APPENDLIMIT NIL)\r\n");
         let unknown = Status { size: None, ..status };
         assert_eq!(printed("a", items(&[StatusItem::Size]), &unknown), "* STATUS a ()\r\n");
     }

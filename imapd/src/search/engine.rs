@@ -10,6 +10,7 @@ use super::program::{Leaf, Program, Source, Verdict, is_in};
 use super::words;
 use crate::digest::{Digest, EnvelopeField};
 use crate::printed;
+use crate::reply::Failure;
 use common::mailbox::Info;
 use common::maildir::StorageError;
 use std::ops::ControlFlow;
@@ -26,11 +27,7 @@ pub enum Extent {
 }
 
 /// Finds the messages that match.
-pub fn search(
-    messages: &mut impl Messages,
-    program: &Program,
-    extent: Extent,
-) -> Result<Found, StorageError> {
+pub fn search(messages: &mut impl Messages, program: &Program, extent: Extent) -> Result<Found, Failure> {
     let len = messages.len();
     let (mut found, mut open) = (Found::new(len), Found::new(len));
     let mut state = State::new(program);
@@ -67,6 +64,7 @@ pub fn search(
         if state.message(messages, msn)? == Verdict::Yes {
             found.insert(msn);
         }
+        messages.look()?;
         next = match extent {
             Extent::Last => msn.checked_sub(1).and_then(|msn| open.at_or_before(msn)),
             _ => msn.checked_add(1).and_then(|msn| open.at_or_after(msn)),

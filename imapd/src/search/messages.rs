@@ -1,6 +1,7 @@
 //! What searching, sorting and threading ask of a mailbox. The selected mailbox answers it, and in tests a list does.
 
 use crate::digest::Digest;
+use common::io::Ending;
 use common::mailbox::Info;
 use common::maildir::StorageError;
 use std::io::{self, Read};
@@ -43,4 +44,6 @@ pub trait Messages {
     fn open(&mut self, msn: u32) -> Result<Option<Self::File>, StorageError>;
     /// A message could not be read to its end.
     fn unreadable(&mut self, msn: u32, error: io::Error);
+    /// Behind each message that took time: whether anybody still waits for the answer.
+    fn look(&mut self) -> Result<(), Ending>;
 }

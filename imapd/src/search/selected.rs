@@ -8,68 +8,51 @@ use super::messages::Messages;
 use crate::digest::Digest;
 use crate::fetch::digester::Digester;
 use crate::fetch::source;
+use crate::waiting::{Waiting, Watched};
+use common::io::Ending;
 use common::mailbox::{Info, Mailbox};
-use common::maildir::{ErrorKind, StorageError};
+use common::maildir::{ErrorKind, Failures, StorageError};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
 
 /// Octets read at a time to make a digest.
 const BUFFER: usize = 32 * 1024;
-/// Messages of one command that cannot be read and are named in the log.
-const NAMED_MAX: usize = 10;
-/// So many are counted.
+/// So many messages that cannot be read are counted.
 const COUNTED_MAX: usize = 1000;
 
 /// A mailbox, and what making digests needs.
 pub struct Selected<'a> {
     mailbox: &'a mut Mailbox,
+    waiting: &'a Waiting<'a>,
     digester: Digester,
     buffer: Vec<u8>,
-    unreadable: Unreadable,
-}
-
-/// Messages that could not be read.
-#[derive(Debug, Default)]
-pub struct Unreadable {
-    /// Some of the errors, for the log.
-    named: Vec<StorageError>,
-    /// The messages, by number: one may be asked for more than once.
-    msns: BTreeSet<u32>,
-}
-
-impl Unreadable {
-    fn add(&mut self, msn: u32, error: StorageError) {
-        if self.msns.len() < COUNTED_MAX && self.msns.insert(msn) && self.named.len() < NAMED_MAX {
-            self.named.push(error);
-        }
-    }
-
-    /// Says so in the log. Whether there were any.
-    pub fn say(&self, log: &mut dyn FnMut(&dyn std::fmt::Display)) -> bool {
-        self.named.iter().for_each(|error| log(error));
-        if let more @ 1.. = self.msns.len().saturating_sub(self.named.len()) {
-            log(&format_args!("{more} more messages could not be read"));
-        }
-        !self.msns.is_empty()
-    }
+    /// What could not be read, by number, too: one may be asked for more than once.
+    unreadable: (BTreeSet<u32>, Failures),
 }
 
 impl<'a> Selected<'a> {
-    /// Of this mailbox.
-    pub fn new(mailbox: &'a mut Mailbox) -> Selected<'a> {
+    /// Of this mailbox, for this client.
+    pub fn new(mailbox: &'a mut Mailbox, waiting: &'a Waiting<'a>) -> Selected<'a> {
         Selected {
             mailbox,
+            waiting,
             digester: Digester::default(),
             buffer: Vec::new(),
-            unreadable: Unreadable::default(),
+            unreadable: Default::default(),
         }
     }
 
     /// Those that could not be read so far.
-    pub fn into_unreadable(self) -> Unreadable {
-        self.unreadable
+    pub fn into_unreadable(self) -> Failures {
+        self.unreadable.1
+    }
+
+    fn note(&mut self, msn: u32, error: StorageError) {
+        let (msns, failures) = &mut self.unreadable;
+        if msns.len() < COUNTED_MAX && msns.insert(msn) {
+            failures.add(error);
+        }
     }
 
     /// Makes a digest and keeps it. `false`: the message is gone, or cannot be read.
@@ -93,7 +76,7 @@ impl<'a> Selected<'a> {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) if matches!(error.kind, ErrorKind::NoPerm | ErrorKind::Corrupt | ErrorKind::Temp) => {
-                self.unreadable.add(msn, error);
+                self.note(msn, error);
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -101,8 +84,8 @@ impl<'a> Selected<'a> {
     }
 }
 
-impl Messages for Selected<'_> {
-    type File = File;
+impl<'a> Messages for Selected<'a> {
+    type File = Watched<'a>;
 
     fn len(&self) -> u32 {
         self.mailbox.len()
@@ -161,11 +144,11 @@ impl Messages for Selected<'_> {
         Ok(Digest::decode(self.digester.last()).map(|digest| show(&digest)))
     }
 
-    fn open(&mut self, msn: u32) -> Result<Option<File>, StorageError> {
+    fn open(&mut self, msn: u32) -> Result<Option<Watched<'a>>, StorageError> {
         let file = self.mailbox.open_message(msn);
         let Some(file) = self.if_there(msn, file)? else { return Ok(None) };
         match source::metadata(&file) {
-            Ok(_) => Ok(Some(file)),
+            Ok(_) => Ok(Some(self.waiting.beside(file))),
             Err(error) => {
                 self.unreadable(msn, error);
                 Ok(None)
@@ -174,26 +157,13 @@ impl Messages for Selected<'_> {
     }
 
     fn unreadable(&mut self, msn: u32, error: io::Error) {
-        let error = self.mailbox.unreadable(msn, error);
-        self.unreadable.add(msn, error);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn some_are_named_and_the_rest_counted() {
-        let mut unreadable = Unreadable::default();
-        assert!(!unreadable.say(&mut |_| panic!("there are none")));
-        for msn in (1..=25).chain(1..=25) {
-            unreadable
-                .add(msn, StorageError::with_kind(ErrorKind::NoPerm, "open", format!("/m/{msn}"), "why"));
+        if !self.waiting.is_over() {
+            let error = self.mailbox.unreadable(msn, error);
+            self.note(msn, error);
         }
-        let mut said = Vec::new();
-        assert!(unreadable.say(&mut |line| said.push(line.to_string())));
-        assert_eq!((said.len(), &*said[0], &*said[9]), (11, "open(/m/1): why", "open(/m/10): why"));
-        assert_eq!(said[10], "15 more messages could not be read");
+    }
+
+    fn look(&mut self) -> Result<(), Ending> {
+        self.waiting.look()
     }
 }

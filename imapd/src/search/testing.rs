@@ -3,6 +3,7 @@
 use super::messages::Messages;
 use crate::digest::Digest;
 use crate::fetch::digester::Digester;
+use common::io::Ending;
 use common::mailbox::{Flags, Info};
 use common::maildir::{ErrorKind, StorageError};
 use std::collections::BTreeSet;
@@ -22,6 +23,9 @@ pub struct Fake {
     pub opened: Vec<u32>,
     /// Whether rows lack sizes and dates.
     pub is_new: bool,
+    /// How often the client was looked at, and when it is gone; 0: never.
+    pub looked: u32,
+    pub left_after: u32,
 }
 
 impl Fake {
@@ -127,5 +131,13 @@ impl Messages for Fake {
 
     fn unreadable(&mut self, msn: u32, error: io::Error) {
         panic!("message {msn}: {error}");
+    }
+
+    fn look(&mut self) -> Result<(), Ending> {
+        self.looked += 1;
+        match self.looked == self.left_after {
+            true => Err(Ending::Disconnected),
+            false => Ok(()),
+        }
     }
 }

@@ -391,3 +391,50 @@ proptest! {
         prop_assert_eq!(find(&mut fake, key.key()), want);
     }
 }
+
+#[test]
+fn nobody_waits_any_more() {
+    let mails: Vec<String> = (0..20).map(|number| format!("Subject: {number}\n\ntext\n")).collect();
+    for command in [
+        "SEARCH BODY text",
+        "SEARCH SUBJECT 1",
+        "SORT (SUBJECT) UTF-8 ALL",
+        "SORT (DATE) UTF-8 ALL",
+        "THREAD REFERENCES UTF-8 ALL",
+        "THREAD REFS UTF-8 ALL",
+        "THREAD ORDEREDSUBJECT UTF-8 ALL",
+    ] {
+        let parsed = crate::grammar::Command::parse(format!("a {command}").as_bytes()).unwrap().1;
+        let answer = |fake: &mut Fake| {
+            let mut shown = Vec::new();
+            let show: Show<'_> = &mut |octets| {
+                shown.extend_from_slice(octets);
+                Ok(())
+            };
+            let done = match &parsed {
+                crate::grammar::Command::Search { arguments, .. } => {
+                    crate::search::answer(fake, b"a", false, arguments, show).map(drop)
+                }
+                crate::grammar::Command::Sort { arguments, .. } => {
+                    crate::sort::answer(fake, false, arguments, show)
+                }
+                crate::grammar::Command::Thread { arguments, .. } => {
+                    crate::thread::answer(fake, false, arguments, show)
+                }
+                other => panic!("{other:?}"),
+            };
+            done.map(|()| shown)
+        };
+        let mut whole = Fake::new(&mails);
+        assert!(answer(&mut whole).unwrap().ends_with(b"\r\n"), "{command}");
+        assert!(whole.looked >= 20, "{command}: {}", whole.looked);
+        // Whenever it goes, nothing is read behind that.
+        for left_after in 1..=whole.looked {
+            let mut fake = Fake { left_after, ..Fake::new(&mails) };
+            let ending = answer(&mut fake);
+            assert!(matches!(ending, Err(Failure::Ending(common::io::Ending::Disconnected))), "{command}");
+            assert_eq!(fake.looked, left_after);
+            assert!(fake.digested.len() + fake.opened.len() <= left_after as usize + 1, "{command}");
+        }
+    }
+}

@@ -15,7 +15,6 @@ use crate::reply::Failure;
 use crate::search::engine::{self, Extent};
 use crate::search::messages::Messages;
 use crate::search::{self, Show, words};
-use common::maildir::StorageError;
 use std::hash::{DefaultHasher, Hasher};
 use tree::{Subject, Threads, Tree};
 
@@ -79,12 +78,13 @@ fn digests(
     messages: &mut impl Messages,
     found: &mut search::found::Found,
     mut show: impl FnMut(&Digest<'_>),
-) -> Result<(), StorageError> {
+) -> Result<(), Failure> {
     let mut next = found.first();
     while let Some(msn) = next {
         if messages.digest(msn, &mut show)?.is_none() {
             found.remove(msn);
         }
+        messages.look()?;
         next = msn.checked_add(1).and_then(|msn| found.at_or_after(msn));
     }
     Ok(())
@@ -94,13 +94,14 @@ fn references(
     messages: &mut impl Messages,
     found: &mut search::found::Found,
     by_subject: bool,
-) -> Result<Threads, StorageError> {
+) -> Result<Threads, Failure> {
     let mut heads = Vec::with_capacity(found.count() as usize);
     digests(messages, found, |digest| heads.push((sent(digest), digest.message_id())))?;
     let mut tree = Tree::new(heads.into_iter());
     // What vanishes only now has no references: the messages are numbered already.
     for (node, msn) in found.iter().enumerate() {
         messages.digest(msn, |digest| tree.link(node as u32, digest.references()))?;
+        messages.look()?;
     }
     if !by_subject {
         return Ok(tree.refs());
@@ -109,10 +110,14 @@ fn references(
     let (mut subjects, mut failed) = (Subjects::default(), None);
     let threads = tree.references(|node| {
         let msn = msns.get(node as usize).copied().unwrap_or(0);
-        match messages.digest(msn, |digest| subjects.subject(digest)) {
-            Ok(subject) => subject.unwrap_or_default(),
-            Err(error) => {
-                failed = Some(error);
+        if failed.is_some() {
+            return Subject::default();
+        }
+        let subject = messages.digest(msn, |digest| subjects.subject(digest)).map_err(Failure::from);
+        match subject.and_then(|subject| Ok((subject, messages.look()?))) {
+            Ok((subject, ())) => subject.unwrap_or_default(),
+            Err(failure) => {
+                failed = Some(failure);
                 Subject::default()
             }
         }
@@ -121,10 +126,7 @@ fn references(
 }
 
 /// ORDEREDSUBJECT: a thread for each base subject, the messages by their sent dates, all behind the first its children.
-fn by_subject(
-    messages: &mut impl Messages,
-    found: &mut search::found::Found,
-) -> Result<Threads, StorageError> {
+fn by_subject(messages: &mut impl Messages, found: &mut search::found::Found) -> Result<Threads, Failure> {
     let mut subjects = Subjects::default();
     let mut rows: Vec<(Option<u64>, i64, u32)> = Vec::with_capacity(found.count() as usize);
     digests(messages, found, |digest| {
