@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod child;
+pub mod clock;
 pub mod entry;
 pub mod fd;
 pub mod fs;

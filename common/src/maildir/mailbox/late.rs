@@ -2,9 +2,9 @@
 //! [summary](super::summary) at the log's end.
 //!
 //! The summary is believed as far as its checksum goes, which is over itself, its place in the log, and the index that
-//! it belongs to. What comes before it in the log may still have been lost by a crash of the machine: then the mailbox was
-//! told of rows that there are not. That is found out when the log is read, and every row is an error from then on, upon which
-//! the index is removed and the next session makes a new one.
+//! it belongs to; and only if the log is of this boot, because a crash of the machine may lose what comes before it. Where clocks
+//! were wrong, or a disk has forgotten, a mailbox may still be told of rows that there are not. That is found out when the log is
+//! read, and every row is an error from then on, upon which the index is removed and the next session makes a new one.
 
 use super::super::index::{Header, Index};
 use super::log::Log;

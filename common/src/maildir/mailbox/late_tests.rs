@@ -101,7 +101,7 @@ fn do_something(dice: &mut Dice, number: u32, dir: &TempDir, maildir: &Maildir, 
         _ if len == 0 => dir.write(&format!("new/{number}.new"), "four\n"),
         0 | 1 => set(mailbox, a.min(b), a.max(b), How::Add, bits),
         2 => set(mailbox, a, a, How::Remove, bits),
-        3 => mailbox.expunge(&vec![1..=a]).unwrap(),
+        3 => drop(mailbox.expunge(&vec![1..=a]).unwrap()),
         4 => dir.write(&format!("new/{number}.new"), "four\n"),
         5 => {
             let mut append = Append::begin(maildir, &OPTIONS).unwrap();
@@ -233,6 +233,36 @@ fn a_log_that_was_lost_before_its_summary_is_an_error_once() {
     // Whoever has believed the lost one does not take the new one away.
     assert!(mailbox.info(1).is_err() && mailbox.sync(true, &mut |_| {}).is_err());
     assert!(dir.path().join(INDEX_NAME).exists());
+}
+
+#[test]
+fn a_log_from_before_the_machine_was_started_is_read() {
+    let (dir, maildir) = with_messages(10);
+    let mut writer = open(&maildir);
+    set(&mut writer, 1, 3, How::Add, Flags::FLAGGED);
+    drop(writer);
+    settle(&dir, &maildir);
+    let path = dir.path().join(log::NAME);
+    let before_boot = crate::sys::clock::booted().unwrap() - Duration::from_secs(1);
+    let age = || fs::File::options().write(true).open(&path).unwrap().set_modified(before_boot).unwrap();
+    // It is whole: whoever has read it says so to those who come.
+    age();
+    let mailbox = open(&maildir);
+    assert!(!mailbox.view.is_unread());
+    assert_eq!(mailbox.info(3).unwrap().flags.bits, Flags::FLAGGED);
+    assert!(open(&maildir).view.is_unread());
+    // A part of it was lost: the first session finds out, and nobody hears of it.
+    damage_log(&dir);
+    age();
+    let mut mailbox = open(&maildir);
+    assert_eq!((mailbox.len(), mailbox.info(3).unwrap().flags.bits), (10, Flags::FLAGGED));
+    set(&mut mailbox, 4, 4, How::Add, Flags::DELETED);
+    mailbox.expunge(&vec![1..=10]).unwrap();
+    tell(&mut mailbox);
+    settle(&dir, &maildir);
+    let other = open(&maildir);
+    assert!(other.view.is_unread());
+    assert_eq!((other.len(), other.info(3).unwrap().flags.bits), (9, Flags::FLAGGED));
 }
 
 #[test]

@@ -4,17 +4,22 @@
 //! appended to under the [lock](super::lock) only, in frames with a checksum: one that a crash cut short is not read, and
 //! the next writer cuts it off. Its head names the index that it belongs to; with any other it means nothing.
 
+mod piece;
+
 use super::super::blocks::checksum;
 use super::super::flags::Flags;
 use super::super::index::Decoder;
 use super::super::make_anew;
 use super::super::uidlist_file::Stamp;
 use super::summary::Summary;
-use std::fs::{self, File, OpenOptions};
+use crate::sys::clock;
+use piece::Piece;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::SystemTime;
 
 /// The file's name in the index directory.
 pub const NAME: &str = "tinmail-index.log";
@@ -198,10 +203,26 @@ impl Log {
         self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(HEAD, |meta| meta.size())
     }
 
-    /// If the log ends with a summary: goes there, passing over everything before it.
+    /// Whether it has been read or written as a whole since the machine was started. A crash of the machine may lose any part of
+    /// what was written before, and leave the end of it.
+    fn is_of_this_boot(meta: &Metadata) -> bool {
+        let written = meta.modified().ok();
+        written.zip(clock::booted().ok()).is_some_and(|(written, booted)| written > booted)
+    }
+
+    /// It has been read to its end: what was written before the machine was started is there, all of it.
+    pub fn vouch(&self) {
+        let Some(file) = &self.file else { return };
+        let meta = file.metadata().ok().filter(|meta| meta.size() == self.offset);
+        if meta.is_some_and(|meta| !Log::is_of_this_boot(&meta)) {
+            let _ = file.set_modified(SystemTime::now());
+        }
+    }
+
+    /// If the log ends with a summary, and nothing before that can have been lost: goes there, passing over everything before it.
     pub fn skip_to_summary(&mut self) -> Option<(Stamps, Summary)> {
         let file = self.file.as_ref()?;
-        let end = file.metadata().ok()?.size();
+        let end = file.metadata().ok().filter(Log::is_of_this_boot)?.size();
         let begin = end.checked_sub(LAST_FRAME as u64).filter(|&begin| begin >= HEAD)?;
         let mut frame = [0; LAST_FRAME];
         file.read_exact_at(&mut frame, begin).ok()?;
@@ -325,45 +346,6 @@ impl Frames {
         self.octets.clear();
         self.begun = 0;
         Ok(())
-    }
-}
-
-/// A part of the file: most frames are small, and many lie in it.
-#[derive(Default)]
-struct Piece {
-    /// Where it begins in the file.
-    begin: u64,
-    octets: Vec<u8>,
-}
-
-impl Piece {
-    /// The content of the frame at `offset`; `None` if it is not whole.
-    fn frame(&mut self, file: &File, offset: u64, length: u64, nonce: u64) -> io::Result<Option<&[u8]>> {
-        let content = offset + FRAME_HEAD as u64;
-        if content > length {
-            return Ok(None);
-        }
-        let mut fields = Decoder(self.get(file, offset, FRAME_HEAD, length)?);
-        let (size, sum) = (fields.u32(), fields.u32());
-        // Names may make the last entry of a frame longer.
-        if size as usize > FRAME_MAX + 128 * 1024 || content + u64::from(size) > length {
-            return Ok(None);
-        }
-        let payload = self.get(file, content, size as usize, length)?;
-        Ok((size > 0 && checksum(payload, nonce.wrapping_add(offset)) == sum).then_some(payload))
-    }
-
-    /// So many octets of the file, which go no further than to `length`.
-    fn get(&mut self, file: &File, offset: u64, wanted: usize, length: u64) -> io::Result<&[u8]> {
-        let held = self.begin..=self.begin + self.octets.len() as u64;
-        if !held.contains(&offset) || !held.contains(&(offset + wanted as u64)) {
-            let left = usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX);
-            self.octets.resize(left.min(FRAME_MAX).max(wanted), 0);
-            self.begin = offset;
-            file.read_exact_at(&mut self.octets, offset)?;
-        }
-        let start = (offset - self.begin) as usize;
-        self.octets.get(start..start + wanted).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }
 

@@ -89,6 +89,7 @@ impl Loaded {
             }
         });
         read.ok()?;
+        log.vouch();
         view.bury();
         view.announce();
         Some(Loaded { view, log, stamps })
