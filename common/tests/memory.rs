@@ -114,12 +114,49 @@ fn changing_everything_takes_little_memory() {
     let copied = String::from_utf8(copied.stdout).unwrap();
     println!("{copied}");
     for (line, length) in copied.lines().zip([2 * messages, 2 * messages]) {
-        let [_, peak, _, left] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let [_, peak, _, left, _] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
         assert!(peak.parse::<u64>().unwrap() <= TWICE_MOST, "{copied}");
         assert_eq!(left, length.to_string());
     }
-    let lengths: Vec<&str> = text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    let lengths: Vec<&str> = text.lines().map(|line| line.split(' ').nth(3).unwrap()).collect();
     assert_eq!(lengths, ["50000", "50000", "50000", "0", "0", "50001"]);
+}
+
+/// KiB of the child that looks at a mailbox of 50,000 for the first time, with what it has of its parent.
+const FIRST_LOOK_MOST: u64 = 4096;
+/// KiB of one that reads everything anew, beside an index.
+const BUILD_MOST: u64 = 16 << 10;
+
+#[test]
+fn what_takes_much_memory_is_done_by_a_child() {
+    let messages = 50_000;
+    let (small, large) = (Scratch::maildir("first-small", 1), Scratch::maildir("first-large", messages));
+    let run = |from: &Scratch, to: &Scratch, commands: &[&str]| {
+        let mut change = Command::new(example("mailbox_changes"));
+        let output = change.args([&from.0, &to.0]).args(commands).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        println!("{text}");
+        let number = |line: &str, at| line.split(' ').nth(at).unwrap().parse::<u64>().unwrap();
+        let (line, lines) = (text.lines().last().unwrap(), text.lines().count());
+        assert_eq!((lines, line.split(' ').next()), (1, commands.last().copied()));
+        (number(line, 1), number(line, 4))
+    };
+    let (session, child) = run(&small, &large, &["open"]);
+    assert!(child > 0 && session <= 1024 && child <= FIRST_LOOK_MOST, "{session} {child}");
+    // The uidlist is another one than the index's: whoever opens it, and whoever has it open.
+    for (from, to, commands) in [(&small, &large, &["open"][..]), (&large, &small, &["wait", "uidlist"])] {
+        if commands == ["open"] {
+            let path = large.0.join("dovecot-uidlist");
+            fs::copy(&path, large.0.join("tmp/uidlist")).unwrap();
+            fs::rename(large.0.join("tmp/uidlist"), path).unwrap();
+        }
+        let (session, child) = run(from, to, commands);
+        assert!(
+            child > 0 && session <= CHANGES_MOST && child <= BUILD_MOST,
+            "{commands:?} {session} {child}"
+        );
+    }
 }
 
 #[test]
