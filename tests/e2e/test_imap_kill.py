@@ -68,8 +68,7 @@ class ImapKill(Case):
         servers, found = self.box.servers(), {}
         for pid in servers:
             with contextlib.suppress(OSError):
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    is_session = b"--session" in file.read()
+                is_session = b"--session" in harness.arguments_of(pid)
                 found["session" if is_session else "front" if parent_of(pid) in servers else "guard"] = pid
         return found
 

@@ -33,9 +33,7 @@ class Kill(Case):
         found = {}
         for pid in servers:
             with contextlib.suppress(OSError):
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    arguments = file.read()
-                if b"--session" in arguments:
+                if b"--session" in harness.arguments_of(pid):
                     found["session"] = pid
                 elif parent_of(pid) in servers:
                     found["front"] = pid

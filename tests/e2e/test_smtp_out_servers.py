@@ -19,6 +19,11 @@ class RealServers(Out):
     def wait_for(self, port):
         wait_until(lambda: listens(HOST, port), f"port {port} is listened to")
 
+    def arrives(self, message, new):
+        wait_until(lambda: new.is_dir() and list(new.iterdir()), f"a message in {new}")
+        delivered = next(new.iterdir()).read_bytes()
+        self.assertTrue(delivered.endswith(message.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
+
     def test_smtp_sink(self):
         port = free_port()
         for options in ([], ["-p"], ["-e"], ["-8"], ["-a"]):
@@ -71,10 +76,7 @@ class RealServers(Out):
         message = b"Subject: hello\r\n\r\n.dot\r\n" + b"line\r\n" * 20000
         self.assertEqual(self.send("user@postfix.test", message=message)[0], "sent")
         self.assertEqual(self.send("nobody@postfix.test")[0], "bounced")
-        new = base / "mail/user/new"
-        wait_until(lambda: new.is_dir() and list(new.iterdir()), "Postfix has delivered")
-        delivered = next(new.iterdir()).read_bytes()
-        self.assertTrue(delivered.endswith(message.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
+        self.arrives(message, base / "mail/user/new")
 
     def test_opensmtpd(self):
         unpacked = pathlib.Path(os.environ.get("E2E_OPENSMTPD", "/nonexistent"))
@@ -113,10 +115,7 @@ class RealServers(Out):
         message = b"Subject: hello\r\n\r\n.dot\r\n" + b"line\r\n" * 20000
         self.assertEqual(self.send("osuser@os.test", message=message)[0], "sent")
         self.assertEqual(self.send("stranger@os.test")[0], "bounced")
-        new = base / "home/Maildir/new"
-        wait_until(lambda: new.is_dir() and list(new.iterdir()), "OpenSMTPD has delivered")
-        delivered = next(new.iterdir()).read_bytes()
-        self.assertTrue(delivered.endswith(message.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
+        self.arrives(message, base / "home/Maildir/new")
 
 
 if __name__ == "__main__":
