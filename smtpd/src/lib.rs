@@ -23,6 +23,8 @@ pub mod envelope;
 mod expand;
 pub mod front;
 pub mod header_checks;
+#[cfg(all(target_env = "musl", target_arch = "x86_64"))]
+mod heap;
 pub mod logical;
 pub mod map;
 pub mod networks;
