@@ -98,9 +98,13 @@ def free_port():
 
 
 def write(path, lines, mode):
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w") as file:
-        file.write("".join(f"{line}\n" for line in lines))
+    """Writes a file that is mounted elsewhere, so that no other can take its place. It is never empty: a server that looks
+    meanwhile finds the old lines, and what was added or not."""
+    octets = "".join(f"{line}\n" for line in lines).encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, mode)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        file.write(octets)
+        file.truncate(len(octets))
     os.chmod(path, mode)
 
 

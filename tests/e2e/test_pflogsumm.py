@@ -17,6 +17,8 @@ class Pflogsumm(BoxAndSink):
     def setUp(self):
         super().setUp()
         self.other = self.box.add_user("other")
+        # Before there is a queue run: while the list of users is written, one that looks finds a part of it.
+        self.closed = self.box.add_user("closed")
         self.here = f"{self.box.user.name}@{DOMAIN}"
         syslog.lines.clear()
 
@@ -47,7 +49,7 @@ class Pflogsumm(BoxAndSink):
                 with self.assertRaises(smtplib.SMTPDataError) if refused else contextlib.nullcontext():
                     client.sendmail("a@client.example", self.here, f"Subject: {subject}\r\n\r\nx\r\n")
             # Its mailbox cannot be written: nothing is taken.
-            os.chown(self.box.add_user("closed").home, 0, 0)
+            os.chown(self.closed.home, 0, 0)
             with self.assertRaises(smtplib.SMTPDataError):
                 client.sendmail("a@client.example", f"closed@{DOMAIN}", message)
         self.sendmail("-f", "c@client.example", self.here, input="Message-ID: <2@here>\n\n" + "x" * 1000 + "\n")
