@@ -130,11 +130,8 @@ mod tests {
             "a@x.example bert\n@y.example\tall@archive.example\nvera a+b\nanna@here.example bert\nempty\n",
         );
         let table = format!("hash:{}", table.display());
-        let none = Config { ..base.clone() };
-        let always = Config {
-            always_bcc: " $mailing ".replace("$mailing", "archive@x.example").into(),
-            ..base.clone()
-        };
+        let none = base.clone();
+        let always = Config { always_bcc: " archive@x.example ".into(), ..base.clone() };
         let maps = Config {
             sender_bcc_maps: table.clone().into(),
             recipient_bcc_maps: table.into(),
