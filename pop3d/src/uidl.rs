@@ -21,6 +21,8 @@ pub struct UniqueIds {
     format: String,
     uid_validity: u32,
     reuse_xuidl: bool,
+    /// The format has the digest, so that each message has to be read.
+    needs_message: bool,
     can_collide: bool,
 }
 
@@ -31,15 +33,18 @@ impl UniqueIds {
     }
 
     fn of_format(format: &str, uid_validity: u32, reuse_xuidl: bool) -> UniqueIds {
-        let mut unique = false;
+        let (mut unique, mut needs_message) = (false, false);
         let _ = expand(format, |variable| {
-            unique |= matches!(variable.name, 'u' | 'f' | 'g');
+            // Two file names may differ in nothing but the case.
+            unique |= variable.name == 'u' || variable.name == 'f' && !variable.lower && !variable.upper;
+            needs_message |= variable.name == 'm';
             String::new()
         });
         UniqueIds {
             format: format.to_owned(),
             uid_validity,
             reuse_xuidl,
+            needs_message,
             can_collide: reuse_xuidl || !unique,
         }
     }
@@ -98,7 +103,7 @@ impl UniqueIds {
                 return Ok(());
             }
         }
-        let digest = match self.needs_message() {
+        let digest = match self.needs_message {
             false => String::new(),
             true => {
                 let (file, _) = maildir.open_message(message)?;
@@ -120,7 +125,7 @@ impl UniqueIds {
         message: &MessageRef<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), StorageError> {
-        if message.unique_id.is_some() || self.reuse_xuidl || self.needs_message() {
+        if message.unique_id.is_some() || self.reuse_xuidl || self.needs_message {
             return self.write(maildir, &Message::from(message), out);
         }
         self.format(self.uid_validity, message.uid, name::base(message.name), "", out);
@@ -129,16 +134,12 @@ impl UniqueIds {
 
     /// What the format alone makes of a message; `None` if the message would have to be read.
     pub fn default_of(&self, uid_validity: u32, uid: u32, base: &[u8]) -> Option<Vec<u8>> {
-        if self.needs_message() {
+        if self.needs_message {
             return None;
         }
         let mut id = Vec::new();
         self.format(uid_validity, uid, base, "", &mut id);
         Some(id)
-    }
-
-    fn needs_message(&self) -> bool {
-        self.format.contains("%m")
     }
 
     fn format(&self, uid_validity: u32, uid: u32, base: &[u8], digest: &str, out: &mut Vec<u8>) {
@@ -149,7 +150,7 @@ impl UniqueIds {
         let id = expand(&self.format, |variable| match variable.name {
             'u' => variable.print_number(u64::from(uid)),
             'v' => variable.print_number(u64::from(uid_validity)),
-            'f' | 'g' => variable.print_text(String::from_utf8_lossy(base).into_owned()),
+            'f' => variable.print_text(String::from_utf8_lossy(base).into_owned()),
             'm' => variable.print_text(digest.to_owned()),
             _ => String::new(),
         });
@@ -232,10 +233,20 @@ mod tests {
             ("%f", "1.a,S=5"),
             ("UID%u-%v", "UID42-1234567890"),
             ("%m", "0123"),
+            // As one variable prints, so does any other, and only the digest takes reading the message.
+            ("%Lm%%", "0123%"),
+            ("%06m-%Um", "000123-0123"),
+            ("%%m%u", "%m42"),
+            ("%Uf", "1.A,S=5"),
+            ("%06Xu.%Xv", "00002a.499602d2"),
+            ("%4u", "+20+2042"),
         ];
         for (format, want) in table {
             let ids = UniqueIds::of_format(format, 0, false);
-            assert_eq!(ids.can_collide(), format == "%m", "{format}");
+            let has_digest = ["%m", "%Lm%%", "%06m-%Um"].contains(&format);
+            assert_eq!(ids.needs_message, has_digest, "{format}");
+            assert_eq!(ids.default_of(1_234_567_890, 42, b"1.a,S=5").is_none(), has_digest, "{format}");
+            assert_eq!(ids.can_collide(), has_digest || format == "%Uf", "{format}");
             let mut id = Vec::new();
             ids.format(1_234_567_890, 42, b"1.a,S=5", "0123", &mut id);
             assert_eq!(String::from_utf8_lossy(&id), want, "{format}");
