@@ -6,7 +6,6 @@ use common::config::Config;
 use common::config::format::expand;
 use common::maildir::{Maildir, Message, MessageRef, Snapshot, StorageError, header_md5, name};
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 /// Octets of a unique-id at most.
@@ -169,7 +168,7 @@ fn uid_form(uid_validity: u32, uid: u32, out: &mut Vec<u8>) {
 }
 
 /// The unique-id in the message's own X-UIDL field, if it has a usable one.
-fn x_uidl(file: File) -> std::io::Result<Option<Vec<u8>>> {
+fn x_uidl(file: impl Read) -> std::io::Result<Option<Vec<u8>>> {
     let mut header = BufReader::with_capacity(4096, file.take(HEADER_MAX));
     let mut line = Vec::new();
     loop {
@@ -211,6 +210,7 @@ fn presentable(octets: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn unique_ids_have_a_form() {
@@ -250,6 +250,50 @@ mod tests {
             let mut id = Vec::new();
             ids.format(1_234_567_890, 42, b"1.a,S=5", "0123", &mut id);
             assert_eq!(String::from_utf8_lossy(&id), want, "{format}");
+        }
+    }
+
+    #[test]
+    fn x_uidl_of_a_header() {
+        let table = [
+            ("X-UIDL: a1\n\n", Some("a1")),
+            ("Subject: x\r\nx-uidl:\tb \r\n\r\nX-UIDL: no\r\n", Some("b")),
+            ("Subject: x\n\nX-UIDL: in the body\n", None),
+            ("X-UIDL: two words\n\n", None),
+            ("X-UIDL:\n\n", None),
+            ("X-UIDL", None),
+            ("X-UIDL-Old: a\n\n", None),
+            ("", None),
+        ];
+        for (header, want) in table {
+            let got = x_uidl(header.as_bytes()).unwrap();
+            assert_eq!(got.as_deref(), want.map(str::as_bytes), "{header:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the format, the file name and the message: a unique-id can be said in a line, and there is one.
+        #[test]
+        fn every_format_makes_something_that_can_be_said(
+            format in "[a ]{0,2}(%0?[1-9]?[XLU]{0,2}[uvfm]|%%){1,4}", uid in 1u32.., uid_validity in 1u32..,
+            base in prop::collection::vec(any::<u8>(), 1..100), digest in "[0-9a-f]{32}",
+        ) {
+            let ids = UniqueIds::of_format(&format, 0, false);
+            let mut id = Vec::new();
+            ids.format(uid_validity, uid, &base, &digest, &mut id);
+            prop_assert!(!id.is_empty() && id.iter().all(u8::is_ascii_graphic), "{}", id.escape_ascii());
+        }
+
+        /// Nothing that a message says in X-UIDL comes out unless it is a unique-id.
+        #[test]
+        fn no_header_panics(noise: Vec<u8>, value in "[ -~\t\u{e4}]{0,80}") {
+            let field = format!("X-UIDL:{value}\n\n");
+            for header in [&noise[..], field.as_bytes()] {
+                if let Some(id) = x_uidl(header).unwrap() {
+                    prop_assert!(is_unique_id(&id));
+                }
+            }
+            prop_assert_eq!(x_uidl(field.as_bytes()).unwrap().is_some(), is_unique_id(value.as_bytes().trim_ascii()));
         }
     }
 }
