@@ -83,7 +83,7 @@ impl Authorization<'_> {
             Err(error) => return self.bad(reply::syntax(error)),
         };
         match command {
-            Command::Quit => {
+            Command::Quit(_) => {
                 self.say(reply::GOODBYE)?;
                 Ok(Next::Close)
             }

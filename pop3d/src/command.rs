@@ -31,11 +31,19 @@ impl MessageNumber {
     }
 }
 
+/// That the client has said QUIT. Only the parser makes one, and without one nothing can be deleted.
+///
+/// ```compile_fail
+/// let quit = pop3d::command::Quit(());
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+pub struct Quit(());
+
 /// One command. The state in which it is allowed is the session's business.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command<'a> {
     /// `QUIT`
-    Quit,
+    Quit(Quit),
     /// `CAPA`
     Capa,
     /// `NOOP`
@@ -131,7 +139,7 @@ impl<'a> Command<'a> {
         let mut arguments = rest.split(|&octet| octet == b' ').filter(|argument| !argument.is_empty());
         let mut next = || arguments.next();
         let command = match keyword {
-            b"QUIT" => Command::Quit,
+            b"QUIT" => Command::Quit(Quit(())),
             b"CAPA" => Command::Capa,
             b"NOOP" => Command::Noop,
             b"STLS" => Command::Stls,
@@ -214,9 +222,9 @@ mod tests {
     #[test]
     fn commands() {
         let table: &[(&[u8], Result<Command<'_>, SyntaxError>)] = &[
-            (b"QUIT", Ok(Command::Quit)),
-            (b"quit", Ok(Command::Quit)),
-            (b"Quit ", Ok(Command::Quit)),
+            (b"QUIT", Ok(Command::Quit(Quit(())))),
+            (b"quit", Ok(Command::Quit(Quit(())))),
+            (b"Quit ", Ok(Command::Quit(Quit(())))),
             (b"QUIT now", Err(SyntaxError::ExtraArgument)),
             (b"STAT", Ok(Command::Stat)),
             (b"LIST", Ok(Command::List(None))),

@@ -1,8 +1,8 @@
 //! POP3 (RFC 1939 and what grew on it), served on standard input and output.
 //!
 //! The three states are three modules, and what leads from one to the next is a value: [`authorization`] runs in the front
-//! and ends with the guard's acceptance; [`transaction`] gives the maildrop back only for QUIT; [`update`] consumes it.
-//! That a session without QUIT deletes nothing follows from the signatures.
+//! and ends with the guard's acceptance; [`transaction`] ends with an [`update::Update`] for QUIT alone, and that consumes the
+//! maildrop. What can delete is only to be had for a [`command::Quit`], which only the parser makes of the client's line.
 
 pub mod authorization;
 mod capability;

@@ -1,12 +1,14 @@
 //! The maildrop of one session: the messages as they were at login, and the marks the client makes on them.
 //!
-//! Nothing here changes the store: only [`crate::update`] does, and it wants the [`Maildrop`] itself, which only QUIT
-//! hands over (RFC 1939 section 6).
+//! Nothing here changes the store. What can is handed out for a [`Quit`], which only the client's QUIT makes (RFC 1939
+//! section 6): deleting in another state does not compile.
 
-use crate::command::MessageNumber;
+use crate::command::{MessageNumber, Quit};
 use crate::locks::Locks;
-use common::maildir::{ErrorKind, Maildir, Message, MessageRef, Options, Snapshot, StorageError};
+use common::maildir::{ErrorKind, FileName, Maildir, Message, MessageRef, Options, Snapshot, StorageError};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::rc::Rc;
 
 /// Unreadable messages that the log names in one session at most.
@@ -51,8 +53,8 @@ impl Marks {
 
 /// The messages and what the client has said about them.
 pub struct Maildrop {
-    /// Where they are.
-    pub maildir: Maildir,
+    /// Where they are: for nobody who could change them, see [`Maildrop::store`].
+    maildir: Maildir,
     /// How they were at login.
     pub snapshot: Snapshot,
     /// Marked by DELE.
@@ -101,6 +103,21 @@ impl Maildrop {
         }
     }
 
+    /// The store, in which messages can be removed.
+    pub fn store(&self, _: &Quit) -> &Maildir {
+        &self.maildir
+    }
+
+    /// Opens a message for reading, wherever it is by now.
+    pub fn open_message(&self, message: &Message) -> Result<(File, FileName), StorageError> {
+        self.maildir.open_message(message)
+    }
+
+    /// The directory, for the log.
+    pub fn path(&self) -> &Path {
+        self.maildir.path()
+    }
+
     /// The message of this number, unless it is marked for deletion.
     pub fn message(&self, number: MessageNumber) -> Result<Message, NoMessage> {
         if number.index() >= self.snapshot.len() {
@@ -146,10 +163,10 @@ impl Maildrop {
             }
             suspects.len() < UNREADABLE_LOGGED
         });
-        let open = |message: &Message| match crate::retrieve::open(&self.maildir, message) {
+        let open = |message: &Message| match crate::retrieve::open(self, message) {
             Err(error) => Some(error),
             Ok(file) => file.metadata().is_ok_and(|meta| meta.len() > 0).then(|| {
-                let path = self.maildir.path().join(std::ffi::OsStr::from_bytes(&message.name));
+                let path = self.path().join(std::ffi::OsStr::from_bytes(&message.name));
                 StorageError::with_kind(ErrorKind::Temp, "count", path, "too large to be counted in time")
             }),
         };

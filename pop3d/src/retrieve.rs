@@ -2,12 +2,13 @@
 //!
 //! The message was written by strangers; nothing of it is kept, so a message of any size costs one buffer.
 
+use crate::maildrop::Maildrop;
 use crate::transaction::Failure;
 use common::config::Config;
 use common::config::keyword::Workaround;
 use common::io::dot::DotStuffer;
 use common::io::{Conn, Ending};
-use common::maildir::{Maildir, Message, StorageError};
+use common::maildir::{Message, StorageError};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -24,26 +25,31 @@ pub enum Sent {
 }
 
 /// RETR.
-pub fn retr(conn: &mut Conn, config: &Config, maildir: &Maildir, message: &Message) -> Result<Sent, Failure> {
-    send(conn, config, maildir, message, None)
+pub fn retr(
+    conn: &mut Conn,
+    config: &Config,
+    maildrop: &Maildrop,
+    message: &Message,
+) -> Result<Sent, Failure> {
+    send(conn, config, maildrop, message, None)
 }
 
 /// TOP: the header, the blank line, and this many lines of the body.
 pub fn top(
     conn: &mut Conn,
     config: &Config,
-    maildir: &Maildir,
+    maildrop: &Maildrop,
     message: &Message,
     lines: u32,
 ) -> Result<Sent, Failure> {
-    send(conn, config, maildir, message, Some(lines))
+    send(conn, config, maildrop, message, Some(lines))
 }
 
 /// Opens the message. What is not a file is none: a FIFO without a writer would look like an empty message.
-pub fn open(maildir: &Maildir, message: &Message) -> Result<File, StorageError> {
-    let (file, place) = maildir.open_message(message)?;
+pub fn open(maildrop: &Maildrop, message: &Message) -> Result<File, StorageError> {
+    let (file, place) = maildrop.open_message(message)?;
     let failed = |error| {
-        let directory = maildir.path().join(if place.in_new { "new" } else { "cur" });
+        let directory = maildrop.path().join(if place.in_new { "new" } else { "cur" });
         StorageError::new("read", directory.join(std::ffi::OsStr::from_bytes(&place.name)), error)
     };
     match file.metadata() {
@@ -56,17 +62,17 @@ pub fn open(maildir: &Maildir, message: &Message) -> Result<File, StorageError> 
 fn send(
     conn: &mut Conn,
     config: &Config,
-    maildir: &Maildir,
+    maildrop: &Maildrop,
     message: &Message,
     lines: Option<u32>,
 ) -> Result<Sent, Failure> {
-    let file = match open(maildir, message) {
+    let file = match open(maildrop, message) {
         Ok(file) => file,
         Err(error) => return Ok(Sent::Nothing(error)),
     };
     let mut chunk = match conn.borrow_scratch() {
         Ok(chunk) => chunk,
-        Err(error) => return Ok(Sent::Nothing(StorageError::new("read", maildir.path(), error))),
+        Err(error) => return Ok(Sent::Nothing(StorageError::new("read", maildrop.path(), error))),
     };
     let sent = stream(conn, config, file, &mut chunk, message.octets.unwrap_or(0), lines);
     conn.give_back(chunk);
@@ -74,7 +80,7 @@ fn send(
         Ok(None) => Ok(Sent::Whole),
         Ok(Some(error)) => {
             let name = std::ffi::OsStr::from_bytes(&message.name);
-            Ok(Sent::Nothing(StorageError::new("read", maildir.path().join(name), error)))
+            Ok(Sent::Nothing(StorageError::new("read", maildrop.path().join(name), error)))
         }
         Err(ending) => Err(ending.into()),
     }

@@ -6,7 +6,6 @@ use crate::maildrop::Maildrop;
 use crate::summary::Summary;
 use crate::transaction::{self, Transaction};
 use crate::uidl::UniqueIds;
-use crate::update::update;
 use crate::{login_delay, reply};
 use common::io::{Ending, Heartbeat};
 use common::maildir::{
@@ -107,14 +106,14 @@ fn converse(session: &mut Session, maildrop: Maildrop, summary: &mut Summary) ->
         // What the front says is not trusted to be anything, but it has no reason to count too low.
         bad_commands: session.state.as_slice().try_into().map_or(0, u32::from_be_bytes),
     };
-    let maildrop = match transaction::speak(transaction, maildrop) {
-        Ok(maildrop) => maildrop,
+    let update = match transaction::speak(transaction, maildrop) {
+        Ok(update) => update,
         Err(ending) => return ending,
     };
     session.status("deleting");
-    summary.maildrop(&maildrop);
-    let octets = maildrop.deleted_octets();
-    let updated = update(maildrop, &session.config, &session.log);
+    summary.maildrop(update.maildrop());
+    let octets = update.maildrop().deleted_octets();
+    let updated = update.carry_out(&session.config, &session.log);
     summary.deleted(updated.deleted, octets);
     // RFC 1939 section 6: the locks, of which this is the last holder, are released before the answer, so that the next
     // session can start at once.

@@ -1,13 +1,15 @@
 //! The TRANSACTION state (RFC 1939 section 5): reading a maildrop and marking messages.
 //!
 //! Runs as the mail user. The client has logged in but its octets are still bounded, and the messages it reads were
-//! written by strangers. [`speak`] hands the maildrop back only for QUIT: every other end drops it, marks and all.
+//! written by strangers. [`speak`] goes on to the UPDATE state only for QUIT: every other end drops the maildrop, marks and
+//! all.
 
 use crate::command::{AUTH_LINE_MAX, Command, MessageNumber, SyntaxError};
 use crate::maildrop::{Maildrop, NoMessage};
 use crate::retrieve::{self, Sent};
 use crate::summary::Summary;
 use crate::uidl::UniqueIds;
+use crate::update::Update;
 use crate::{capability, language, reply};
 use common::config::Config;
 use common::io::{Conn, Ending, Line};
@@ -48,8 +50,8 @@ impl From<Ending> for Failure {
     }
 }
 
-/// Answers commands until QUIT. Only then the maildrop comes back, for [`crate::update`].
-pub fn speak(mut this: Transaction<'_>, mut maildrop: Maildrop) -> Result<Maildrop, Ending> {
+/// Answers commands until QUIT, which leads to the UPDATE state. Every other end drops the maildrop.
+pub fn speak(mut this: Transaction<'_>, mut maildrop: Maildrop) -> Result<Update, Ending> {
     loop {
         let line = this.conn.read_line(AUTH_LINE_MAX)?;
         let command = match &line {
@@ -57,7 +59,7 @@ pub fn speak(mut this: Transaction<'_>, mut maildrop: Maildrop) -> Result<Maildr
             Line::TooLong => Err(SyntaxError::TooLong),
         };
         let result = match command {
-            Ok(Command::Quit) => return Ok(maildrop),
+            Ok(Command::Quit(quit)) => return Ok(Update::new(maildrop, quit)),
             Ok(command) => this.answer(command, &mut maildrop),
             Err(error) => this.bad(reply::syntax(error)).map_err(Failure::from),
         };
@@ -81,7 +83,6 @@ pub fn speak(mut this: Transaction<'_>, mut maildrop: Maildrop) -> Result<Maildr
 impl Transaction<'_> {
     fn answer(&mut self, command: Command<'_>, maildrop: &mut Maildrop) -> Result<(), Failure> {
         match command {
-            Command::Quit => {}
             Command::Capa => capability::list(self.conn, self.config, &capability::Asked::Transaction)?,
             Command::Lang(tag) => language::lang(self.conn, tag)?,
             Command::Noop => self.conn.push_line(reply::NOTHING_DONE)?,
@@ -120,7 +121,8 @@ impl Transaction<'_> {
             | Command::Pass(_)
             | Command::Apop(..)
             | Command::Auth(_)
-            | Command::Utf8 => self.bad(reply::WRONG_STATE)?,
+            | Command::Utf8
+            | Command::Quit(_) => self.bad(reply::WRONG_STATE)?,
         }
         Ok(())
     }
@@ -153,7 +155,7 @@ impl Transaction<'_> {
     fn uidl(&mut self, maildrop: &mut Maildrop, which: Option<MessageNumber>) -> Result<(), Failure> {
         let ids = UniqueIds::new(self.config, maildrop.snapshot.uid_validity());
         if ids.can_collide() && maildrop.renamed.is_none() {
-            maildrop.renamed = Some(ids.duplicates(&maildrop.maildir, &maildrop.snapshot)?);
+            maildrop.renamed = Some(ids.duplicates(maildrop)?);
         }
         let renamed = |number: MessageNumber| {
             maildrop.renamed.as_ref().is_some_and(|renamed| renamed.contains(number.index()))
@@ -163,7 +165,7 @@ impl Transaction<'_> {
             return match maildrop.message(number) {
                 Err(why) => self.no_message(why),
                 Ok(message) => {
-                    match ids.write(&maildrop.maildir, &message, &mut id) {
+                    match ids.write(maildrop, &message, &mut id) {
                         Err(error) => return self.unreadable(error),
                         Ok(()) if renamed(number) => {
                             id.clear();
@@ -179,12 +181,12 @@ impl Transaction<'_> {
         }
         self.conn.push_line("+OK")?;
         let conn = &mut *self.conn;
-        let maildir = &maildrop.maildir;
+        let maildrop = &*maildrop;
         maildrop
             .visit(|number, message| {
                 id.clear();
                 // A message that cannot be read is in the list like any other; what it has is its UID.
-                if renamed(number) || ids.write_ref(maildir, message, &mut id).is_err() {
+                if renamed(number) || ids.write_ref(maildrop, message, &mut id).is_err() {
                     id.clear();
                     ids.uid_form(message.uid, &mut id);
                 }
@@ -203,7 +205,7 @@ impl Transaction<'_> {
             Err(why) => return self.no_message(why),
         };
         let before = self.conn.replied();
-        match retrieve::retr(self.conn, self.config, &maildrop.maildir, &message)? {
+        match retrieve::retr(self.conn, self.config, maildrop, &message)? {
             Sent::Whole => maildrop.was_retrieved(number),
             Sent::Nothing(error) => return self.unreadable(error),
         }
@@ -217,9 +219,7 @@ impl Transaction<'_> {
             Err(why) => return self.no_message(why),
         };
         let before = self.conn.replied();
-        if let Sent::Nothing(error) =
-            retrieve::top(self.conn, self.config, &maildrop.maildir, &message, lines)?
-        {
+        if let Sent::Nothing(error) = retrieve::top(self.conn, self.config, maildrop, &message, lines)? {
             return self.unreadable(error);
         }
         self.summary.top(self.conn.replied() - before);

@@ -1,10 +1,10 @@
 //! Unique-ids (RFC 1939 section 7, UIDL) as `pop3_uidl_format` makes them, so that a site can change servers without any
 //! client downloading its mail again.
 
-use crate::maildrop::Marks;
+use crate::maildrop::{Maildrop, Marks};
 use common::config::Config;
 use common::config::format::expand;
-use common::maildir::{Maildir, Message, MessageRef, Snapshot, StorageError, header_md5, name};
+use common::maildir::{Message, MessageRef, StorageError, header_md5, name};
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 
@@ -55,12 +55,13 @@ impl UniqueIds {
 
     /// The messages that have to make do with [`UniqueIds::uid_form`], because an earlier one has their unique-id already
     /// or they cannot be read. Deleted messages count too: a unique-id does not change within a session.
-    pub fn duplicates(&self, maildir: &Maildir, snapshot: &Snapshot) -> Result<Marks, StorageError> {
+    pub fn duplicates(&self, maildrop: &Maildrop) -> Result<Marks, StorageError> {
         use std::hash::{BuildHasher, RandomState};
         let mut marks = Marks::default();
         // Hashes take less than the unique-ids; no two of them are the same by chance.
         let (state, mut seen) = (RandomState::new(), HashSet::new());
         // What the uidlist says stands, wherever it stands.
+        let snapshot = &maildrop.snapshot;
         snapshot.for_each(0, |_, message| {
             if let Some(id) = message.unique_id {
                 seen.insert(state.hash_one(&presentable(id)[..]));
@@ -73,7 +74,7 @@ impl UniqueIds {
                 return true;
             }
             id.clear();
-            let made = self.write_ref(maildir, message, &mut id);
+            let made = self.write_ref(maildrop, message, &mut id);
             if made.is_err() || !seen.insert(state.hash_one(&id[..])) {
                 marks.insert(index, snapshot.len());
             }
@@ -88,15 +89,20 @@ impl UniqueIds {
     }
 
     /// Appends the unique-id of a message.
-    pub fn write(&self, maildir: &Maildir, message: &Message, out: &mut Vec<u8>) -> Result<(), StorageError> {
+    pub fn write(
+        &self,
+        maildrop: &Maildrop,
+        message: &Message,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StorageError> {
         // What dovecot-uidlist says (from an earlier server, say) stands above any format.
         if let Some(id) = &message.unique_id {
             out.extend_from_slice(&presentable(id));
             return Ok(());
         }
         if self.reuse_xuidl {
-            let (file, _) = maildir.open_message(message)?;
-            let id = x_uidl(file).map_err(StorageError::at("read", maildir.path()))?;
+            let (file, _) = maildrop.open_message(message)?;
+            let id = x_uidl(file).map_err(StorageError::at("read", maildrop.path()))?;
             if let Some(id) = id {
                 out.extend_from_slice(&id);
                 return Ok(());
@@ -105,8 +111,8 @@ impl UniqueIds {
         let digest = match self.needs_message {
             false => String::new(),
             true => {
-                let (file, _) = maildir.open_message(message)?;
-                header_md5(&file).map_err(StorageError::at("read", maildir.path()))?
+                let (file, _) = maildrop.open_message(message)?;
+                header_md5(&file).map_err(StorageError::at("read", maildrop.path()))?
             }
         };
         if self.can_collide && digest == EMPTY_DIGEST {
@@ -120,12 +126,12 @@ impl UniqueIds {
     /// [`UniqueIds::write`] for a message in passing, without a copy of it unless it has to be read.
     pub fn write_ref(
         &self,
-        maildir: &Maildir,
+        maildrop: &Maildrop,
         message: &MessageRef<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), StorageError> {
         if message.unique_id.is_some() || self.reuse_xuidl || self.needs_message {
-            return self.write(maildir, &Message::from(message), out);
+            return self.write(maildrop, &Message::from(message), out);
         }
         self.format(self.uid_validity, message.uid, name::base(message.name), "", out);
         Ok(())

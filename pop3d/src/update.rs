@@ -1,7 +1,9 @@
 //! The UPDATE state (RFC 1939 section 6): what QUIT does to the store. Nothing else in this program changes a message.
 
+use crate::command::Quit;
 use crate::maildrop::Maildrop;
 use common::config::Config;
+use common::maildir::Maildir;
 use common::maildir::quota::Tally;
 use common::process::session::SessionLog;
 
@@ -14,16 +16,37 @@ pub struct Updated {
     pub failed: bool,
 }
 
-/// Removes the messages marked for deletion and marks the retrieved ones as seen. Consumes the maildrop: there is no
-/// going back to the TRANSACTION state.
-pub fn update(maildrop: Maildrop, config: &Config, log: &SessionLog) -> Updated {
+/// A maildrop whose client has said QUIT.
+pub struct Update {
+    maildrop: Maildrop,
+    quit: Quit,
+}
+
+impl Update {
+    /// The only way here, and there is none back to the TRANSACTION state.
+    pub fn new(maildrop: Maildrop, quit: Quit) -> Update {
+        Update { maildrop, quit }
+    }
+
+    /// The maildrop, to look at.
+    pub fn maildrop(&self) -> &Maildrop {
+        &self.maildrop
+    }
+
+    /// Removes the messages marked for deletion and marks the retrieved ones as seen. The locks are free afterwards.
+    pub fn carry_out(self, config: &Config, log: &SessionLog) -> Updated {
+        update(&self.maildrop, self.maildrop.store(&self.quit), config, log)
+    }
+}
+
+fn update(maildrop: &Maildrop, store: &Maildir, config: &Config, log: &SessionLog) -> Updated {
     let mut updated = Updated::default();
     let marks_seen = !config.pop3_no_flag_updates && maildrop.retrieved.count() > 0;
     if maildrop.deleted.count() == 0 && !marks_seen {
         return updated;
     }
     let mut first_error = None;
-    let mut tally = Tally::begin(&maildrop.maildir);
+    let mut tally = Tally::begin(store);
     for index in 0..maildrop.snapshot.len() {
         let deleted = maildrop.deleted.contains(index);
         let seen = marks_seen && maildrop.retrieved.contains(index);
@@ -38,11 +61,11 @@ pub fn update(maildrop: Maildrop, config: &Config, log: &SessionLog) -> Updated 
         }
         let result = maildrop.snapshot.get(index).and_then(|message| {
             if deleted {
-                tally.note(&maildrop.maildir, &message, -1);
-                maildrop.maildir.remove(&message).map(drop)
+                tally.note(store, &message, -1);
+                store.remove(&message).map(drop)
             } else {
                 // A flag that cannot be set (a full disk, say) is no reason to worry the client.
-                let _ = maildrop.maildir.mark_seen(&message);
+                let _ = store.mark_seen(&message);
                 Ok(())
             }
         });
@@ -54,10 +77,10 @@ pub fn update(maildrop: Maildrop, config: &Config, log: &SessionLog) -> Updated 
             }
         }
     }
-    tally.end(&maildrop.maildir);
+    tally.end(store);
     if updated.deleted > 0 && !config.fsync_disable {
         // A deletion that the client was told of should not come back after a power cut.
-        if let Err(error) = maildrop.maildir.sync_directories() {
+        if let Err(error) = store.sync_directories() {
             updated.failed = true;
             log.error(&error.to_string());
         }
