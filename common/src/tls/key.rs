@@ -230,7 +230,9 @@ pub fn has_key_in(cert_file: &Path) -> bool {
 /// What is wrong with a PEM section, without its octets.
 fn damaged(path: &Path, error: pem::Error) -> KeyError {
     let what = match error {
-        pem::Error::MissingSectionEnd { .. } => "a BEGIN line without its END line: the file is cut short".into(),
+        pem::Error::MissingSectionEnd { .. } => {
+            "a BEGIN line without its END line: the file is cut short".into()
+        }
         pem::Error::IllegalSectionStart { .. } => "a BEGIN line that is damaged".into(),
         error => error.to_string(),
     };
