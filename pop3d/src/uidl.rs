@@ -6,7 +6,6 @@ use common::config::Config;
 use common::config::format::expand;
 use common::maildir::{Maildir, Message, MessageRef, Snapshot, StorageError, header_md5, name};
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 /// Octets of a unique-id at most.
@@ -21,6 +20,8 @@ pub struct UniqueIds {
     format: String,
     uid_validity: u32,
     reuse_xuidl: bool,
+    /// The format has the digest, so that each message has to be read.
+    needs_message: bool,
     can_collide: bool,
 }
 
@@ -31,15 +32,18 @@ impl UniqueIds {
     }
 
     fn of_format(format: &str, uid_validity: u32, reuse_xuidl: bool) -> UniqueIds {
-        let mut unique = false;
+        let (mut unique, mut needs_message) = (false, false);
         let _ = expand(format, |variable| {
-            unique |= matches!(variable.name, 'u' | 'f' | 'g');
+            // Two file names may differ in nothing but the case.
+            unique |= variable.name == 'u' || variable.name == 'f' && !variable.lower && !variable.upper;
+            needs_message |= variable.name == 'm';
             String::new()
         });
         UniqueIds {
             format: format.to_owned(),
             uid_validity,
             reuse_xuidl,
+            needs_message,
             can_collide: reuse_xuidl || !unique,
         }
     }
@@ -98,7 +102,7 @@ impl UniqueIds {
                 return Ok(());
             }
         }
-        let digest = match self.needs_message() {
+        let digest = match self.needs_message {
             false => String::new(),
             true => {
                 let (file, _) = maildir.open_message(message)?;
@@ -120,7 +124,7 @@ impl UniqueIds {
         message: &MessageRef<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), StorageError> {
-        if message.unique_id.is_some() || self.reuse_xuidl || self.needs_message() {
+        if message.unique_id.is_some() || self.reuse_xuidl || self.needs_message {
             return self.write(maildir, &Message::from(message), out);
         }
         self.format(self.uid_validity, message.uid, name::base(message.name), "", out);
@@ -129,16 +133,12 @@ impl UniqueIds {
 
     /// What the format alone makes of a message; `None` if the message would have to be read.
     pub fn default_of(&self, uid_validity: u32, uid: u32, base: &[u8]) -> Option<Vec<u8>> {
-        if self.needs_message() {
+        if self.needs_message {
             return None;
         }
         let mut id = Vec::new();
         self.format(uid_validity, uid, base, "", &mut id);
         Some(id)
-    }
-
-    fn needs_message(&self) -> bool {
-        self.format.contains("%m")
     }
 
     fn format(&self, uid_validity: u32, uid: u32, base: &[u8], digest: &str, out: &mut Vec<u8>) {
@@ -149,7 +149,7 @@ impl UniqueIds {
         let id = expand(&self.format, |variable| match variable.name {
             'u' => variable.print_number(u64::from(uid)),
             'v' => variable.print_number(u64::from(uid_validity)),
-            'f' | 'g' => variable.print_text(String::from_utf8_lossy(base).into_owned()),
+            'f' => variable.print_text(String::from_utf8_lossy(base).into_owned()),
             'm' => variable.print_text(digest.to_owned()),
             _ => String::new(),
         });
@@ -168,7 +168,7 @@ fn uid_form(uid_validity: u32, uid: u32, out: &mut Vec<u8>) {
 }
 
 /// The unique-id in the message's own X-UIDL field, if it has a usable one.
-fn x_uidl(file: File) -> std::io::Result<Option<Vec<u8>>> {
+fn x_uidl(file: impl Read) -> std::io::Result<Option<Vec<u8>>> {
     let mut header = BufReader::with_capacity(4096, file.take(HEADER_MAX));
     let mut line = Vec::new();
     loop {
@@ -210,6 +210,7 @@ fn presentable(octets: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn unique_ids_have_a_form() {
@@ -232,13 +233,67 @@ mod tests {
             ("%f", "1.a,S=5"),
             ("UID%u-%v", "UID42-1234567890"),
             ("%m", "0123"),
+            // As one variable prints, so does any other, and only the digest takes reading the message.
+            ("%Lm%%", "0123%"),
+            ("%06m-%Um", "000123-0123"),
+            ("%%m%u", "%m42"),
+            ("%Uf", "1.A,S=5"),
+            ("%06Xu.%Xv", "00002a.499602d2"),
+            ("%4u", "+20+2042"),
         ];
         for (format, want) in table {
             let ids = UniqueIds::of_format(format, 0, false);
-            assert_eq!(ids.can_collide(), format == "%m", "{format}");
+            let has_digest = ["%m", "%Lm%%", "%06m-%Um"].contains(&format);
+            assert_eq!(ids.needs_message, has_digest, "{format}");
+            assert_eq!(ids.default_of(1_234_567_890, 42, b"1.a,S=5").is_none(), has_digest, "{format}");
+            assert_eq!(ids.can_collide(), has_digest || format == "%Uf", "{format}");
             let mut id = Vec::new();
             ids.format(1_234_567_890, 42, b"1.a,S=5", "0123", &mut id);
             assert_eq!(String::from_utf8_lossy(&id), want, "{format}");
+        }
+    }
+
+    #[test]
+    fn x_uidl_of_a_header() {
+        let table = [
+            ("X-UIDL: a1\n\n", Some("a1")),
+            ("Subject: x\r\nx-uidl:\tb \r\n\r\nX-UIDL: no\r\n", Some("b")),
+            ("Subject: x\n\nX-UIDL: in the body\n", None),
+            ("X-UIDL: two words\n\n", None),
+            ("X-UIDL:\n\n", None),
+            ("X-UIDL", None),
+            ("X-UIDL-Old: a\n\n", None),
+            ("", None),
+        ];
+        for (header, want) in table {
+            let got = x_uidl(header.as_bytes()).unwrap();
+            assert_eq!(got.as_deref(), want.map(str::as_bytes), "{header:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the format, the file name and the message: a unique-id can be said in a line, and there is one.
+        #[test]
+        fn every_format_makes_something_that_can_be_said(
+            format in "[a ]{0,2}(%0?[1-9]?[XLU]{0,2}[uvfm]|%%){1,4}", uid in 1u32.., uid_validity in 1u32..,
+            base in prop::collection::vec(any::<u8>(), 1..100), digest in "[0-9a-f]{32}",
+        ) {
+            let ids = UniqueIds::of_format(&format, 0, false);
+            let mut id = Vec::new();
+            ids.format(uid_validity, uid, &base, &digest, &mut id);
+            prop_assert!(!id.is_empty() && id.iter().all(u8::is_ascii_graphic), "{}", id.escape_ascii());
+        }
+
+        /// Nothing that a message says in X-UIDL comes out unless it is a unique-id.
+        #[test]
+        fn no_header_panics(noise: Vec<u8>, value in "[ -~\t\u{e4}]{0,80}") {
+            let field = format!("X-UIDL:{value}\n\n");
+            for header in [&noise[..], field.as_bytes()] {
+                if let Some(id) = x_uidl(header).unwrap() {
+                    prop_assert!(is_unique_id(&id));
+                }
+            }
+            prop_assert_eq!(x_uidl(field.as_bytes()).unwrap().is_some(), is_unique_id(value.as_bytes().trim_ascii()));
         }
     }
 }

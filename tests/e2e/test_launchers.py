@@ -1,10 +1,12 @@
 """The same programs under every launcher: in clear, STARTTLS and TLS, with the client's address in the log."""
 
+import contextlib
 import os
 import pathlib
 import re
 import shutil
 import smtplib
+import socket
 import subprocess
 
 import harness
@@ -153,6 +155,23 @@ class Load(Case):
         self.box.wait_idle()
 
 
+    def test_limits_of_the_shipped_files_of_pop3(self):
+        """As they are shipped: the address space of a process, and the twenty connections of one address."""
+        server = self.serve()
+        for tls in (False, True):
+            opened = [server.connect(tls=tls) for _ in range(20)]
+            guard = min(self.box.servers())
+            limits = pathlib.Path(f"/proc/{guard}/limits").read_text()
+            if harness.IS_ROOT:
+                self.assertRegex(limits, rf"Max address space +{256 << 20} +{256 << 20} ")
+            with socket.create_connection((harness.HOST, server.tls_port if tls else server.port), 60) as more:
+                with contextlib.suppress(ConnectionResetError):
+                    self.assertEqual(more.recv(1), b"", "the twenty-first")
+            for pop in opened:
+                pop.quit()
+            self.box.wait_idle()
+
+
 class Installed(Case):
     """A system with programs and files where an administrator puts them, in this test's own mount namespace."""
 
@@ -271,6 +290,26 @@ class Files(Case):
         ours = [line for line in (done.stdout + done.stderr).splitlines()
                 if re.search("pop3|imap|smtp|submission|lmtp|tinmail", line) and "legacy cgroups" not in line]
         self.assertEqual(ours, [])
+
+    def test_what_the_files_of_pop3_promise(self):
+        """The words that limit and wall in, which a launcher would not miss if they were gone."""
+        for name in ("pop3", "pop3s"):
+            text = (TREE / "xinetd" / name).read_text()
+            entries = dict(re.findall(r"(?m)^\t(\w+)\s*=[ ]*(.*)$", text))
+            self.assertEqual((entries["disable"], entries["user"], entries["server"]), ("yes", "root", "/usr/local/sbin/pop3d"))
+            self.assertEqual(entries.get("server_args"), "--tls" if name == "pop3s" else None)
+            self.assertLess(int(entries["per_source"]), int(entries["instances"]))
+            self.assertRegex(entries["cps"], r"^\d+ \d+$")
+            self.assertEqual(entries["rlimit_as"], "256M")
+            unit = (TREE / "systemd" / f"{name}@.service").read_text().splitlines()
+            for line in ("StandardInput=socket", "StandardOutput=socket", "StandardError=journal", "NoNewPrivileges=yes",
+                         "ProtectSystem=full", "PrivateDevices=yes", "RestrictAddressFamilies=AF_UNIX", "MemoryDenyWriteExecute=yes",
+                         "CapabilityBoundingSet=CAP_SYS_CHROOT CAP_SETUID CAP_SETGID CAP_DAC_READ_SEARCH CAP_KILL", "LimitAS=256M"):
+                self.assertIn(line, unit, name)
+            socket_unit = (TREE / "systemd" / f"{name}.socket").read_text().splitlines()
+            for line in ("Accept=yes", "MaxConnections=100", "MaxConnectionsPerSource=20"):
+                self.assertIn(line, socket_unit, name)
+            self.assertRegex((TREE / "s6" / name / "run").read_text(), r"s6-softlimit -a 268435456 (?s:.*)s6-tcpserver -c 100 -C 20 ")
 
     def test_s6_scripts_are_sound(self):
         for name in (*SERVICES, "queue"):

@@ -88,7 +88,7 @@ class Preauth(Case):
     @needs_root
     def test_refused_for_root(self):
         done = self.converse(b"STAT\r\nQUIT\r\n", as_user=False)
-        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(done.returncode, 100)
         self.assertRegex(done.stdout, rb"^" + re.escape(self.refusal) + rb" [^\r\n]*\r\n$")
         self.assertIn("root", self.log.read_text())
 
@@ -103,7 +103,7 @@ class Preauth(Case):
                                           check=False)
                     server.close()
                     client.settimeout(60)
-                    self.assertNotEqual(done.returncode, 0)
+                    self.assertEqual(done.returncode, 100)
                     answer = client.recv(65536)
                     self.assertTrue(answer.startswith(self.refusal), answer)
         self.assertIn("network", self.log.read_text())

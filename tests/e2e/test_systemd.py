@@ -8,6 +8,7 @@ import shutil
 import signal
 import smtplib
 import subprocess
+import sys
 
 import harness
 from harness import TREE, Case, free_port, needs_root, run, wait_until
@@ -15,10 +16,31 @@ from smtp_box import DOMAIN, SmtpBox
 
 SYSTEMD = os.path.realpath("/lib/systemd/systemd")
 TARGETS = "basic sysinit sockets shutdown umount local-fs timers paths slices".split()
+# Stands in for journald, at the socket where systemd brings the standard error of a service: writes down what comes.
+JOURNAL = """
+import os, selectors, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("/run/systemd/journal/stdout")
+listener.listen()
+ready = selectors.DefaultSelector()
+ready.register(listener, selectors.EVENT_READ)
+with open(sys.argv[1], "ab", buffering=0) as journal:
+    while True:
+        for key, _ in ready.select():
+            if key.fileobj is listener:
+                ready.register(listener.accept()[0], selectors.EVENT_READ)
+            elif octets := key.fileobj.recv(65536):
+                journal.write(octets)
+            else:
+                ready.unregister(key.fileobj)
+                key.fileobj.close()
+"""
 START = """
 mkdir -p {groups} && echo $$ >{groups}/cgroup.procs
 exec unshare --mount --propagation private --pid --fork --ipc --uts --cgroup --kill-child sh -c '
-    mount -t proc proc /proc && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/tinmail
+    mount -t proc proc /proc && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/tinmail /run/systemd/journal
+    {python} {journal}.py {journal} &
+    while ! [ -e {journal} ]; do sleep 0.01; done
     export container=tinmail SYSTEMD_UNIT_PATH={units}
     exec {systemd} --system --log-target=console --show-status=no'
 """
@@ -50,7 +72,9 @@ class Systemd(Case):
         for unit in units:
             self.adapt(unit, PathChanged=box.dir / "queue/drop")
         place = groups()
-        script = START.format(groups=place, units=directory, systemd=SYSTEMD)
+        self.journal = box.dir / "journal"
+        (box.dir / "journal.py").write_text(JOURNAL)
+        script = START.format(groups=place, units=directory, systemd=SYSTEMD, python=sys.executable, journal=self.journal)
         self.output = open(box.dir / "systemd.log", "wb")
         self.systemd = subprocess.Popen(["sh", "-c", script], stdin=subprocess.DEVNULL, stdout=self.output,
                                         stderr=self.output, start_new_session=True)
@@ -64,8 +88,8 @@ class Systemd(Case):
     def adapt(self, unit, **changes):
         """Writes a shipped unit with these lines instead of its own."""
         box = self.box
-        # No journal runs here, and /tmp is where the box lies.
-        changes |= {"StandardError": "null", "PrivateTmp": "no"}
+        # /tmp is where the box lies.
+        changes |= {"PrivateTmp": "no"}
         lines = []
         for line in (TREE / "systemd" / unit).read_text().splitlines():
             name = line.partition("=")[0]
@@ -110,6 +134,34 @@ class Systemd(Case):
             pop.quit()
         self.box.wait_log(r"pop3\(demo\)<\d+><\S+>: Disconnected: Logged out")
         self.assertRegex(self.systemctl("status", "pop3.socket").stdout, r"Accepted: 1;")
+
+    def test_pop3_in_the_sandbox(self):
+        """Reading marks, and QUIT deletes; descriptor 2 is the journal and not the client."""
+        self.new_box(settings={"log_path": "/dev/stderr"})
+        expected = self.box.maildir.fill()
+        self.start("pop3", "pop3s")
+
+        class Server:
+            bind, port, tls_port, box = harness.HOST, self.ports["pop3"], self.ports["pop3s"], self.box
+        for way, service in (("clear", "pop3"), ("STLS", "pop3"), ("POP3S", "pop3s")):
+            with self.subTest(way), harness.Pop(Server, tls=way == "POP3S") as pop:
+                if way == "STLS":
+                    pop.stls()
+                pop.login()
+                status = wait_until(lambda: self.reading(service), "the status of the session")
+                self.assertRegex(status, rf"TriggeredBy: . {service}\.socket")
+                for number, octets in enumerate(expected, 1):
+                    self.assertEqual(pop.retrieve(number), octets)
+                pop.ok("DELE 1")
+                pop.quit()
+                del expected[0]
+                files = self.box.maildir.files()
+                self.assertEqual(len(files), len(expected))
+                self.assertEqual([name for name in files if "S" not in name.rpartition(":2,")[2]], [])
+                wait_until(lambda: re.search(rf"{service}@\S+\.service(?s:.*)pop3-login: Login: user=<demo>(?s:.*)"
+                                             r"pop3\(demo\)<\d+><\S+>: Disconnected: Logged out .*del=1/", self.journal.read_text()),
+                           "the log in the journal")
+                os.truncate(self.journal, 0)
 
     def test_imap_in_the_sandbox(self):
         for service in ("imap", "imaps"):

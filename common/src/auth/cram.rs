@@ -121,6 +121,7 @@ fn finish(mut state: [u32; 4], message: &[u8]) -> [u8; SIZE] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_example_of_rfc_2195() {
@@ -158,5 +159,23 @@ mod tests {
         assert!(CramState::from_octets(&octets[1..]).is_err());
         assert!(CramState::from_octets(b"").is_err());
         assert_eq!(unhex(text.replace('4', "g").as_bytes()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn digits_read_back(octets: Vec<u8>, text in "[0-9a-fA-Fg]{0,9}") {
+            let printed: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+            prop_assert_eq!(unhex(printed.as_bytes()), Some(octets));
+            let good = text.len() % 2 == 0 && !text.contains('g');
+            prop_assert_eq!(unhex(text.as_bytes()).is_some(), good);
+        }
+
+        #[test]
+        fn a_state_does_what_the_password_does(password: Vec<u8>, challenge: Vec<u8>, hex: Vec<u8>) {
+            let state = CramState::derive(&password);
+            prop_assert_eq!(state.digest(&challenge), cram_md5(&password, &challenge));
+            prop_assert!(state.verify_plain(&password));
+            prop_assert!(!digest_matches(&state.digest(&challenge), &hex));
+        }
     }
 }

@@ -19,6 +19,7 @@ pub fn contains(list: &str, address: Option<IpAddr>) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn members() {
@@ -52,5 +53,20 @@ mod tests {
         assert_eq!(contains("192.0.2.1,local", None), Some(true));
         assert_eq!(contains("192.0.2.1", None), Some(false));
         assert_eq!(contains("nonsense", None), None);
+    }
+
+    proptest! {
+        /// A list is as good as its worst item, and an address is in it if it is in one item.
+        #[test]
+        fn a_list_is_its_items(
+            items in prop::collection::vec(
+                "10[.]0[.]0[.][0-9]{1,2}(/(8|24|3[0-3]))?|::[0-9a-f]{1,2}(/[0-9]{1,3})?|local|[0-9a-f.:/]{1,6}", 0..4),
+            v4 in 0_u32..64, v6 in 0_u128..256,
+        ) {
+            for address in [Some(IpAddr::V4((0x0a00_0000 + v4).into())), Some(IpAddr::V6(v6.into())), None] {
+                let each: Option<Vec<bool>> = items.iter().map(|item| contains(item, address)).collect();
+                prop_assert_eq!(contains(&items.join(","), address), each.map(|each| each.contains(&true)));
+            }
+        }
     }
 }

@@ -33,8 +33,11 @@ pub fn take_over<E>(
     let imap = sys::read_control(&maildir.join("courierimapuiddb")).ok();
     let imap = imap.and_then(|text| UidList::parse(text).ok());
     let pop3 = sys::read_control(&maildir.join("courierpop3dsizelist")).unwrap_or_default();
+    // Of a message that is listed twice the first line counts: two UIDs would be two of one message.
+    let mut seen = std::collections::HashSet::new();
+    let exists = |l: &Listed<'_>| files.find(l.base).is_some();
     let listed: Vec<Listed<'_>> =
-        parse_pop3(&pop3).into_iter().filter(|l| files.find(l.base).is_some()).collect();
+        parse_pop3(&pop3).into_iter().filter(|l| exists(l) && seen.insert(l.base)).collect();
     let mut list = match imap {
         Some(mut list) => {
             list.guid = guid;
@@ -124,6 +127,7 @@ fn escape(base: &[u8]) -> Vec<u8> {
 mod tests {
     use super::super::testing::TempDir;
     use super::*;
+    use proptest::prelude::*;
 
     const GUID: &[u8] = b"0123456789abcdef0123456789abcdef";
 
@@ -178,5 +182,43 @@ mod tests {
             taken(&dir, &["1.a", "2.b", "a+b"]).unwrap(),
             "3 V77 N4 G*\n1 Pa+2Bb :a+b\n2 PUID4 :1.a\n3 PUID5-66 :2.b\n"
         );
+    }
+
+    #[test]
+    fn a_message_that_is_listed_twice_is_one_message() {
+        let dir = TempDir::new();
+        dir.write("courierpop3dsizelist", "/3 9 66\n1.a:2,S 20 4:66:0\n2.b 30 5:66:0\n1.a 20 6:66:0\n");
+        assert_eq!(taken(&dir, &["1.a", "2.b"]).unwrap(), "3 V77 N3 G*\n1 PUID4-66 :1.a\n2 PUID5-66 :2.b\n");
+    }
+
+    proptest! {
+        /// Whatever is in the lists: each message that exists and is listed has one UID, and a unique-id that can be said.
+        #[test]
+        fn no_lists_panic(
+            imap in "([1-9] )?[0-9]{0,11} ?[0-9]{0,11}\n([0-9]{0,11} ?[ab./:,2\u{e4}]{0,4}\n){0,4}",
+            pop3 in "(/[0-9] [0-9 ]{0,5}\n)?([ab./:,2+\u{e4}]{0,4} ?[0-9]{0,11}( [0-9:]{0,9})?\n){0,6}",
+            noise: Vec<u8>,
+        ) {
+            let maildir = TempDir::maildir();
+            ["a", "b", "ab", "a+b", "2"].iter().for_each(|name| maildir.write(&format!("cur/{name}"), ""));
+            let files = Listing::read(maildir.path()).unwrap();
+            for (imap, pop3) in [(imap.as_bytes(), pop3.as_bytes()), (&noise, &noise)] {
+                let dir = TempDir::new();
+                std::fs::write(dir.path().join("courierimapuiddb"), imap).unwrap();
+                std::fs::write(dir.path().join("courierpop3dsizelist"), pop3).unwrap();
+                let list = take_over(dir.path(), &files, GUID.to_vec(), || Ok::<_, ()>(77), None).unwrap();
+                let Some(list) = list else { continue };
+                let times = |list: &UidList, base| (0..list.len()).filter(|&i| list.base(i) == base).count();
+                let imap = UidList::parse(imap.to_vec()).ok();
+                for listed in parse_pop3(pop3) {
+                    prop_assert!(listed.unique_id.iter().all(u8::is_ascii_graphic) && !listed.unique_id.is_empty());
+                    let known = imap.as_ref().map_or(0, |imap| times(imap, listed.base));
+                    prop_assert!(times(&list, listed.base) == known.max(1) || files.find(listed.base).is_none());
+                }
+                let mut text = Vec::new();
+                list.print(&mut text).unwrap();
+                prop_assert_eq!(UidList::parse(text).unwrap().len(), list.len());
+            }
+        }
     }
 }

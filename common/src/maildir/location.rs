@@ -129,6 +129,7 @@ fn expand(text: &str, user: User<'_>) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn parse(setting: &str, name: &str) -> Result<Location, LocationError> {
         Location::parse(setting, User { name, home: Path::new("/home/ann") })
@@ -181,6 +182,27 @@ mod tests {
             ("maildir:~/Maildir:INBOX", "ann"),
         ] {
             assert!(parse(setting, name).is_err(), "{setting} {name}");
+        }
+    }
+
+    proptest! {
+        /// A name, which a stranger chooses, is one component of the path or none.
+        #[test]
+        fn a_name_never_leaves_its_place(name in "[a./@%\\\\x00\u{e4}]{0,6}|\\PC{0,8}") {
+            for variable in ["%u", "%n", "%d", "%Lu", "%Ud"] {
+                if let Ok(location) = parse(&format!("maildir:/mail/{variable}:INBOX=/in/{variable}/box"), &name) {
+                    prop_assert_eq!(location.root.parent(), Some(Path::new("/mail")));
+                    prop_assert_eq!(location.inbox.components().count(), 4);
+                    prop_assert!(!location.root.components().any(|part| part.as_os_str() == ".."));
+                }
+            }
+        }
+
+        #[test]
+        fn no_setting_panics(setting in "(maildir:)?[~/a:=%ULhund0-9]{0,20}(:(INBOX|INDEX|CONTROL)=[~/a%h]{0,4})?") {
+            if let Ok(location) = parse(&setting, "ann@example.org") {
+                prop_assert!(location.root.is_absolute() && location.inbox.is_absolute());
+            }
         }
     }
 }

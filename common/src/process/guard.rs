@@ -262,6 +262,12 @@ impl Guard {
                 Request::Handover { .. } => return Err(io::ErrorKind::InvalidData.into()),
             };
             channel.answer(&answer)?;
+            if let Answer::Service(_) = answer {
+                self.with_service(|service, ground| {
+                    service.at_leisure(ground);
+                    Ok(())
+                })?;
+            }
         }
     }
 

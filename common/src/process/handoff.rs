@@ -113,6 +113,7 @@ impl Handoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn what_is_handed_over_arrives() {
@@ -131,5 +132,23 @@ mod tests {
         assert_eq!(Handoff::decode(&octets[5..]), Some(handoff));
         assert_eq!(Handoff::decode(b""), None);
         assert_eq!(Handoff::decode(&octets[5..40]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_handed_over_arrives(
+            settings in prop::collection::vec("\\PC{0,20}", 0..4), user in "\\PC{0,20}", mail in prop::option::of("\\PC{0,20}"),
+            log in 0..i32::MAX, state: Vec<u8>, unread: Vec<u8>,
+        ) {
+            let handoff = Handoff {
+                settings, user, mail, log, state, unread, home: "/home".into(), session_id: "a".into(), remote: String::new(),
+            };
+            prop_assert_eq!(Handoff::decode(&handoff.encode()[5..]), Some(handoff));
+        }
+
+        #[test]
+        fn no_octets_panic(octets: Vec<u8>) {
+            let _ = Handoff::decode(&octets);
+        }
     }
 }

@@ -150,8 +150,7 @@ fn begin_service(
     begin(config).map(Some).map_err(|error| {
         terminal::say(program, &[error.to_string()]);
         Log::open(config, login_tag(program, line.flags)).error(format_args!("{error}"));
-        refuse(program);
-        Exit::Usage
+        refuse_usage(program)
     })
 }
 
@@ -323,11 +322,11 @@ fn preauth(program: &Program, config: Config) -> Exit {
     }
     if sysproc::is_root() {
         log.error(format_args!("--preauth is refused for root"));
-        return refuse(program);
+        return refuse_usage(program);
     }
     if Peer::of(&fd::STDIN).on_network || Peer::of(&fd::STDOUT).on_network {
         log.error(format_args!("--preauth is refused on a network connection: anybody could be there"));
-        return refuse(program);
+        return refuse_usage(program);
     }
     sysproc::ignore_pipe_signal();
     let (uid, _) = sysproc::user_and_group();
@@ -366,6 +365,12 @@ fn login_tag(program: &Program, flags: u32) -> String {
 fn refuse(program: &Program) -> Exit {
     let _ = fd::write(fd::STDOUT, program.out_of_order.as_bytes());
     Exit::Temporary
+}
+
+/// The same where the administrator has to change something before another try can succeed.
+fn refuse_usage(program: &Program) -> Exit {
+    refuse(program);
+    Exit::Usage
 }
 
 /// Before there is a configuration there is only the default log.

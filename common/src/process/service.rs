@@ -70,6 +70,9 @@ pub trait Service {
     /// Answers one question. An error ends the conversation: the front has broken the rules.
     fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Vec<u8>>;
 
+    /// The answer is on its way to the client. What will be asked for next can be begun while the client reads it.
+    fn at_leisure(&mut self, ground: &mut Ground<'_>);
+
     /// A login was refused, for the log. `user` is empty unless there is such a user; `guessed`: the password was wrong.
     fn refused(&mut self, ground: &Ground<'_>, method: &str, user: &str, guessed: bool);
 

@@ -134,7 +134,8 @@ impl Conversation<'_> {
         }
         let mail = transaction.mail.take();
         let (orcpt, notify) = (said.orcpt.map(str::to_owned), said.notify);
-        let question = Question::Rcpt { mail, path, orcpt, notify };
+        let more = !self.front.conn.unread().is_empty();
+        let question = Question::Rcpt { mail, path, orcpt, notify, more };
         let status: Status = self.ask_status(&question)?;
         if let (true, Some(transaction)) = (status.is_positive(), &mut self.transaction) {
             transaction.recipients = transaction.recipients.saturating_add(1);

@@ -7,6 +7,7 @@
 //!  Mail and Rcpt -> Collecting -- Rcpt* -> Collecting -- Data -> Receiving -- the writer's word -> Answering -- Next* -> nothing
 //! ```
 
+mod ahead;
 mod client;
 mod journal;
 mod plan;
@@ -44,6 +45,10 @@ pub struct Smtp {
     known: Known,
     transaction: Option<Transaction>,
     writers: Writers,
+    /// Who was asked to take the message before it was said that one comes.
+    asked: Option<plan::Offer>,
+    /// The client waits for the answer to RCPT, so what it says next depends on that.
+    waits: bool,
     runner: Runner,
 }
 
@@ -54,6 +59,8 @@ pub fn begin(config: &Config) -> io::Result<Box<dyn Service>> {
         known: Known::default(),
         transaction: None,
         writers: Writers::default(),
+        asked: None,
+        waits: false,
         runner: Runner::default(),
     }))
 }
@@ -66,10 +73,14 @@ impl Service for Smtp {
         {
             return Err(io::Error::other("a writer was lost: the connection cannot go on"));
         }
+        self.waits = matches!(question, Question::Rcpt { more: false, .. });
+        if !matches!(question, Question::Data | Question::Note(..)) {
+            self.withdraw(ground);
+        }
         let answer = match question {
             Question::Hello => Answer::Welcome(self.hello(ground)?),
             Question::Mail(mail) => Answer::Status(self.mail(ground, *mail)),
-            Question::Rcpt { mail, path, orcpt, notify } => {
+            Question::Rcpt { mail, path, orcpt, notify, more: _ } => {
                 if let Some(mail) = mail {
                     self.begin_transaction(ground, *mail);
                 }
@@ -111,6 +122,14 @@ impl Service for Smtp {
         let answer = self.received(ground)?;
         self.log_warnings(ground);
         Ok(answer.encode())
+    }
+
+    fn at_leisure(&mut self, ground: &mut Ground<'_>) {
+        if std::mem::take(&mut self.waits) {
+            // The front, which may have to run on this processor, has its turn first.
+            std::thread::yield_now();
+            self.ask_ahead(ground);
+        }
     }
 
     fn refused(&mut self, ground: &Ground<'_>, method: &str, user: &str, guessed: bool) {
@@ -254,7 +273,15 @@ impl Smtp {
             permitted = copies.map(|copies| transaction.set_blind_copies(copies));
         }
         let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
-        match permitted.and_then(|()| place.begin(transaction)) {
+        let asked = self.asked.take();
+        let begun = match permitted {
+            Ok(()) => place.begin(transaction, asked),
+            Err(status) => {
+                asked.iter().for_each(|offer| place.writers.withdraw(ground, offer.user()));
+                Err(status)
+            }
+        };
+        match begun {
             Ok(plan) => {
                 transaction.stage = Stage::Receiving(plan);
                 Ok(Answer::Go)

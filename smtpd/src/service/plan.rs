@@ -84,13 +84,23 @@ impl Offer {
 }
 
 impl Place<'_, '_> {
-    /// Finds somebody who takes the message. Nothing of it has been read.
-    pub fn begin(&mut self, transaction: &Transaction) -> Result<Plan, Status> {
+    /// Asks the writer of the one recipient with a mailbox; `None`: it is not as simple, or goes wrong.
+    pub fn offer_straight(&mut self, transaction: &Transaction) -> Option<Offer> {
+        let recipient = straight(transaction, &transaction.recipients())?.clone();
+        let account = self.rules.account(&recipient).ok()?;
+        self.offer_mailbox(transaction, recipient, account, false).ok()
+    }
+
+    /// Finds somebody who takes the message, unless somebody was asked already. Nothing of it has been read.
+    pub fn begin(&mut self, transaction: &Transaction, asked: Option<Offer>) -> Result<Plan, Status> {
         let several = is(self.ground, "lmtp") && transaction.accepted() > 1;
         if several {
             return self.begin_spool();
         }
-        let mut offer = self.offer(transaction, transaction.recipients(), false)?;
+        let mut offer = match asked {
+            Some(offer) => offer,
+            None => self.offer(transaction, transaction.recipients(), false)?,
+        };
         loop {
             let outcome = self.writers.first_word(self.ground, offer.user());
             match self.after_first_word(transaction, offer, outcome, false)? {

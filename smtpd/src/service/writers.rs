@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one may take at most for its first word. Its user may have stopped it; nothing of the message was read yet, so the client
 /// hears of it in time (RFC 5321 section 4.5.3.2.4: two minutes) and the connection goes on.
 const FIRST_WORD_MAX: Duration = Duration::from_secs(100);
+/// How long one may take to say that it makes nothing of a message which does not come. Its user may have stopped it, and the client
+/// waits for something else.
+const WITHDRAWAL_TIME: Duration = Duration::from_secs(2);
 /// How long one may take to end that is still at something, when there is nobody left who could want it; and one that has
 /// nothing to do.
 const END_TIME: Duration = Duration::from_secs(60);
@@ -88,6 +91,20 @@ impl Writers {
         }
         let heard = self.hear_within(ground, user, PATIENCE);
         Some(heard.unwrap_or_else(|| Outcome::Failed(reply::LOCAL_PROBLEM.into())))
+    }
+
+    /// Nothing comes of the message that the user's writer was asked to take.
+    pub fn withdraw(&mut self, ground: &Ground<'_>, user: &User) {
+        let Some(writer) = self.running.iter().find(|writer| writer.user == *user) else { return };
+        let sent = writer.commands.send(&Job::Withdraw.encode()).is_ok();
+        let mut heard = if sent { self.word(ground, user, WITHDRAWAL_TIME) } else { None };
+        // It was told that there was one after it had said that it may come.
+        if heard == Some(Outcome::Ready) {
+            heard = self.word(ground, user, WITHDRAWAL_TIME);
+        }
+        if heard.is_none() {
+            self.give_up(user);
+        }
     }
 
     /// Whether the user's writer is at something.

@@ -28,6 +28,8 @@ pub enum Job {
     Queue(Box<Queue>),
     /// Into the spool file: what several recipients of LMTP will read.
     Spool,
+    /// None: the last one will not be needed, if nothing of its message was read.
+    Withdraw,
 }
 
 /// See [`Job::Deliver`].
@@ -135,6 +137,7 @@ impl Job {
                 submission(writer, job.submission.as_ref()).field(&[u8::from(job.spooled)])
             }
             Job::Spool => new(3),
+            Job::Withdraw => new(4),
         }
         .finish()
     }
@@ -169,6 +172,7 @@ impl Job {
                 spooled: r.flag()?,
             })),
             3 => Job::Spool,
+            4 => Job::Withdraw,
             _ => return None,
         };
         r.end()?;

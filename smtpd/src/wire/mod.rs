@@ -36,6 +36,8 @@ pub enum Question {
         orcpt: Option<String>,
         /// NOTIFY.
         notify: Option<Notify>,
+        /// The client has said more already: this need not be the last one.
+        more: bool,
     },
     /// The data are about to come. When all of them, or the mark that there will be no more, are with the writer, there is a
     /// second answer: what became of the message.
@@ -208,10 +210,10 @@ impl Question {
         match self {
             Question::Hello => new(1),
             Question::Mail(mail) => write_mail(new(2), mail),
-            Question::Rcpt { mail, path: forward, orcpt, notify } => {
+            Question::Rcpt { mail, path: forward, orcpt, notify, more } => {
                 let writer = path(new(3), Some(forward));
                 let writer = optional(writer, orcpt.as_deref()).field(&[envelope::notify(*notify)]);
-                let writer = writer.field(&[u8::from(mail.is_some())]);
+                let writer = writer.field(&[u8::from(*more)]).field(&[u8::from(mail.is_some())]);
                 mail.iter().fold(writer, |writer, mail| write_mail(writer, mail))
             }
             Question::Data => new(4),
@@ -235,6 +237,7 @@ impl Question {
                 orcpt: read_optional(&mut r)?
                     .map_or(Some(None), |orcpt| is_orcpt(&orcpt).then_some(Some(orcpt)))?,
                 notify: envelope::read_notify(*r.field()?.first()?)?,
+                more: r.flag()?,
                 mail: match r.flag()? {
                     false => None,
                     true => Some(Box::new(read_mail(&mut r)?)),

@@ -30,18 +30,21 @@ fn questions() -> Vec<Question> {
             path: ForwardPath::Mailbox(address("a@b")),
             orcpt: Some("rfc822;a@b".into()),
             notify,
+            more: true,
         },
         Question::Rcpt {
             mail: None,
             path: ForwardPath::Local("postmaster".into()),
             orcpt: None,
             notify: None,
+            more: false,
         },
         Question::Rcpt {
             mail: None,
             path: ForwardPath::Local("a".into()),
             orcpt: None,
             notify: Some(Notify { success: false, failure: false, delay: false }),
+            more: false,
         },
         Question::Data,
         Question::Overdue,
@@ -78,6 +81,7 @@ fn a_front_cannot_send_what_its_grammar_forbids() {
         path: ForwardPath::Local("a".into()),
         orcpt: Some(orcpt.into()),
         notify: None,
+        more: false,
     };
     let long = "x".repeat(5000);
     for bad in ["", "a b", "a\r\nRCPT TO:<b@c>", "a\0", "a+0D", "a+zz", "a=b", "\u{e9}", &long[..101]] {
@@ -162,6 +166,7 @@ fn jobs() -> Vec<Job> {
             spooled: false,
         })),
         Job::Spool,
+        Job::Withdraw,
     ]
 }
 

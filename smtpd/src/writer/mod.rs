@@ -21,11 +21,12 @@ use common::exit::Exit;
 use common::log::{Log, escape, readable};
 use common::process::Program;
 use common::process::service::{self, Helping};
+use common::sys::fd::{self, Interest};
 use header::Header;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -86,6 +87,8 @@ impl Work<'_> {
                 Job::Deliver(job) => self.deliver(&job)?,
                 Job::Queue(job) => self.queue(&job)?,
                 Job::Spool => self.spool()?,
+                // It was heard where the message was waited for, or there was none to wait for.
+                Job::Withdraw => {}
             }
         }
         Ok(())
@@ -216,7 +219,21 @@ impl Work<'_> {
 
     /// Takes a message from the front.
     fn take(&self, sink: Box<dyn Sink + '_>, submission: Option<&Submission>) -> io::Result<Outcome> {
+        if !self.data_come()? {
+            return Ok(Outcome::Abandoned);
+        }
         self.take_by(&mut self.buffer.borrow_mut(), sink, submission)
+    }
+
+    /// Waits for the message. `false`: the guard has something else to say before anything of it is here.
+    fn data_come(&self) -> io::Result<bool> {
+        let commands = self.commands.borrow();
+        if commands.has_more() {
+            return Ok(false);
+        }
+        let both = [(self.data.as_fd(), Interest::Read), (commands.socket(), Interest::Read)];
+        let [data, _] = fd::poll(both, None)?;
+        Ok(data.read || data.hangup)
     }
 
     fn take_by(
