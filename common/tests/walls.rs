@@ -28,7 +28,7 @@ struct Target {
 const ATTEMPTS: [Attempt; 12] = [
     ("open a file", |_| std::fs::File::open("/etc/passwd").map(drop)),
     ("read the key", |target| std::fs::read(&target.key).map(drop)),
-    ("write a file", |_| std::fs::write("/tmp/tinmail-walls", b"x")),
+    ("write a file", |target| std::fs::write(target.key.with_file_name("written"), b"x")),
     ("list a directory", |_| std::fs::read_dir("/").and_then(|mut list| list.next().transpose()).map(drop)),
     ("connect by TCP", |target| TcpStream::connect(("127.0.0.1", target.port)).map(drop)),
     ("connect to the log", |_| UnixStream::connect("/dev/log").map(drop)),

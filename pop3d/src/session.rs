@@ -9,15 +9,11 @@ use crate::uidl::UniqueIds;
 use crate::{login_delay, reply};
 use common::io::{Ending, Heartbeat};
 use common::maildir::{
-    ErrorKind, HEARTBEAT, Location, LockMethod, Maildir, Options, SessionLock, Snapshot, StorageError, User,
-    clean_tmp, uidlist_file,
+    CLEAN_TMP_EVERY, ErrorKind, HEARTBEAT, Location, LockMethod, Maildir, Options, SessionLock, Snapshot,
+    StorageError, User, clean_tmp, uidlist_file,
 };
 use common::process::session::Session;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// How often a Maildir's tmp is looked through at most.
-const CLEAN_EVERY: Duration = Duration::from_secs(8 * 60 * 60);
 
 /// The conversation after the login.
 pub fn serve(session: &mut Session) -> Ending {
@@ -68,7 +64,7 @@ fn try_open(session: &mut Session) -> Result<Result<Maildrop, &'static str>, Sto
         return Ok(Err(reply::LOGIN_DELAY));
     }
     // Leftovers are nobody's mail: that they stay does not matter now.
-    let _ = clean_tmp(&maildir, CLEAN_EVERY);
+    let _ = clean_tmp(&maildir, CLEAN_TMP_EVERY);
     let ids = UniqueIds::new(config, 0);
     let default = |uid_validity: u32, uid: u32, base: &[u8]| ids.default_of(uid_validity, uid, base);
     let fsync = !config.fsync_disable;

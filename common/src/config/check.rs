@@ -12,6 +12,7 @@ use crate::auth::passwd::login_ids;
 use crate::cli::CommandLine;
 use crate::exit::Exit;
 use crate::sys::fs::may_write;
+use crate::tls::key::has_key_in;
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -228,7 +229,12 @@ fn certificate(config: &Config, line: &CommandLine, found: &mut Vec<Finding>) {
         let what = format!("no certificate at \"{certificate}\": TLS is not offered");
         found.push(Finding::warning(what, "set ssl_cert_file and ssl_key_file, or ssl = no"));
     } else {
-        readable("ssl_cert_file", certificate, found);
+        // The key may be in the certificate's file, which is a secret then.
+        let in_one = !exists(key) && has_key_in(Path::new(certificate));
+        let key = if in_one { certificate } else { key };
+        if key != certificate {
+            readable("ssl_cert_file", certificate, found);
+        }
         secret("ssl_key_file", key, found);
     }
 }
@@ -410,6 +416,9 @@ mod tests {
         assert_eq!(Place::new("log").check(&["log_path=DIR/log"]), [""; 0]);
         assert_eq!(Place::new("log-there").check(&["log_path=DIR/key"]), [""; 0]);
         assert_eq!(Place::new("log-stderr").check(&["log_path=/dev/stderr"]), [""; 0]);
+        let place = Place::new("one-file");
+        place.file("both", 0o600, "-----BEGIN PRIVATE KEY-----\n");
+        assert_eq!(place.check(&["ssl_cert_file=DIR/both", "ssl_key_file=DIR/none"]), [""; 0]);
     }
 
     #[test]
@@ -419,7 +428,12 @@ mod tests {
         place.file("wild", 0o646, "");
         fs::create_dir(place.0.join("loose")).unwrap();
         fs::set_permissions(place.0.join("loose"), fs::Permissions::from_mode(0o777)).unwrap();
-        let rows: [(&[&str], &str); 35] = [
+        place.file("both", 0o644, "-----BEGIN PRIVATE KEY-----\n");
+        let both = "error: DIR/both can be read by everybody: chmod o-r DIR/both";
+        let rows: [(&[&str], &str); 38] = [
+            (&["ssl_cert_file=DIR/both", "ssl_key_file=DIR/none"], both),
+            (&["ssl_cert_file=DIR/both", "ssl_key_file=DIR/both"], both),
+            (&["ssl_key_file=DIR/none"], "error: DIR/none: No such file"),
             (&["last_valid_uid=5"], "error: last_valid_uid is lower"),
             (&["passdb="], "error: passdb is empty"),
             (&["auth_mechanisms="], "error: auth_mechanisms is empty"),

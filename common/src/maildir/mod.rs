@@ -73,7 +73,7 @@ pub use octets::COUNT_TIME;
 pub use options::Options;
 pub use rights::{create_one, make_anew, make_file, open_or_make, take_over_rights};
 pub use snapshot::{INDEX_NAME, Message, Snapshot};
-pub use tmp::clean as clean_tmp;
+pub use tmp::{EVERY as CLEAN_TMP_EVERY, clean as clean_tmp};
 
 use crate::sys::fs as sys;
 use rights::create;

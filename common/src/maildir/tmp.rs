@@ -2,8 +2,8 @@
 //!
 //! The Maildir convention gives a delivery 36 hours. What counts is the inode's change time, which neither a copying
 //! program nor a delivery can set to an old value; a file still being written changes it all the time. "Now" is the
-//! file system's clock. As Dovecot does, the directory's own access time says when it was last looked through, so
-//! that most sessions only look at that.
+//! file system's clock. The directory's own times say when it was last looked through, so that most sessions only look
+//! at those.
 
 use super::Maildir;
 use crate::sys::fs as sys;
@@ -15,15 +15,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Files older than this are left over.
 const KEEP_SECONDS: i64 = 36 * 60 * 60;
+/// How often sessions look (Dovecot's value).
+pub const EVERY: Duration = Duration::from_secs(8 * 60 * 60);
 
 /// Removes leftovers unless that was done less than `interval` ago. Returns how many there were.
 pub fn clean(maildir: &Maildir, interval: Duration) -> io::Result<u32> {
     let path = maildir.path().join("tmp");
     let meta = fs::metadata(&path)?;
-    let looked_after_all = meta.atime() > meta.ctime().saturating_add(KEEP_SECONDS);
+    // Whoever looks sets both. A backup alone that reads the directory is no look, and neither is a delivery alone.
+    let looked = meta.atime().min(meta.mtime());
     // The host's clock decides only whether to look, never what to remove.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
-    if looked_after_all || meta.atime().abs_diff(now) < interval.as_secs() {
+    if looked.abs_diff(now) < interval.as_secs() {
         return Ok(0);
     }
     let directory = File::open(&path)?;
@@ -59,6 +62,26 @@ mod tests {
         assert_eq!(clean(&maildir, Duration::ZERO).unwrap(), 0);
         assert_eq!(clean(&maildir, Duration::from_secs(3600)).unwrap(), 0);
         assert_eq!(dir.list("tmp"), ["1.young"]);
+    }
+
+    #[test]
+    fn only_a_look_counts_as_one() {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        let tmp = File::open(dir.path().join("tmp")).unwrap();
+        let (now, then) = (SystemTime::now(), SystemTime::now() - 2 * EVERY);
+        let times = |accessed, modified| {
+            let times = fs::FileTimes::new().set_accessed(accessed).set_modified(modified);
+            tmp.set_times(times).unwrap();
+            clean(&maildir, EVERY).unwrap();
+            let meta = tmp.metadata().unwrap();
+            meta.accessed().unwrap() > accessed || meta.modified().unwrap() > modified
+        };
+        assert!(!times(now, now), "somebody has looked");
+        // A look sets both.
+        for (accessed, modified) in [(now, then), (then, now), (then, then)] {
+            assert!(times(accessed, modified));
+        }
     }
 
     #[test]

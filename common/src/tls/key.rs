@@ -208,7 +208,7 @@ pub(super) fn read_at_most(path: &Path, octets_max: u64) -> io::Result<Zeroizing
 
 fn certificates(octets: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
     let chain: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(octets).collect();
-    let chain = chain.map_err(|error| KeyError::Damaged(path.to_owned(), error.to_string()))?;
+    let chain = chain.map_err(|error| damaged(path, error))?;
     if chain.is_empty() {
         return Err(KeyError::NoCertificate(path.to_owned()));
     }
@@ -222,6 +222,23 @@ fn has_key(octets: &[u8]) -> bool {
     memchr::memmem::find(octets, b"PRIVATE KEY-----").is_some()
 }
 
+/// Whether there is a private key in a file of certificates.
+pub fn has_key_in(cert_file: &Path) -> bool {
+    read(cert_file).is_ok_and(|octets| has_key(&octets))
+}
+
+/// What is wrong with a PEM section, without its octets.
+fn damaged(path: &Path, error: pem::Error) -> KeyError {
+    let what = match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a BEGIN line without its END line: the file is cut short".into()
+        }
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line that is damaged".into(),
+        error => error.to_string(),
+    };
+    KeyError::Damaged(path.to_owned(), what)
+}
+
 fn private_key(octets: &[u8], path: &Path) -> Result<Arc<dyn SigningKey>, KeyError> {
     // Both forms of encryption say so in their text: PKCS #8's label and the older header.
     let encrypted = [&b"BEGIN ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"];
@@ -231,7 +248,7 @@ fn private_key(octets: &[u8], path: &Path) -> Result<Arc<dyn SigningKey>, KeyErr
     let key = match PrivateKeyDer::from_pem_slice(octets) {
         Ok(key) => key,
         Err(pem::Error::NoItemsFound) => return Err(KeyError::NoKey(path.to_owned())),
-        Err(error) => return Err(KeyError::Damaged(path.to_owned(), error.to_string())),
+        Err(error) => return Err(damaged(path, error)),
     };
     rustls::crypto::ring::sign::any_supported_type(&key).map_err(|_| KeyError::Unsupported(path.to_owned()))
 }
@@ -239,6 +256,23 @@ fn private_key(octets: &[u8], path: &Path) -> Result<Arc<dyn SigningKey>, KeyErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn damaged_files_are_named_in_words() {
+        let path = Path::new("/c");
+        let said = |octets: &[u8]| {
+            let key = private_key(octets, path).err().map(|error| error.to_string()).unwrap_or_default();
+            let chain = certificates(octets, path).err().map(|error| error.to_string()).unwrap_or_default();
+            (key, chain)
+        };
+        let cut = "/c: a BEGIN line without its END line: the file is cut short";
+        assert_eq!(said(b"-----BEGIN PRIVATE KEY-----\nMIGH\n").0, cut);
+        assert_eq!(said(b"-----BEGIN CERTIFICATE-----\nMIGH\n").1, cut);
+        let damaged = "/c: a BEGIN line that is damaged".to_owned();
+        assert_eq!(said(b"-----BEGIN PRIVATE KEY\nMIGH\n"), (damaged.clone(), damaged));
+        let (key, _) = said(b"-----BEGIN PRIVATE KEY-----\n%\n-----END PRIVATE KEY-----\n");
+        assert!(key.starts_with("/c: base64"), "{key}");
+    }
 
     #[test]
     fn only_handshakes_are_signed() {

@@ -6,7 +6,7 @@ use crate::grammar::{MailboxName, print};
 use crate::mailbox::Mailbox;
 use crate::reply::{Completion, Reply};
 use crate::sync;
-use common::maildir::Failures;
+use common::maildir::{CLEAN_TMP_EVERY, Failures, clean_tmp};
 
 /// SELECT and EXAMINE.
 pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, condstore: bool) -> Completion {
@@ -22,6 +22,10 @@ pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, con
     // On a read-only disk, and in others' mailboxes, nothing can be changed.
     let read_only = read_only || !maildir.is_writable();
     let mailbox = Mailbox::open(&maildir, &context.open_options(read_only))?;
+    if !read_only {
+        // Leftovers are nobody's mail: that they stay does not matter now.
+        let _ = clean_tmp(&maildir, CLEAN_TMP_EVERY);
+    }
     let selected = Selected { recent: mailbox.recent(), mailbox, name, read_only, recall: Recall::default() };
     let mut out = Vec::with_capacity(512);
     sync::keywords(&mut out, &selected);
