@@ -17,6 +17,7 @@ use crate::sys::socket;
 use crate::tls::proof::ClientProof;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use zeroize::Zeroize;
 
@@ -154,16 +155,18 @@ pub struct Channel {
     patience: Duration,
     /// See [`Channel::by_turns`].
     by_turns: bool,
+    /// What came with the last message and belongs to the next one. The TLS library wants what it calls to be fit for threads.
+    ahead: Mutex<zeroize::Zeroizing<Vec<u8>>>,
 }
 
 impl Channel {
     /// Takes one end over.
     pub fn new(socket: OwnedFd, patience: Duration) -> Channel {
-        Channel { socket, patience, by_turns: false }
+        Channel { socket, patience, by_turns: false, ahead: Mutex::default() }
     }
 
     /// For programs whose channel carries messages to its end, one side after the other: a message is taken with one system
-    /// call, and the kernel watches the time. Silence of more than `longest` ends every wait.
+    /// call, and the kernel watches the time. The guard may answer twice, the front asks once. Silence of more than `longest` ends every wait.
     pub fn by_turns(self, longest: Duration) -> io::Result<Channel> {
         socket::limit_receive(&self.socket, longest)?;
         Ok(Channel { by_turns: true, ..self })
@@ -200,6 +203,7 @@ impl Channel {
     pub fn next_request(&self, octets_max: usize, patience: Duration) -> io::Result<Option<Request>> {
         match self.receive(octets_max, patience)? {
             None => Ok(None),
+            Some(_) if !self.ahead().is_empty() => Err(io::ErrorKind::InvalidData.into()),
             Some((kind, body)) => match Request::decode(kind, &body) {
                 Some(request) => Ok(Some(request)),
                 None => Err(io::ErrorKind::InvalidData.into()),
@@ -255,15 +259,28 @@ impl Channel {
         Ok(Some((kind, body)))
     }
 
-    /// A message with all that is there at once. The other side waits for the answer, so nothing can follow.
+    fn ahead(&self) -> MutexGuard<'_, zeroize::Zeroizing<Vec<u8>>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message with all that is there at once.
     fn receive_whole(
         &self,
         max: usize,
         until: Instant,
     ) -> io::Result<Option<(u8, zeroize::Zeroizing<Vec<u8>>)>> {
         let mut first = [0; FIRST_READ];
-        let mut filled = 0;
+        let mut ahead = self.ahead();
+        let mut filled = ahead.len().min(FIRST_READ);
+        let (known, _) = first.split_at_mut(filled);
+        known.copy_from_slice(ahead.get(..filled).unwrap_or_default());
+        ahead.clear();
         let (kind, length) = loop {
+            if let Some((&[kind, ref length @ ..], _)) =
+                first.get(..filled).and_then(<[u8]>::split_first_chunk::<5>)
+            {
+                break (kind, u32::from_be_bytes(*length) as usize);
+            }
             let room = first.get_mut(filled..).unwrap_or_default();
             match fd::wait_and_receive(self.socket.as_fd(), room) {
                 Ok(0) => return Ok(None),
@@ -275,20 +292,17 @@ impl Channel {
                 }
                 Err(error) => return Err(error),
             }
-            if let Some((&[kind, ref length @ ..], _)) =
-                first.get(..filled).and_then(<[u8]>::split_first_chunk::<5>)
-            {
-                break (kind, u32::from_be_bytes(*length) as usize);
-            }
         };
-        let there = first.get(5..filled).unwrap_or_default();
-        if length > max || there.len() > length {
+        if length > max {
             return Err(io::ErrorKind::InvalidData.into());
         }
+        let there = first.get(5..filled).unwrap_or_default();
+        let (there, next) = there.split_at(there.len().min(length));
+        ahead.extend_from_slice(next);
         let mut body = zeroize::Zeroizing::new(vec![0; length]);
         let (known, rest) = body.split_at_mut(there.len());
         known.copy_from_slice(there);
-        first.get_mut(..filled).unwrap_or_default().zeroize();
+        first.zeroize();
         Ok(self.read_exact(rest, until)?.then_some((kind, body)))
     }
 
@@ -321,5 +335,47 @@ impl Channel {
                 return Ok(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn pair() -> (Channel, Channel) {
+        let (front, guard) = fd::socketpair().unwrap();
+        let open = |socket| Channel::new(socket, SOON).by_turns(SOON).unwrap();
+        (open(front), open(guard))
+    }
+
+    #[test]
+    fn the_guard_may_say_several_things_before_the_front_listens() {
+        let (front, guard) = pair();
+        let long = vec![b'x'; 5 * FIRST_READ];
+        let said = [b"Go".to_vec(), Vec::new(), long, b"451".to_vec()];
+        for words in &said {
+            guard.answer(&Answer::Service(words.clone())).unwrap();
+        }
+        for words in &said {
+            let Answer::Service(heard) = front.hear().unwrap() else { panic!("{words:?}") };
+            assert_eq!(&heard, words);
+        }
+        drop(guard);
+        assert_eq!(front.hear().map(drop).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn the_front_may_not() {
+        let (front, guard) = pair();
+        front.tell(&Request::Service(b"one".to_vec())).unwrap();
+        let Some(Request::Service(first)) = guard.next_request(REQUEST_MAX, SOON).unwrap() else { panic!() };
+        assert_eq!(first, b"one");
+        for _ in 0..2 {
+            front.tell(&Request::Service(b"two".to_vec())).unwrap();
+        }
+        let refused = guard.next_request(REQUEST_MAX, SOON).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
     }
 }

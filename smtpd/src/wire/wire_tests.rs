@@ -229,7 +229,8 @@ fn what_no_front_of_ours_would_send_is_not_understood() {
     assert_eq!(Question::decode(b""), None);
     // An address that is none, a status that cannot be said.
     let rcpt = |path: &[u8]| {
-        Writer::new(3).field(b"m").field(path).field(&[0]).field(b"").field(&[0]).field(&[0]).finish()
+        let writer = Writer::new(3).field(b"m").field(path).field(&[0]).field(b"");
+        writer.field(&[0]).field(&[0]).field(&[0]).finish()
     };
     assert!(Question::decode(&rcpt(b"a@b")).is_some());
     assert_eq!(Question::decode(&rcpt(b"a@b\r\nDATA")), None);

@@ -1,0 +1,141 @@
+"""The writer that is asked before DATA: what the client may say instead, and what may have become of the writer by then."""
+
+import os
+import signal
+import smtplib
+
+import harness
+from harness import HOST, needs_root, wait_until
+from smtp_box import DOMAIN, Smtp
+
+
+class AskedAhead(Smtp):
+    def setUp(self):
+        super().setUp()
+        self.other = self.box.add_user(f"v{len(self.box.users)}")
+        self.client = smtplib.SMTP(HOST, self.server.port, timeout=60)
+        self.addCleanup(self.client.close)
+        self.client.ehlo()
+
+    def begun(self, user):
+        """Files that wait for their messages."""
+        tmp = self.box.maildir_of(user).path / "tmp"
+        return list(tmp.iterdir()) if tmp.exists() else []
+
+    def wait_for_file(self, user):
+        wait_until(lambda: len(self.begun(user)) == 1, "one file in tmp")
+
+    def wait_for(self, user, *subjects):
+        wait_until(lambda: sorted(self.subjects(user)) == list(subjects), f"{user.name} has {subjects}")
+
+    def address(self, user):
+        return f"{user.name}@{DOMAIN}"
+
+    def open(self, *users):
+        self.assertEqual(self.client.mail("a@client.example")[0], 250)
+        for user in users:
+            self.assertEqual(self.client.rcpt(self.address(user))[0], 250)
+
+    def send(self, subject):
+        self.assertEqual(self.client.data(f"Subject: {subject}\r\n\r\ntext\r\n")[0], 250)
+
+    def subjects(self, user):
+        return [raw.split(b"Subject: ")[1].split(b"\n")[0].decode() for raw in self.box.received(user)]
+
+    def end(self):
+        self.client.quit()
+        self.box.wait_idle()
+        self.assertEqual(self.begun(self.user) + self.begun(self.other), [])
+
+    def test_its_file_is_there_before_data(self):
+        for subject in ("first", "second"):
+            self.open(self.user)
+            self.wait_for_file(self.user)
+            self.send(subject)
+            self.assertEqual(self.begun(self.user), [])
+        self.end()
+        self.assertEqual(sorted(self.subjects(self.user)), ["first", "second"])
+
+    def test_another_transaction_instead(self):
+        for user in (self.other, self.user):
+            self.open(self.user)
+            self.wait_for_file(self.user)
+            self.client.rset()
+            self.open(user)
+            self.wait_for_file(user)
+            self.send(f"for {user.name}")
+        self.end()
+        for user in (self.other, self.user):
+            self.assertEqual(self.subjects(user), [f"for {user.name}"])
+
+    def test_a_second_recipient(self):
+        self.open(self.user, self.other)
+        self.assertEqual(self.begun(self.user), [])
+        self.send("both")
+        self.open(self.user)
+        self.send("one")
+        self.end()
+        self.wait_for(self.other, "both")
+        self.wait_for(self.user, "both", "one")
+
+    def test_a_recipient_that_is_refused_instead(self):
+        self.open(self.user)
+        self.wait_for_file(self.user)
+        self.assertEqual(self.client.rcpt(f"nobody-like-that@{DOMAIN}")[0], 550)
+        self.send("one")
+        self.end()
+        self.assertEqual(self.subjects(self.user), ["one"])
+
+    def test_the_end_instead(self):
+        for last in (self.client.quit, self.client.close):
+            self.client.connect(HOST, self.server.port)
+            self.client.ehlo()
+            self.open(self.user)
+            self.wait_for_file(self.user)
+            last()
+            self.box.wait_idle()
+            self.assertEqual(self.begun(self.user), [])
+        self.assertEqual(self.subjects(self.user), [])
+
+    @needs_root
+    def test_who_has_said_more_already_is_not_waited_for(self):
+        lines = ["MAIL FROM:<a@client.example>", f"RCPT TO:<{self.to}>", f"RCPT TO:<{self.address(self.other)}>"]
+        self.client.sock.sendall("".join(f"{line}\r\n" for line in lines).encode())
+        for _ in lines:
+            self.assertEqual(self.client.getreply()[0], 250)
+        # It was not asked: else its process would be kept for the next message.
+        self.assertEqual(self.box.servers_of(self.user), [])
+        self.send("both")
+        self.end()
+        self.wait_for(self.user, "both")
+
+    @needs_root
+    def test_a_writer_that_was_stopped_keeps_nobody_from_a_second_recipient(self):
+        self.open(self.user)
+        self.wait_for_file(self.user)
+        [writer] = self.box.servers_of(self.user)
+        os.kill(writer, signal.SIGSTOP)
+        self.assertEqual(self.client.rcpt(self.address(self.other))[0], 250)
+        self.assertFalse(os.path.exists(f"/proc/{writer}"))
+        self.send("both")
+        self.client.quit()
+        self.wait_for(self.user, "both")
+        self.wait_for(self.other, "both")
+
+    @needs_root
+    def test_a_writer_that_is_gone_at_data(self):
+        self.open(self.user)
+        self.wait_for_file(self.user)
+        [writer] = self.box.servers_of(self.user)
+        os.kill(writer, signal.SIGKILL)
+        # It had said that the message may come.
+        self.assertEqual(self.client.docmd("DATA")[0], 354)
+        self.client.sock.sendall(b"Subject: lost\r\n\r\ntext\r\n.\r\n")
+        self.assertEqual(self.client.getreply()[0], 451)
+        self.client.close()
+        self.box.wait_idle()
+        self.assertEqual(self.subjects(self.user), [])
+
+
+if __name__ == "__main__":
+    harness.main()
