@@ -64,6 +64,7 @@ pub fn findings(config: &Config, line: &CommandLine) -> Vec<Finding> {
     config_file(line, &mut found);
     values(config, &mut found);
     passdbs(config, &mut found);
+    users::made_up_salts(config, &crate::auth::Files::default().machine_id, &mut found);
     certificate(config, line, &mut found);
     client_certificates(config, &mut found);
     login_user(config, &mut found);
@@ -356,7 +357,7 @@ fn log_file(config: &Config, found: &mut Vec<Finding>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::PROGRAM;
+    pub(super) use super::super::tests::PROGRAM;
     use super::*;
     use std::path::PathBuf;
 

@@ -9,6 +9,7 @@ use crate::auth::passwd_file::PasswdFileEntry;
 use crate::auth::scheme::Stored;
 use crate::auth::shadow::{Lock, lock_of};
 use crate::config::Config;
+use crate::config::keyword::Mechanism;
 use crate::log::readable;
 use crate::maildir::{Location, User};
 use std::fs::File;
@@ -18,6 +19,18 @@ use std::time::Duration;
 
 /// Most lines of a file that are named; the others are counted.
 const NAMED: usize = 10;
+
+/// SCRAM tells everybody a user's salt, so names that nobody has need one too, which only this host can compute.
+pub(super) fn made_up_salts(config: &Config, machine_id: &Path, found: &mut Vec<Finding>) {
+    let is_scram = |mechanism: Mechanism| config.auth_mechanisms.contains(mechanism);
+    let wanted = is_scram(Mechanism::ScramSha1) || is_scram(Mechanism::ScramSha256);
+    let has_id = || std::fs::read(machine_id).is_ok_and(|id| !id.is_empty());
+    if wanted && crate::process::login::may_store_secrets(config) && !has_id() {
+        let what =
+            format!("{} is missing or empty: with SCRAM a client can find out names", machine_id.display());
+        found.push(Finding::warning(what, "let it have 32 random hexadecimal digits"));
+    }
+}
 
 /// A fault of one line.
 type Fault = (Severity, String, &'static str);
@@ -175,13 +188,35 @@ impl Names<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Place;
+    use super::super::tests::{PROGRAM, Place};
+    use super::*;
 
     /// What is found in a file with these lines.
     fn found(name: &str, lines: &str, more: &[&str]) -> Vec<String> {
         let place = Place::new(name);
         place.file("users", 0o600, lines);
         place.check(&[&["passdb=passwd-file:DIR/users"], more].concat())
+    }
+
+    #[test]
+    fn scram_needs_the_machine_s_id() {
+        let place = Place::new("salts");
+        let (id, empty) = (place.file("id", 0o644, "0123456789abcdef\n"), place.file("empty", 0o644, ""));
+        let users = "passdb=passwd-file:/etc/users";
+        let rows: [(&[&str], &str, bool); 6] = [
+            (&[users], &empty, false),
+            (&[users, "auth_mechanisms=plain scram-sha-1"], &id, false),
+            (&[users, "auth_mechanisms=plain scram-sha-1"], &empty, true),
+            (&[users, "auth_mechanisms=scram-sha-256"], "/nonexistent/id", true),
+            (&["auth_mechanisms=scram-sha-256"], &empty, false),
+            (&[users, "auth_mechanisms=cram-md5"], &empty, false),
+        ];
+        for (pairs, machine_id, wanted) in rows {
+            let config = Config::from_pairs(&PROGRAM, pairs.iter().copied()).unwrap();
+            let mut found = Vec::new();
+            made_up_salts(&config, Path::new(machine_id), &mut found);
+            assert_eq!(found.len(), usize::from(wanted), "{pairs:?} {machine_id}: {found:?}");
+        }
     }
 
     const UID: &str = "mail_uid=1000";
