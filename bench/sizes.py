@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""sizes.py PROGRAM... - octets of the stripped programs: as built, linked dynamically, for ARMv7 and with musl if that
-has been built; and the crates that take most of them."""
+"""sizes.py PROGRAM... - octets of the stripped programs: those that are measured, linked dynamically, and with glibc, with musl
+and for ARMv7 where that has been built; and the crates that take most of them."""
 import collections
 import glob
 import os
@@ -45,11 +45,11 @@ def largest_crates(program):
 def builds(programs):
     """[(how it was built, directory)]"""
     own = os.path.dirname(programs[0])
-    found = [("static, x86-64, musl" if "-musl/" in programs[0] else "static, x86-64", own)]
-    found.append(("dynamic, x86-64", build("dynamic", RUSTFLAGS="-C target-feature=-crt-static")))
-    for text, pattern in (("static, x86-64, musl", "x86_64-*-musl"), ("static, ARMv7", "armv7*")):
+    found = [("as measured", own), ("dynamic, x86-64", build("dynamic", RUSTFLAGS="-C target-feature=-crt-static"))]
+    places = (("static, x86-64", "."), ("static, x86-64, musl", "x86_64-*-musl"), ("static, ARMv7", "armv7*"))
+    for text, pattern in places:
         for directory in glob.glob("%s/%s/release" % (TARGET, pattern)):
-            if directory != own and all(os.path.exists("%s/%s" % (directory, os.path.basename(p))) for p in programs):
+            if all(os.path.exists("%s/%s" % (directory, os.path.basename(p))) for p in programs):
                 found.append((text, directory))
     return found
 

@@ -34,8 +34,10 @@ impl UniqueIds {
     fn of_format(format: &str, uid_validity: u32, reuse_xuidl: bool) -> UniqueIds {
         let (mut unique, mut needs_message) = (false, false);
         let _ = expand(format, |variable| {
-            // Two file names may differ in nothing but the case.
-            unique |= variable.name == 'u' || variable.name == 'f' && !variable.lower && !variable.upper;
+            // What is cut off may be what two messages differ in, and so may be the case of a file name.
+            let whole = variable.width == 0 || variable.zeros;
+            let as_it_is = !variable.lower && !variable.upper;
+            unique |= whole && (variable.name == 'u' || variable.name == 'f' && as_it_is);
             needs_message |= variable.name == 'm';
             String::new()
         });
@@ -245,14 +247,16 @@ mod tests {
             ("%%m%u", "%m42"),
             ("%Uf", "1.A,S=5"),
             ("%06Xu.%Xv", "00002a.499602d2"),
-            ("%4u", "+20+2042"),
+            ("%1u", "4"),
+            ("%3f", "1.a"),
         ];
         for (format, want) in table {
             let ids = UniqueIds::of_format(format, 0, false);
             let has_digest = ["%m", "%Lm%%", "%06m-%Um"].contains(&format);
             assert_eq!(ids.needs_message, has_digest, "{format}");
             assert_eq!(ids.default_of(1_234_567_890, 42, b"1.a,S=5").is_none(), has_digest, "{format}");
-            assert_eq!(ids.can_collide(), has_digest || format == "%Uf", "{format}");
+            let can_collide = has_digest || ["%Uf", "%1u", "%3f"].contains(&format);
+            assert_eq!(ids.can_collide(), can_collide, "{format}");
             let mut id = Vec::new();
             ids.format(1_234_567_890, 42, b"1.a,S=5", "0123", &mut id);
             assert_eq!(String::from_utf8_lossy(&id), want, "{format}");

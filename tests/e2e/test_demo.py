@@ -9,7 +9,7 @@ import signal
 import subprocess
 
 import harness
-from harness import IS_ROOT, TREE, Case, needs_root, program, run, wait_until
+from harness import IN_NAMESPACE, IS_ROOT, TREE, Case, needs_root, program, run, wait_until
 
 FETCH = """
 set -e
@@ -134,6 +134,29 @@ class Demo(Case):
 
     def test_mail_as_a_plain_user(self):
         self.assertIn("sent", self.once(SEND, user="nobody").stdout)
+
+    @needs_root
+    def test_what_is_missing_is_installed_by_root_and_named_to_others(self):
+        """On a machine without xinetd: its place is covered by a directory with everything else in it."""
+        if not IN_NAMESPACE:
+            self.fail("needs a mount namespace of its own")
+        place, real, tools = pathlib.Path(program("xinetd")).parent, self.dir / "real", self.dir / "tools"
+        real.mkdir()
+        tools.mkdir()
+        run("mount", "--bind", place, real)
+        self.addCleanup(run, "umount", "-l", real)
+        run("mount", "-t", "tmpfs", "-o", "mode=755", "e2e", place)
+        self.addCleanup(run, "umount", "-l", place)
+        for file in real.iterdir():
+            if file.name != "xinetd":
+                (place / file.name).symlink_to(file)
+        done = self.once("true", user="nobody", check=False)
+        self.assertEqual((done.returncode, done.stderr), (1, "demo: xinetd is missing. As root: apt-get install xinetd\n"))
+        (tools / "apt-get").write_text(f'#!/bin/sh\ncase "$*" in *" install xinetd") ln -s {real}/xinetd {place}/ ;; esac\n')
+        (tools / "apt-get").chmod(0o755)
+        done = run(*self.command("--once", "echo served"), check=False, cwd=self.work, timeout=120,
+                   env=self.environment() | {"PATH": f"{tools}:{os.environ['PATH']}"})
+        self.assertEqual((done.returncode, done.stdout), (0, "Installing xinetd ...\nserved\n"), done.stderr)
 
     def test_the_status_of_the_command_is_the_status(self):
         self.assertEqual(self.once("exit 42", check=False).returncode, 42)

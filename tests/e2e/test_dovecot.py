@@ -172,7 +172,7 @@ class SideBySide(Case):
 
     def test_other_formats_of_unique_ids(self):
         self.maildir.fill()
-        for pattern in ("%v.%u", "%08Xv%08Xu", "%u", "%f"):
+        for pattern in ("%v.%u", "%08Xv%08Xu", "%u", "%f", "%03u-%4v", "%12Uf-%02Xu"):
             with self.subTest(pattern):
                 self.box.write_settings(pop3_uidl_format=pattern)
                 # The first of both decides: ids that dovecot-uidlist records are kept.

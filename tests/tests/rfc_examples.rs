@@ -22,7 +22,10 @@ fn said(transcript: &Transcript) -> Said {
             Step::SendComputed(text) => client.push(without_tag(text)),
             Step::Expect(Expected::Exact(octets)) => server.push(text(octets)),
             Step::Expect(Expected::Computed(text)) => server.push(text.clone()),
-            Step::Expect(Expected::Pattern(pattern)) => server.push(pattern.replace(['\\', '^', '$'], "")),
+            Step::Expect(Expected::Pattern(pattern)) => {
+                let any_number = pattern.replace("[1-9][0-9]*", "1");
+                server.push(any_number.replace(['\\', '^', '$'], ""));
+            }
             _ => {}
         }
     }
@@ -83,7 +86,7 @@ fn each_stands_in_its_transcript() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(count > 150 && rfcs.len() == 6, "{count} lines of {rfcs:?}");
+    assert!(count > 240 && rfcs.len() == 6, "{count} lines of {rfcs:?}");
 }
 
 /// RFC 3501 sections 6.1.1 and 6.2.1: what is offered before STARTTLS and under TLS.

@@ -3,7 +3,7 @@
 use super::value::{Text, Value, text};
 use std::borrow::Cow;
 
-/// Widest padding that a variable may ask for.
+/// Widest a variable may be asked to be.
 const WIDEST: usize = 64;
 
 /// One part of a text with variables.
@@ -20,9 +20,9 @@ pub enum Piece<'a> {
 pub struct Variable {
     /// Its one-letter name.
     pub name: char,
-    /// Least number of characters; 0: as many as it has.
+    /// Number of characters; 0: as many as it has.
     pub width: usize,
-    /// Padded with zeros instead of blanks.
+    /// Padded with zeros where there are fewer. Without it, and with a width, what there is more is cut off.
     pub zeros: bool,
     /// `X`: as hexadecimal number.
     pub hex: bool,
@@ -101,7 +101,8 @@ impl Variable {
         match (self.width, self.zeros) {
             (0, _) => text,
             (width, true) => format!("{text:0>width$}"),
-            (width, false) => format!("{text:>width$}"),
+            // Dovecot's meaning: "%2u" is the first two characters.
+            (width, false) => format!("{text:.width$}"),
         }
     }
 }
@@ -210,11 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_texts_are_padded_as_asked() {
+    fn numbers_and_texts_are_as_wide_as_asked() {
         let rows = [
             ("%08Xu%08Xv", "0000000a0000abcd"),
             ("%v.%u", "43981.10"),
-            ("%5u|%05u|%Xv|%UXv", "   10|00010|abcd|ABCD"),
+            ("%5u|%05u|%Xv|%UXv", "10|00010|abcd|ABCD"),
+            ("%1u|%3v|%03v|%2Xv", "1|439|43981|ab"),
             ("100%%", "100%"),
             ("", ""),
         ];
@@ -222,6 +224,10 @@ mod tests {
             assert_eq!(numbers(format), want, "{format}");
         }
         assert_eq!(expand("%Lu@%Ud", |v| v.print_text("Ab".to_owned())), "ab@AB");
+        assert_eq!(
+            expand("%2f|%03f|%04f", |v| v.print_text("\u{e4}bc".to_owned())),
+            "\u{e4}b|\u{e4}bc|0\u{e4}bc"
+        );
     }
 
     #[test]

@@ -30,7 +30,7 @@ const BUSY_MAX: usize = 64;
 /// How long a message to several destinations waits for one delivery before it goes on with the next.
 const ASIDE_TIME: Duration = Duration::from_secs(1);
 /// Deliveries of one message that are under way at once. If there are as many, the first of them to end is waited for.
-const ASIDE_MAX: usize = 16;
+pub const ASIDE_MAX: usize = 16;
 /// How long the guard may take to end a delivery whose time is over. One that hangs in the kernel cannot be ended.
 const END_TIME: Duration = Duration::from_secs(30);
 

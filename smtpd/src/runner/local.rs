@@ -4,6 +4,7 @@
 //! the message. Everything else it answers itself: password files and maps with passwords are root's to read.
 
 use super::ask::{Answer, QUESTION_MAX, Question, local_error};
+use super::here::ASIDE_MAX;
 use super::slots;
 use crate::address::ReversePath;
 use crate::deliver::{self, Delivery, Once, Trace};
@@ -59,6 +60,12 @@ pub fn time_of(config: &Config, recipient: &Recipient) -> Duration {
         Target::Command { .. } => config.command_time_limit.saturating_add(GRACE),
         _ => DELIVERY_TIME,
     }
+}
+
+/// The most deliveries that all workers of a run have at once: whoever asks for more was taken over.
+fn deliveries_max(config: &Config) -> usize {
+    let workers = config.default_process_limit.max(1) as usize;
+    workers.saturating_mul(ASIDE_MAX.saturating_add(1))
 }
 
 /// Answers until nobody is left who could ask. `slow`: users have dropped something that takes long to
@@ -119,6 +126,10 @@ impl Guard<'_> {
             Question::Login(sender, hop) => route::login(self.config, &sender, &hop)
                 .map(Answer::Login)
                 .map_err(|error| self.wrong(&error)),
+            Question::Deliver { .. } if self.deliveries.len() >= deliveries_max(self.config) => {
+                self.log.error(format_args!("queue workers ask for more deliveries at once than they have"));
+                Err(local_error("too many deliveries at once"))
+            }
             Question::Deliver { reverse_path, offset, size, once, recipient } => {
                 let account = match self.rules().and_then(|rules| rules.account(&recipient)) {
                     Ok(account) => account,
@@ -343,6 +354,57 @@ mod tests {
         assert!(!guard(false).end(&directory).unwrap());
         assert!(guard(true).end(&directory).unwrap(), "its child has ended before");
         assert!(!slots::has_come(&directory));
+    }
+
+    #[test]
+    fn workers_that_were_taken_over_get_no_more_processes_than_others_need() {
+        let config = Config { default_process_limit: 2, ..Config::DEFAULT };
+        let log = Log::open(&config, "test".to_owned());
+        let until = Instant::now().checked_add(DELIVERY_TIME);
+        let delivering = |pid| Delivering { pid, until, to: "anna@example.org".to_owned() };
+        let mut guard = Guard {
+            config: &config,
+            log: &log,
+            rules: None,
+            deliveries: (1..).take(2 * (1 + ASIDE_MAX)).map(delivering).collect(),
+            picking: None,
+            has_picked: false,
+            looked: Instant::now(),
+        };
+        let address = Address::new("anna", "example.org").unwrap();
+        let recipient = Recipient {
+            original: address.clone(),
+            address,
+            orcpt: None,
+            notify: None,
+            owner: None,
+            target: Target::Mailbox {
+                user: "nobody-like-that".into(),
+                extension: String::new(),
+                direct: true,
+            },
+        };
+        let once = Once { mark: "K1_0_".to_owned(), again: false };
+        let ask = |guard: &mut Guard<'_>| {
+            let question = Question::Deliver {
+                reverse_path: None,
+                offset: 0,
+                size: 0,
+                once: once.clone(),
+                recipient: recipient.clone(),
+            };
+            let file = File::open("/dev/null").unwrap();
+            let Some(Answer::Status(status)) = guard.answer(question, file.into(), &fd::pipe().unwrap().1)
+            else {
+                panic!("it was begun");
+            };
+            status
+        };
+        assert_eq!(ask(&mut guard).text, "local error: too many deliveries at once");
+        // One has ended.
+        guard.deliveries.pop();
+        assert!(!ask(&mut guard).text.contains("too many"));
+        assert_eq!(guard.deliveries.len(), deliveries_max(&config) - 1);
     }
 
     #[test]

@@ -74,6 +74,8 @@ impl Mailbox {
         and_remove: bool,
         all: bool,
     ) -> Result<Option<Copied>, StorageError> {
+        // A copy has the flags that its message has (RFC 3501 section 6.4.7), not those that this session has heard of.
+        self.refresh()?;
         // A link has the rights of the other file.
         let may_link = rights_in(self.maildir.path())? == rights_in(to.path())?;
         if may_link && !and_remove {
@@ -107,6 +109,9 @@ impl Mailbox {
                 continue;
             }
             let row = self.view.row_of(msn);
+            if self.view.dead.contains(row) {
+                continue;
+            }
             let data = self.view.row(row).map_err(|error| self.damaged(error))?;
             let mut message = self.message(row, &data)?;
             message.octets = Some(data.octets).filter(|&octets| octets != index::UNKNOWN);

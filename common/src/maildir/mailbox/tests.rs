@@ -208,6 +208,26 @@ fn copies_and_moves() {
     assert!(told.contains(&Event::Expunge(1)) && told.contains(&Event::Exists(3)), "{told:?}");
 }
 
+/// Flags that another session has set, or another program, since this one has last heard of any.
+#[test]
+fn copies_have_the_flags_of_the_moment() {
+    let (from, maildir_a) = with_messages(3);
+    let (_to, maildir_b) = with_messages(1);
+    let mut a = Mailbox::open(&maildir_a, &OPTIONS).unwrap();
+    let mut other = Mailbox::open(&maildir_a, &OPTIONS).unwrap();
+    set(&mut other, vec![1..=2], How::Add, Flags::FLAGGED, &["Work"]);
+    let name = from.list("cur").into_iter().find(|name| name.ends_with(":2,")).unwrap();
+    fs::rename(from.path().join("cur").join(&name), from.path().join("cur").join(format!("{name}S")))
+        .unwrap();
+    settle(&from);
+    a.copy_to(&vec![1..=1], &maildir_b, false).unwrap();
+    a.copy_to(&vec![2..=3], &maildir_b, true).unwrap();
+    let b = Mailbox::open(&maildir_b, &OPTIONS).unwrap();
+    let flags: Vec<Flags> = (2..=4).map(|msn| b.info(msn).unwrap().flags).collect();
+    let flagged = Flags { bits: Flags::FLAGGED, keywords: 1 };
+    assert_eq!(flags, [flagged, flagged, Flags { bits: Flags::SEEN, keywords: 0 }]);
+}
+
 /// What moves is renamed: there is no moment at which it is in both mailboxes or in none.
 #[test]
 fn a_message_that_moves_stays_the_same_file() {
