@@ -110,7 +110,10 @@ impl Mailbox {
             }
             let row = self.view.row_of(msn);
             if self.view.dead.contains(row) {
-                continue;
+                match all {
+                    true => return Ok(None),
+                    false => continue,
+                }
             }
             let data = self.view.row(row).map_err(|error| self.damaged(error))?;
             let mut message = self.message(row, &data)?;
