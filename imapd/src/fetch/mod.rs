@@ -134,6 +134,7 @@ fn send(
             for (msn, info) in &infos {
                 let newly_seen = seen.contains(msn);
                 match answer.send(mailbox, *msn, info, newly_seen, sink, scratch) {
+                    Ok(()) if newly_seen => mailbox.has_told_modseq(*msn),
                     Ok(()) => {}
                     Err(Stop::Over(ending)) => {
                         return Err(match ending {
@@ -166,7 +167,7 @@ fn send(
     Ok(())
 }
 
-/// `\Seen`, which the responses say: it need not be told again.
+/// `\Seen`, which the responses say, with the modification sequence where the client wants these: it need not be told again.
 const SEEN: FlagChange<'_> = FlagChange { how: How::Add, bits: Flags::SEEN, keywords: &[], silent: true };
 
 /// Gives `\Seen` to those that lack it, and says which these are. That it cannot be set keeps nothing from being read.
