@@ -294,7 +294,9 @@ impl Batch {
         if self.entries.is_empty() && !self.any {
             return Ok(());
         }
-        let stamps = mailbox.stamps_now()?;
+        // Flags and removals leave the uidlist as it is. If it is another one now, somebody has given UIDs since it was read, and they
+        // must not be given once more.
+        let stamps = Stamps { uidlist: mailbox.stamps.uidlist, ..mailbox.stamps_now()? };
         self.entries.push(Entry::Stamps(stamps));
         let mut entries = std::mem::take(&mut self.entries);
         self.take(entries.clone(), mailbox)?;

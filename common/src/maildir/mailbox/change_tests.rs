@@ -3,7 +3,8 @@
 use super::super::super::ErrorKind;
 use super::super::model_tests::everything;
 use super::super::tests::{OPTIONS, events, set, with_messages};
-use super::super::{Event, Flags, How, Mailbox};
+use super::super::{Append, Event, Flags, How, Mailbox};
+use super::{Batch, Entry};
 use std::fs;
 
 /// Does something in `cur` that nobody notices by its time stamp.
@@ -57,4 +58,32 @@ fn what_has_lost_its_flag_is_not_removed() {
     });
     assert_eq!(mailbox.expunge(&vec![1..=3]).unwrap().count(), 0);
     assert_eq!(dir.list("cur"), ["1.m:2,"]);
+}
+
+/// Another program stores a message while flags are changed here, behind the look at the mailbox.
+#[test]
+fn uids_that_were_given_meanwhile_are_not_given_again() {
+    let (dir, maildir) = with_messages(2);
+    let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let lock = mailbox.lock().unwrap();
+    mailbox.refresh_locked(lock.as_ref()).unwrap();
+    let mut batch = Batch::begin(&mailbox);
+    fs::rename(dir.path().join("cur/1.m:2,"), dir.path().join("cur/1.m:2,S")).unwrap();
+    let flags = Flags { bits: Flags::SEEN, keywords: 0 };
+    batch.entries.push(Entry::Flags { uid: 1, modseq: batch.modseq, flags, place: 0 });
+    dir.write("cur/9.theirs:2,", "x\n");
+    dir.write("dovecot-uidlist", &format!("{}3 :9.theirs\n", dir.read("dovecot-uidlist")));
+    batch.end(&mut mailbox).unwrap();
+    drop(lock);
+    let mut append = Append::begin(&maildir, &OPTIONS).unwrap();
+    append.message(0, &[], None).unwrap();
+    append.write(b"x\r\n").unwrap();
+    assert_eq!(append.finish().unwrap().uids, [(4, 4)]);
+    assert_eq!(
+        everything(&Mailbox::open(&maildir, &OPTIONS).unwrap())
+            .iter()
+            .map(|(uid, _)| *uid)
+            .collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
 }

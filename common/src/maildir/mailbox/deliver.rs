@@ -25,9 +25,9 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How often a uidlist that changes under our eyes is looked at again.
+/// How often a uidlist is looked at again that is not the one that was read, though nobody has changed it since the time before.
 const ATTEMPTS: u32 = 3;
 
 /// Messages on their way into a mailbox. Dropped before [`Append::finish`], they leave nothing behind.
@@ -194,7 +194,9 @@ impl Mailbox {
         from: Option<&Mailbox>,
     ) -> Result<Vec<(u32, u32)>, StorageError> {
         let lock = self.lock()?;
-        for _ in 0..ATTEMPTS {
+        let give_up = Instant::now() + self.options.lock_timeout;
+        let (mut seen, mut attempts) = (Stamp::default(), 0);
+        while attempts < ATTEMPTS {
             self.unwritten = None;
             self.refresh_locked(lock.as_ref())?;
             // Without a uidlist there are no UIDs to be had: a full disk, most likely.
@@ -207,6 +209,9 @@ impl Mailbox {
             let current = Stamp::at(&control.join(uidlist_file::NAME))?;
             if current != self.stamps.uidlist || current == Stamp::default() {
                 self.stamps = Default::default();
+                // One who does so all the time is waited for like one who has the lock.
+                let goes_on = current != seen && current != Stamp::default() && Instant::now() < give_up;
+                (seen, attempts) = (current, if goes_on { 1 } else { attempts + 1 });
                 continue;
             }
             return self.take_in_locked(ready, from, &dotlock, current);
