@@ -91,6 +91,12 @@ pub fn partly(text: &'static str, kind: ErrorKind) -> Reply {
     Reply { text: text.into(), ..of_kind(kind) }
 }
 
+/// NO to a command with message sequence numbers, since messages that it names are gone and the client has not heard of it yet
+/// (RFC 2180 section 4, RFC 5530 section 3).
+pub fn gone() -> Reply {
+    Reply::no("Some of the messages are no longer there.").with_code("EXPUNGEISSUED")
+}
+
 /// RFC 5530 section 3.
 fn of_kind(kind: ErrorKind) -> Reply {
     match kind {

@@ -24,13 +24,13 @@ const BUDGET: usize = 6 * 1024 * 1024;
 /// Octets of a text that are compared; what differs behind them only is as equal.
 const TEXT_MAX: usize = 4096;
 
-/// Searches and sorts what was found, and shows the untagged response.
+/// Searches and sorts what was found, and shows the untagged response. Whether it was about modification sequences.
 pub fn answer(
     messages: &mut impl Messages,
     uid: bool,
     arguments: &SortArguments,
     show: Show<'_>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let program = search::compile(&arguments.key, Some(&arguments.charset), messages)?;
     let found = engine::search(messages, &program, Extent::All)?;
     let order = sort(messages, &found, &arguments.criteria, BUDGET)?;
@@ -49,7 +49,10 @@ pub fn answer(
         show(b" ")?;
         show(number::decimal(u64::from(name), &mut [0; number::LONGEST]))?;
     }
-    Ok(show(b"\r\n")?)
+    // RFC 7162 section 3.1.9.
+    search::modseq(messages, &found, program.has_modseq, show)?;
+    show(b"\r\n")?;
+    Ok(program.has_modseq)
 }
 
 /// The messages found, in the order of the criteria; of equal ones the one with the lower number is first.

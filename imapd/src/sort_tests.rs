@@ -83,6 +83,9 @@ fn the_answer() {
     assert_eq!(show(&mut fake, false, SearchKey::All), "* SORT 3 2 1\r\n");
     assert_eq!(show(&mut fake, true, SearchKey::Larger(0)), "* SORT 30 20 10\r\n");
     assert_eq!(show(&mut fake, true, SearchKey::Larger(999)), "* SORT\r\n");
+    // RFC 7162 section 3.1.9.
+    assert_eq!(show(&mut fake, false, SearchKey::ModSeq(1)), "* SORT 3 2 1 (MODSEQ 300)\r\n");
+    assert_eq!(show(&mut fake, false, SearchKey::ModSeq(999)), "* SORT\r\n");
     fake.gone.insert(2);
     assert_eq!(show(&mut fake, false, SearchKey::All), "* SORT 3 2 1\r\n");
 }

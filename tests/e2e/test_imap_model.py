@@ -188,9 +188,11 @@ class Model(Case):
         if not client.writes:
             self.assertTrue(completion.startswith("NO "), f"{self.what}: {completion}")
             return
-        self.assertTrue(completion.startswith("OK "), f"{self.what}: {completion}")
-        box.store(uids, how, flags)
         there = [uid for uid in uids if uid in box.messages]
+        # RFC 2180 sections 4.2.2 and 4.2.3: it hears that some are gone, if it asks for the new flags.
+        wanted = "NO [EXPUNGEISSUED]" if len(there) < len(uids) and not by_uid and not silent else "OK "
+        self.assertTrue(completion.startswith(wanted), f"{self.what}: {completion}")
+        box.store(uids, how, flags)
         if silent:
             # It knows what it has asked for.
             for at, one in enumerate(client.told):
@@ -235,9 +237,9 @@ class Model(Case):
         if is_move and not client.writes:
             self.assertTrue(completion.startswith("NO "), f"{self.what}: {completion}")
             return
-        if len(there) < len(uids) and completion.startswith("NO "):
-            # RFC 2180 section 4.4.1: what is gone may stop the rest.
-            self.assertFalse(is_move and by_uid, f"{self.what}: {completion}")
+        if len(there) < len(uids) and not by_uid:
+            # RFC 2180 section 4.4.1: what is gone stops the rest.
+            self.assertTrue(completion.startswith("NO [EXPUNGEISSUED]"), f"{self.what}: {completion}")
             return
         self.assertTrue(completion.startswith("OK "), f"{self.what}: {completion}")
         code = re.search(r"\[COPYUID \d+ (\S+) (\S+)\]", completion + b"".join(untagged).decode(errors="replace"))

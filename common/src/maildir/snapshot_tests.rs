@@ -308,6 +308,15 @@ fn without_any_recorded_uid_one_message_is_shown() {
     let id = String::from_utf8(message.unique_id.unwrap()).unwrap();
     assert!(id.starts_with("ENOMEM-") && id.matches('-').count() == 3, "{id}");
     assert_eq!(ino(&dir, INDEX_NAME), 0);
+    // Another message does not get its UID, and it keeps it.
+    let called = |snapshot: &Snapshot| (snapshot.uid_validity(), snapshot.get(0).unwrap().uid);
+    assert_eq!(called(&open(&dir)), called(&snapshot));
+    fs::remove_file(dir.path().join("cur/4.a:2,S")).unwrap();
+    let other = open(&dir);
+    assert_ne!(other.uid_validity(), snapshot.uid_validity());
+    fs::remove_file(dir.path().join("dovecot-uidlist.lock")).unwrap();
+    let recorded = open(&dir).uid_validity();
+    assert!(recorded != other.uid_validity() && recorded != snapshot.uid_validity());
 }
 
 #[test]

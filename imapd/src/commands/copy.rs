@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::grammar::{MailboxName, SequenceSet, print};
 use crate::mailbox::Copied;
-use crate::reply::{Completion, Reply};
+use crate::reply::{Completion, Reply, gone};
 
 /// COPY; with `and_remove` MOVE.
 pub fn copy(
@@ -21,7 +21,14 @@ pub fn copy(
     if which.is_empty() {
         return Ok(Reply::ok("There are no such messages."));
     }
-    let copied = context.selected()?.mailbox.copy_to(&which, &maildir, and_remove)?;
+    let mailbox = &mut context.selected()?.mailbox;
+    // RFC 3501 section 6.4.8: a UID that is not there is no error.
+    let copied = match uid {
+        true => Some(mailbox.copy_to(&which, &maildir, and_remove)?),
+        false => mailbox.copy_all_to(&which, &maildir, and_remove)?,
+    };
+    // RFC 2180 section 4.4.1: the EXPUNGE comes before the completion.
+    let Some(copied) = copied else { return Ok(gone()) };
     let code = copy_uid(&copied);
     if !and_remove {
         return Ok(match code {

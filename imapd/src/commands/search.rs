@@ -8,18 +8,11 @@ use crate::search::selected::Selected;
 use crate::waiting::Waiting;
 use crate::{search, sort, thread};
 
-/// SEARCH; the answer of RFC 4731 names the command by its tag. One that asks for modification sequences switches them on
-/// (RFC 7162 section 3.1).
+/// SEARCH; the answer of RFC 4731 names the command by its tag.
 pub fn search(context: &mut Context<'_>, tag: &Tag, uid: bool, arguments: &SearchArguments) -> Completion {
-    let mut with_modseq = false;
-    let reply = look_through(context, "Search completed.", |messages, show| {
-        with_modseq = search::answer(messages, tag.as_bytes(), uid, arguments, show)?;
-        Ok(())
-    });
-    if with_modseq {
-        context.enable_condstore();
-    }
-    reply
+    look_through(context, "Search completed.", |messages, show| {
+        search::answer(messages, tag.as_bytes(), uid, arguments, show)
+    })
 }
 
 /// SORT.
@@ -34,20 +27,24 @@ pub fn thread(context: &mut Context<'_>, uid: bool, arguments: &ThreadArguments)
     })
 }
 
-/// Answers from the messages of the selected mailbox, while the client waits; some of them may not be readable.
+/// Answers from the messages of the selected mailbox, while the client waits; some of them may not be readable. What asks for
+/// modification sequences switches them on (RFC 7162 section 3.1), and `answer` says whether it did.
 fn look_through(
     context: &mut Context<'_>,
     text: &'static str,
-    answer: impl FnOnce(&mut Selected<'_>, Show<'_>) -> Result<(), Failure>,
+    answer: impl FnOnce(&mut Selected<'_>, Show<'_>) -> Result<bool, Failure>,
 ) -> Completion {
     context.selected()?;
     let Context { selected, conn, log, .. } = context;
     let Some(selected) = selected else { return Ok(Reply::bad("No mailbox is selected.")) };
     let waiting = Waiting::new(conn);
     let mut messages = Selected::new(&mut selected.mailbox, &waiting);
-    answer(&mut messages, &mut |octets| waiting.push(octets))?;
+    let with_modseq = answer(&mut messages, &mut |octets| waiting.push(octets))?;
     let unreadable = messages.into_unreadable();
     unreadable.say("could not be read", &mut |error| log.error(&error.to_string()));
+    if with_modseq {
+        context.enable_condstore();
+    }
     Ok(match unreadable.kind() {
         Some(_) => Reply::ok("Done as far as the messages can be read; the log says which cannot."),
         None => Reply::ok(text),

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::grammar::{StoreArguments, StoreHow, print};
 use crate::mailbox::{FlagChange, How};
-use crate::reply::{Completion, Condition, Reply};
+use crate::reply::{Completion, Condition, Reply, gone};
 
 /// STORE and UID STORE. The new flags are said by the sync before the completion.
 pub fn store(context: &mut Context<'_>, uid: bool, arguments: &StoreArguments) -> Completion {
@@ -31,9 +31,11 @@ pub fn store(context: &mut Context<'_>, uid: bool, arguments: &StoreArguments) -
     let mailbox = &mut context.selected_for_change()?.mailbox;
     let stored = mailbox.store_flags(&which, &change, arguments.unchanged_since)?;
     const LEFT: &str = "Some messages could not be changed; the log says which.";
-    let done = match stored.too_many_keywords {
-        true => Reply::no("The mailbox has no room for another keyword.").with_code("LIMIT"),
-        false => Reply::ok("Store completed."),
+    let done = match (stored.too_many_keywords, stored.gone) {
+        (true, _) => Reply::no("The mailbox has no room for another keyword.").with_code("LIMIT"),
+        // RFC 2180 sections 4.2.2 and 4.2.3: who does not ask for the new flags need not hear that there are none.
+        (false, true) if !uid && !arguments.silent => gone(),
+        (false, _) => Reply::ok("Store completed."),
     };
     let reply = context.completion(done, &stored.failures, "could not be changed", LEFT);
     if stored.modified.is_empty() {

@@ -152,9 +152,10 @@ impl<'a> Answer<'a> {
         if newly_seen && !plan.flags {
             separate(&mut self.line, begun);
             self.line.extend_from_slice(&self.flags);
-            if self.condstore && !plan.modseq {
-                print::text(&mut self.line, format_args!(" MODSEQ ({})", info.modseq));
-            }
+        }
+        // RFC 7162 section 3.1: with each change that is told.
+        if newly_seen && self.condstore && !plan.modseq {
+            print::text(&mut self.line, format_args!(" MODSEQ ({})", info.modseq));
         }
         let is_done = match &mut source {
             Some(source) if !plan.sections.is_empty() => {

@@ -27,7 +27,7 @@ pub use answer::Recall;
 use crate::context::{Context, Selected};
 use crate::grammar::FetchArguments;
 use crate::mailbox::{FlagChange, Flags, How, Info, Mailbox, MsnSet};
-use crate::reply::{Completion, Failure, Reply};
+use crate::reply::{Completion, Condition, Failure, Reply, gone};
 use answer::{Answer, CUT_SHORT, Stop};
 use common::io::Ending;
 use common::maildir::{ErrorKind, Failures, StorageError};
@@ -74,7 +74,6 @@ struct Outcome {
 
 impl Outcome {
     fn reply(&self, uid: bool) -> Reply {
-        const GONE: &str = "Some of the messages are no longer there.";
         let unreadable = || Reply::no("Some messages could not be read; the log says which.");
         match (self.unreadable.kind(), self.gone) {
             // RFC 5530 section 3: nobody may read it, or it is no message at all; the rest may be different the next time.
@@ -82,9 +81,9 @@ impl Outcome {
             (Some(ErrorKind::Corrupt), _) => unreadable().with_code("CORRUPTION"),
             (Some(_), _) => unreadable().with_code("UNAVAILABLE"),
             // RFC 3501 section 6.4.8: a UID that is not there is no error. The EXPUNGE comes before the completion.
-            (None, true) if uid => Reply::ok(GONE).with_code("EXPUNGEISSUED"),
+            (None, true) if uid => Reply { condition: Condition::Ok, ..gone() },
             // RFC 2180 section 4.1.2: the client still counts with the number.
-            (None, true) => Reply::no(GONE).with_code("EXPUNGEISSUED"),
+            (None, true) => gone(),
             (None, false) => Reply::ok("Fetch completed."),
         }
     }
@@ -135,6 +134,7 @@ fn send(
             for (msn, info) in &infos {
                 let newly_seen = seen.contains(msn);
                 match answer.send(mailbox, *msn, info, newly_seen, sink, scratch) {
+                    Ok(()) if newly_seen => mailbox.has_told_modseq(*msn),
                     Ok(()) => {}
                     Err(Stop::Over(ending)) => {
                         return Err(match ending {
@@ -167,7 +167,7 @@ fn send(
     Ok(())
 }
 
-/// `\Seen`, which the responses say: it need not be told again.
+/// `\Seen`, which the responses say, with the modification sequence where the client wants these: it need not be told again.
 const SEEN: FlagChange<'_> = FlagChange { how: How::Add, bits: Flags::SEEN, keywords: &[], silent: true };
 
 /// Gives `\Seen` to those that lack it, and says which these are. That it cannot be set keeps nothing from being read.

@@ -89,11 +89,23 @@ fn simple(
         show(b" ")?;
         show(number::decimal(u64::from(number), &mut [0; number::LONGEST]))
     })?;
+    modseq(messages, found, with_modseq, show)?;
+    Ok(show(b"\r\n")?)
+}
+
+/// What ends `* SEARCH` and `* SORT` if modification sequences were asked about: the highest of those found (RFC 7162 section
+/// 3.1.6).
+pub fn modseq(
+    messages: &impl Messages,
+    found: &Found,
+    with_modseq: bool,
+    show: Show<'_>,
+) -> Result<(), Failure> {
     if with_modseq && !found.is_empty() {
         let modseq = highest_modseq(messages, found.ranges())?;
         show(format!(" (MODSEQ {modseq})").as_bytes())?;
     }
-    Ok(show(b"\r\n")?)
+    Ok(())
 }
 
 /// `* ESEARCH`, RFC 4731 section 3.1; what there is none of is left out.

@@ -416,10 +416,10 @@ fn nobody_waits_any_more() {
                     crate::search::answer(fake, b"a", false, arguments, show).map(drop)
                 }
                 crate::grammar::Command::Sort { arguments, .. } => {
-                    crate::sort::answer(fake, false, arguments, show)
+                    crate::sort::answer(fake, false, arguments, show).map(drop)
                 }
                 crate::grammar::Command::Thread { arguments, .. } => {
-                    crate::thread::answer(fake, false, arguments, show)
+                    crate::thread::answer(fake, false, arguments, show).map(drop)
                 }
                 other => panic!("{other:?}"),
             };

@@ -18,13 +18,14 @@ use crate::search::{self, Show, words};
 use std::hash::{DefaultHasher, Hasher};
 use tree::{Subject, Threads, Tree};
 
-/// Searches and threads what was found, and shows the untagged response.
+/// Searches and threads what was found, and shows the untagged response, which has no modification sequence (RFC 7162
+/// section 3.1.9). Whether it was about them.
 pub fn answer(
     messages: &mut impl Messages,
     uid: bool,
     arguments: &ThreadArguments,
     show: Show<'_>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let program = search::compile(&arguments.key, Some(&arguments.charset), messages)?;
     let mut found = engine::search(messages, &program, Extent::All)?;
     let threads = match arguments.algorithm {
@@ -38,7 +39,8 @@ pub fn answer(
         show(b" ")?;
     }
     print::print(&threads, &names, &mut *show)?;
-    Ok(show(b"\r\n")?)
+    show(b"\r\n")?;
+    Ok(program.has_modseq)
 }
 
 /// The sent date of RFC 5256 section 2.2.

@@ -10,6 +10,7 @@ use super::super::uidlist_file::Stamp;
 use super::super::{courier, name, restore};
 use super::{NONE, Work};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
@@ -21,6 +22,17 @@ const VANISHED_MAX: usize = 8192;
 struct Shown {
     place: u32,
     record: u32,
+}
+
+/// What a message is called that could not be recorded: no other message and no other time has these.
+#[derive(Debug)]
+struct Stopgap {
+    /// The UID, and the UIDVALIDITY in which it is the only one: what is recorded in the end has another, so that no client takes one
+    /// message for the other (RFC 3501 section 2.3.1.1).
+    uid: u32,
+    uid_validity: u32,
+    /// The unique-id.
+    unique_id: Vec<u8>,
 }
 
 /// The mailbox as it was found, ready to be written as an index.
@@ -38,8 +50,8 @@ pub(in super::super) struct Built {
     /// POP3's order and the UIDs that vanished.
     pub extras: Extras,
     recent_of: u64,
-    /// UID, unique-id of the one message shown when none has a recorded UID.
-    stopgap: Option<(u32, Vec<u8>)>,
+    /// The one message shown when none has a recorded UID.
+    stopgap: Option<Stopgap>,
     /// Why messages without a UID are hidden, if they are.
     pub incomplete: Option<StorageError>,
     /// Why `dovecot-uidlist` could not be written, whether messages are hidden or not.
@@ -87,7 +99,7 @@ impl Work<'_> {
             let mut places: Vec<u32> = (0u32..).zip(&self.record_of).map(|(place, _)| place).collect();
             name::sort_by_delivery(&mut places, &|place| self.listing.name(place));
             if let Some(&place) = places.first() {
-                stopgap = Some((list.next_uid, self.stopgap_unique_id(place)));
+                stopgap = Some(self.stopgap(place, &list));
                 shown.push(Shown { place, record: NONE });
             }
         }
@@ -111,11 +123,16 @@ impl Work<'_> {
         Ok(built)
     }
 
-    /// A unique-id for a message that cannot be recorded: no other message and no other time has it.
-    fn stopgap_unique_id(&self, place: u32) -> Vec<u8> {
+    fn stopgap(&self, place: u32, list: &UidList) -> Stopgap {
         let meta = fs::metadata(self.path(place));
         let (mtime, dev, ino) = meta.map_or((0, 0, 0), |meta| (meta.mtime(), meta.dev(), meta.ino()));
-        format!("ENOMEM-{mtime}-{dev}-{ino}").into_bytes()
+        let unique_id = format!("ENOMEM-{mtime}-{dev}-{ino}").into_bytes();
+        let mut hasher = DefaultHasher::new();
+        (&unique_id, list.uid_validity).hash(&mut hasher);
+        // Above the times that are UIDVALIDITYs now, and no negative number to anybody.
+        let uid_validity = 0x7000_0000 | (hasher.finish() as u32 & 0x0fff_ffff);
+        let uid_validity = uid_validity ^ u32::from(uid_validity == list.uid_validity);
+        Stopgap { uid: list.next_uid, uid_validity, unique_id }
     }
 }
 
@@ -141,7 +158,7 @@ impl Built {
         let mut vanished = |uid| self.extras.vanished.push(Vanished { uid, modseq: next });
         let mut i = 0;
         for &shown in &self.shown {
-            let uid = self.stopgap.as_ref().map_or(self.list.uid(shown.record as usize), |&(uid, _)| uid);
+            let uid = self.stopgap.as_ref().map_or(self.list.uid(shown.record as usize), |it| it.uid);
             let mut before = None;
             while i < old.header.count {
                 let row = old.row(i)?;
@@ -179,7 +196,10 @@ impl Built {
     /// What an index of this mailbox begins with.
     pub fn header(&self) -> index::Header {
         let mut header = index::Header::default();
-        (header.uid_validity, header.next_uid) = (self.list.uid_validity, self.list.next_uid);
+        (header.uid_validity, header.next_uid) = match &self.stopgap {
+            Some(it) => (it.uid_validity, it.uid.saturating_add(1)),
+            None => (self.list.uid_validity, self.list.next_uid),
+        };
         (header.new, header.cur, header.uidlist) = (self.listing.new, self.listing.cur, self.uidlist_stamp);
         (header.highest_modseq, header.vanished_since) = (self.highest_modseq, self.vanished_since);
         header.recent_of = self.recent_of;
@@ -204,7 +224,7 @@ impl Built {
         let unique_id = unique_id.map(|id| if id.is_empty() { name::base(file_name) } else { id });
         let (modseq, date) = self.history.get(i).copied().unwrap_or((1, index::UNKNOWN_DATE));
         Source {
-            uid: self.stopgap.as_ref().map_or(self.list.uid(record), |&(uid, _)| uid),
+            uid: self.stopgap.as_ref().map_or(self.list.uid(record), |it| it.uid),
             octets: self.octets.get(shown.place as usize).copied().unwrap_or(index::UNKNOWN),
             modseq,
             date,
@@ -212,7 +232,7 @@ impl Built {
                 | if vanished { index::VANISHED } else { 0 }
                 | if recent { index::RECENT } else { 0 },
             name: file_name,
-            unique_id: self.stopgap.as_ref().map_or(unique_id, |(_, id)| Some(id)),
+            unique_id: self.stopgap.as_ref().map_or(unique_id, |it| Some(&it.unique_id)),
             guid: self.list.field(record, b'G').filter(|guid| !guid.is_empty()),
         }
     }

@@ -59,6 +59,8 @@ pub struct Stored {
     pub modified: Vec<u32>,
     /// Some keywords could not be kept: all letters are taken.
     pub too_many_keywords: bool,
+    /// Some of the messages are gone, and the client may not know.
+    pub gone: bool,
     /// What could not be changed is as it was.
     pub failures: Failures,
 }
@@ -121,8 +123,9 @@ impl Mailbox {
             }
             let row = self.view.row_of(msn);
             let data = self.view.row(row).map_err(|error| self.damaged(error))?;
-            // Gone, but the client does not know yet: RFC 2180 section 4.2 lets it be passed over.
+            // Gone, but the client does not know yet: the others are done (RFC 2180 section 4.2).
             if self.view.dead.contains(row) {
+                stored.gone = true;
                 continue;
             }
             let (uid, before) = (data.uid, data.mail_flags);
@@ -151,6 +154,7 @@ impl Mailbox {
                     batch.entries.push(Entry::Flags { uid, modseq, flags, place: 0 });
                 }
                 Err(error) if error.kind == ErrorKind::NotFound => {
+                    stored.gone = true;
                     batch.entries.push(Entry::Expunged { uid, modseq });
                 }
                 // The others may be different: each stands for itself (RFC 3501 section 6.4.6).

@@ -52,13 +52,35 @@ impl Mailbox {
         to: &Maildir,
         and_remove: bool,
     ) -> Result<Copied, StorageError> {
+        Ok(self.copy(which, to, and_remove, false)?.unwrap_or_default())
+    }
+
+    /// [`Mailbox::copy_to`] for a client that named messages by their numbers: if some are gone none is copied, and the
+    /// answer is `None` (RFC 2180 section 4.4.1).
+    pub fn copy_all_to(
+        &mut self,
+        which: &MsnSet,
+        to: &Maildir,
+        and_remove: bool,
+    ) -> Result<Option<Copied>, StorageError> {
+        self.copy(which, to, and_remove, true)
+    }
+
+    /// `all`: all of them, or `None`.
+    fn copy(
+        &mut self,
+        which: &MsnSet,
+        to: &Maildir,
+        and_remove: bool,
+        all: bool,
+    ) -> Result<Option<Copied>, StorageError> {
         // A copy has the flags that its message has (RFC 3501 section 6.4.7), not those that this session has heard of.
         self.refresh()?;
         // A link has the rights of the other file.
         let may_link = rights_in(self.maildir.path())? == rights_in(to.path())?;
         if may_link && !and_remove {
             let mut append = Append::begin(to, &self.options)?;
-            match self.copy_by(&mut append, which, to, false, Some(Way::Linked)) {
+            match self.copy_by(&mut append, which, to, (false, all), Some(Way::Linked)) {
                 // Another file system, too many links, or one was expunged at that moment: what has its place loses it again.
                 Err(_) if append.ready.is_unlinked() => {}
                 copied => return copied,
@@ -66,7 +88,7 @@ impl Mailbox {
         }
         let mut append = Append::begin(to, &self.options)?;
         let way = if and_remove { Way::Moved } else { Way::New };
-        self.copy_by(&mut append, which, to, and_remove, may_link.then_some(way))
+        self.copy_by(&mut append, which, to, (and_remove, all), may_link.then_some(way))
     }
 
     /// `way`: how those get their places that are linked; `None`: all are copied.
@@ -75,9 +97,9 @@ impl Mailbox {
         append: &mut Append,
         which: &MsnSet,
         to: &Maildir,
-        and_remove: bool,
+        (and_remove, all): (bool, bool),
         way: Option<Way>,
-    ) -> Result<Copied, StorageError> {
+    ) -> Result<Option<Copied>, StorageError> {
         self.hold_directories();
         let (mut source, mut renamed, mut copied) = (Vec::new(), MsnSet::new(), MsnSet::new());
         // Most messages have the keywords of the one before.
@@ -88,7 +110,10 @@ impl Mailbox {
             }
             let row = self.view.row_of(msn);
             if self.view.dead.contains(row) {
-                continue;
+                match all {
+                    true => return Ok(None),
+                    false => continue,
+                }
             }
             let data = self.view.row(row).map_err(|error| self.damaged(error))?;
             let mut message = self.message(row, &data)?;
@@ -102,7 +127,8 @@ impl Mailbox {
                     append.ready.push(&ready)?;
                     if ready.row.is_some() { &mut renamed } else { &mut copied }
                 }
-                // RFC 2180 section 4.4.
+                // What has been made ready goes with the list of it.
+                Err(error) if error.kind == ErrorKind::NotFound && all => return Ok(None),
                 Err(error) if error.kind == ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
@@ -137,7 +163,7 @@ impl Mailbox {
             self.remove(&renamed, Remove::Moved)?;
             failures = self.remove(&copied, Remove::All)?;
         }
-        Ok(Copied { uid_validity: append.mailbox.uid_validity(), source, destination, failures })
+        Ok(Some(Copied { uid_validity: append.mailbox.uid_validity(), source, destination, failures }))
     }
 
     /// The letters of the other mailbox for the keywords that are these here.

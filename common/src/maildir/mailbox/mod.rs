@@ -370,6 +370,14 @@ impl Mailbox {
         }
     }
 
+    /// The client has just been told the message's modification sequence: [`Mailbox::sync`] need not.
+    pub fn has_told_modseq(&mut self, msn: u32) {
+        if msn != 0 && msn <= self.len() {
+            let told = self.view.row_of(msn);
+            self.untold.modseqs.retain(|row| row != told);
+        }
+    }
+
     /// The message as it is on disk, its lines ending in LF or CRLF.
     ///
     /// Errors: `NotFound` if it is gone.
