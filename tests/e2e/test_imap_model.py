@@ -9,6 +9,7 @@ makes it longer.
 import os
 import random
 import re
+import time
 
 import harness
 from harness import Case, crlf, message
@@ -173,6 +174,8 @@ class Model(Case):
     def do_deliver(self, _):
         subject, octets = self.text()
         self.what += "a delivery"
+        # In the same tick of the clock as a change of `new` by imapd it would be seen only when the time stamp is old.
+        time.sleep(0.02)
         self.box.maildir.add(octets.replace(b"\r\n", b"\n"), age=0)
         self.model["INBOX"].add(subject, octets)
 
