@@ -57,7 +57,7 @@ def run(*command, check=True, timeout=120, text=True, **more):
 
 def run_getmail(work, rcfile):
     """Runs getmail, which waits for the child that delivers a message and misses its end if that comes too soon. It gives up
-    with exit 4 then; what it has stored is put back and it starts anew. Whether that was so."""
+    then; what it has stored is put back and it starts anew. Whether that was so."""
     # It does not deliver as root, nor as a user whom the system does not know.
     user = [program("setpriv"), "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"] if IS_ROOT else []
     before = work.with_name(work.name + ".before")
@@ -67,7 +67,7 @@ def run_getmail(work, rcfile):
             run("chown", "-R", "nobody", work)
         done = run(*user, program("getmail"), f"--getmaildir={work}", f"--rcfile={rcfile}", check=False,
                    env={**os.environ, "HOME": str(work)})
-        if done.returncode != 4:
+        if done.returncode != 4 and "waiting child pid" not in done.stdout + done.stderr:
             shutil.rmtree(before)
             break
         shutil.rmtree(work)

@@ -45,7 +45,8 @@ class Runs(QueueCase):
         """Root may not lift it: what does not fit waits for what is under way."""
         self.narrow("-n", "setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource")
 
-    def test_a_runner_that_was_killed_is_a_failure(self):
+    def killed(self, choose, says):
+        """The process of a run that choose() names is killed while it sends."""
         silent, hop = self.silent()
         self.configure(transport_maps=f"inline:{{far.example={hop}}}")
         self.queue_run()
@@ -53,12 +54,25 @@ class Runs(QueueCase):
         command = [str(self.box.binary), "-c", str(self.box.conf), "-q"]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
             peer, _ = silent.accept()
-            [runner] = self.runners()
-            os.kill(runner, signal.SIGKILL)
+            os.kill(choose(), signal.SIGKILL)
+            # Should it be tried again: not here.
+            silent.close()
             peer.close()
-            self.assertEqual(process.communicate(timeout=60)[1], "smtpd -q: the runner was killed\n")
+            self.assertEqual(process.communicate(timeout=60)[1], f"smtpd -q: {says}\n")
             self.assertEqual(process.returncode, 111)
-        self.box.wait_log("queue run: the runner was killed")
+        self.box.wait_log(f"queue run: {says}")
+
+    def test_a_runner_that_was_killed_is_a_failure(self):
+        self.killed(lambda: self.runners()[0], "the runner was killed")
+
+    def test_a_worker_that_was_killed_is_a_failure(self):
+        def worker():
+            [runner] = self.runners()
+            [child] = [pid for pid in processes_of(self.box.binary) if parent_of(pid) == runner]
+            return child
+        self.killed(worker, "1 of its workers ended before their time")
+        # The message waits for the next one.
+        self.assertEqual(len(self.names("queue")), 1)
 
     def test_a_run_of_the_queue_s_owner(self):
         """What was dropped is root's to take in."""

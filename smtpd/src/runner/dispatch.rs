@@ -32,6 +32,8 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// The end of a worker that has served nothing: it found no slot.
 pub const NO_SLOT: u8 = 75;
+/// The end of a worker that could not shut itself in.
+pub const NO_WALLS: u8 = 76;
 
 /// What is to be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,8 @@ struct Crew<'a> {
     running: Vec<i32>,
     /// One that has ended since the last look had a slot.
     served: bool,
+    /// How many had no walls or were killed, by whatever.
+    lost: u32,
     /// When the last look began.
     looked: Instant,
 }
@@ -77,7 +81,7 @@ struct Dispatcher<'a> {
 /// Goes through the queue until nothing is left that is due.
 pub fn dispatch(run: &Run, selection: &Selection) -> io::Result<()> {
     process::notice_children();
-    let mut selection = selection;
+    let (mut selection, mut lost) = (selection, 0u32);
     if *selection == Selection::Due {
         let now = SystemTime::now();
         scan::tidy(&run.directory, now)?;
@@ -90,14 +94,18 @@ pub fn dispatch(run: &Run, selection: &Selection) -> io::Result<()> {
             choose(run, selection)?;
             slot = slots::of_run(&run.directory)?;
         }
-        let Some(slot) = slot else { return Ok(()) };
-        pass_by_pass(run, selection)?;
+        let Some(slot) = slot else { break };
+        lost = lost.saturating_add(pass_by_pass(run, selection)?);
         drop(slot);
         // Whoever found no slot until now relied on this.
         if !slots::has_come(&run.directory) {
-            return Ok(());
+            break;
         }
         selection = &Selection::Due;
+    }
+    match lost {
+        0 => Ok(()),
+        lost => Err(io::Error::other(format!("{lost} of its workers ended before their time"))),
     }
 }
 
@@ -109,9 +117,10 @@ fn choose(run: &Run, selection: &Selection) -> io::Result<()> {
     dispatcher.failed.map_or(Ok(()), Err)
 }
 
-fn pass_by_pass(run: &Run, selection: &Selection) -> io::Result<()> {
+/// How many workers were lost.
+fn pass_by_pass(run: &Run, selection: &Selection) -> io::Result<u32> {
     let mut selection = selection;
-    let mut crew = Crew { run, running: Vec::new(), served: false, looked: Instant::now() };
+    let mut crew = Crew { run, running: Vec::new(), served: false, lost: 0, looked: Instant::now() };
     for pass in 0..PASSES_MAX {
         let mut dispatcher = Dispatcher::new(run, crew.running.len());
         (crew.looked, crew.served) = (Instant::now(), false);
@@ -124,12 +133,13 @@ fn pass_by_pass(run: &Run, selection: &Selection) -> io::Result<()> {
         // Whoever had no slot leaves the rest to those who have them, but goes on with what it has brought itself.
         let brought = pass == 0 && *selection != Selection::Due;
         if !crew.wait(more, brought)? {
-            return Ok(());
+            return Ok(crew.lost);
         }
         // What was chosen has been made due: from now on that says what is left.
         selection = &Selection::Due;
     }
-    crew.wait_for_all()
+    crew.wait_for_all()?;
+    Ok(crew.lost)
 }
 
 /// The most processes of a run.
@@ -176,7 +186,11 @@ impl Crew<'_> {
             self.run.log.error(format_args!("queue worker {worker}: killed by signal {signal}"));
         }
         self.running.retain(|running| *running != worker);
-        self.served |= ended != Ended::Code(i32::from(NO_SLOT));
+        let no_walls = ended == Ended::Code(i32::from(NO_WALLS));
+        if no_walls || matches!(ended, Ended::Signal(_)) {
+            self.lost = self.lost.saturating_add(1);
+        }
+        self.served |= !no_walls && ended != Ended::Code(i32::from(NO_SLOT));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Run;
 use super::ask::{self, Answer, Question, ask, local_error};
 use super::attempt::{self, Outcome, World};
-use super::dispatch::{NO_SLOT, RECORD};
+use super::dispatch::{NO_SLOT, NO_WALLS, RECORD};
 use super::here::Here;
 use super::{slots, ways};
 use crate::address::{Address, ReversePath};
@@ -28,7 +28,7 @@ const DEAD_MAX: usize = 64;
 pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
     if let Err(error) = run.walls.enter() {
         run.log.error(format_args!("walls of a queue worker: {error}"));
-        return NO_SLOT;
+        return NO_WALLS;
     }
     let (all, limit) = ways::of_all(&run.config, key);
     let slot = |key: &str, limit: u32| slots::take(&run.directory, key, limit);
