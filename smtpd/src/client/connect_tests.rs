@@ -80,10 +80,10 @@ fn hosts_are_tried_in_turn() {
         ("[no.test]", failed(554, "5.7.1")),
         // Permanent there, temporary here: it is tried again.
         ("two.test", failed(451, "4.4.1")),
-        ("only.test", failed(550, "5.4.4")),
+        ("only.test", failed(451, "4.4.4")),
         ("mixed.test", failed(451, "4.4.3")),
-        ("[nowhere.test]", failed(550, "5.4.4")),
-        ("nowhere.test", failed(550, "5.1.2")),
+        ("[nowhere.test]", failed(451, "4.4.4")),
+        ("nowhere.test", failed(451, "4.1.2")),
         ("bad.test", failed(451, "4.4.3")),
     ] {
         assert_eq!(connect(ZONE, &format!("{hop}:{port}"), Config::DEFAULT), want, "{hop}");
@@ -111,6 +111,12 @@ fn a_relayhost_that_is_not_there_returns_no_mail() {
     };
     for hop in ["[nowhere.test]:1", "nowhere.test"] {
         assert_eq!(connect(ZONE, hop, relay(hop)).unwrap_err().0, 451);
+        // That of one sender, or of one domain.
+        assert_eq!(connect(ZONE, hop, Config::DEFAULT).unwrap_err().0, 451);
+    }
+    for (domain, enhanced) in [("nowhere.test", Enhanced(5, 1, 2)), ("only.test", Enhanced(5, 4, 4))] {
+        let status = client(ZONE, relay(domain)).connect(&NextHop::of_domain(domain)).err().unwrap();
+        assert_eq!((status.code, status.enhanced), (550, enhanced));
     }
 }
 
