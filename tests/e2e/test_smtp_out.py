@@ -1,12 +1,15 @@
 """Mail that goes out: real name servers, TLS with right and wrong certificates, relayhosts and passwords, what arrives."""
 
 import base64
+import contextlib
+import socket
 import ssl
+import threading
 import time
 
 import harness
 from harness import free_port, run
-from smtp_out import Out
+from smtp_out import NAME_SERVER, Out
 
 class Names(Out):
     def test_mail_hosts(self):
@@ -53,6 +56,32 @@ class Names(Out):
         # What the administrator names is no mail host that turns out to be this one.
         self.configure(transport_maps="inline:{there.test=smtp:[127.0.0.9]}")
         self.assertEqual(self.send("b@there.test")[0], "sent")
+
+    def test_a_name_server_of_one_link(self):
+        """As routers announce themselves; this one asks the usual name server."""
+        run("ip", "address", "add", "fe80::53/64", "dev", "lo", "nodad")
+        self.addCleanup(run, "ip", "address", "del", "fe80::53/64", "dev", "lo")
+        router = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        router.bind(("fe80::53", 53, 0, 1))
+        self.addCleanup(router.close)
+        asked = []
+
+        def forward():
+            with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
+                ours.connect((NAME_SERVER, 53))
+                while True:
+                    question, client = router.recvfrom(600)
+                    asked.append(question)
+                    ours.send(question)
+                    router.sendto(ours.recv(600), client)
+        threading.Thread(target=forward, daemon=True).start()
+        conf = self.dir / "resolv.conf"
+        self.addCleanup(conf.write_text, conf.read_text())
+        conf.write_text("nameserver fe80::53%lo\noptions timeout:2 attempts:1\n")
+        self.server("192.0.2.3")
+        status, said = self.send("a@plain.test")
+        self.assertEqual(status, "sent", said)
+        self.assertTrue(asked)
 
     def test_a_silent_name_server(self):
         self.configure(inet_protocols="ipv4")
@@ -138,6 +167,15 @@ class Tls(Out):
 
 
 class Relayhosts(Out):
+    def test_one_that_there_is_not_returns_nothing(self):
+        """Whichever setting names it."""
+        for number, settings in enumerate([{"relayhost": "[nowhere.test]:587"}, {"relayhost": "nowhere.test"},
+                                           {"sender_dependent_relayhost_maps": "inline:{anna@me.test=[nowhere.test]:587}"},
+                                           {"transport_maps": "inline:{anywhere.example=smtp:[nowhere.test]}"}]):
+            with self.subTest(settings):
+                self.configure(**settings)
+                self.assertEqual(self.send(f"nowhere{number}@anywhere.example")[0], "deferred")
+
     def passwords(self, text):
         path = self.dir / "sasl_passwd"
         path.write_text(text)
