@@ -55,7 +55,8 @@ pub fn number(name: &str) -> Option<u32> {
             let is_packet = !node.ifa_addr.is_null()
                 && i32::from((&raw const (*node.ifa_addr).sa_family).read_unaligned()) == libc::AF_PACKET;
             if is_packet && CStr::from_ptr(node.ifa_name).to_bytes() == name.as_bytes() {
-                found = u32::try_from(node.ifa_addr.cast::<libc::sockaddr_ll>().read_unaligned().sll_ifindex).ok();
+                found = u32::try_from(node.ifa_addr.cast::<libc::sockaddr_ll>().read_unaligned().sll_ifindex)
+                    .ok();
             }
         }
         libc::freeifaddrs(list);
