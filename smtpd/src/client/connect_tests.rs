@@ -104,6 +104,36 @@ fn hosts_are_tried_in_turn() {
 }
 
 #[test]
+fn who_has_not_taken_it_is_not_asked_again() {
+    let port = servers(&[("127.0.0.2", "220 x"), ("127.0.0.3", "220 x"), ("127.0.0.4", "421 Busy")]);
+    const ZONE: Zone = &[
+        ("d.test", "10 one.test"),
+        ("d.test", "20 busy.test"),
+        ("d.test", "30 two.test"),
+        ("one.test", "127.0.0.2"),
+        ("busy.test", "127.0.0.4"),
+        ("two.test", "127.0.0.3"),
+    ];
+    let address = |last| SocketAddr::new([127, 0, 0, last].into(), port);
+    for (sessions, except, want) in [
+        (2, &[][..], Some(2)),
+        (0, &[2], Some(3)),
+        (3, &[2], Some(3)),
+        // Two have answered and not taken it.
+        (2, &[2], None),
+        (1, &[2], None),
+        (0, &[2, 3], None),
+    ] {
+        let config = Config { smtp_mx_session_limit: sessions, ..Config::DEFAULT };
+        let hop = NextHop::parse(&format!("d.test:{port}")).unwrap();
+        let except: Vec<SocketAddr> = except.iter().map(|&last| address(last)).collect();
+        let got = client(ZONE, config).connect_as(&hop, None, &except);
+        let got = got.ok().and_then(|connection| connection.remote().address);
+        assert_eq!(got, want.map(address), "{sessions} {except:?}");
+    }
+}
+
+#[test]
 fn a_relayhost_that_is_not_there_returns_no_mail() {
     let relay = |text: &str| Config {
         relayhost: common::config::next_hop::RelayHost(NextHop::parse(text)),

@@ -16,6 +16,7 @@ use common::exit::Exit;
 use common::sys::fd;
 use std::fmt::Arguments;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
@@ -45,6 +46,7 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
         client: Client::new(&run.config),
         connection: None,
         dead: Vec::new(),
+        alone: Vec::new(),
         here: Here::new(run, key),
     };
     let mut code = Exit::Success.code();
@@ -133,6 +135,8 @@ struct Carrier<'a> {
     client: Client,
     connection: Option<(Way, Connection)>,
     dead: Vec<(Way, Status)>,
+    /// Ways on which no other host takes what one has put off.
+    alone: Vec<Way>,
     here: Here<'a>,
 }
 
@@ -198,6 +202,8 @@ impl World for Carrier<'_> {
 }
 
 impl Carrier<'_> {
+    /// Sends to one host of the next hop. What it puts off, the next may take: RFC 5321 section 5.1 wants each address tried until
+    /// one succeeds. Not so where somebody may have it already.
     fn remote(
         &mut self,
         queued: &Queued,
@@ -205,29 +211,60 @@ impl Carrier<'_> {
         sender: &ReversePath,
         group: &[usize],
     ) -> Vec<Outcome> {
-        let mut outcomes = Vec::with_capacity(group.len());
+        let (mut outcomes, mut except) = (Vec::with_capacity(group.len()), Vec::new());
+        let mut open = self.try_one(queued, hop, sender, group, &mut except, &mut outcomes);
+        while !open.is_empty() && !except.is_empty() && !self.alone.contains(&self.way(hop, sender)) {
+            let (before, mut later) = (except.len(), Vec::new());
+            open = self.try_one(queued, hop, sender, &open, &mut except, &mut later);
+            if except.len() == before {
+                break;
+            }
+            for outcome in later {
+                // As long as one of them may take it, it is tried again.
+                let known = outcomes.iter_mut().find(|known| known.recipient == outcome.recipient);
+                if let Some(known) = known.filter(|_| !outcome.status.is_permanent()) {
+                    *known = outcome;
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Sends to a host that is none of `except`, which it is added to, and says what became of the recipients. Those whom another
+    /// host may be asked about are returned.
+    fn try_one(
+        &mut self,
+        queued: &Queued,
+        hop: &NextHop,
+        sender: &ReversePath,
+        group: &[usize],
+        except: &mut Vec<SocketAddr>,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Vec<usize> {
+        let (mut open, mut used) = (Vec::new(), None);
         let mut rest = group;
         while !rest.is_empty() {
-            let reused = match self.connect(hop, sender) {
+            let reused = match self.connect(hop, sender, except) {
                 Ok(reused) => reused,
                 Err(status) => {
                     outcomes.extend(unserved(rest, &status));
-                    return outcomes;
+                    break;
                 }
             };
-            let Some((_, connection)) = &mut self.connection else { return outcomes };
+            let Some((_, connection)) = &mut self.connection else { break };
             let length = connection.recipients_max().unwrap_or(RECIPIENTS_MAX).clamp(1, rest.len());
             let (part, behind) = rest.split_at(length);
             let settled = connection.send(queued.envelope(), part, &mut queued.message(), queued.size());
             let relay = connection.remote().to_string();
-            let open = connection.is_open();
-            if !open {
+            used = connection.remote().address.or(used);
+            if !connection.is_open() {
                 self.connection = None;
                 // A server may close a connection that waited too long for its next message; nothing was tried then.
                 if reused && settled.iter().all(|o| o.status.is_temporary() && o.diagnostic.is_none()) {
                     continue;
                 }
             }
+            open.extend(settled.iter().filter(|o| o.status.is_temporary() && !o.unsure).map(|o| o.recipient));
             outcomes.extend(settled.into_iter().map(|settled| Outcome {
                 recipient: settled.recipient,
                 status: settled.status,
@@ -237,16 +274,27 @@ impl Carrier<'_> {
             }));
             rest = behind;
         }
-        outcomes
+        except.extend(used);
+        open
     }
 
-    /// Makes sure that there is a connection to this next hop. `true`: it has been used before.
-    fn connect(&mut self, hop: &NextHop, sender: &ReversePath) -> Result<bool, Status> {
-        // Where a sender has a password of its own, the connection is that sender's.
+    /// Where a sender has a password of its own, the connection is that sender's.
+    fn way(&self, hop: &NextHop, sender: &ReversePath) -> Way {
         let by_sender = self.run.config.smtp_sender_dependent_authentication;
-        let way = Way { hop: hop.clone(), sender: sender.clone().filter(|_| by_sender) };
+        Way { hop: hop.clone(), sender: sender.clone().filter(|_| by_sender) }
+    }
+
+    /// Makes sure that there is a connection to this next hop, to none of these addresses. `true`: it has been used before.
+    fn connect(
+        &mut self,
+        hop: &NextHop,
+        sender: &ReversePath,
+        except: &[SocketAddr],
+    ) -> Result<bool, Status> {
+        let way = self.way(hop, sender);
         if let Some((known, connection)) = self.connection.take() {
-            if known == way && connection.is_open() {
+            let is_wanted = connection.remote().address.is_none_or(|address| !except.contains(&address));
+            if known == way && is_wanted && connection.is_open() {
                 self.connection = Some((known, connection));
                 return Ok(true);
             }
@@ -259,15 +307,17 @@ impl Carrier<'_> {
             Answer::Login(login) => login,
             _ => return Err(local_error("there is no answer")),
         };
-        match self.client.connect_as(hop, login.as_ref()) {
+        match self.client.connect_as(hop, login.as_ref(), except) {
             Ok(connection) => {
                 self.connection = Some((way, connection));
                 Ok(false)
             }
             Err(status) => {
                 // The next hundred messages need not wait for the same host to be silent.
-                if self.dead.len() < DEAD_MAX {
-                    self.dead.push((way, status.clone()));
+                match except {
+                    [] if self.dead.len() < DEAD_MAX => self.dead.push((way, status.clone())),
+                    [_, ..] if self.alone.len() < DEAD_MAX => self.alone.push(way),
+                    _ => {}
                 }
                 Err(status)
             }
