@@ -4,8 +4,9 @@ use super::Run;
 use super::ask::{self, Answer, Question, ask, local_error};
 use super::attempt::{self, Outcome, World};
 use super::dispatch::{NO_SLOT, NO_WALLS, RECORD};
-use super::here::Here;
-use super::{slots, ways};
+use super::here::{Here, is_busy};
+use super::slots::{self, Slot};
+use super::ways;
 use crate::address::{Address, ReversePath};
 use crate::client::{Client, Connection};
 use crate::envelope::{Recipient, Target};
@@ -66,7 +67,7 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
             }
         }
     }
-    if let Some((_, connection)) = carrier.connection.take() {
+    if let Some((_, connection, _)) = carrier.connection.take() {
         connection.quit();
     }
     code
@@ -119,10 +120,11 @@ struct Way {
 
 /// The same for all: nobody was spoken to, and nobody else tells of success.
 fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
+    let relay = if is_busy(status) { attempt::TURN } else { "none" };
     let failed = |&recipient: &usize| Outcome {
         recipient,
         status: status.clone(),
-        relay: "none".into(),
+        relay: relay.into(),
         diagnostic: None,
         relayed: true,
     };
@@ -133,7 +135,8 @@ fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
 struct Carrier<'a> {
     run: &'a Run,
     client: Client,
-    connection: Option<(Way, Connection)>,
+    /// With the slot of its destination, where that of the process is another one's: that of messages to several destinations.
+    connection: Option<(Way, Connection, Option<Slot>)>,
     dead: Vec<(Way, Status)>,
     /// Ways on which no other host takes what one has put off.
     alone: Vec<Way>,
@@ -251,7 +254,7 @@ impl Carrier<'_> {
                     break;
                 }
             };
-            let Some((_, connection)) = &mut self.connection else { break };
+            let Some((_, connection, _)) = &mut self.connection else { break };
             let length = connection.recipients_max().unwrap_or(RECIPIENTS_MAX).clamp(1, rest.len());
             let (part, behind) = rest.split_at(length);
             let settled = connection.send(queued.envelope(), part, &mut queued.message(), queued.size());
@@ -292,12 +295,14 @@ impl Carrier<'_> {
         except: &[SocketAddr],
     ) -> Result<bool, Status> {
         let way = self.way(hop, sender);
-        if let Some((known, connection)) = self.connection.take() {
+        let mut slot = None;
+        if let Some((known, connection, its)) = self.connection.take() {
             let is_wanted = connection.remote().address.is_none_or(|address| !except.contains(&address));
             if known == way && is_wanted && connection.is_open() {
-                self.connection = Some((known, connection));
+                self.connection = Some((known, connection, its));
                 return Ok(true);
             }
+            slot = its.filter(|_| known.hop == way.hop);
             connection.quit();
         }
         if let Some((_, status)) = self.dead.iter().find(|(dead, _)| *dead == way) {
@@ -307,9 +312,12 @@ impl Carrier<'_> {
             Answer::Login(login) => login,
             _ => return Err(local_error("there is no answer")),
         };
+        if slot.is_none() {
+            slot = self.here.slot_of(hop.to_string())?;
+        }
         match self.client.connect_as(hop, login.as_ref(), except) {
             Ok(connection) => {
-                self.connection = Some((way, connection));
+                self.connection = Some((way, connection, slot));
                 Ok(false)
             }
             Err(status) => {
