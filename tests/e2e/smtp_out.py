@@ -47,7 +47,8 @@ def listens(address, port):
 
 
 class Server:
-    """Somebody else's SMTP server, as odd as a test wants it. What it is told is in .said, messages are in .messages."""
+    """Somebody else's SMTP server, as odd as a test wants it: answers has what it says to a verb, or a function of the line.
+    What it is told is in .said, messages are in .messages."""
 
     def __init__(self, address, port=25, extensions=(), context=None, wrapped=False, answers=None, users=None):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -96,7 +97,8 @@ class Server:
             self.said.append(line)
             verb = line.split(" ")[0].upper().split(":")[0]
             if verb in self.answers:
-                say(self.answers[verb])
+                answer = self.answers[verb]
+                say(answer(line) if callable(answer) else answer)
             elif verb == "EHLO":
                 extensions = self.extensions + (["STARTTLS"] if self.context and not encrypted else [])
                 if self.users and (encrypted or not self.context):
@@ -118,7 +120,10 @@ class Server:
                     octets += stream.readline()
                 self.messages.append(octets.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n."))
                 self.encrypted.append(encrypted)
-                say(self.answers.get("end", "250 2.0.0 Ok"))
+                end = self.answers.get("end", "250 2.0.0 Ok")
+                if end is None:
+                    return client.shutdown(socket.SHUT_RDWR)
+                say(end)
             elif verb == "QUIT":
                 say("221 Bye")
                 return

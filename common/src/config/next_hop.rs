@@ -75,6 +75,11 @@ impl NextHop {
         self.is_host
     }
 
+    /// Whether the administrator has named it, in whichever setting.
+    pub fn is_of_settings(&self) -> bool {
+        !self.is_recipients
+    }
+
     /// Whether the administrator has named this very host.
     pub fn is_host_of_settings(&self) -> bool {
         self.is_host && !self.is_recipients

@@ -80,11 +80,25 @@ impl Client {
     /// A connection to the first host of the next hop that takes mail. Where none does, the status is the last one's, and a
     /// temporary one if any was.
     pub fn connect(&mut self, hop: &NextHop) -> Result<Connection, Status> {
-        self.connect_as(hop, None)
+        self.connect_as(hop, None, &[])
     }
 
-    /// The same, logged in.
-    pub fn connect_as(&mut self, hop: &NextHop, login: Option<&Login>) -> Result<Connection, Status> {
+    /// The same, logged in, and with none of these addresses, whose servers have not taken the mail.
+    pub fn connect_as(
+        &mut self,
+        hop: &NextHop,
+        login: Option<&Login>,
+        except: &[SocketAddr],
+    ) -> Result<Connection, Status> {
+        let no_host = || Status::new(451, Enhanced(4, 4, 1), format!("no host for {hop}"));
+        let mut tried = Counts {
+            addresses: self.config.smtp_mx_address_limit,
+            sessions: self.config.smtp_mx_session_limit,
+        };
+        let mut goes_on = || Counts::goes_on(&mut tried.addresses) && Counts::goes_on(&mut tried.sessions);
+        if !except.iter().all(|_| goes_on()) {
+            return Err(no_host());
+        }
         let hosts = match route::hosts(
             &self.resolver,
             hop,
@@ -100,10 +114,6 @@ impl Client {
             if last.as_ref().is_none_or(|last| status.is_temporary() || !last.is_temporary()) {
                 last = Some(status);
             }
-        };
-        let mut tried = Counts {
-            addresses: self.config.smtp_mx_address_limit,
-            sessions: self.config.smtp_mx_session_limit,
         };
         'hosts: for host in hosts {
             let addresses = match host.addresses.clone() {
@@ -122,6 +132,9 @@ impl Client {
                 },
             };
             for address in addresses {
+                if except.contains(&SocketAddr::new(address, host.port)) {
+                    continue;
+                }
                 let wanted = Wanted {
                     level,
                     wrapped: self.config.smtp_tls_wrappermode || host.port == SUBMISSIONS,
@@ -148,13 +161,14 @@ impl Client {
                 }
             }
         }
-        let last = last.unwrap_or_else(|| Status::new(451, Enhanced(4, 4, 1), format!("no host for {hop}")));
+        let last = last.unwrap_or_else(no_host);
         Err(self.of_relayhost(hop, last))
     }
 
-    /// A relayhost that there is not is a mistake of the administrator's, or of his name server's: no reason to return mail.
+    /// A relayhost that there is not, whichever setting names it, is a mistake of the administrator's, or of his name server's:
+    /// no reason to return mail.
     fn of_relayhost(&self, hop: &NextHop, mut status: Status) -> Status {
-        if self.config.relayhost.0.as_ref() == Some(hop) && status.is_permanent() && status.enhanced.1 != 7 {
+        if hop.is_of_settings() && status.is_permanent() && status.enhanced.1 != 7 {
             (status.code, status.enhanced.0) = (451, 4);
         }
         status
