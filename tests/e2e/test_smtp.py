@@ -87,6 +87,19 @@ class Clients(Smtp):
                     client.sendmail("a@client.example", [self.to], wire(self.TEXT), mail_options=["BODY=8BITMIME"])
                 self.check(way)
 
+    def test_a_login_in_clear_is_forgotten_under_tls(self):
+        """RFC 3207 section 4.2: who said it may have been somebody on the way."""
+        context = self.box.authority.context()
+        with smtplib.SMTP("localhost", self.server.submission_port, local_hostname="client.example", timeout=60) as client:
+            client.login(self.user.name, self.user.password)
+            self.assertEqual(client.mail("a@client.example")[0], 250)
+            self.assertEqual(client.starttls(context=context)[0], 220)
+            client.ehlo()
+            self.assertEqual(client.mail("a@client.example")[0], 530)
+            client.login(self.user.name, self.user.password)
+            client.sendmail("a@client.example", [self.to], wire(self.TEXT))
+        self.check("submission")
+
     def test_odd_messages_arrive_octet_for_octet(self):
         with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             for name, raw in harness.odd_messages():

@@ -363,6 +363,8 @@ impl Conversation<'_> {
                 self.front.shake_hands(offer)?;
                 // RFC 3207 section 4.2: what was said in clear is forgotten.
                 self.hello = None;
+                self.authenticated = self.welcome.logged_in;
+                self.set_times();
                 self.note(Note::Tls, self.front.tls_description())?;
                 Ok(Next::Command)
             }
