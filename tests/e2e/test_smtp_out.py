@@ -264,6 +264,15 @@ class Relayhosts(Out):
         self.assertIn("authentication failed", said)
         self.assertEqual(server.messages, [])
 
+    def test_an_address_without_brackets(self):
+        """As Postfix takes it, with a password under the same name."""
+        port = free_port()
+        server = self.server("127.0.0.1", port=port, users={"anna": "a"})
+        self.configure(relayhost=f"127.0.0.1:{port}", smtp_sasl_password_maps=self.passwords(f"127.0.0.1:{port} anna:a\n"),
+                       smtp_sasl_security_options="noanonymous")
+        status, said = self.send("bare@anywhere.example")
+        self.assertEqual((status, len(server.messages)), ("sent", 1), said)
+
     def test_several_accounts(self):
         ports = [free_port(), free_port()]
         servers = [self.server("127.0.0.1", port=port, users={"anna": "a", "bert": "b"}) for port in ports]
