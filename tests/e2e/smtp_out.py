@@ -29,7 +29,7 @@ ZONE = [
     "--mx-host=there.test,mx.there.test,10", "--host-record=mx.there.test,127.0.0.9",
     "--host-record=unspecified.test,0.0.0.0", "--host-record=second.test,198.51.100.7",
     "--mx-host=dangling.test,nowhere.test,10",
-    *(f"--mx-host=big.test,a-long-name-number-{n}.big.test,{n + 1}" for n in range(30)),
+    *(f"--mx-host=big.test,a-long-name-number-{n}.big.test,{n + 1}" for n in range(40)),
     "--host-record=a-long-name-number-0.big.test,192.0.2.3",
     "--txt-record=text.test,only text",
 ]
