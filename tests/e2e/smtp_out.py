@@ -29,7 +29,7 @@ ZONE = [
     "--mx-host=there.test,mx.there.test,10", "--host-record=mx.there.test,127.0.0.9",
     "--host-record=unspecified.test,0.0.0.0", "--host-record=second.test,198.51.100.7",
     "--mx-host=dangling.test,nowhere.test,10",
-    *(f"--mx-host=big.test,a-long-name-number-{n}.big.test,{n + 1}" for n in range(30)),
+    *(f"--mx-host=big.test,a-long-name-number-{n}.big.test,{n + 1}" for n in range(40)),
     "--host-record=a-long-name-number-0.big.test,192.0.2.3",
     "--txt-record=text.test,only text",
 ]
@@ -47,8 +47,8 @@ def listens(address, port):
 
 
 class Server:
-    """Somebody else's SMTP server, as odd as a test wants it: answers has what it says to a verb, or a function of the line.
-    What it is told is in .said, messages are in .messages."""
+    """Somebody else's SMTP server, as odd as a test wants it: answers has what it says to a verb, or a function of the line; with
+    None it breaks off, behind the handshake at TLS. What it is told is in .said, messages are in .messages."""
 
     def __init__(self, address, port=25, extensions=(), context=None, wrapped=False, answers=None, users=None):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -98,6 +98,8 @@ class Server:
             verb = line.split(" ")[0].upper().split(":")[0]
             if verb in self.answers:
                 answer = self.answers[verb]
+                if answer is None:
+                    return client.shutdown(socket.SHUT_RDWR)
                 say(answer(line) if callable(answer) else answer)
             elif verb == "EHLO":
                 extensions = self.extensions + (["STARTTLS"] if self.context and not encrypted else [])
@@ -107,6 +109,8 @@ class Server:
             elif verb == "STARTTLS":
                 say("220 Go")
                 client = self.context.wrap_socket(client, server_side=True)
+                if self.answers.get("TLS", "") is None:
+                    return client.shutdown(socket.SHUT_RDWR)
                 stream, encrypted = client.makefile("rwb"), True
             elif verb == "AUTH":
                 word = line.split(" ")

@@ -201,6 +201,17 @@ class Tls(Out):
                     self.assertEqual(server.encrypted, [] if encrypted is None else [encrypted])
             server.close()
 
+    def test_who_breaks_off_at_tls_gets_mail_in_clear_if_it_may(self):
+        for answers in ({"STARTTLS": None}, {"TLS": None}, {"STARTTLS": "454 4.7.0 Not now"}, {"STARTTLS": "220 Go\r\ngarbage"}):
+            server = self.server("192.0.2.2", context=self.context("good"), answers=answers)
+            for level, want in (("may", "sent"), ("encrypt", "deferred")):
+                with self.subTest(answers=answers, level=level):
+                    self.configure(smtp_tls_security_level=level, smtp_mx_address_limit=1)
+                    number = len(self.log_path.read_text())
+                    status, said = self.send(f"breaks{number}@good.test")
+                    self.assertEqual((status, server.encrypted), (want, [False]), said)
+            server.close()
+
     def test_policy_by_destination(self):
         self.server("192.0.2.2")
         (self.dir / "policy").write_text("good.test encrypt\n")
@@ -263,6 +274,15 @@ class Relayhosts(Out):
         self.assertEqual(status, "deferred", said)
         self.assertIn("authentication failed", said)
         self.assertEqual(server.messages, [])
+
+    def test_an_address_without_brackets(self):
+        """As Postfix takes it, with a password under the same name."""
+        port = free_port()
+        server = self.server("127.0.0.1", port=port, users={"anna": "a"})
+        self.configure(relayhost=f"127.0.0.1:{port}", smtp_sasl_password_maps=self.passwords(f"127.0.0.1:{port} anna:a\n"),
+                       smtp_sasl_security_options="noanonymous")
+        status, said = self.send("bare@anywhere.example")
+        self.assertEqual((status, len(server.messages)), ("sent", 1), said)
 
     def test_several_accounts(self):
         ports = [free_port(), free_port()]

@@ -271,17 +271,18 @@ impl Client {
         remote: &Remote,
         wanted: &Wanted<'_>,
     ) -> Result<Extensions, Useless> {
-        let greeting = stream
-            .reply(self.times.helo)
-            .map_err(|trouble| lost(remote, &trouble, "receiving the initial greeting"))?;
+        let greeting = stream.reply(self.times.helo).map_err(|trouble| {
+            Useless::Refused(broken(remote, &trouble, "receiving the initial greeting"))
+        })?;
         if !greeting.is_positive() {
             return Err(refused(&greeting, remote, "the connection"));
         }
-        let mut extensions = self.hello(stream, remote)?;
+        let mut extensions = self.hello(stream, remote, Useless::Refused)?;
         if !wanted.wrapped && wanted.level != TlsLevel::None {
             // What was said in clear is forgotten (RFC 3207 section 4.2).
             if self.start_tls(stream, remote, &extensions, wanted)? {
-                extensions = self.hello(stream, remote)?;
+                // With TLS 1.3 a server that does not want this handshake says so behind its end.
+                extensions = self.hello(stream, remote, Useless::NoTls)?;
             }
         }
         if let Some(login) = wanted.login {
@@ -295,16 +296,21 @@ impl Client {
         Ok(extensions)
     }
 
-    /// EHLO, or HELO for a server that does not know it (RFC 5321 section 3.2).
-    fn hello(&self, stream: &mut Stream, remote: &Remote) -> Result<Extensions, Useless> {
-        let reply = self.command(stream, remote, "EHLO", self.times.helo)?;
+    /// EHLO, or HELO for a server that does not know it (RFC 5321 section 3.2). `lost`: what it means if it breaks off.
+    fn hello(
+        &self,
+        stream: &mut Stream,
+        remote: &Remote,
+        lost: fn(Status) -> Useless,
+    ) -> Result<Extensions, Useless> {
+        let reply = self.command(stream, remote, "EHLO", self.times.helo).map_err(lost)?;
         if reply.is_positive() {
             return Ok(Extensions::parse(&reply.text));
         }
         if !reply.is_permanent() {
             return Err(refused(&reply, remote, "EHLO"));
         }
-        let reply = self.command(stream, remote, "HELO", self.times.helo)?;
+        let reply = self.command(stream, remote, "HELO", self.times.helo).map_err(lost)?;
         if reply.is_positive() { Ok(Extensions::default()) } else { Err(refused(&reply, remote, "HELO")) }
     }
 
@@ -314,7 +320,7 @@ impl Client {
         remote: &Remote,
         verb: &str,
         time: Duration,
-    ) -> Result<Reply, Useless> {
+    ) -> Result<Reply, Status> {
         let line = match verb {
             "STARTTLS" => "STARTTLS\r\n".to_owned(),
             _ => format!("{verb} {}\r\n", self.name),
@@ -322,7 +328,7 @@ impl Client {
         stream
             .push(line.as_bytes(), time)
             .and_then(|()| stream.reply(time))
-            .map_err(|trouble| lost(remote, &trouble, &format!("performing the {verb} handshake")))
+            .map_err(|trouble| broken(remote, &trouble, &format!("performing the {verb} handshake")))
     }
 
     /// `false`: it goes on in clear, and may.
@@ -342,7 +348,9 @@ impl Client {
                 Ok(false)
             };
         }
-        let reply = self.command(stream, remote, "STARTTLS", self.config.smtp_starttls_timeout)?;
+        let reply = self
+            .command(stream, remote, "STARTTLS", self.config.smtp_starttls_timeout)
+            .map_err(Useless::NoTls)?;
         if !reply.is_positive() {
             let mut status = reply.failure(&remote.to_string(), "STARTTLS");
             // Not a verdict about the mail.
@@ -409,10 +417,6 @@ fn own_addresses() -> Vec<IpAddr> {
 
 fn refused(reply: &Reply, remote: &Remote, what: &str) -> Useless {
     Useless::Refused(reply.failure(&remote.to_string(), what))
-}
-
-fn lost(remote: &Remote, trouble: &Trouble, during: &str) -> Useless {
-    Useless::Refused(broken(remote, trouble, during))
 }
 
 fn tls_failed(remote: &Remote, trouble: &Trouble) -> Status {
