@@ -239,7 +239,8 @@ impl Conversation<'_> {
             self.bad += 1;
         }
         self.say(status)?;
-        Ok(Next::Command)
+        // RFC 5321 section 3.8; what an access table says with 521 is meant so, as in Postfix.
+        Ok(if matches!(status.code, 421 | 521) { Next::Close } else { Next::Command })
     }
 
     fn done(&mut self, verb: &'static str, reply: Reply) -> Result<Next, Ending> {
