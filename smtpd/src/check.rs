@@ -6,6 +6,7 @@ use crate::header_checks::HeaderChecks;
 use crate::map::{Map, Maps};
 use crate::queue::QueueDirectory;
 use crate::readers::refusal;
+use crate::route;
 use crate::router::Router;
 use crate::rules::Rules;
 use crate::users::{Users, default_privs_clash, default_privs_missing};
@@ -148,10 +149,11 @@ fn maps(config: &Config, found: &mut Vec<Finding>) {
     }
 }
 
-/// Lines that name no next hop. Tables that cannot be read were named already.
+/// Lines that name no next hop, no level of TLS or no password. Tables that cannot be read were named already.
 fn next_hops(config: &Config, found: &mut Vec<Finding>) {
-    for problem in Router::load(config).problems().into_iter().filter(|problem| !problem.is_table) {
-        let what = common::log::readable(problem.what.as_bytes()).up_to(500).to_string();
+    let hops = Router::load(config).problems().into_iter().filter(|problem| !problem.is_table);
+    for problem in hops.map(|problem| problem.what).chain(route::problems(config)) {
+        let what = common::log::readable(problem.as_bytes()).up_to(500).to_string();
         found.push(Finding::error(what, "mend the line: mail that it is meant for waits until then"));
     }
 }

@@ -109,6 +109,16 @@ fn what_the_settings_name_is_looked_at() {
         (vec!["smtp_tls_policy_maps=mysql:/x".into()], "no such type of map"),
         (vec!["transport_maps=inline:{a.test=error:gone, b.test=retry:, c.test=discard:x}".into()], ""),
         (vec!["transport_maps=inline:{a.test=local:}".into()], "transport_maps: a.test: \"local:\""),
+        (vec!["smtp_tls_policy_maps=inline:{a.test=encrypt, [b.test]:587=Verify}".into()], ""),
+        (
+            vec!["smtp_tls_policy_maps=inline:{a.test=dane}".into()],
+            "smtp_tls_policy_maps: a.test: \"dane\" is not accepted: want one of: none, may, encrypt, verify, secure",
+        ),
+        (vec!["smtp_sasl_password_maps=inline:{a.test=u:p}".into()], ""),
+        (
+            vec!["smtp_sasl_password_maps=inline:{[a.test]:587=secret}".into()],
+            "smtp_sasl_password_maps: [a.test]:587: want user:password",
+        ),
         (
             vec!["sender_dependent_relayhost_maps=inline:{a@b.test=smtp:[x]:25}".into()],
             "sender_dependent_relayhost_maps: a@b.test: \"smtp:[x]:25\"",

@@ -10,7 +10,7 @@
 
 use crate::address::is_domain;
 use crate::logical::LogicalLines;
-use crate::map::{Map, split_key};
+use crate::map::Map;
 use crate::values::{expand, words};
 use common::config::Config;
 use common::sys::interface::interfaces;
@@ -46,7 +46,7 @@ enum Entry {
     Name(String),
     /// `.example.org`: only what is below.
     Below(String),
-    /// One per line: sendmail's local-host-names.
+    /// One per line, as sendmail's local-host-names, or several.
     File(PathBuf),
     Map(Map),
 }
@@ -117,7 +117,8 @@ impl DomainList {
         let mut lines = LogicalLines::open(path).map_err(named)?;
         while let Some((_, line)) = lines.next().map_err(named)? {
             let Ok(line) = std::str::from_utf8(line) else { continue };
-            if self.fits(split_key(line).0, domain) {
+            // An indented line was joined to the one before it.
+            if words(line).take_while(|word| !word.starts_with('#')).any(|name| self.fits(name, domain)) {
                 return Ok(true);
             }
         }
@@ -223,11 +224,17 @@ mod tests {
     #[test]
     fn local_host_names() {
         let scratch = Scratch::new();
-        let path =
-            scratch.file("local-host-names", "# names\nexample.org\nExample.net\n\nexample.com # old\n");
+        let path = scratch.file(
+            "local-host-names",
+            "# names\nexample.org\n Example.net\n\nexample.com # old.example\na.example, b.example\n",
+        );
         let list = DomainList::parse("mydestination", path.to_str().unwrap(), false).unwrap();
-        assert!(list.contains("example.ORG").unwrap());
-        assert!(!list.contains("example.edu").unwrap());
+        for name in ["example.ORG", "example.net", "example.com", "a.example", "b.example"] {
+            assert!(list.contains(name).unwrap(), "{name}");
+        }
+        for name in ["example.edu", "old.example", "#"] {
+            assert!(!list.contains(name).unwrap(), "{name}");
+        }
         std::fs::remove_file(path).unwrap();
         assert!(list.contains("example.org").is_err());
     }

@@ -42,6 +42,9 @@ struct LocalRecipients {
 /// Most lines for the log that are kept.
 const WARNINGS_MAX: usize = 50;
 
+/// What `luser_relay` may have behind `$`.
+const LUSER_NAMES: [&str; 4] = ["user", "local", "extension", "domain"];
+
 /// Names that are never cut at a delimiter (RFC 5321 section 4.5.1; RFC 3834 for the machine's own).
 const WHOLE: [&str; 3] = ["postmaster", "mailer-daemon", "double-bounce"];
 
@@ -70,6 +73,19 @@ impl Directory {
         let delimiter = config.recipient_delimiter.to_string();
         if delimiter.contains(|c: char| !c.is_ascii_punctuation() || matches!(c, '@' | '"' | '\\' | '/')) {
             let why = format!("recipient_delimiter = {delimiter}: want signs such as + or - or both");
+            return Err(io::Error::other(why));
+        }
+        // The name itself would get the mail.
+        let names = LUSER_NAMES.map(|name| (format!("${name}"), format!("${{{name}}}")));
+        let left = names.iter().fold(config.luser_relay.to_string(), |text, (plain, braced)| {
+            text.replace(plain, "").replace(braced, "")
+        });
+        if left.contains('$') {
+            let why = format!(
+                "luser_relay = {}: of names there are ${}",
+                config.luser_relay,
+                LUSER_NAMES.join(", $")
+            );
             return Err(io::Error::other(why));
         }
         Ok(Directory {
@@ -246,10 +262,14 @@ mod tests {
     fn values_that_are_refused() {
         for config in [
             Config { alias_maps: "ldap:x".into(), ..Config::DEFAULT },
+            Config { luser_relay: "$recipient".into(), ..Config::DEFAULT },
+            Config { luser_relay: "a+${extension?x}".into(), ..Config::DEFAULT },
             Config { virtual_alias_maps: "hash:/nonexistent".into(), ..Config::DEFAULT },
             Config { local_recipient_maps: "nis:x".into(), ..Config::DEFAULT },
         ] {
             assert!(Directory::new(&config).is_err());
         }
+        let luser_relay = "$user-${local}+$extension@${domain}".into();
+        assert!(Directory::new(&Config { luser_relay, ..Config::DEFAULT }).is_ok());
     }
 }

@@ -18,6 +18,8 @@ pub struct LogicalLines<R> {
     number: usize,
     at_end: bool,
     line: Vec<u8>,
+    /// A backslash at the end of a line continues it.
+    takes_backslash: bool,
 }
 
 impl LogicalLines<BufReader<File>> {
@@ -30,7 +32,13 @@ impl LogicalLines<BufReader<File>> {
 impl<R: BufRead> LogicalLines<R> {
     /// From the start of a file.
     pub fn new(reader: R) -> LogicalLines<R> {
-        LogicalLines { reader, ahead: Vec::new(), number: 0, at_end: false, line: Vec::new() }
+        let (ahead, line) = (Vec::new(), Vec::new());
+        LogicalLines { reader, ahead, number: 0, at_end: false, line, takes_backslash: false }
+    }
+
+    /// The same for aliases, where sendmail lets a backslash at its end continue a line, too.
+    pub fn of_aliases(reader: R) -> LogicalLines<R> {
+        LogicalLines { takes_backslash: true, ..LogicalLines::new(reader) }
     }
 
     /// The next one without its line ends, its parts joined as they stand, and the number of the physical line that it
@@ -38,7 +46,7 @@ impl<R: BufRead> LogicalLines<R> {
     #[allow(clippy::should_implement_trait)] // It lends from its own buffer.
     pub fn next(&mut self) -> io::Result<Option<(usize, &[u8])>> {
         self.line.clear();
-        let mut begun = 0;
+        let (mut begun, mut goes_on) = (0, false);
         loop {
             if self.ahead.is_empty() {
                 if self.at_end {
@@ -50,9 +58,10 @@ impl<R: BufRead> LogicalLines<R> {
             let text = self.ahead.trim_ascii();
             if text.is_empty() || text.starts_with(b"#") {
                 self.ahead.clear();
+                goes_on = false;
                 continue;
             }
-            let continues = self.ahead.starts_with(b" ") || self.ahead.starts_with(b"\t");
+            let continues = goes_on || self.ahead.starts_with(b" ") || self.ahead.starts_with(b"\t");
             if begun != 0 && !continues {
                 break;
             }
@@ -64,6 +73,11 @@ impl<R: BufRead> LogicalLines<R> {
             }
             self.line.extend_from_slice(self.ahead.trim_ascii_end());
             self.ahead.clear();
+            let backslashes = self.line.iter().rev().take_while(|octet| **octet == b'\\').count();
+            goes_on = self.takes_backslash && backslashes % 2 == 1;
+            if let (true, Some(last)) = (goes_on, self.line.last_mut()) {
+                *last = b' ';
+            }
         }
         Ok((begun != 0).then_some((begun, self.line.as_slice())))
     }
@@ -126,6 +140,21 @@ mod tests {
             assert_eq!(error, Some(io::ErrorKind::InvalidData), "{}", text.len());
         }
         assert!(LogicalLines::new(&b"a\0b"[..]).next().unwrap_err().to_string().contains("line 1 has a NUL"));
+    }
+
+    #[test]
+    fn a_backslash_continues_an_alias() {
+        let text = b"a: b,\\\nc\\\n\nd: e\\\\\nf: g\\\n# x\nh: i\\";
+        for (mut lines, want) in [
+            (LogicalLines::of_aliases(&text[..]), &["a: b, c ", "d: e\\\\", "f: g ", "h: i "][..]),
+            (LogicalLines::new(&text[..]), &["a: b,\\", "c\\", "d: e\\\\", "f: g\\", "h: i\\"]),
+        ] {
+            for want in want {
+                let (_, line) = lines.next().unwrap().unwrap();
+                assert_eq!(std::str::from_utf8(line).unwrap(), *want);
+            }
+            assert!(lines.next().unwrap().is_none());
+        }
     }
 
     proptest! {

@@ -7,7 +7,6 @@
 //! IPv6 is an IPv4 address.
 
 use crate::logical::LogicalLines;
-use crate::map::split_key;
 use crate::values::words;
 use common::config::keyword::NetworksStyle;
 use common::peer::Network;
@@ -36,9 +35,10 @@ impl Networks {
         let mut networks = Networks::default();
         for word in words(list) {
             let (file, not) = word.strip_prefix('!').map_or((word, false), |rest| (rest, true));
-            match file.strip_prefix("cidr:").unwrap_or(file) {
-                path if path.starts_with('/') => networks.add_file(Path::new(path), !not)?,
-                _ => networks.add(word)?,
+            let (path, is_table) = file.strip_prefix("cidr:").map_or((file, false), |path| (path, true));
+            match path.starts_with('/') {
+                true => networks.add_file(Path::new(path), !not, is_table)?,
+                false => networks.add(word)?,
             }
         }
         Ok(networks)
@@ -57,16 +57,24 @@ impl Networks {
         Ok(())
     }
 
-    fn add_file(&mut self, path: &Path, belongs: bool) -> io::Result<()> {
+    fn add_file(&mut self, path: &Path, belongs: bool, is_table: bool) -> io::Result<()> {
         let named = |error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
         let mut lines = LogicalLines::open(path).map_err(named)?;
         while let Some((_, line)) = lines.next().map_err(named)? {
             let line = String::from_utf8_lossy(line).into_owned();
-            // A table has a value behind the network; that it is there is all that counts.
-            let word = split_key(&line).0;
-            self.add(word).map_err(named)?;
-            if let (false, Some(last)) = (belongs, self.list.last_mut()) {
-                last.1 = !last.1;
+            // An indented line was joined to the one before it. A table has a value behind the network; that it is there is all
+            // that counts.
+            for (at, word) in words(&line).enumerate() {
+                match self.add(word) {
+                    Err(_) if at > 0 => break,
+                    added => added.map_err(named)?,
+                }
+                if let (false, Some(last)) = (belongs, self.list.last_mut()) {
+                    last.1 = !last.1;
+                }
+                if is_table {
+                    break;
+                }
             }
         }
         Ok(())
@@ -182,6 +190,13 @@ mod tests {
             assert!(contains(&list, "192.0.2.1") && contains(&list, "198.51.100.1"), "{list}");
             assert!(!contains(&list, "198.51.100.7"));
         }
+        let several = scratch
+            .file("several", "192.0.2.0/24, 198.51.100.0/28 203.0.113.9\n  10.0.0.0/8 OK 11.0.0.0/8\n");
+        let several = several.to_str().unwrap();
+        for address in ["192.0.2.1", "198.51.100.1", "203.0.113.9", "10.1.1.1"] {
+            assert!(contains(several, address), "{address}");
+        }
+        assert!(!contains(several, "11.1.1.1") && !contains(&format!("cidr:{several}"), "203.0.113.9"));
         assert!(!contains(&format!("!{path} 0.0.0.0/0"), "192.0.2.1"));
         assert!(contains(&format!("!{path} 0.0.0.0/0"), "198.51.100.7"));
     }

@@ -52,7 +52,7 @@ pub fn login(config: &Config, sender: &ReversePath, hop: &NextHop) -> io::Result
     keys.extend(hop.spellings());
     let Some(value) = find(&config.smtp_sasl_password_maps, &keys)? else { return Ok(None) };
     let Some((user, password)) = value.split_once(':') else {
-        return Err(io::Error::other("smtp_sasl_password_maps: want user:password"));
+        return Err(io::Error::other(NO_PASSWORD));
     };
     Ok(Some(Login { user: user.to_owned(), password: Secret::new(password.as_bytes().to_vec()) }))
 }
@@ -65,11 +65,27 @@ pub fn tls_level(config: &Config, hop: &NextHop) -> io::Result<TlsLevel> {
     let Some(value) = find(&config.smtp_tls_policy_maps, &keys)? else {
         return Ok(config.smtp_tls_security_level);
     };
-    match value.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
-        [level] => TlsLevel::read(level).ok_or_else(|| wrong("smtp_tls_policy_maps", &value)),
-        _ => Err(wrong("smtp_tls_policy_maps", &value)),
-    }
+    level(&value).ok_or_else(|| wrong("smtp_tls_policy_maps", &value))
 }
+
+fn level(value: &str) -> Option<TlsLevel> {
+    TlsLevel::read(value.trim_ascii())
+}
+
+/// Lines of these tables that keep mail waiting, for `--check`; passwords are not in it. Tables that cannot be read are passed
+/// over.
+pub fn problems(config: &Config) -> Vec<String> {
+    let pairs = |maps: &str| Maps::parse(maps).and_then(|maps| maps.pairs()).unwrap_or_default();
+    let levels = pairs(&config.smtp_tls_policy_maps).into_iter().filter(|(_, value)| level(value).is_none());
+    let levels = levels.map(|(key, value)| {
+        format!("smtp_tls_policy_maps: {key}: \"{value}\" is not accepted: want {}", TlsLevel::ACCEPTED)
+    });
+    let passwords =
+        pairs(&config.smtp_sasl_password_maps).into_iter().filter(|(_, value)| !value.contains(':'));
+    levels.chain(passwords.map(|(key, _)| NO_PASSWORD.replacen(": ", &format!(": {key}: "), 1))).collect()
+}
+
+const NO_PASSWORD: &str = "smtp_sasl_password_maps: want user:password";
 
 /// The value of the first key that any of the maps has.
 fn find(maps: &str, keys: &[String]) -> io::Result<Option<String>> {

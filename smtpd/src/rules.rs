@@ -41,6 +41,12 @@ pub struct Client<'a> {
     pub tls: bool,
     /// It sent commands ahead where RFC 2920 does not allow that.
     pub pipelined: bool,
+    /// The address in MAIL had no domain and got this host's.
+    pub bare_sender: bool,
+    /// The same of the address in RCPT.
+    pub bare_recipient: bool,
+    /// How many recipients of its message were accepted before this one.
+    pub accepted: usize,
     /// The uid of a local program that was started without a network (`sendmail -bs`): it may relay as `mynetworks` may. Never
     /// set because an address is not known.
     pub local_uid: Option<u32>,
@@ -163,7 +169,12 @@ impl Rules {
                 return Err(Status::new(550, Enhanced(5, 7, 1), format!("<{path}>: Relaying denied")));
             }
         } else {
-            let facts = Facts { client, sender: Some(sender), recipient: Some(path), recipients: 1 };
+            let facts = Facts {
+                client,
+                sender: Some(sender),
+                recipient: Some(path),
+                recipients: client.accepted.saturating_add(1),
+            };
             let mut lookups = Tables {
                 directory: &mut self.directory,
                 networks: &self.networks,
@@ -198,7 +209,7 @@ impl Rules {
     }
 
     /// What an address means without anybody's rules: for mail of local programs that is in the queue already, and for
-    /// addresses of this server's own (2bounce_notice_recipient, postmaster).
+    /// addresses of this server's own (2bounce_notice_recipient, postmaster, `RCPT TO:<Postmaster>`).
     pub fn expand(&mut self, path: &Address) -> Result<Vec<Recipient>, Status> {
         expand::expand(&mut self.directory, path)
     }

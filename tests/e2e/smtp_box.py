@@ -8,6 +8,7 @@ import re
 import shutil
 import socketserver
 import threading
+import time
 
 from harness import HOST, IS_ROOT, Box, Case, run
 
@@ -114,17 +115,24 @@ class BoxAndSink(Case):
 
 
 class Sink:
-    """An SMTP server that counts who got what. RCPT for bad@ is refused for good, for later@ for now."""
+    """An SMTP server that counts who got what. RCPT for bad@ is refused for good, for later@ for now. Each message takes it .pause
+    seconds; .most is how many connections there were at once."""
 
     def __init__(self, host=HOST):
         outer = self
+        self.pause, self.most, live, lock = 0, 0, [], threading.Lock()
         self.got = collections.Counter()
         self.messages = []
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self):
+                with lock:
+                    live.append(self)
+                    outer.most = max(outer.most, len(live))
                 with contextlib.suppress(OSError):
                     self.serve()
+                with lock:
+                    live.remove(self)
 
             def say(self, text):
                 self.wfile.write(text.encode() + b"\r\n")
@@ -159,6 +167,7 @@ class Sink:
                             return
                         subject = re.search(rb"(?mi)^subject: (.*?)\r$", text)
                         name = subject[1].decode() if subject else ""
+                        time.sleep(outer.pause)
                         outer.messages.append(text)
                         outer.got.update((name, to) for to in recipients)
                         self.say("250 2.0.0 taken")

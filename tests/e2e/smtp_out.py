@@ -29,7 +29,7 @@ ZONE = [
     "--mx-host=there.test,mx.there.test,10", "--host-record=mx.there.test,127.0.0.9",
     "--host-record=unspecified.test,0.0.0.0", "--host-record=second.test,198.51.100.7",
     "--mx-host=dangling.test,nowhere.test,10",
-    *(f"--mx-host=big.test,a-long-name-number-{n}.big.test,{n + 1}" for n in range(30)),
+    *(f"--mx-host=big.test,a-long-name-number-{n}.big.test,{n + 1}" for n in range(40)),
     "--host-record=a-long-name-number-0.big.test,192.0.2.3",
     "--txt-record=text.test,only text",
 ]
@@ -47,7 +47,8 @@ def listens(address, port):
 
 
 class Server:
-    """Somebody else's SMTP server, as odd as a test wants it. What it is told is in .said, messages are in .messages."""
+    """Somebody else's SMTP server, as odd as a test wants it: answers has what it says to a verb, or a function of the line; with
+    None it breaks off, behind the handshake at TLS. What it is told is in .said, messages are in .messages."""
 
     def __init__(self, address, port=25, extensions=(), context=None, wrapped=False, answers=None, users=None):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -96,7 +97,10 @@ class Server:
             self.said.append(line)
             verb = line.split(" ")[0].upper().split(":")[0]
             if verb in self.answers:
-                say(self.answers[verb])
+                answer = self.answers[verb]
+                if answer is None:
+                    return client.shutdown(socket.SHUT_RDWR)
+                say(answer(line) if callable(answer) else answer)
             elif verb == "EHLO":
                 extensions = self.extensions + (["STARTTLS"] if self.context and not encrypted else [])
                 if self.users and (encrypted or not self.context):
@@ -105,6 +109,8 @@ class Server:
             elif verb == "STARTTLS":
                 say("220 Go")
                 client = self.context.wrap_socket(client, server_side=True)
+                if self.answers.get("TLS", "") is None:
+                    return client.shutdown(socket.SHUT_RDWR)
                 stream, encrypted = client.makefile("rwb"), True
             elif verb == "AUTH":
                 word = line.split(" ")
@@ -118,7 +124,10 @@ class Server:
                     octets += stream.readline()
                 self.messages.append(octets.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n."))
                 self.encrypted.append(encrypted)
-                say(self.answers.get("end", "250 2.0.0 Ok"))
+                end = self.answers.get("end", "250 2.0.0 Ok")
+                if end is None:
+                    return client.shutdown(socket.SHUT_RDWR)
+                say(end)
             elif verb == "QUIT":
                 say("221 Bye")
                 return

@@ -12,8 +12,9 @@ import test_launchers
 from harness import needs_root, program, run, wait_until
 
 
-@needs_root
-class Programs(test_launchers.Installed):
+class WithPrograms(test_launchers.Installed):
+    """smtpd, sendmail and mailq in their places, and two users; the queue's directories are there. Nothing listens."""
+
     def setUp(self):
         super().setUp()
         names = {"sendmail": "/usr/sbin/sendmail", "mailq": "/usr/bin/mailq"}
@@ -40,7 +41,6 @@ class Programs(test_launchers.Installed):
         self.anna = harness.Maildir("/home/anna/Maildir", (23456, 23456))
         # It makes the queue's directories, once.
         run("/usr/local/sbin/smtpd", "-q")
-        self.xinetd({"smtp": 25})
 
     def as_bert(self, *command, **more):
         return run(*command, user=23457, group=23457, extra_groups=[], cwd="/home/bert",
@@ -53,6 +53,32 @@ class Programs(test_launchers.Installed):
             self.assertIn(part, raw)
         wait_until(lambda: not any(os.listdir(f"/var/spool/tinmail/{place}") for place in ("drop", "queue")), "an empty queue")
         return raw
+
+    def cron(self, *lines, of_system=()):
+        """Debian's cron, with these lines of bert's own table, and of a file in /etc/cron.d."""
+        tables = pathlib.Path("/var/spool/cron/crontabs")
+        tables.mkdir(parents=True)
+        for name in ("/etc/cron.d", "/etc/crontab"):
+            shutil.rmtree(name, ignore_errors=True)
+            pathlib.Path(name).unlink(missing_ok=True)
+        if of_system:
+            pathlib.Path("/etc/cron.d").mkdir()
+            pathlib.Path("/etc/cron.d/tinmail").write_text("".join(f"{line}\n" for line in of_system))
+        (tables / "bert").write_text("".join(f"{line}\n" for line in lines))
+        os.chown(tables / "bert", 23457, 0)
+        (tables / "bert").chmod(0o600)
+        output = open(self.box.dir / "cron.log", "wb")
+        self.addCleanup(output.close)
+        cron = subprocess.Popen([program("cron"), "-f"], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                start_new_session=True)
+        self.addCleanup(harness.stop, cron)
+
+
+@needs_root
+class Programs(WithPrograms):
+    def setUp(self):
+        super().setUp()
+        self.xinetd({"smtp": 25})
 
     def test_sendmail_without_rights(self):
         self.as_bert("sendmail", "-i", "anna@example.org", input="Subject: by hand\n\nhello\n.\nend\n")
@@ -119,22 +145,6 @@ class Programs(test_launchers.Installed):
                 self.assertEqual((done.returncode, done.stdout), (code, "".join(f"{name}... {said}\n" for name, said in asked)), done.stderr)
         self.assertEqual(os.listdir("/var/spool/tinmail/queue"), [])
         self.assertIn("4 aliases", self.as_bert("sendmail", "-I", check=False).stdout)
-
-    def cron(self, *lines):
-        """Debian's cron, with these lines of bert's own table."""
-        tables = pathlib.Path("/var/spool/cron/crontabs")
-        tables.mkdir(parents=True)
-        for name in ("/etc/cron.d", "/etc/crontab"):
-            shutil.rmtree(name, ignore_errors=True)
-            pathlib.Path(name).unlink(missing_ok=True)
-        (tables / "bert").write_text("".join(f"{line}\n" for line in lines))
-        os.chown(tables / "bert", 23457, 0)
-        (tables / "bert").chmod(0o600)
-        output = open(self.box.dir / "cron.log", "wb")
-        self.addCleanup(output.close)
-        cron = subprocess.Popen([program("cron"), "-f"], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                start_new_session=True)
-        self.addCleanup(harness.stop, cron)
 
     def test_cron(self):
         """What a job says goes to MAILTO. @reboot is the one time that need not be waited for."""

@@ -271,6 +271,52 @@ class Queue(QueueCase):
         self.assertIn(b"out\n.\nput\n", raw)
         self.assertIn(f"Return-Path: <{self.user.name}@".encode(), raw)
 
+    def test_what_programs_write_for_a_message(self):
+        """No header, no empty line below it, a mailbox file's lines, recipients who are none of the others' business."""
+        self.queue_run()
+        me = self.user.name
+
+        def arrives(*options, text):
+            self.sendmail(*options, text=text)
+            self.queue_run()
+            maildir = self.box.maildir_of(self.user)
+            [(path, raw)] = maildir.contents().items()
+            for directory in ("new", "cur"):
+                for file in (self.user.home / "Maildir" / directory).iterdir():
+                    file.unlink()
+            head, _, below = raw.partition(b"\n\n")
+            return head, below
+        for text, fields, below in ((b"hello\nworld\n", b"", b"hello\nworld\n"),
+                                    (b"Subject: x\nhello: y z\nWell, then:\n\nend", b"Subject: x\nhello: y z\n", b"Well, then:\n\nend\n"),
+                                    (b"  To: nobody\n", b"", b"  To: nobody\n"),
+                                    (b"From x y\n>From z\nSubject: x\n\nFrom here\n", b"Subject: x\n", b"From here\n"),
+                                    (b"Bcc: secret@x.example,\n z\nSubject: x\nReturn-Path: <a@b>\n\nBcc: y\n", b"Subject: x\n", b"Bcc: y\n")):
+            head, rest = arrives("-i", me, text=text)
+            self.assertEqual(rest, below)
+            self.assertRegex(head, rb"(?s) userid \d+\)\n\tid [^\n]*\n" + re.escape(fields) + rb"Message-ID: [^\n]*\nDate: [^\n]*\nFrom: [^\n]*$")
+        # What is no header names nobody.
+        head, rest = arrives("-t", text=f"To: {me}\nhello\nTo: other@far.example\n".encode())
+        self.assertEqual(rest, b"hello\nTo: other@far.example\n")
+        # Those of the first time have it already.
+        head, rest = arrives("-t", text=f"To: old@far.example\nResent-To: {me}\nCc: cc@far.example\n\nx\n".encode())
+        self.assertIn(b"\nTo: old@far.example\n", head)
+        self.assertEqual((sum(self.sink.got.values()), self.names("queue")), (0, []))
+
+    def test_what_cannot_be_sent_comes_back(self):
+        """Nobody waits for an answer any more when it is found that a message goes in circles."""
+        self.queue_run()
+        self.sendmail("-i", "u@far.example", "v@far.example", text=b"Received: x\n" * 51 + b"Subject: circle\n\nx\n")
+        self.queue_run()
+        [raw] = self.box.maildir_of(self.user).contents().values()
+        for part in (b"Subject: Undelivered", b"Too many hops", b"u@far.example", b"v@far.example", b"Subject: circle"):
+            self.assertIn(part, raw)
+        self.assertEqual((sum(self.sink.got.values()), self.names("drop"), self.names("queue")), (0, [], []))
+        # One that no file of the queue has room for is not taken.
+        many = [f"{'x' * 60}{number}@far.example" for number in range(9000)]
+        done = self.sendmail("-i", *many, check=False)
+        self.assertEqual((done.returncode, self.names("drop")), (65, []))
+        self.assertIn(b"too long together", done.stderr)
+
     def test_wrong_calls(self):
         for options, text, code in ((("-bd",), b"", 64), ((), b"x", 64), (("-t",), b"Subject: nobody\n\n", 64),
                                     (("a@x..y",), b"x", 65), (("-Z", "x"), b"x", 64)):

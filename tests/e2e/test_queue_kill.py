@@ -9,11 +9,13 @@ and only there, a message may come twice. E2E_POINTS says how many points of eac
 import contextlib
 import os
 import pathlib
+import platform
 import random
 import re
 import shutil
 import socket
 import time
+import unittest
 
 import harness
 from harness import HOST, needs_root, run
@@ -191,6 +193,30 @@ class QueueKill(WithKiller, OneBox):
             result = self.killer.result()
             return result[0] == 0, result
         self.over("sendmail", act, ["r1@far.example"])
+
+    @unittest.skipUnless(platform.machine() == "x86_64", "numbers of system calls")
+    def test_what_flushes_cost(self):
+        """Flash wears out: a message is flushed with its directory when it comes, and a mark of one of several recipients. An
+        attempt that has reached nobody flushes nothing."""
+        def flushes(result):
+            _, _, hung, points = result
+            self.assertFalse(hung)
+            return len([number for _, _, number in points if number in (74, 75)])
+        sender = f"{self.box.user.name}@example.org"
+        for number, (recipients, marks) in enumerate(((["r1@far.example"], 0), (["later@far.example"], 0),
+                                                      (["r1@far.example", "later@far.example"], 1))):
+            with self.subTest(recipients):
+                # The run that the connection starts is its child.
+                accepted, result = self.by_smtp(sender, recipients)(f"flush-{number}", None, False)
+                self.assertTrue(accepted)
+                self.assertEqual(flushes(result), 2 + marks)
+                time.sleep(1.1)
+                self.killer.start([self.box.binary, "-c", self.box.conf, "-q"])
+                self.assertEqual(flushes(self.killer.result()), 0)
+        for name in self.names("queue"):
+            (self.queue / "queue" / name).unlink()
+        self.sink.got.clear()
+        self.sink.messages.clear()
 
     def test_pickup_and_bounce(self):
         me = self.box.user.name

@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import harness
-from harness import FIRST_UID, parent_of, processes_of, run
+from harness import FIRST_UID, HOST, parent_of, processes_of, run, wait_until
 from smtp_box import Sink
 from test_queue import QueueCase
 
@@ -44,6 +44,24 @@ class Runs(QueueCase):
     def test_a_limit_that_stands(self):
         """Root may not lift it: what does not fit waits for what is under way."""
         self.narrow("-n", "setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource")
+
+    def test_no_destination_has_more_connections_than_it_may(self):
+        """Whether messages are for it alone, or for others too."""
+        one, two = Sink(), Sink()
+        for sink in (one, two):
+            self.addCleanup(sink.close)
+            sink.pause = 0.2
+        self.configure(default_destination_concurrency_limit="1", transport_maps="inline:{" + ", ".join(
+            f"{name}.example=smtp:[{HOST}]:{sink.port}" for name, sink in (("one", one), ("two", two))) + "}")
+        self.queue_run()
+        for number in range(4):
+            self.sendmail("-i", "a@one.example", "b@two.example", text=f"Subject: both {number}\n\nx\n".encode())
+            self.sendmail("-i", "c@one.example", text=f"Subject: one {number}\n\nx\n".encode())
+        runs = [self.queue_run(wait=False) for _ in range(3)]
+        self.assertEqual([process.wait() for process in runs], [0] * 3)
+        wait_until(lambda: self.queue_run() and self.names("queue") == [], "an empty queue")
+        self.assertEqual((one.most, two.most), (1, 1))
+        self.assertEqual((sum(one.got.values()), sum(two.got.values()), set((one.got + two.got).values())), (8, 4, {1}))
 
     def killed(self, choose, says):
         """The process of a run that choose() names is killed while it sends."""

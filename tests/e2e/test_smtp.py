@@ -8,11 +8,15 @@ import smtplib
 import subprocess
 import threading
 import time
+import unittest
 from unittest import mock
 
 import harness
+import opensmtpd
 from harness import HOST, needs_root, plain, program, run, wait_until, wire
 from smtp_box import DOMAIN, Smtp, added_lines
+from smtp_out import listens
+
 
 class Clients(Smtp):
     TEXT = b"Subject: test\nFrom: a@client.example\nMessage-ID: <1@client.example>\nDate: Sat, 21 Nov 2026 10:00:00 +0000\n\n.\n..\nGr\xc3\xbc\xc3\x9fe\n"
@@ -83,6 +87,19 @@ class Clients(Smtp):
                     client.sendmail("a@client.example", [self.to], wire(self.TEXT), mail_options=["BODY=8BITMIME"])
                 self.check(way)
 
+    def test_a_login_in_clear_is_forgotten_under_tls(self):
+        """RFC 3207 section 4.2: who said it may have been somebody on the way."""
+        context = self.box.authority.context()
+        with smtplib.SMTP("localhost", self.server.submission_port, local_hostname="client.example", timeout=60) as client:
+            client.login(self.user.name, self.user.password)
+            self.assertEqual(client.mail("a@client.example")[0], 250)
+            self.assertEqual(client.starttls(context=context)[0], 220)
+            client.ehlo()
+            self.assertEqual(client.mail("a@client.example")[0], 530)
+            client.login(self.user.name, self.user.password)
+            client.sendmail("a@client.example", [self.to], wire(self.TEXT))
+        self.check("submission")
+
     def test_odd_messages_arrive_octet_for_octet(self):
         with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
             for name, raw in harness.odd_messages():
@@ -124,7 +141,15 @@ class Clients(Smtp):
 
 @needs_root
 class Postfix(Smtp):
-    """A real Postfix delivers over LMTP, to the shipped service files."""
+    """A real Postfix delivers over LMTP, to the shipped service files, and sends by SMTP."""
+
+    def test_smtp(self):
+        """With PIPELINING, SIZE and DSN as it likes; in clear, and under TLS with a certificate that it verifies."""
+        transport = f"smtp:[{HOST}]:{self.server.port}"
+        self.check(transport, lambda conf: None, "ESMTP")
+        self.user = self.box.add_user(f"u{len(self.box.users)}")
+        self.check(transport, lambda conf: None, "ESMTPS",
+                   f"smtp_tls_security_level = verify\nsmtp_tls_verify_cert_match = localhost\nsmtp_tls_CAfile = {self.ca}\n")
 
     def test_lmtp_under_xinetd(self):
         lmtp, port = self.box.dir / "lmtp.conf", harness.free_port()
@@ -159,7 +184,7 @@ class Postfix(Smtp):
                                    stderr=subprocess.DEVNULL, start_new_session=True)
         self.addCleanup(harness.stop, process)
 
-    def check(self, transport, serve):
+    def check(self, transport, serve, protocol="LMTP", more=""):
         conf = self.box.dir / f"postfix-{self.user.name}"
         for directory in ("", "queue", "data"):
             (conf / directory).mkdir(mode=0o755)
@@ -169,10 +194,11 @@ class Postfix(Smtp):
             f"myhostname = postfix.example.net\ninet_interfaces = loopback-only\nmaillog_file = {conf}/queue/log\n"
             f"maillog_file_prefixes = {conf}\nlocal_recipient_maps =\nrelay_domains = {DOMAIN}\nsmtputf8_enable = no\n"
             f"transport_maps = inline:{{{DOMAIN}={transport}}}\nalias_maps =\nmynetworks = 127.0.0.0/8\n"
-            "lmtp_destination_recipient_limit = 10\n")
+            f"lmtp_destination_recipient_limit = 10\n{more}")
         services = ["pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr",
                     "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce",
                     "trace unix - - n - 0 bounce", "lmtp unix - - n - - lmtp", "postlog unix-dgram n - n - 1 postlogd",
+                    "smtp unix - - n - - smtp", "tlsmgr unix - - n 1000? 1 tlsmgr",
                     "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap", "error unix - - n - - error",
                     "retry unix - - n - - error", "anvil unix - - n - 1 anvil", "scache unix - - n - 1 scache"]
         (conf / "master.cf").write_text("".join(f"{line}\n" for line in services))
@@ -192,9 +218,41 @@ class Postfix(Smtp):
             for raw in self.box.received(user):
                 trace, text = added_lines(raw)
                 self.assertIn(f"Delivered-To: {user.name}@{DOMAIN}\n".encode(), trace)
-                self.assertIn(b" with LMTP id ", trace)
+                self.assertIn(f" with {protocol} id ".encode(), trace)
                 self.assertTrue(text.endswith(b"\n\n.\n.a\n"), text)
         wait_until(lambda: len(re.findall(r"status=bounced", (conf / "queue/log").read_text())) >= 3, "bounces")
+
+
+@unittest.skipUnless(harness.IN_NAMESPACE and harness.IS_ROOT, "needs a namespace of its own")
+class OpenSmtpd(Smtp):
+    """A real OpenSMTPD sends to us."""
+
+    def test_smtp(self):
+        other = self.box.add_user(f"u{len(self.box.users)}")
+        base, port = self.box.dir / "opensmtpd", harness.free_port()
+        actions = "".join(f'action "{name}" relay host {scheme}://localhost:{self.server.port}{more}\n'
+                          f'match from any mail-from "{name}@client.example" for any action "{name}"\n'
+                          for name, scheme, more in (("clear", "smtp+notls", ""), ("tls", "smtp+tls", " tls no-verify")))
+        opensmtpd.start(self, base, f"listen on {HOST} port {port} hostname os.test\n{actions}")
+        wait_until(lambda: listens(HOST, port), "OpenSMTPD listens")
+        text = b"Subject: from OpenSMTPD\r\n\r\n.\r\n..a\r\nGr\xc3\xbc\xc3\x9fe\r\n" + b"line\r\n" * 20000
+        for sender in ("clear", "tls"):
+            with smtplib.SMTP(HOST, port, timeout=60) as client:
+                client.sendmail(f"{sender}@client.example", [self.to, f"{other.name}@{DOMAIN}", f"absent@{DOMAIN}"], text)
+        for user in (self.user, other):
+            try:
+                wait_until(lambda user=user: len(self.box.received(user)) == 2, "two messages")
+            except AssertionError as error:
+                raise AssertionError(f"{error}\n{(base / 'log').read_text()}") from None
+            traces = []
+            for raw in self.box.received(user):
+                trace, message = added_lines(raw)
+                traces.append(trace)
+                self.assertTrue(message.endswith(text.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
+            for sender, protocol in (("clear", b"ESMTP"), ("tls", b"ESMTPS")):
+                [trace] = [trace for trace in traces if f"Return-Path: <{sender}@".encode() in trace]
+                self.assertIn(b" with " + protocol + b" id ", trace)
+        self.assertIn(b"550 5.1.1", (base / "log").read_bytes())
 
 
 class NewMaildirs(Smtp):

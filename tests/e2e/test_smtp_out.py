@@ -1,12 +1,16 @@
 """Mail that goes out: real name servers, TLS with right and wrong certificates, relayhosts and passwords, what arrives."""
 
 import base64
+import contextlib
+import re
+import socket
 import ssl
+import threading
 import time
 
 import harness
 from harness import free_port, run
-from smtp_out import Out
+from smtp_out import NAME_SERVER, Out
 
 class Names(Out):
     def test_mail_hosts(self):
@@ -54,6 +58,32 @@ class Names(Out):
         self.configure(transport_maps="inline:{there.test=smtp:[127.0.0.9]}")
         self.assertEqual(self.send("b@there.test")[0], "sent")
 
+    def test_a_name_server_of_one_link(self):
+        """As routers announce themselves; this one asks the usual name server."""
+        run("ip", "address", "add", "fe80::53/64", "dev", "lo", "nodad")
+        self.addCleanup(run, "ip", "address", "del", "fe80::53/64", "dev", "lo")
+        router = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        router.bind(("fe80::53", 53, 0, 1))
+        self.addCleanup(router.close)
+        asked = []
+
+        def forward():
+            with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
+                ours.connect((NAME_SERVER, 53))
+                while True:
+                    question, client = router.recvfrom(600)
+                    asked.append(question)
+                    ours.send(question)
+                    router.sendto(ours.recv(600), client)
+        threading.Thread(target=forward, daemon=True).start()
+        conf = self.dir / "resolv.conf"
+        self.addCleanup(conf.write_text, conf.read_text())
+        conf.write_text("nameserver fe80::53%lo\noptions timeout:2 attempts:1\n")
+        self.server("192.0.2.3")
+        status, said = self.send("a@plain.test")
+        self.assertEqual(status, "sent", said)
+        self.assertTrue(asked)
+
     def test_a_silent_name_server(self):
         self.configure(inet_protocols="ipv4")
         self.names.send_signal(19)
@@ -63,6 +93,56 @@ class Names(Out):
             self.names.send_signal(18)
         self.assertEqual(status, "deferred")
         self.assertIn("no answer in time", said)
+
+
+class Elsewhere(Out):
+    """What one mail host puts off, the next one may take."""
+
+    def test_the_next_host_is_asked(self):
+        for verb in ("MAIL", "RCPT", "DATA", "end"):
+            with self.subTest(verb):
+                first = self.server("192.0.2.2", answers={verb: "451 4.3.0 Not here"})
+                second = self.server("192.0.2.3")
+                status, said = self.send(f"{verb.lower()}@good.test")
+                self.assertEqual((status, len(second.messages)), ("sent", 1), said)
+                for server in (first, second):
+                    server.close()
+        for _, relay in self.relays():
+            self.assertEqual(relay, "mx2.good.test[192.0.2.3]:25")
+
+    def relays(self):
+        return re.findall(r"to=<([^>]*)>, relay=([^,]*), .*status=sent", self.log_path.read_text())
+
+    def test_only_for_those_who_were_put_off(self):
+        def rcpt(line):
+            return {"a": "250 Ok", "b": "450 4.2.0 Later"}.get(line[9], "550 5.1.1 No")
+        first = self.server("192.0.2.2", answers={"RCPT": rcpt})
+        second = self.server("192.0.2.3", answers={"RCPT": lambda line: "250 Ok" if line[9] == "b" else "550 5.1.1 No"})
+        self.submit("a@good.test", "b@good.test", "c@good.test")
+        self.assertEqual([self.outcome(f"{name}@good.test")[0] for name in "abc"], ["sent", "sent", "bounced"])
+        self.assertEqual((len(first.messages), len(second.messages)), (1, 1))
+        self.assertEqual([line for line in second.said if line.startswith("RCPT")], ["RCPT TO:<b@good.test>"])
+
+    def test_a_temporary_failure_counts_more(self):
+        self.server("192.0.2.2", answers={"RCPT": "450 4.2.0 Later"})
+        self.server("192.0.2.3", answers={"RCPT": "550 5.7.1 No relaying"})
+        status, said = self.send("a@good.test")
+        self.assertEqual(status, "deferred")
+        self.assertIn("Later", said)
+
+    def test_as_many_as_may_answer(self):
+        self.server("192.0.2.2", answers={"RCPT": "450 4.2.0 Later"})
+        second = self.server("192.0.2.3")
+        self.configure(smtp_mx_session_limit="1")
+        self.assertEqual((self.send("a@good.test")[0], second.said), ("deferred", []))
+
+    def test_who_may_have_it_is_not_passed_over(self):
+        """A server that breaks off behind the final dot may have the message."""
+        first = self.server("192.0.2.2", answers={"end": None})
+        second = self.server("192.0.2.3")
+        status, said = self.send("a@good.test")
+        self.assertEqual((status, len(first.messages), second.said), ("deferred", 1, []))
+        self.assertIn("may be sent more than once", said)
 
 
 class Tls(Out):
@@ -121,6 +201,17 @@ class Tls(Out):
                     self.assertEqual(server.encrypted, [] if encrypted is None else [encrypted])
             server.close()
 
+    def test_who_breaks_off_at_tls_gets_mail_in_clear_if_it_may(self):
+        for answers in ({"STARTTLS": None}, {"TLS": None}, {"STARTTLS": "454 4.7.0 Not now"}, {"STARTTLS": "220 Go\r\ngarbage"}):
+            server = self.server("192.0.2.2", context=self.context("good"), answers=answers)
+            for level, want in (("may", "sent"), ("encrypt", "deferred")):
+                with self.subTest(answers=answers, level=level):
+                    self.configure(smtp_tls_security_level=level, smtp_mx_address_limit=1)
+                    number = len(self.log_path.read_text())
+                    status, said = self.send(f"breaks{number}@good.test")
+                    self.assertEqual((status, server.encrypted), (want, [False]), said)
+            server.close()
+
     def test_policy_by_destination(self):
         self.server("192.0.2.2")
         (self.dir / "policy").write_text("good.test encrypt\n")
@@ -138,6 +229,18 @@ class Tls(Out):
 
 
 class Relayhosts(Out):
+    def test_one_that_there_is_not_returns_nothing(self):
+        """Whichever setting names it."""
+        for number, settings in enumerate([{"relayhost": "[nowhere.test]:587"}, {"relayhost": "nowhere.test"},
+                                           {"sender_dependent_relayhost_maps": "inline:{anna@me.test=[nowhere.test]:587}"},
+                                           {"transport_maps": "inline:{anywhere.example=smtp:[nowhere.test]}"}]):
+            with self.subTest(settings):
+                self.configure(**settings)
+                self.assertEqual(self.send(f"nowhere{number}@anywhere.example")[0], "deferred")
+        server = self.server("127.0.0.1", port=free_port(), answers={"greeting": "554 5.7.1 Client host rejected: Access denied"})
+        self.configure(relayhost=f"[127.0.0.1]:{server.port}")
+        self.assertEqual(self.send("denied@anywhere.example")[0], "deferred")
+
     def passwords(self, text):
         path = self.dir / "sasl_passwd"
         path.write_text(text)
@@ -174,6 +277,15 @@ class Relayhosts(Out):
         self.assertEqual(status, "deferred", said)
         self.assertIn("authentication failed", said)
         self.assertEqual(server.messages, [])
+
+    def test_an_address_without_brackets(self):
+        """As Postfix takes it, with a password under the same name."""
+        port = free_port()
+        server = self.server("127.0.0.1", port=port, users={"anna": "a"})
+        self.configure(relayhost=f"127.0.0.1:{port}", smtp_sasl_password_maps=self.passwords(f"127.0.0.1:{port} anna:a\n"),
+                       smtp_sasl_security_options="noanonymous")
+        status, said = self.send("bare@anywhere.example")
+        self.assertEqual((status, len(server.messages)), ("sent", 1), said)
 
     def test_several_accounts(self):
         ports = [free_port(), free_port()]

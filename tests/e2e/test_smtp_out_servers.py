@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import harness
+import opensmtpd
 from harness import HOST, free_port, program, run, stop, wait_until
 from smtp_out import Out, listens
 
@@ -79,36 +80,11 @@ class RealServers(Out):
         self.arrives(message, base / "mail/user/new")
 
     def test_opensmtpd(self):
-        unpacked = pathlib.Path(os.environ.get("E2E_OPENSMTPD", "/nonexistent"))
-        self.assertTrue((unpacked / "usr/sbin/smtpd").exists(), "opensmtpd is not unpacked: tests/run does that")
         base, port = self.dir / "opensmtpd", free_port()
-        (base / "empty").mkdir(parents=True)
-        os.chmod(base, 0o755)
-        os.chmod(base / "empty", 0o755)
-        (base / "home").mkdir(mode=0o755)
-        os.chown(base / "home", 30003, 30003)
-        for file, lines in (("passwd", [f"opensmtpd:x:30001:30001::{base}/empty:/bin/false",
-                                        f"opensmtpq:x:30002:30002::{base}/empty:/bin/false",
-                                        f"osuser:x:30003:30003::{base}/home:/bin/sh"]),
-                            ("group", ["opensmtpd:x:30001:", "opensmtpq:x:30002:", "osuser:x:30003:"])):
-            names = {line.split(":")[0] for line in lines}
-            kept = [line for line in pathlib.Path("/etc", file).read_text().splitlines() if line.split(":")[0] not in names]
-            (base / file).write_text("\n".join([*kept, *lines, ""]))
-            run("mount", "--bind", base / file, f"/etc/{file}")
-            self.addCleanup(run, "umount", "-l", f"/etc/{file}")
-        for directory in ("/var/spool", "/usr/libexec"):
-            os.makedirs(directory, exist_ok=True)
-            run("mount", "-t", "tmpfs", "e2e", directory)
-            self.addCleanup(run, "umount", "-l", directory)
-        os.mkdir("/var/spool/smtpd", 0o711)
-        os.chmod("/var/spool/smtpd", 0o711)
-        shutil.copytree(unpacked / "usr/libexec/opensmtpd", "/usr/libexec/opensmtpd")
         cert, key = self.authority.issue("rsa", "opensmtpd")
-        (base / "smtpd.conf").write_text(
-            f'pki os.test cert "{cert}"\npki os.test key "{key}"\n'
-            f"listen on 127.0.0.1 port {port} tls pki os.test hostname os.test\n"
-            'action "local" maildir "~/Maildir"\nmatch from any for domain "os.test" action "local"\n')
-        self.spawn(unpacked / "usr/sbin/smtpd", "-F", "-f", base / "smtpd.conf")
+        opensmtpd.start(self, base, f'pki os.test cert "{cert}"\npki os.test key "{key}"\n'
+                        f"listen on 127.0.0.1 port {port} tls pki os.test hostname os.test\n"
+                        'action "local" maildir "~/Maildir"\nmatch from any for domain "os.test" action "local"\n')
         self.wait_for(port)
         # Debian 12's breaks off its own handshakes ("internal error", also with OpenSSL's client): mail goes in clear then.
         self.configure(relayhost=f"[localhost]:{port}", inet_protocols="ipv4")

@@ -56,9 +56,9 @@ def groups():
 
 @needs_root
 class Systemd(Case):
-    def start(self, *services, units=()):
+    def start(self, *services, units=(), **changes):
         """A systemd that serves the box with the shipped units, adapted as an administrator would: port, paths, owner of a
-        socket. Their ports are in .ports; units are more of the shipped ones, which are started as well."""
+        socket. Their ports are in .ports; units are more of the shipped ones, with these changes, which are started as well."""
         box, self.ports = self.box, {service: free_port() for service in services}
         directory = box.dir / "units"
         directory.mkdir()
@@ -70,7 +70,7 @@ class Systemd(Case):
             self.adapt(f"{service}.socket", **(unix if service == "lmtp" else {"ListenStream": f"127.0.0.1:{self.ports[service]}"}))
             self.adapt(f"{service}@.service")
         for unit in units:
-            self.adapt(unit, PathChanged=box.dir / "queue/drop")
+            self.adapt(unit, PathChanged=box.dir / "queue/drop", **changes)
         place = groups()
         self.journal = box.dir / "journal"
         (box.dir / "journal.py").write_text(JOURNAL)
@@ -243,28 +243,49 @@ class Systemd(Case):
             self.assertEqual(path.stat().st_uid, box.user.uid)
         wait_until(lambda: not list((box.dir / "queue/queue").iterdir()), "an empty queue")
 
-    def test_what_sendmail_leaves_is_picked_up(self):
-        """By the path unit, and by what smtpd does for whoever connects: in its sandbox, too."""
+    def box_with_sendmail(self):
+        """The box, and what has its user without rights submit something."""
         box = self.smtp_box()
         for name in ("sendmail",):
             shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name(name), box.dir / name)
         os.chmod(box.dir, 0o755)
         box.log_path.chmod(0o666)
         run(box.binary, "-c", box.conf, "-q")
-        self.start("smtp", units=("tinmail-queue.path", "tinmail-queue.service", "tinmail-queue.timer"))
 
         def sendmail(subject):
             run(box.dir / "sendmail", "-C", box.conf, "-i", "other", user=box.user.uid, group=box.user.gid, extra_groups=[], cwd="/",
                 input=f"Subject: {subject}\n\nbody\n")
+        return box, sendmail
+
+    def test_what_sendmail_leaves_is_picked_up(self):
+        """By the path unit, and by what smtpd does for whoever connects: in its sandbox, too."""
+        box, sendmail = self.box_with_sendmail()
+        self.start("smtp", units=("tinmail-queue.path", "tinmail-queue.service"))
         sendmail("path")
         self.arrives(self.other, "path")
-        self.systemctl("stop", "tinmail-queue.path", "tinmail-queue.timer")
+        wait_until(lambda: not box.servers(), "the run has ended")
+        sendmail("again")
+        self.arrives(self.other, "again", "path")
+        self.systemctl("stop", "tinmail-queue.path")
         wait_until(lambda: not box.servers(), "the run has ended")
         sendmail("smtp")
         self.assertEqual(len(list((box.dir / "queue/drop").iterdir())), 1)
         with smtplib.SMTP("localhost", self.ports["smtp"], timeout=60) as client:
             client.noop()
-        self.arrives(self.other, "path", "smtp")
+        self.arrives(self.other, "again", "path", "smtp")
+
+    def test_the_timer_runs_the_queue(self):
+        """When the machine has been up for a minute, and again after each pause; in between nothing runs."""
+        box, sendmail = self.box_with_sendmail()
+        sendmail("before")
+        self.start("smtp", units=("tinmail-queue.timer", "tinmail-queue.service"), OnBootSec="1s", OnUnitInactiveSec="2s", AccuracySec="1s")
+        self.arrives(self.other, "before")
+        wait_until(lambda: not box.servers(), "the run has ended")
+        sendmail("after")
+        self.arrives(self.other, "after", "before")
+        self.systemctl("stop", "tinmail-queue.timer")
+        wait_until(lambda: not box.servers(), "the run has ended")
+        self.assertRegex(self.systemctl("show", "-p", "Result", "tinmail-queue.service").stdout, "Result=success")
 
     def test_lmtp_in_the_sandbox(self):
         """One recipient, and two, for whom the message is kept in a file meanwhile."""

@@ -76,6 +76,9 @@ fn must_exist(directory: &QueueDirectory, place: Place, id: &Id) -> Result<(), F
         Err(_) if place == Place::Queue && directory.file(Place::Hold, id).exists() => {
             Err(Failed::Said(format!("{id} is on hold: tinmail queue release {id}")))
         }
+        Err(_) if place == Place::Hold && directory.file(Place::Queue, id).exists() => {
+            Err(Failed::Said(format!("{id} is not on hold")))
+        }
         Err(_) => Err(not_there(id.as_str())),
     }
 }
@@ -115,7 +118,11 @@ fn each(
             }
             Opened::Gone if all => {}
             Opened::Gone => return Err(not_there(id.as_str())),
-            Opened::Corrupt(why) => writeln!(out, "{id}: damaged ({why}); left as it is")?,
+            Opened::Corrupt(why) if all => writeln!(out, "{id}: damaged ({why}); left as it is")?,
+            Opened::Corrupt(why) => {
+                let what = format!("{id}: damaged ({why}); the next queue run puts it into corrupt/");
+                return Err(Failed::Said(what));
+            }
         }
     }
     if busy > 0 && !done.is_empty() {

@@ -59,6 +59,8 @@ fn a_message_is_held_released_and_deleted() {
     let id = queue.add();
     assert!(queue.run(&["queue", "list"]).1.contains("a@example.net"));
     assert!(queue.run(&["queue", "show", &id]).1.contains("Recipient: <a@example.net> waiting"));
+    let (code, _, errors) = queue.run(&["queue", "release", &id]);
+    assert!(code == 111 && errors.contains("is not on hold"), "{errors}");
     assert_eq!(queue.run(&["queue", "hold", &id]).1, format!("{id}: on hold\n"));
     assert!(queue.run(&["queue", "list"]).1.contains(&format!("{id}!")));
     let (code, _, errors) = queue.run(&["queue", "flush", &id]);
@@ -70,6 +72,11 @@ fn a_message_is_held_released_and_deleted() {
     let (first, second) = (queue.add(), queue.add());
     queue.run(&["queue", "hold", &first]);
     assert_eq!(queue.run(&["queue", "delete", "all"]).1, format!("{second}: deleted\n{first}: deleted\n"));
+    let damaged = queue.add();
+    std::fs::write(queue.path.join("queue").join(&damaged), "x").unwrap();
+    let (code, _, errors) = queue.run(&["queue", "delete", &damaged]);
+    assert!(code == 111 && errors.contains("damaged"), "{errors}");
+    assert_eq!(queue.run(&["queue", "delete", "all"]).0, 0);
 }
 
 #[test]

@@ -64,15 +64,21 @@ impl NextHop {
         &self.name
     }
 
-    /// The address, if it is one host and its address is said.
+    /// The address, if it is one host and its address is said. In a setting that of IPv4 needs no brackets, as in Postfix: no
+    /// domain has such a name.
     pub fn address(&self) -> Option<IpAddr> {
         let text = self.name.strip_prefix("ipv6:").unwrap_or(&self.name);
-        if self.is_host { text.parse().ok() } else { None }
+        if self.is_host || self.is_of_settings() { text.parse().ok() } else { None }
     }
 
     /// Whether it is one host, whose MX records are not asked for.
     pub fn is_host(&self) -> bool {
         self.is_host
+    }
+
+    /// Whether the administrator has named it, in whichever setting.
+    pub fn is_of_settings(&self) -> bool {
+        !self.is_recipients
     }
 
     /// Whether the administrator has named this very host.
@@ -180,7 +186,11 @@ mod tests {
         let address = |text| NextHop::parse(text).unwrap().address();
         assert_eq!(address("[192.0.2.1]"), Some([192, 0, 2, 1].into()));
         assert!(address("[2001:db8::1]").is_some() && address("[ipv6:::1]").is_some());
-        assert_eq!(address("192.0.2.1"), None);
+        for bare in ["192.0.2.1", "192.0.2.1:587"] {
+            assert_eq!(address(bare), Some([192, 0, 2, 1].into()));
+            assert_eq!(NextHop::parse(bare).unwrap().to_string(), bare);
+        }
+        assert_eq!(NextHop::of_domain("192.0.2.1").address(), None);
     }
 
     #[test]

@@ -375,6 +375,8 @@ impl Guard {
         }
         match super::load_identity(&self.config) {
             Ok(identity) => {
+                // RFC 3207 section 4.2: what was said in clear is forgotten, a login too.
+                self.account = None;
                 let mut offer = identity.offer(self.config.ssl_min_protocol == TlsVersion::Tls13);
                 offer.ask_client = match self.ask_client(&identity) {
                     Ok(ask_client) => ask_client,

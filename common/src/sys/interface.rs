@@ -1,6 +1,7 @@
 //! The addresses of this host's network interfaces.
 
 use super::cerr;
+use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -39,6 +40,28 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
         libc::freeifaddrs(list);
     }
     Ok(found)
+}
+
+/// The number of an interface, which stands for its name in addresses that hold on one link alone.
+pub fn number(name: &str) -> Option<u32> {
+    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: as above.
+    cerr(unsafe { libc::getifaddrs(&raw mut list) }).ok()?;
+    let (mut found, mut next) = (None, list);
+    // SAFETY: as above; names end in NUL. An address of the family AF_PACKET is a sockaddr_ll, which each interface has one of.
+    unsafe {
+        while let Some(node) = next.as_ref() {
+            next = node.ifa_next;
+            let is_packet = !node.ifa_addr.is_null()
+                && i32::from((&raw const (*node.ifa_addr).sa_family).read_unaligned()) == libc::AF_PACKET;
+            if is_packet && CStr::from_ptr(node.ifa_name).to_bytes() == name.as_bytes() {
+                found = u32::try_from(node.ifa_addr.cast::<libc::sockaddr_ll>().read_unaligned().sll_ifindex)
+                    .ok();
+            }
+        }
+        libc::freeifaddrs(list);
+    }
+    found
 }
 
 /// # Safety
@@ -81,6 +104,12 @@ mod tests {
         let all = interfaces().unwrap();
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         assert!(all.contains(&Interface { address: localhost, prefix: 8 }), "{all:?}");
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number("lo"), Some(1));
+        assert_eq!((number("nosuch0"), number(""), number("lo\0")), (None, None, None));
     }
 
     #[test]

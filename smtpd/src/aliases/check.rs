@@ -77,7 +77,7 @@ pub fn check(path: &Path, is_user: &dyn Fn(&str) -> bool) -> io::Result<Checked>
         let text = "others than the owner can write to it: programs and files in it are refused (chmod go-w)";
         checked.add(0, true, text);
     }
-    let mut lines = LogicalLines::new(BufReader::new(file));
+    let mut lines = LogicalLines::of_aliases(BufReader::new(file));
     let mut names: HashMap<String, usize> = HashMap::new();
     let mut used: Vec<(usize, String, String)> = Vec::new();
     loop {

@@ -3,6 +3,7 @@
 //! ```text
 //! user@example.org    name    \name    :include:/path    /file    /directory/    |program argument 'one argument'
 //! "|program argument" "/a file" ":include:/a list" "odd name" "odd name"@example.org    Phrase <user@example.org> (comment)
+//! "Phrase, of words" <user@example.org>
 //! ```
 //! There is no shell: what only a shell understands is refused with the advice to name one.
 
@@ -69,8 +70,14 @@ pub fn item(text: &str) -> Result<Item, String> {
     // All of it in quotes, or an address whose local-part is.
     if text.starts_with('"') {
         let (inner, rest) = unquote(text).ok_or_else(|| wrong("a quote is missing"))?;
+        let rest = without_comments(rest);
+        let rest = rest.trim();
         if rest.is_empty() {
             return special(&inner).unwrap_or_else(|| item_in_brackets(&inner)).map_err(|why| wrong(&why));
+        }
+        if let Some((_, behind)) = rest.split_once('<').filter(|_| !rest.starts_with('@')) {
+            let inner = behind.strip_suffix('>').ok_or_else(|| wrong("> is missing at its end"))?;
+            return item_in_brackets(inner.trim()).map_err(|why| wrong(&why));
         }
         return address(text).map_err(|why| wrong(&why));
     }

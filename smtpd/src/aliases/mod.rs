@@ -118,7 +118,7 @@ fn find_in_file(path: &Path, keys: &[&str]) -> io::Result<Option<Alias>> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let file = std::fs::File::open(path).map_err(named)?;
     let owner = owner_of(&file.metadata().map_err(named)?);
-    let mut lines = LogicalLines::new(BufReader::new(file));
+    let mut lines = LogicalLines::of_aliases(BufReader::new(file));
     let mut best: Option<Alias> = None;
     while let Some((number, line)) = lines.next().map_err(named)? {
         let Ok(line) = std::str::from_utf8(line) else { continue };

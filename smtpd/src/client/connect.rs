@@ -80,11 +80,25 @@ impl Client {
     /// A connection to the first host of the next hop that takes mail. Where none does, the status is the last one's, and a
     /// temporary one if any was.
     pub fn connect(&mut self, hop: &NextHop) -> Result<Connection, Status> {
-        self.connect_as(hop, None)
+        self.connect_as(hop, None, &[])
     }
 
-    /// The same, logged in.
-    pub fn connect_as(&mut self, hop: &NextHop, login: Option<&Login>) -> Result<Connection, Status> {
+    /// The same, logged in, and with none of these addresses, whose servers have not taken the mail.
+    pub fn connect_as(
+        &mut self,
+        hop: &NextHop,
+        login: Option<&Login>,
+        except: &[SocketAddr],
+    ) -> Result<Connection, Status> {
+        let no_host = || Status::new(451, Enhanced(4, 4, 1), format!("no host for {hop}"));
+        let mut tried = Counts {
+            addresses: self.config.smtp_mx_address_limit,
+            sessions: self.config.smtp_mx_session_limit,
+        };
+        let mut goes_on = || Counts::goes_on(&mut tried.addresses) && Counts::goes_on(&mut tried.sessions);
+        if !except.iter().all(|_| goes_on()) {
+            return Err(no_host());
+        }
         let hosts = match route::hosts(
             &self.resolver,
             hop,
@@ -100,10 +114,6 @@ impl Client {
             if last.as_ref().is_none_or(|last| status.is_temporary() || !last.is_temporary()) {
                 last = Some(status);
             }
-        };
-        let mut tried = Counts {
-            addresses: self.config.smtp_mx_address_limit,
-            sessions: self.config.smtp_mx_session_limit,
         };
         'hosts: for host in hosts {
             let addresses = match host.addresses.clone() {
@@ -122,6 +132,9 @@ impl Client {
                 },
             };
             for address in addresses {
+                if except.contains(&SocketAddr::new(address, host.port)) {
+                    continue;
+                }
                 let wanted = Wanted {
                     level,
                     wrapped: self.config.smtp_tls_wrappermode || host.port == SUBMISSIONS,
@@ -148,13 +161,14 @@ impl Client {
                 }
             }
         }
-        let last = last.unwrap_or_else(|| Status::new(451, Enhanced(4, 4, 1), format!("no host for {hop}")));
+        let last = last.unwrap_or_else(no_host);
         Err(self.of_relayhost(hop, last))
     }
 
-    /// A relayhost that there is not is a mistake of the administrator's, or of his name server's: no reason to return mail.
+    /// A relayhost that there is not, or that does not speak with us, whichever setting names it, is a mistake of the
+    /// administrator's, or of his name server's: no reason to return mail.
     fn of_relayhost(&self, hop: &NextHop, mut status: Status) -> Status {
-        if self.config.relayhost.0.as_ref() == Some(hop) && status.is_permanent() && status.enhanced.1 != 7 {
+        if hop.is_of_settings() && status.is_permanent() {
             (status.code, status.enhanced.0) = (451, 4);
         }
         status
@@ -257,17 +271,18 @@ impl Client {
         remote: &Remote,
         wanted: &Wanted<'_>,
     ) -> Result<Extensions, Useless> {
-        let greeting = stream
-            .reply(self.times.helo)
-            .map_err(|trouble| lost(remote, &trouble, "receiving the initial greeting"))?;
+        let greeting = stream.reply(self.times.helo).map_err(|trouble| {
+            Useless::Refused(broken(remote, &trouble, "receiving the initial greeting"))
+        })?;
         if !greeting.is_positive() {
             return Err(refused(&greeting, remote, "the connection"));
         }
-        let mut extensions = self.hello(stream, remote)?;
+        let mut extensions = self.hello(stream, remote, Useless::Refused)?;
         if !wanted.wrapped && wanted.level != TlsLevel::None {
             // What was said in clear is forgotten (RFC 3207 section 4.2).
             if self.start_tls(stream, remote, &extensions, wanted)? {
-                extensions = self.hello(stream, remote)?;
+                // With TLS 1.3 a server that does not want this handshake says so behind its end.
+                extensions = self.hello(stream, remote, Useless::NoTls)?;
             }
         }
         if let Some(login) = wanted.login {
@@ -281,16 +296,21 @@ impl Client {
         Ok(extensions)
     }
 
-    /// EHLO, or HELO for a server that does not know it (RFC 5321 section 3.2).
-    fn hello(&self, stream: &mut Stream, remote: &Remote) -> Result<Extensions, Useless> {
-        let reply = self.command(stream, remote, "EHLO", self.times.helo)?;
+    /// EHLO, or HELO for a server that does not know it (RFC 5321 section 3.2). `lost`: what it means if it breaks off.
+    fn hello(
+        &self,
+        stream: &mut Stream,
+        remote: &Remote,
+        lost: fn(Status) -> Useless,
+    ) -> Result<Extensions, Useless> {
+        let reply = self.command(stream, remote, "EHLO", self.times.helo).map_err(lost)?;
         if reply.is_positive() {
             return Ok(Extensions::parse(&reply.text));
         }
         if !reply.is_permanent() {
             return Err(refused(&reply, remote, "EHLO"));
         }
-        let reply = self.command(stream, remote, "HELO", self.times.helo)?;
+        let reply = self.command(stream, remote, "HELO", self.times.helo).map_err(lost)?;
         if reply.is_positive() { Ok(Extensions::default()) } else { Err(refused(&reply, remote, "HELO")) }
     }
 
@@ -300,7 +320,7 @@ impl Client {
         remote: &Remote,
         verb: &str,
         time: Duration,
-    ) -> Result<Reply, Useless> {
+    ) -> Result<Reply, Status> {
         let line = match verb {
             "STARTTLS" => "STARTTLS\r\n".to_owned(),
             _ => format!("{verb} {}\r\n", self.name),
@@ -308,7 +328,7 @@ impl Client {
         stream
             .push(line.as_bytes(), time)
             .and_then(|()| stream.reply(time))
-            .map_err(|trouble| lost(remote, &trouble, &format!("performing the {verb} handshake")))
+            .map_err(|trouble| broken(remote, &trouble, &format!("performing the {verb} handshake")))
     }
 
     /// `false`: it goes on in clear, and may.
@@ -328,7 +348,9 @@ impl Client {
                 Ok(false)
             };
         }
-        let reply = self.command(stream, remote, "STARTTLS", self.config.smtp_starttls_timeout)?;
+        let reply = self
+            .command(stream, remote, "STARTTLS", self.config.smtp_starttls_timeout)
+            .map_err(Useless::NoTls)?;
         if !reply.is_positive() {
             let mut status = reply.failure(&remote.to_string(), "STARTTLS");
             // Not a verdict about the mail.
@@ -395,10 +417,6 @@ fn own_addresses() -> Vec<IpAddr> {
 
 fn refused(reply: &Reply, remote: &Remote, what: &str) -> Useless {
     Useless::Refused(reply.failure(&remote.to_string(), what))
-}
-
-fn lost(remote: &Remote, trouble: &Trouble, during: &str) -> Useless {
-    Useless::Refused(broken(remote, trouble, during))
 }
 
 fn tls_failed(remote: &Remote, trouble: &Trouble) -> Status {

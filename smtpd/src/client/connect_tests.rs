@@ -77,13 +77,13 @@ fn hosts_are_tried_in_turn() {
         ("good.test", Ok("good.test".to_owned())),
         ("[127.0.0.3]", Ok("127.0.0.3".to_owned())),
         ("[busy.test]", failed(421, "4.0.0")),
-        ("[no.test]", failed(554, "5.7.1")),
+        ("[no.test]", failed(451, "4.7.1")),
         // Permanent there, temporary here: it is tried again.
         ("two.test", failed(451, "4.4.1")),
-        ("only.test", failed(550, "5.4.4")),
+        ("only.test", failed(451, "4.4.4")),
         ("mixed.test", failed(451, "4.4.3")),
-        ("[nowhere.test]", failed(550, "5.4.4")),
-        ("nowhere.test", failed(550, "5.1.2")),
+        ("[nowhere.test]", failed(451, "4.4.4")),
+        ("nowhere.test", failed(451, "4.1.2")),
         ("bad.test", failed(451, "4.4.3")),
     ] {
         assert_eq!(connect(ZONE, &format!("{hop}:{port}"), Config::DEFAULT), want, "{hop}");
@@ -104,6 +104,36 @@ fn hosts_are_tried_in_turn() {
 }
 
 #[test]
+fn who_has_not_taken_it_is_not_asked_again() {
+    let port = servers(&[("127.0.0.2", "220 x"), ("127.0.0.3", "220 x"), ("127.0.0.4", "421 Busy")]);
+    const ZONE: Zone = &[
+        ("d.test", "10 one.test"),
+        ("d.test", "20 busy.test"),
+        ("d.test", "30 two.test"),
+        ("one.test", "127.0.0.2"),
+        ("busy.test", "127.0.0.4"),
+        ("two.test", "127.0.0.3"),
+    ];
+    let address = |last| SocketAddr::new([127, 0, 0, last].into(), port);
+    for (sessions, except, want) in [
+        (2, &[][..], Some(2)),
+        (0, &[2], Some(3)),
+        (3, &[2], Some(3)),
+        // Two have answered and not taken it.
+        (2, &[2], None),
+        (1, &[2], None),
+        (0, &[2, 3], None),
+    ] {
+        let config = Config { smtp_mx_session_limit: sessions, ..Config::DEFAULT };
+        let hop = NextHop::parse(&format!("d.test:{port}")).unwrap();
+        let except: Vec<SocketAddr> = except.iter().map(|&last| address(last)).collect();
+        let got = client(ZONE, config).connect_as(&hop, None, &except);
+        let got = got.ok().and_then(|connection| connection.remote().address);
+        assert_eq!(got, want.map(address), "{sessions} {except:?}");
+    }
+}
+
+#[test]
 fn a_relayhost_that_is_not_there_returns_no_mail() {
     let relay = |text: &str| Config {
         relayhost: common::config::next_hop::RelayHost(NextHop::parse(text)),
@@ -111,6 +141,12 @@ fn a_relayhost_that_is_not_there_returns_no_mail() {
     };
     for hop in ["[nowhere.test]:1", "nowhere.test"] {
         assert_eq!(connect(ZONE, hop, relay(hop)).unwrap_err().0, 451);
+        // That of one sender, or of one domain.
+        assert_eq!(connect(ZONE, hop, Config::DEFAULT).unwrap_err().0, 451);
+    }
+    for (domain, enhanced) in [("nowhere.test", Enhanced(5, 1, 2)), ("only.test", Enhanced(5, 4, 4))] {
+        let status = client(ZONE, relay(domain)).connect(&NextHop::of_domain(domain)).err().unwrap();
+        assert_eq!((status.code, status.enhanced), (550, enhanced));
     }
 }
 

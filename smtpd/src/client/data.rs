@@ -2,11 +2,21 @@
 //!
 //! What is stored came from outside, and other ways into the queue than SMTP may have let a bare CR or LF pass. A server that
 //! took one for a line end would see commands in a message (SMTP smuggling): a bare LF becomes CR LF, a bare CR a space.
+//!
+//! Programs of this host write lines of any length, and other servers refuse those of more than 998 octets (RFC 5322 section
+//! 2.1.1): like Postfix we cut them, with CR LF and a blank, which is what continues a field of the header.
+
+/// Octets of a line, without its end.
+const LINE_MAX: usize = 998;
+/// What a line that is too long is cut with.
+const CUT: &[u8] = b"\r\n ";
 
 /// See the module. Works on pieces of any size; what comes out does not depend on where they are cut.
 #[derive(Debug)]
 pub struct Stuffer {
     at_line_start: bool,
+    /// Octets of the line so far.
+    column: usize,
     /// The last piece ended in a CR that has not been put out yet.
     cr: bool,
 }
@@ -14,7 +24,7 @@ pub struct Stuffer {
 impl Stuffer {
     /// At the start of a message.
     pub fn new() -> Stuffer {
-        Stuffer { at_line_start: true, cr: false }
+        Stuffer { at_line_start: true, column: 0, cr: false }
     }
 
     /// Puts out the next piece.
@@ -31,6 +41,7 @@ impl Stuffer {
                 put(b"\r\n")?;
             } else {
                 self.at_line_start = false;
+                self.column += 1;
                 put(b" ")?;
             }
         }
@@ -43,8 +54,22 @@ impl Stuffer {
                 put(b".")?;
                 kept = at;
             }
-            self.at_line_start = false;
-            let Some(end) = memchr::memchr2(b'\r', b'\n', rest) else { break };
+            if std::mem::take(&mut self.at_line_start) {
+                self.column = 0;
+            }
+            let end = memchr::memchr2(b'\r', b'\n', rest);
+            let length = end.unwrap_or(rest.len());
+            let room = LINE_MAX.saturating_sub(self.column);
+            if length > room {
+                put(input.get(kept..at + room).unwrap_or_default())?;
+                put(CUT)?;
+                self.column = 1;
+                at += room;
+                kept = at;
+                continue;
+            }
+            self.column += length;
+            let Some(end) = end else { break };
             let is_cr = rest.get(end) == Some(&b'\r');
             match (is_cr, rest.get(end + 1)) {
                 (true, Some(b'\n')) => {
@@ -59,6 +84,7 @@ impl Stuffer {
                     put(input.get(kept..at + end).unwrap_or_default())?;
                     put(if bare_cr { b" " } else { b"\r\n" })?;
                     self.at_line_start = !bare_cr;
+                    self.column += usize::from(bare_cr);
                     at += end + 1;
                     kept = at;
                 }
@@ -118,6 +144,27 @@ mod tests {
             for cut in 1..=input.len().max(1) {
                 let got = stuff(input, cut);
                 assert_eq!(&got, want, "{:?} in pieces of {cut}", input.escape_ascii().to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_are_too_long_are_cut() {
+        let x = |count| "x".repeat(count);
+        for (input, want) in [
+            (format!("{}\r\ny\r\n", x(998)), format!("{}\r\ny\r\n.\r\n", x(998))),
+            (format!("{}\r\n.\r\n", x(999)), format!("{}\r\n x\r\n..\r\n.\r\n", x(998))),
+            (format!(".{}\r\n", x(998)), format!("..{}\r\n x\r\n.\r\n", x(997))),
+            (x(998 + 997 + 1), format!("{}\r\n {}\r\n x\r\n.\r\n", x(998), x(997))),
+            (format!("{}.{}", x(998), x(10)), format!("{}\r\n .{}\r\n.\r\n", x(998), x(10))),
+            (format!("{}\r\r\n", x(997)), format!("{} \r\n.\r\n", x(997))),
+        ] {
+            for cut in [1, 2, 997, 998, 999, 5000] {
+                assert_eq!(
+                    stuff(input.as_bytes(), cut).escape_ascii().to_string(),
+                    want.as_bytes().escape_ascii().to_string(),
+                    "{cut}"
+                );
             }
         }
     }

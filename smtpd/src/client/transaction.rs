@@ -37,6 +37,8 @@ pub struct Outcome {
     pub relayed: bool,
     /// What the server itself said, `550 5.1.1 No such user`; `None` where the status is ours alone.
     pub diagnostic: Option<String>,
+    /// It has the whole message, and has not said whether it takes it.
+    pub unsure: bool,
 }
 
 /// A message that is being sent.
@@ -48,6 +50,8 @@ struct Transaction<'a> {
     settled: Vec<Outcome>,
     utf8: bool,
     size: u64,
+    /// The end of the message was sent.
+    ended: bool,
 }
 
 /// Why all recipients that are still open get the same status.
@@ -79,8 +83,15 @@ impl Connection {
         }
         let open = recipients.iter().map(|&recipient| (recipient, false)).collect();
         let mut scratch = self.scratch.take();
-        let mut transaction =
-            Transaction { connection: self, envelope, open, settled: Vec::new(), utf8: false, size };
+        let mut transaction = Transaction {
+            connection: self,
+            envelope,
+            open,
+            settled: Vec::new(),
+            utf8: false,
+            size,
+            ended: false,
+        };
         let stop = match &mut scratch {
             Some(scratch) => transaction.run(message, scratch),
             None => Err(Stop::ours(451, Enhanced(4, 3, 0), "no memory".to_owned())),
@@ -356,6 +367,7 @@ impl Transaction<'_> {
         if let Err(trouble) = result {
             return Err(self.last_words(&trouble));
         }
+        self.ended = true;
         // Who gives up now may send it again to somebody who has it: this answer has all of its time.
         if let Some(stream) = &mut self.connection.stream {
             stream.end_within(None);
@@ -399,7 +411,8 @@ impl Transaction<'_> {
         self.open.retain(|(at, _)| *at != recipient);
         let relayed = status.is_positive() && !self.connection.extensions.dsn;
         let (status, diagnostic) = (status.clone(), diagnostic.map(str::to_owned));
-        self.settled.push(Outcome { recipient, status, relayed, diagnostic });
+        let unsure = self.ended && diagnostic.is_none();
+        self.settled.push(Outcome { recipient, status, relayed, diagnostic, unsure });
     }
 
     fn settle_all(&mut self, status: &Status, diagnostic: Option<&str>) {

@@ -41,6 +41,7 @@ fn one_recipient_without_pipelining() {
         status: Status::new(250, Enhanced(2, 0, 0), "Ok: queued as 4711"),
         relayed: true,
         diagnostic: Some("250 2.0.0 Ok: queued as 4711".to_owned()),
+        unsure: false,
     };
     assert_eq!(outcomes, [want]);
 }
@@ -153,6 +154,7 @@ fn broken_conversations() {
         for greeting in [&PLAIN[..], &PIPELINING] {
             let (outcomes, _) = send(&script(greeting, rest), &envelope(&["a@b.test"]));
             assert_eq!((&codes(&outcomes)[0], &*outcomes[0].status.text), (&want, text));
+            assert_eq!(outcomes[0].unsure, text.ends_with("sent more than once"), "{text}");
         }
     }
 }

@@ -77,6 +77,9 @@ fn what_is_no_command() {
         ("RCPT FROM:<a@b>", Arguments("RCPT TO:<address>")),
         ("NOOP \0", Malformed),
         ("NOOP a\rb", Malformed),
+        ("NOOP\r", Malformed),
+        ("RCPT TO:<a@b>\r", Malformed),
+        ("QUIT\x0c", Malformed),
         ("RCPT TO:<a\0@b>", Malformed),
     ] {
         assert_eq!(Command::parse(line.as_bytes()), Err(want), "{line:?}");

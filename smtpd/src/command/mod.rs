@@ -111,9 +111,9 @@ const VERBS: [(&str, &str); 18] = [
 impl<'a> Command<'a> {
     /// Reads a line without its line end.
     pub fn parse(line: &'a [u8]) -> Result<Command<'a>, SyntaxError> {
-        // RFC 5321 section 4.1.1: blanks may stand at the end of a line. NUL, CR and other controls nowhere.
-        let line = line.trim_ascii_end();
         let text = std::str::from_utf8(line).map_err(|_| SyntaxError::Malformed)?;
+        // RFC 5321 section 4.1.1: blanks may stand at the end of a line. NUL, CR and other controls nowhere.
+        let text = text.trim_end_matches([' ', '\t']);
         if text.chars().any(|c| c.is_control() && c != '\t') {
             return Err(SyntaxError::Malformed);
         }

@@ -6,6 +6,7 @@
 
 use super::file::from_line;
 use super::{Sink, Trace, environment};
+use crate::restrictions::enhanced_of;
 use crate::status::{Enhanced, Status};
 use common::auth::Account;
 use common::config::Config;
@@ -202,6 +203,14 @@ impl Program {
             77 => (550, Enhanced(5, 7, 0), "permission denied"),
             78 => (554, Enhanced(5, 3, 5), "local configuration error"),
             _ => (554, Enhanced(5, 3, 0), ""),
+        };
+        // As with Postfix, local(8): `4.2.1 come back tomorrow` says more than a number does.
+        let (reply, enhanced) = match enhanced_of(&said) {
+            Some((said @ Enhanced(class, _, _), _)) if class != enhanced.0 => {
+                (if class == 4 { 451 } else { 554 }, said)
+            }
+            Some((said, _)) => (reply, said),
+            None => (reply, enhanced),
         };
         let text = match meaning {
             "" => format!("Command died with status {code}: \"{}\"{output}", self.name),

@@ -56,6 +56,14 @@ fn how_it_ends_decides() {
         ("exit 75", "451 4.3.0 temporary failure"),
         ("echo 'no such user'; exit 67", "550 5.1.1 user unknown. Command output: no such user"),
         ("echo a >&2; echo b; exit 77", "550 5.7.0 permission denied. Command output: a b"),
+        (
+            "echo 4.2.1 not today; exit 3",
+            "451 4.2.1 Command died with status 3: \"/bin/sh\". Command output: 4.2.1 not today",
+        ),
+        ("echo '5.2.2 full'; exit 75", "554 5.2.2 temporary failure. Command output: 5.2.2 full"),
+        ("echo '5.1.6 moved'; exit 67", "550 5.1.6 user unknown. Command output: 5.1.6 moved"),
+        ("echo 2.0.0 no; echo 4.2.1; exit 67", "550 5.1.1 user unknown. Command output: 2.0.0 no 4.2.1"),
+        ("echo 4.2.1; exit 0", ""),
         ("exit 3", "554 5.3.0 Command died with status 3: \"/bin/sh\""),
         ("kill -9 $$", "451 4.3.0 Command died with signal 9: \"/bin/sh\""),
     ] {

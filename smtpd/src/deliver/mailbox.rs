@@ -63,11 +63,12 @@ pub(super) fn begin(config: &Config, account: &Account, trace: &Trace) -> Result
     Ok(sink)
 }
 
-/// `home_mailbox` below the home directory, or what `mail_location` and the user database say.
+/// `home_mailbox` below the home directory of a system user, or what `mail_location` and the user database say. Users with a
+/// domain may have no home of their own: as with Postfix, it is not about them.
 fn open(config: &Config, account: &Account) -> Result<Maildir, Status> {
     let failed = |error: StorageError| status_of(&error, config.quota_full_tempfail);
     let setting = match &account.mail {
-        None if !config.home_mailbox.is_empty() => {
+        None if !config.home_mailbox.is_empty() && !account.name.contains('@') => {
             &format!("maildir:~/{}", config.home_mailbox.trim_end_matches('/'))
         }
         None => config.mail_location.text(),

@@ -58,6 +58,21 @@ fn a_message_gets_its_trace_lines_and_a_place() {
 }
 
 #[test]
+fn home_mailbox_is_for_system_users() {
+    let home = home();
+    let location = format!("mail_location=maildir:{}/%d/%n", home.display());
+    let config = Config::from_pairs(&crate::PROGRAM.line, ["home_mailbox=Maildir/", &location]).unwrap();
+    for (name, place) in [("anna", "Maildir/new"), ("anna@example.org", "example.org/anna/new")] {
+        let account = Account { name: name.into(), ..account(&home) };
+        let begun = begin(&config, &account, &recipient(), &trace(), &mut |_| {}).unwrap();
+        let Delivery::Begun(sink) = begun else { panic!("forwarded") };
+        let name = sink.finish().unwrap();
+        assert!(home.join(place).join(&name).exists(), "{place}/{name}");
+    }
+    std::fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
 fn what_the_sender_is_told() {
     use common::maildir::StorageError;
     for (errno, tempfail, want) in [

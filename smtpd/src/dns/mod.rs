@@ -28,7 +28,7 @@ pub enum Kind {
     Mx,
 }
 
-/// Mail hosts that are looked at, of one domain.
+/// Mail hosts that are looked at, of one domain: the best of them.
 const EXCHANGES_MAX: usize = 32;
 /// Addresses that are looked at, of one host.
 const ADDRESSES_MAX: usize = 16;
@@ -68,14 +68,17 @@ impl Resolver {
         Resolver { conf, hosts: "/etc/hosts".into(), protocols }
     }
 
-    /// The mail hosts of a domain, as they come. `NoData`: it has none, which is not to say that it takes no mail.
+    /// The mail hosts of a domain, the best ones first. `NoData`: it has none, which is not to say that it takes no mail.
     pub fn exchanges(&self, domain: &str) -> Result<Vec<Exchange>, NotFound> {
         let exchange = |record| match record {
             Record::Exchange { preference, host } => Some(Exchange { preference, host }),
             Record::Address(_) => None,
         };
-        self.records(domain, Kind::Mx)
-            .map(|records| records.into_iter().filter_map(exchange).take(EXCHANGES_MAX).collect())
+        let mut found: Vec<Exchange> =
+            self.records(domain, Kind::Mx)?.into_iter().filter_map(exchange).collect();
+        found.sort_by_key(|exchange| exchange.preference);
+        found.truncate(EXCHANGES_MAX);
+        Ok(found)
     }
 
     /// The addresses of a host, of the protocols that are in use, in turn IPv6 and IPv4; never none.

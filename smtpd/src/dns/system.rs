@@ -1,6 +1,7 @@
 //! /etc/resolv.conf and /etc/hosts, as resolv.conf(5) and hosts(5) have them. The files are the administrator's or a DHCP
 //! client's; what is not understood is passed over, as the C library does.
 
+use common::sys::interface;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -62,11 +63,13 @@ impl ResolvConf {
     }
 }
 
-/// An address, an IPv6 one also with its interface: `fe80::1%eth0` is not understood, `fe80::1%2` is.
+/// An address, an IPv6 one also with its interface: `fe80::1%eth0`, `fe80::1%2`. The router of many a small network is only
+/// known so (RFC 8106).
 fn server_address(text: &str) -> Option<SocketAddr> {
     if let Some((address, scope)) = text.split_once('%') {
         let address = address.parse().ok()?;
-        return Some(std::net::SocketAddrV6::new(address, PORT, 0, scope.parse().ok()?).into());
+        let scope = scope.parse().ok().or_else(|| interface::number(scope))?;
+        return Some(std::net::SocketAddrV6::new(address, PORT, 0, scope).into());
     }
     text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, PORT))
 }
@@ -103,10 +106,11 @@ mod tests {
     #[test]
     fn resolv_conf() {
         let text = "# c\nnameserver 192.0.2.1\nnameserver\t2001:db8::1 ; c\nnameserver x\nsearch a b\n\
-                    nameserver fe80::1%2\nnameserver 192.0.2.9\noptions rotate timeout:99 attempts:0 timeout:x\n";
+                    nameserver fe80::1%nosuch0\nnameserver fe80::1%lo\nnameserver 192.0.2.9\noptions rotate timeout:99 attempts:0 timeout:x\n";
         let conf = ResolvConf::parse(text);
         let servers: Vec<String> = conf.servers.iter().map(SocketAddr::to_string).collect();
-        assert_eq!(servers, ["192.0.2.1:53", "[2001:db8::1]:53", "[fe80::1%2]:53"]);
+        assert_eq!(servers, ["192.0.2.1:53", "[2001:db8::1]:53", "[fe80::1%1]:53"]);
+        assert_eq!(server_address("fe80::1%2").unwrap().to_string(), "[fe80::1%2]:53");
         assert_eq!((conf.timeout.as_secs(), conf.attempts), (30, 1));
         let none = ResolvConf::load(Path::new("/nonexistent"));
         assert_eq!(

@@ -9,6 +9,7 @@ use crate::queue::Incoming;
 use crate::status::Status;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::SystemTime;
 
 /// Makes the message in the queue; with a status it has failed. `None`: it is there already.
 pub(super) type Open<'a> = dyn Fn(Option<&Status>) -> Result<Option<Incoming>, Status> + 'a;
@@ -81,15 +82,19 @@ impl<'a> Gate<'a> {
         }
     }
 
-    /// The message is complete. Whether it is in the queue, or was before.
-    pub fn finish(self) -> Result<bool, Status> {
+    /// The message is complete; with a status it has failed. Whether it is in the queue, or was before.
+    pub fn finish(self, failed: Option<&Status>) -> Result<bool, Status> {
         let stage = match self.stage {
             // It has no body.
             Stage::Looking { checked, raw, kept } => match checked.finish() {
                 Err(status) => opened(self.open, Some(&status), &raw)?,
                 Ok(_) if self.discarded.get() => Stage::Gone,
-                Ok(_) => opened(self.open, None, &kept.0.borrow())?,
+                Ok(_) => opened(self.open, failed, &kept.0.borrow())?,
             },
+            Stage::Queueing(mut incoming) => {
+                failed.map_or(Ok(()), |status| incoming.fail(status, SystemTime::now()))?;
+                Stage::Queueing(incoming)
+            }
             stage => stage,
         };
         match stage {

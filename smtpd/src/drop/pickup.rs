@@ -2,6 +2,7 @@
 
 use super::format::{Wanted, address};
 use super::gate::Gate;
+use crate::address::Address;
 use crate::deliver::Sink;
 use crate::envelope::{Envelope, Recipient, Target, asked};
 use crate::header_checks::HeaderChecks;
@@ -19,6 +20,7 @@ use common::sys::fs;
 use common::sys::process::{self, Ended, Fork};
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,6 +31,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long the end of the process that read it may take.
 const END_TIME: Duration = Duration::from_secs(2);
+/// Recipients that the sender of a message to too many is told of.
+const TOLD_MAX: usize = 100;
 /// Octets of a head, beyond the message itself.
 const HEAD: u64 = super::format::HEAD_MAX as u64;
 
@@ -70,18 +74,20 @@ pub(super) fn take(
     drop((head_to, message_to, alive_to));
     let until = Instant::now() + time;
     let queued = read_head(head, until).and_then(|(length, wanted)| {
-        let envelope = envelope(&wanted, rules, log, id).map_err(|status| {
-            log.error(format_args!("drop/{id}: uid={}: {status}", meta.uid()));
-            io::Error::from(if status.is_permanent() {
-                io::ErrorKind::InvalidData
-            } else {
-                io::ErrorKind::Other
-            })
-        })?;
+        let (envelope, refused) = match envelope(&wanted, rules, log, id) {
+            Ok(envelope) => (envelope, None),
+            Err(status) => {
+                log.error(format_args!("drop/{id}: uid={}: {status}", meta.uid()));
+                if !status.is_permanent() {
+                    return Err(io::ErrorKind::Other.into());
+                }
+                (as_named(&wanted, rules).ok_or(io::ErrorKind::InvalidData)?, Some(status))
+            }
+        };
         match process::fork()? {
             Fork::Child => {
-                let drop =
-                    Dropped { config, uid: meta.uid(), id, wanted: &wanted, envelope: &envelope, length };
+                let (uid, wanted, envelope) = (meta.uid(), &wanted, &envelope);
+                let drop = Dropped { config, uid, id, wanted, envelope, refused, length };
                 let from = Patient { from: File::from(message), until };
                 process::exit_now(drop.queue_as_mail_owner(directory, rules, log, from));
             }
@@ -204,6 +210,8 @@ struct Dropped<'a> {
     id: &'a Id,
     wanted: &'a Wanted,
     envelope: &'a Envelope,
+    /// It fails for all of them.
+    refused: Option<Status>,
     length: u64,
 }
 
@@ -238,9 +246,16 @@ impl Dropped<'_> {
         let checks = HeaderChecks::load(self.config).map(Rc::new);
         let checks = checks.map_err(|error| failed(io::Error::other(format!("header_checks: {error}"))))?;
         let open = |refused: Option<&Status>| -> Result<Option<Incoming>, Status> {
-            let incoming = Incoming::create_derived(directory, &new, self.envelope, &received)?;
+            let create = |envelope| Incoming::create_derived(directory, &new, envelope, &received);
+            let mut refused = refused.or(self.refused.as_ref());
+            let (mut incoming, too_many) = (create(self.envelope), too_many());
+            // Time does not mend that: its sender has to hear of it.
+            if incoming.as_ref().is_err_and(|status| status.enhanced == TOO_MANY) {
+                let small = as_named(self.wanted, rules).ok_or_else(|| too_many.clone())?;
+                (incoming, refused) = (create(&small), refused.or(Some(&too_many)));
+            }
             // None: a run was killed between the queue and the removal of the file.
-            let Some(mut incoming) = incoming else { return Ok(None) };
+            let Some(mut incoming) = incoming? else { return Ok(None) };
             refused.map_or(Ok(()), |status| incoming.fail(status, now))?;
             incoming.write(trace_field(rules, self.uid, &new, now).as_bytes())?;
             Ok(Some(incoming))
@@ -252,7 +267,7 @@ impl Dropped<'_> {
         let mut gate = Gate::new(&checks, &warn, &discarded, &open)?;
         let from = from_field(self.wanted, self.envelope, rules);
         let submission = Submission { from, domain: rules.myhostname().into() };
-        let mut header = Header::new(Some(&submission));
+        let mut header = Header::of_taken(&submission);
         // What sendmail has written is in wire form already, but anybody may write a file here: NUL, and CR or LF alone, must
         // not get into the queue, where they would become another message at a server that takes them for line ends.
         let (mut wire, mut clean) = (Wire::new(true), Vec::new());
@@ -274,7 +289,7 @@ impl Dropped<'_> {
         wire.end(&mut clean);
         header.pass(&clean, &mut |octets| gate.write(octets))?;
         header.end(&mut |octets| gate.write(octets))?;
-        if gate.finish()? {
+        if gate.finish(header.refusal().as_ref())? {
             let (us, message_id) = (std::process::id(), header.message_id());
             let message_id = common::log::escape(message_id.as_bytes()).up_to(250);
             log.info_each([
@@ -295,6 +310,43 @@ fn failed(error: io::Error) -> Status {
 
 fn malformed(text: &str) -> Status {
     Status::new(553, Enhanced(5, 1, 3), format!("Malformed address: {}", text.escape_debug()))
+}
+
+const TOO_MANY: Enhanced = Enhanced(4, 5, 3);
+
+fn too_many() -> Status {
+    Status::new(554, Enhanced(5, 5, 3), "Too many recipients")
+}
+
+/// A user's mailbox that there is not.
+fn itself(path: Address, wanted: &Wanted) -> Recipient {
+    Recipient {
+        address: path.clone(),
+        owner: None,
+        orcpt: None,
+        notify: wanted.notify,
+        target: Target::Mailbox {
+            // With its domain: it must not find another domain's user.
+            user: path.to_string().to_lowercase(),
+            extension: String::new(),
+            direct: false,
+        },
+        original: path,
+    }
+}
+
+/// For a message that can be sent to nobody: its sender, and of those whom he named the first. `None`: he could not be told.
+fn as_named(wanted: &Wanted, rules: &Rules) -> Option<Envelope> {
+    let reverse_path = match wanted.sender.as_str() {
+        "" => None,
+        text => Some(address(text, rules).ok()?),
+    };
+    let named = wanted.recipients.iter().filter_map(|text| address(text, rules).ok());
+    let recipients: Vec<Recipient> = named.take(TOLD_MAX).map(|path| itself(path, wanted)).collect();
+    let (envid, ret, body) = (wanted.envid.clone(), wanted.ret, wanted.body);
+    let smtputf8 = !recipients.iter().all(|one| one.address.is_ascii());
+    let envelope = Envelope { envid, ret, body, smtputf8, reverse_path, recipients, ..Envelope::default() };
+    (!envelope.recipients.is_empty()).then_some(envelope)
 }
 
 /// Every recipient as the rules have it; those that are refused are open failures, so that the sender hears of them.
@@ -326,7 +378,7 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
         paths.push(path.clone());
         // A list that is named again and again must not fill the memory of a process of root's.
         if total > super::format::RECIPIENTS_MAX {
-            return Err(Status::new(554, Enhanced(5, 5, 3), "Too many recipients"));
+            return Err(too_many());
         }
         match rules.expand(&path) {
             Ok(mut recipients) => {
@@ -338,19 +390,7 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
             }
             // Nobody is there any more to be answered. As a user's mailbox it will be found not to be one: then the rules are
             // asked again, and it waits in the queue or is returned.
-            Err(_) => envelope.recipients.push(Recipient {
-                address: path.clone(),
-                owner: None,
-                orcpt: None,
-                notify: wanted.notify,
-                target: Target::Mailbox {
-                    // With its domain: it must not find another domain's user.
-                    user: path.to_string().to_lowercase(),
-                    extension: String::new(),
-                    direct: false,
-                },
-                original: path,
-            }),
+            Err(_) => envelope.recipients.push(itself(path, wanted)),
         }
     }
     if envelope.recipients.is_empty() {
@@ -384,8 +424,11 @@ fn from_field(wanted: &Wanted, envelope: &Envelope, rules: &Rules) -> String {
         None => format!("MAILER-DAEMON@{}", rules.myhostname()),
     };
     let name = wanted.full_name.trim();
-    if name.is_empty() || !name.is_ascii() || name.len() > 200 {
+    if name.is_empty() || name.len() > 200 {
         return address;
+    }
+    if !name.is_ascii() {
+        return format!("{} <{address}>", encoded_words(name));
     }
     if name.bytes().all(|c| c.is_ascii_alphanumeric() || b" -'".contains(&c)) {
         format!("{name} <{address}>")
@@ -393,6 +436,31 @@ fn from_field(wanted: &Wanted, envelope: &Envelope, rules: &Rules) -> String {
         let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
         format!("\"{quoted}\" <{address}>")
     }
+}
+
+/// RFC 2047 section 4.2: words of at most 75 characters, none of which ends within a character.
+fn encoded_words(text: &str) -> String {
+    const ROOM: usize = 75 - "=?utf-8?q??=".len();
+    let (mut words, mut word) = (Vec::new(), String::new());
+    for c in text.chars() {
+        let mut buffer = [0; 4];
+        let mut printed = String::new();
+        for octet in c.encode_utf8(&mut buffer).bytes() {
+            match octet {
+                b' ' => printed.push('_'),
+                _ if octet.is_ascii_alphanumeric() => printed.push(char::from(octet)),
+                _ => {
+                    let _ = write!(printed, "={octet:02X}");
+                }
+            }
+        }
+        if word.len() + printed.len() > ROOM {
+            words.push(std::mem::take(&mut word));
+        }
+        word.push_str(&printed);
+    }
+    words.push(word);
+    words.iter().map(|word| format!("=?utf-8?q?{word}?=")).collect::<Vec<_>>().join("\r\n ")
 }
 
 #[cfg(test)]

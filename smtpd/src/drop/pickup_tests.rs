@@ -56,6 +56,75 @@ fn a_reader_that_was_stopped_is_not_waited_for() {
 }
 
 #[test]
+fn who_is_no_longer_there_to_be_refused_gets_it_back() {
+    let scratch = crate::queue::tests::Scratch::new("refused");
+    let directory = crate::queue::tests::queue(&scratch);
+    let config = Config { myhostname: "mail.example.org".into(), ..Config::DEFAULT };
+    let (rules, log) = (Rules::load(&config).unwrap(), Log::open(&config, "test".to_owned()));
+    let many: Vec<String> = (0..9000).map(|n| format!("{}{n}@x.example", "x".repeat(50))).collect();
+    let all: Vec<&str> = many.iter().map(String::as_str).collect();
+    let (circle, plain) = ("Received: x\r\n".repeat(51), "Subject: x\r\n\r\nb\r\n");
+    // Also if the head of its file is on the disk by then.
+    let long = format!("{circle}\r\n{}", "x\r\n".repeat(30_000));
+    for (message, to, why, count) in [
+        (circle.as_str(), &all[..2], "Too many hops", 2),
+        (&long, &all[..700], "Too many hops", 700),
+        (plain, &all, "Too many recipients", TOLD_MAX),
+    ] {
+        let id = Id::new(SystemTime::now()).unwrap();
+        let (from, pipe) = fd::pipe().unwrap();
+        let length = message.len() as u64;
+        let writer = {
+            let message = message.to_owned();
+            std::thread::spawn(move || File::from(pipe).write_all(message.as_bytes()).unwrap())
+        };
+        let envelope = crate::queue::tests::envelope(to);
+        let recipients = to.iter().map(|&to| to.to_owned()).collect();
+        let wanted = Wanted { sender: "a@b.example".into(), recipients, ..Wanted::default() };
+        let dropped = Dropped {
+            config: &config,
+            uid: 1000,
+            id: &id,
+            wanted: &wanted,
+            envelope: &envelope,
+            refused: None,
+            length,
+        };
+        let from = Patient { from: File::from(from), until: Instant::now() + Duration::from_secs(60) };
+        dropped.queue(&directory, &rules, &log, from).unwrap();
+        writer.join().unwrap();
+        let id = id.derived("u1000").unwrap();
+        let queued = crate::queue::tests::open(&directory, &id);
+        assert_eq!(queued.in_state(crate::queue::queued::State::Failed).len(), count, "{why}");
+        assert_eq!(queued.envelope().recipients.len(), count);
+        let notes = crate::queue::notes::read(&directory, crate::queue::Place::Queue, &id);
+        assert!(notes.len() == count && notes.iter().all(|note| note.status.to_string().contains(why)));
+        let mut text = Vec::new();
+        queued.message().read_to_end(&mut text).unwrap();
+        assert!(text.len() > message.len());
+    }
+}
+
+#[test]
+fn names_in_a_from_field() {
+    let config = Config { myhostname: "mail.example.org".into(), ..Config::DEFAULT };
+    let rules = Rules::load(&config).unwrap();
+    let envelope = crate::queue::tests::envelope(&["a@x.example"]);
+    let long = format!("=?utf-8?q?{}?=\r\n =?utf-8?q?{}?= ", "=C3=A4".repeat(10), "=C3=A4".repeat(2));
+    for (full_name, want) in [
+        ("", ""),
+        ("Anna B", "Anna B "),
+        ("A. \"B\"", "\"A. \\\"B\\\"\" "),
+        ("Jörg (x)", "=?utf-8?q?J=C3=B6rg_=28x=29?= "),
+        (&"ä".repeat(12), &long),
+    ] {
+        let wanted = Wanted { full_name: full_name.to_owned(), ..Wanted::default() };
+        let field = from_field(&wanted, &envelope, &rules);
+        assert!(field.strip_prefix(want).is_some_and(|rest| rest.contains('@')), "{field:?}");
+    }
+}
+
+#[test]
 fn what_lies_in_the_queue_is_in_wire_form() {
     let scratch = crate::queue::tests::Scratch::new("wireform");
     let directory = crate::queue::tests::queue(&scratch);
@@ -72,8 +141,15 @@ fn what_lies_in_the_queue_is_in_wire_form() {
         let wanted =
             Wanted { sender: "a@b.example".into(), recipients: vec!["x".into()], ..Wanted::default() };
         let length = hostile.len() as u64;
-        let dropped =
-            Dropped { config: &config, uid: 1000, id: &id, wanted: &wanted, envelope: &envelope, length };
+        let dropped = Dropped {
+            config: &config,
+            uid: 1000,
+            id: &id,
+            wanted: &wanted,
+            envelope: &envelope,
+            refused: None,
+            length,
+        };
         let from = Patient { from: File::from(from), until: Instant::now() + Duration::from_secs(60) };
         dropped.queue(&directory, &rules, &log, from).unwrap();
         let queued = crate::queue::tests::open(&directory, &id.derived("u1000").unwrap());

@@ -90,7 +90,7 @@ impl Conversation<'_> {
         }
         // As after a new connection, with the greeting in place of a reply.
         self.welcome = self.ask_for_welcome()?;
-        self.authenticated |= self.welcome.logged_in;
+        self.authenticated = self.welcome.logged_in;
         self.hello = None;
         self.counts.count(verb, true);
         self.front.conn.push_fmt(format_args!("220 {}\r\n", self.welcome.banner))?;

@@ -239,7 +239,8 @@ impl Conversation<'_> {
             self.bad += 1;
         }
         self.say(status)?;
-        Ok(Next::Command)
+        // RFC 5321 section 3.8; what an access table says with 521 is meant so, as in Postfix.
+        Ok(if matches!(status.code, 421 | 521) { Next::Close } else { Next::Command })
     }
 
     fn done(&mut self, verb: &'static str, reply: Reply) -> Result<Next, Ending> {
@@ -363,6 +364,8 @@ impl Conversation<'_> {
                 self.front.shake_hands(offer)?;
                 // RFC 3207 section 4.2: what was said in clear is forgotten.
                 self.hello = None;
+                self.authenticated = self.welcome.logged_in;
+                self.set_times();
                 self.note(Note::Tls, self.front.tls_description())?;
                 Ok(Next::Command)
             }

@@ -3,10 +3,11 @@
 //! The octets pass through; none of them is kept. Whatever refuses the message, its rest is read to the true end before the
 //! reply, because what follows is commands again.
 
+use super::transaction::Transaction;
 use super::{Conversation, Next, is_over};
 use crate::data::Machine;
 use crate::envelope::Body;
-use crate::reply;
+use crate::reply::{self, Reply};
 use crate::status::Status;
 use crate::wire::pieces::Pieces;
 use crate::wire::{Answer, Note, Question};
@@ -139,8 +140,7 @@ impl Conversation<'_> {
             return self.not(verb, reply::DATA_AFTER_BDAT);
         }
         if transaction.recipients == 0 {
-            // RFC 5321 section 3.3: 503 or 554.
-            let refused = if transaction.asked { reply::NO_RECIPIENTS } else { reply::RCPT_FIRST };
+            let refused = self.lacks_recipients(transaction);
             return self.not(verb, refused);
         }
         if transaction.body == Body::BinaryMime {
@@ -163,6 +163,14 @@ impl Conversation<'_> {
                 let _ = self.give_up(&mut incoming);
                 Err(ending)
             }
+        }
+    }
+
+    /// RFC 5321 section 3.3 has 503 or 554, RFC 2033 section 4.2 only 503.
+    fn lacks_recipients(&self, transaction: &Transaction) -> Reply {
+        match transaction.asked && !self.service.lmtp {
+            true => reply::NO_RECIPIENTS,
+            false => reply::RCPT_FIRST,
         }
     }
 
@@ -197,8 +205,7 @@ impl Conversation<'_> {
             _ if !self.offers("CHUNKING") => Some(reply::NOT_OFFERED),
             None => Some(reply::MAIL_FIRST),
             Some(transaction) if transaction.recipients > 0 => None,
-            Some(transaction) if transaction.asked => Some(reply::NO_RECIPIENTS),
-            Some(_) => Some(reply::RCPT_FIRST),
+            Some(transaction) => Some(self.lacks_recipients(transaction)),
         };
         // RFC 3030 section 2: the octets come whatever the reply will be.
         if let Some(refused) = refused {

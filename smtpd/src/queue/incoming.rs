@@ -118,18 +118,17 @@ impl Incoming {
         }
     }
 
-    /// It has failed for every recipient, for this reason, before anything was tried: the next runner tells the sender. To be
-    /// said before the first octet.
+    /// It has failed for every recipient, for this reason, before anything was tried: the next runner tells the sender.
     pub fn fail(&mut self, status: &Status, at: SystemTime) -> Result<(), Status> {
-        let head = self.buffer.get(..self.head).map(format::parse);
-        let states = match head {
-            Some(Ok(head)) if self.written == 0 => head.states,
-            _ => return Err(out_of_order()),
-        };
+        let states = self.states().map_err(|error| refused(&error))?;
         let mut notes = Vec::new();
         for (recipient, (_, offset)) in states.into_iter().enumerate() {
-            if let Some(octet) = self.buffer.get_mut(offset) {
-                *octet = State::Failed.octet();
+            match self.buffer.get_mut(offset) {
+                Some(octet) if self.written == 0 => *octet = State::Failed.octet(),
+                _ => {
+                    let marked = self.file.write_all_at(&[State::Failed.octet()], offset as u64);
+                    marked.map_err(|error| refused(&error))?;
+                }
             }
             let (at, status, relay) = (schedule::seconds(at), status.clone(), "none".to_owned());
             notes.push(Note { recipient, at, status, relay, diagnostic: None, relayed: false });
@@ -137,6 +136,16 @@ impl Incoming {
         // Before the message has its name there, lest a runner finds it without its reason; one that finds the reason without
         // its message leaves it alone for an hour.
         notes::write(&self.directory, Place::Queue, &self.id, &notes).map_err(|error| refused(&error))
+    }
+
+    /// The recipients' states, and where in the file they stand.
+    fn states(&self) -> io::Result<Vec<(State, usize)>> {
+        let mut head = vec![0; self.head];
+        match self.buffer.get(..self.head) {
+            Some(buffered) if self.written == 0 => head.copy_from_slice(buffered),
+            _ => File::open(self.path())?.read_exact_at(&mut head, 0)?,
+        }
+        format::parse(&head).map(|head| head.states).map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
     /// The ID, for `Received` and the log.

@@ -77,6 +77,8 @@ pub struct Queued {
     place: Place,
     id: Id,
     head: Head,
+    /// There are marks that are not on the disk.
+    marked: bool,
 }
 
 impl Queued {
@@ -106,7 +108,7 @@ impl Queued {
         match read_head(&file)? {
             Ok(head) => {
                 let (directory, id) = (directory.clone(), id.clone());
-                Ok(Opened::Message(Box::new(Queued { file, directory, place, id, head })))
+                Ok(Opened::Message(Box::new(Queued { file, directory, place, id, head, marked: false })))
             }
             Err(why) => Ok(Opened::Corrupt(why.0)),
         }
@@ -175,6 +177,7 @@ impl Queued {
         if *now != state {
             self.file.write_all_at(&[state.octet()], *at as u64)?;
             *now = state;
+            self.marked = true;
         }
         Ok(())
     }
@@ -191,9 +194,13 @@ impl Queued {
         Ok(octet == [BEGUN])
     }
 
-    /// Waits until what was marked is on the disk.
-    pub fn sync(&self) -> io::Result<()> {
-        if self.directory.syncs() { self.file.sync_data() } else { Ok(()) }
+    /// Waits until what was marked is on the disk, if anything was.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.marked) && self.directory.syncs() {
+            self.file.sync_data()
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes the counters, and when it is due as the file's time.

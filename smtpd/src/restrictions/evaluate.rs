@@ -18,7 +18,7 @@ pub struct Facts<'a> {
     pub sender: Option<&'a ReversePath>,
     /// Of RCPT.
     pub recipient: Option<&'a Address>,
-    /// How many recipients there are, at DATA.
+    /// How many recipients there are, with this one.
     pub recipients: usize,
 }
 
@@ -151,7 +151,7 @@ fn one(
             refuse(450, Enhanced(4, 7, 1), "Session encryption is required")
         }
         R::RejectMultiRecipientBounce if facts.sender == Some(&None) && facts.recipients > 1 => {
-            refuse(550, Enhanced(5, 5, 3), "<>: A notification has one recipient")
+            refuse(550, Enhanced(5, 5, 3), format!("{named} rejected: Multi-recipient bounce"))
         }
         R::RejectInvalidHelo if !client.helo.is_empty() && !is_helo(client.helo) => {
             refuse(501, Enhanced(5, 5, 2), "Helo command rejected: Invalid name")
@@ -159,9 +159,18 @@ fn one(
         R::RejectNonFqdnHelo if !client.helo.is_empty() && !is_fqdn(client.helo) => {
             refuse(504, Enhanced(5, 5, 2), "Helo command rejected: need fully-qualified hostname")
         }
-        R::RejectNonFqdnSender => not_fqdn(facts.sender.and_then(Option::as_ref), "Sender address"),
-        R::RejectNonFqdnRecipient => not_fqdn(facts.recipient, "Recipient address"),
-        R::RejectUnlistedSender => listed(facts.sender.and_then(Option::as_ref), lookups),
+        R::RejectNonFqdnSender => {
+            not_fqdn(facts.sender.and_then(Option::as_ref), client.bare_sender, "Sender address")
+        }
+        R::RejectNonFqdnRecipient => not_fqdn(facts.recipient, client.bare_recipient, "Recipient address"),
+        R::RejectUnlistedSender => match listed(facts.sender.and_then(Option::as_ref), lookups) {
+            // What was looked up was named as a recipient.
+            Step::Refuse(Status { code, enhanced: Enhanced(class, 1, 1), text, cause }) => {
+                let text = text.replace(": Recipient address rejected: ", ": Sender address rejected: ");
+                Step::Refuse(Status { code, enhanced: Enhanced(class, 1, 0), text, cause })
+            }
+            step => step,
+        },
         R::RejectUnlistedRecipient => listed(facts.recipient, lookups),
         R::RejectSenderLoginMismatch { logged_in, not_logged_in, known_only } => {
             let Some(Some(sender)) = facts.sender else { return Step::Next };
@@ -218,21 +227,19 @@ fn listed(address: Option<&Address>, lookups: &mut dyn Lookups) -> Step {
     }
 }
 
-fn not_fqdn(address: Option<&Address>, what: &str) -> Step {
-    match address {
-        Some(address) if !address.domain().starts_with('[') && !is_fqdn(address.domain()) => refuse(
-            504,
-            Enhanced(5, 5, 2),
-            format!("<{address}>: {what} rejected: need fully-qualified address"),
-        ),
-        _ => Step::Next,
-    }
+fn not_fqdn(address: Option<&Address>, bare: bool, what: &str) -> Step {
+    let Some(address) = address.filter(|address| bare || !is_fqdn(address.domain())) else {
+        return Step::Next;
+    };
+    let text = format!("<{address}>: {what} rejected: need fully-qualified address");
+    refuse(504, Enhanced(5, 5, 2), text)
 }
 
-/// A domain of more than one part, or an address literal.
+/// A domain of more than one part, or an address literal. An address without brackets is none of both.
 fn is_fqdn(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
-    is_domain(name) && (name.starts_with('[') || name.contains('.'))
+    let is_numeric = name.bytes().all(|c| c.is_ascii_digit() || c == b'.');
+    is_domain(name) && (name.starts_with('[') || name.contains('.') && !is_numeric)
 }
 
 fn is_helo(name: &str) -> bool {

@@ -24,7 +24,10 @@ impl Lookups for Host {
 
     fn listed(&mut self, address: &Address) -> Result<(), Status> {
         match address.local() {
-            "nobody" => Err(Status::new(550, Enhanced(5, 1, 1), "User unknown")),
+            "nobody" => {
+                let text = format!("<{address}>: Recipient address rejected: User unknown");
+                Err(Status::new(550, Enhanced(5, 1, 1), text))
+            }
             _ => Ok(()),
         }
     }
@@ -138,9 +141,11 @@ fn each_restriction() {
     let sender = |text: &str| Case { sender: Some(address(text)), ..base() };
     let login = |login, text: &str| Case { client: Client { login, ..base().client }, ..sender(text) };
     let pipelined = Case { client: Client { pipelined: true, ..base().client }, ..base() };
+    let names = Client { bare_sender: true, bare_recipient: true, ..base().client };
+    let bare = Case { client: names, ..sender("user@here.example") };
     let null = Case { sender: None, ..base() };
     let loopback = Case { client: Client { address: "127.0.0.1".parse().ok(), ..base().client }, ..base() };
-    let rows: [(&str, &Case<'_>, &str); 50] = [
+    let rows: [(&str, &Case<'_>, &str); 56] = [
         ("", &base(), ""),
         ("permit", &base(), ""),
         ("reject", &base(), "554 5.7.1"),
@@ -155,7 +160,11 @@ fn each_restriction() {
         ("reject_unauth_pipelining", &pipelined, "503 5.5.0"),
         ("reject_unauth_pipelining", &base(), ""),
         ("reject_plaintext_session", &base(), "450 4.7.1"),
-        ("reject_multi_recipient_bounce", &null, "550 5.5.3"),
+        (
+            "reject_multi_recipient_bounce",
+            &null,
+            "550 5.5.3 <user@here.example>: Recipient address rejected: ",
+        ),
         ("reject_multi_recipient_bounce", &base(), ""),
         ("reject_invalid_helo_hostname", &helo("host"), ""),
         ("reject_invalid_helo_hostname", &helo("a..b"), "501 5.5.2"),
@@ -167,6 +176,10 @@ fn each_restriction() {
         ("reject_non_fqdn_helo_hostname", &helo("host.example."), ""),
         ("reject_non_fqdn_hostname", &helo("[IPv6:::1]"), ""),
         ("reject_non_fqdn_helo_hostname", &helo(""), ""),
+        ("reject_non_fqdn_helo_hostname", &helo("192.0.2.1"), "504"),
+        ("reject_invalid_helo_hostname", &helo("192.0.2.1"), ""),
+        ("reject_non_fqdn_sender", &sender("a@192.0.2.1"), "504"),
+        ("reject_non_fqdn_sender", &sender("a@1.example"), ""),
         ("reject_non_fqdn_sender", &sender("a@host"), "504 5.5.2"),
         ("reject_non_fqdn_sender", &sender("a@host.example"), ""),
         ("reject_non_fqdn_sender", &null, ""),
@@ -174,7 +187,13 @@ fn each_restriction() {
         ("reject_non_fqdn_recipient", &case("a@[192.0.2.1]"), ""),
         ("reject_unlisted_recipient", &case("nobody@here.example"), "550 5.1.1"),
         ("reject_unlisted_recipient", &base(), ""),
-        ("reject_unlisted_sender", &sender("nobody@here.example"), "550"),
+        ("reject_non_fqdn_sender", &bare, "504 5.5.2 <user@here.example>: Sender address rejected: "),
+        ("reject_non_fqdn_recipient", &bare, "504 5.5.2 <user@here.example>: Recipient address rejected: "),
+        (
+            "reject_unlisted_sender",
+            &sender("nobody@here.example"),
+            "550 5.1.0 <nobody@here.example>: Sender ",
+        ),
         ("reject_unlisted_sender", &null, ""),
         ("reject_sender_login_mismatch", &login(Some("anna"), "owned@x.example"), ""),
         ("reject_sender_login_mismatch", &login(Some("Anna"), "owned@x.example"), ""),

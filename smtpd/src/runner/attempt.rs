@@ -277,7 +277,7 @@ fn finish(
         return Ok(Left::Deferred);
     }
     if told && policy.schedule.is_delayed(counters) {
-        warn(&queued, world, policy, &tried)?;
+        warn(&queued, world, policy, &tried, counters)?;
         counters.warned = true;
     }
     let _ = notes::write(queued.directory(), Place::Queue, queued.id(), &tried.notes);
@@ -398,7 +398,13 @@ fn tell(
 }
 
 /// A delay is told once, and not at all if that fails: the end will be told in any case.
-fn warn(queued: &Queued, world: &mut dyn World, policy: &Policy, tried: &Tried) -> io::Result<()> {
+fn warn(
+    queued: &Queued,
+    world: &mut dyn World,
+    policy: &Policy,
+    tried: &Tried,
+    counters: Counters,
+) -> io::Result<()> {
     for (sender, recipients) in by_sender(queued, State::Pending) {
         let (Some(sender), Some(first)) = (sender, recipients.first()) else { continue };
         let report = |&at: &usize| {
@@ -412,7 +418,7 @@ fn warn(queued: &Queued, world: &mut dyn World, policy: &Policy, tried: &Tried) 
         };
         let Ok(expanded) = world.expand(&sender) else { continue };
         let now = world.now();
-        let left = policy.schedule.lifetime.saturating_sub(Duration::from_secs(queued.counters().age));
+        let left = policy.schedule.lifetime.saturating_sub(Duration::from_secs(counters.age));
         let notification = Notification {
             queued,
             id: &id,

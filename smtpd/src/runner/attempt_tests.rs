@@ -399,9 +399,13 @@ fn a_delay_is_told_once_and_the_end_of_time_is_a_failure() {
     let mut world = Script::new(&[("a@x", 450)]);
     let warning = format!("{id}-d0");
     let mut attempts = 0;
+    let mut until = None;
     while run(&directory, &id, &mut world) == Left::Deferred {
         attempts += 1;
         let warned = ids(&directory).contains(&warning);
+        if warned && until.is_none() {
+            until = Some(world.now + 86_400 - open(&directory, &id).counters().age);
+        }
         let age = open(&directory, &id).counters().age;
         assert_eq!(warned, age >= 3600, "at {age}");
         world.now = open(&directory, &id).counters().next;
@@ -412,6 +416,8 @@ fn a_delay_is_told_once_and_the_end_of_time_is_a_failure() {
     assert!(
         text1.contains("Action: delayed\r\nStatus: 4.1.1\r\n") && text1.contains("\r\nWill-Retry-Until: ")
     );
+    let until = common::mime::date::print(until.unwrap().try_into().unwrap());
+    assert!(text1.contains(&format!("\r\nWill-Retry-Until: {until}\r\n")), "{until}: {text1}");
     assert!(text1.contains("\r\nSubject: Delayed mail"));
     let (_, text2) = text(&directory, &format!("{id}-b0"));
     assert!(text2.contains("Action: failed\r\nStatus: 4.1.1\r\n"), "{text2}");

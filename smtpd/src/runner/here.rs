@@ -19,13 +19,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// What is said of a delivery that the guard has ended.
 const TOO_LONG: &str = "the delivery took too long";
-/// What is said of a user who has no slot left.
-const BUSY: &str = "Other deliveries to this user are still under way";
-/// How long a message to several destinations waits for a slot of one of its users, and how often it looks. A delivery into
+/// What is said of a destination that has no slot left: a user of this host, or another host.
+const BUSY: &str = "Other deliveries to this destination are still under way";
+/// How long a message to several destinations waits for a slot of one of them, and how often it looks. A delivery into
 /// a mailbox takes some milliseconds; who takes longer has a program that does.
 const SLOT_TIME: Duration = Duration::from_secs(5);
 const SLOT_PAUSE: Duration = Duration::from_millis(20);
-/// Users who had no slot left that are remembered.
+/// Destinations that had no slot left that are remembered.
 const BUSY_MAX: usize = 64;
 /// How long a message to several destinations waits for one delivery before it goes on with the next.
 const ASIDE_TIME: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ pub struct Here<'a> {
     run: &'a Run,
     /// The destination whose slot this process has.
     key: &'a str,
-    /// Users of this host who had no slot left.
+    /// Destinations that had no slot left.
     busy: Vec<String>,
     /// The message has several destinations.
     several: bool,
@@ -72,6 +72,11 @@ impl Delivering {
             None => None,
         }
     }
+}
+
+/// Whether no more than our own limit was in the way.
+pub fn is_busy(status: &Status) -> bool {
+    status.text == BUSY
 }
 
 impl<'a> Here<'a> {
@@ -148,7 +153,7 @@ impl<'a> Here<'a> {
         // Another opening of the file, without the right to write and without our lock.
         let path = self.run.directory.file(Place::Queue, queued.id());
         let file = File::open(path).map_err(|error| local_error(&error.to_string()))?;
-        let slot = self.slot_of(recipient)?;
+        let slot = self.slot_of(ways::local_key(recipient))?;
         let again = queued.begin_here(at).map_err(|error| local_error(&error.to_string()))?;
         let question = Question::Deliver {
             reverse_path: queued.envelope().reverse_path_for(recipient).cloned(),
@@ -177,7 +182,7 @@ impl<'a> Here<'a> {
             Ok(_) => (local_error("there is no answer"), true),
         };
         let relay = match recipient.target {
-            _ if status.text == BUSY => attempt::TURN,
+            _ if is_busy(&status) => attempt::TURN,
             Target::Command { .. } => "command",
             Target::File { .. } => "file",
             _ => "local",
@@ -193,9 +198,9 @@ impl<'a> Here<'a> {
         }
     }
 
-    /// A slot of this recipient's, unless it is the one that this process has.
-    fn slot_of(&mut self, recipient: &Recipient) -> Result<Option<Slot>, Status> {
-        let key = ways::local_key(recipient);
+    /// A slot of this destination's, unless it is the one that this process has. Errors: [`is_busy`], and what keeps files from
+    /// being locked.
+    pub fn slot_of(&mut self, key: String) -> Result<Option<Slot>, Status> {
         if key == self.key {
             return Ok(None);
         }

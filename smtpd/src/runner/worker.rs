@@ -4,8 +4,9 @@ use super::Run;
 use super::ask::{self, Answer, Question, ask, local_error};
 use super::attempt::{self, Outcome, World};
 use super::dispatch::{NO_SLOT, NO_WALLS, RECORD};
-use super::here::Here;
-use super::{slots, ways};
+use super::here::{Here, is_busy};
+use super::slots::{self, Slot};
+use super::ways;
 use crate::address::{Address, ReversePath};
 use crate::client::{Client, Connection};
 use crate::envelope::{Recipient, Target};
@@ -16,6 +17,7 @@ use common::exit::Exit;
 use common::sys::fd;
 use std::fmt::Arguments;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
@@ -45,6 +47,7 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
         client: Client::new(&run.config),
         connection: None,
         dead: Vec::new(),
+        alone: Vec::new(),
         here: Here::new(run, key),
     };
     let mut code = Exit::Success.code();
@@ -64,7 +67,7 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
             }
         }
     }
-    if let Some((_, connection)) = carrier.connection.take() {
+    if let Some((_, connection, _)) = carrier.connection.take() {
         connection.quit();
     }
     code
@@ -117,10 +120,11 @@ struct Way {
 
 /// The same for all: nobody was spoken to, and nobody else tells of success.
 fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
+    let relay = if is_busy(status) { attempt::TURN } else { "none" };
     let failed = |&recipient: &usize| Outcome {
         recipient,
         status: status.clone(),
-        relay: "none".into(),
+        relay: relay.into(),
         diagnostic: None,
         relayed: true,
     };
@@ -131,8 +135,11 @@ fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
 struct Carrier<'a> {
     run: &'a Run,
     client: Client,
-    connection: Option<(Way, Connection)>,
+    /// With the slot of its destination, where that of the process is another one's: that of messages to several destinations.
+    connection: Option<(Way, Connection, Option<Slot>)>,
     dead: Vec<(Way, Status)>,
+    /// Ways on which no other host takes what one has put off.
+    alone: Vec<Way>,
     here: Here<'a>,
 }
 
@@ -198,6 +205,8 @@ impl World for Carrier<'_> {
 }
 
 impl Carrier<'_> {
+    /// Sends to one host of the next hop. What it puts off, the next may take: RFC 5321 section 5.1 wants each address tried until
+    /// one succeeds. Not so where somebody may have it already.
     fn remote(
         &mut self,
         queued: &Queued,
@@ -205,29 +214,60 @@ impl Carrier<'_> {
         sender: &ReversePath,
         group: &[usize],
     ) -> Vec<Outcome> {
-        let mut outcomes = Vec::with_capacity(group.len());
+        let (mut outcomes, mut except) = (Vec::with_capacity(group.len()), Vec::new());
+        let mut open = self.try_one(queued, hop, sender, group, &mut except, &mut outcomes);
+        while !open.is_empty() && !except.is_empty() && !self.alone.contains(&self.way(hop, sender)) {
+            let (before, mut later) = (except.len(), Vec::new());
+            open = self.try_one(queued, hop, sender, &open, &mut except, &mut later);
+            if except.len() == before {
+                break;
+            }
+            for outcome in later {
+                // As long as one of them may take it, it is tried again.
+                let known = outcomes.iter_mut().find(|known| known.recipient == outcome.recipient);
+                if let Some(known) = known.filter(|_| !outcome.status.is_permanent()) {
+                    *known = outcome;
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Sends to a host that is none of `except`, which it is added to, and says what became of the recipients. Those whom another
+    /// host may be asked about are returned.
+    fn try_one(
+        &mut self,
+        queued: &Queued,
+        hop: &NextHop,
+        sender: &ReversePath,
+        group: &[usize],
+        except: &mut Vec<SocketAddr>,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Vec<usize> {
+        let (mut open, mut used) = (Vec::new(), None);
         let mut rest = group;
         while !rest.is_empty() {
-            let reused = match self.connect(hop, sender) {
+            let reused = match self.connect(hop, sender, except) {
                 Ok(reused) => reused,
                 Err(status) => {
                     outcomes.extend(unserved(rest, &status));
-                    return outcomes;
+                    break;
                 }
             };
-            let Some((_, connection)) = &mut self.connection else { return outcomes };
+            let Some((_, connection, _)) = &mut self.connection else { break };
             let length = connection.recipients_max().unwrap_or(RECIPIENTS_MAX).clamp(1, rest.len());
             let (part, behind) = rest.split_at(length);
             let settled = connection.send(queued.envelope(), part, &mut queued.message(), queued.size());
             let relay = connection.remote().to_string();
-            let open = connection.is_open();
-            if !open {
+            used = connection.remote().address.or(used);
+            if !connection.is_open() {
                 self.connection = None;
                 // A server may close a connection that waited too long for its next message; nothing was tried then.
                 if reused && settled.iter().all(|o| o.status.is_temporary() && o.diagnostic.is_none()) {
                     continue;
                 }
             }
+            open.extend(settled.iter().filter(|o| o.status.is_temporary() && !o.unsure).map(|o| o.recipient));
             outcomes.extend(settled.into_iter().map(|settled| Outcome {
                 recipient: settled.recipient,
                 status: settled.status,
@@ -237,19 +277,32 @@ impl Carrier<'_> {
             }));
             rest = behind;
         }
-        outcomes
+        except.extend(used);
+        open
     }
 
-    /// Makes sure that there is a connection to this next hop. `true`: it has been used before.
-    fn connect(&mut self, hop: &NextHop, sender: &ReversePath) -> Result<bool, Status> {
-        // Where a sender has a password of its own, the connection is that sender's.
+    /// Where a sender has a password of its own, the connection is that sender's.
+    fn way(&self, hop: &NextHop, sender: &ReversePath) -> Way {
         let by_sender = self.run.config.smtp_sender_dependent_authentication;
-        let way = Way { hop: hop.clone(), sender: sender.clone().filter(|_| by_sender) };
-        if let Some((known, connection)) = self.connection.take() {
-            if known == way && connection.is_open() {
-                self.connection = Some((known, connection));
+        Way { hop: hop.clone(), sender: sender.clone().filter(|_| by_sender) }
+    }
+
+    /// Makes sure that there is a connection to this next hop, to none of these addresses. `true`: it has been used before.
+    fn connect(
+        &mut self,
+        hop: &NextHop,
+        sender: &ReversePath,
+        except: &[SocketAddr],
+    ) -> Result<bool, Status> {
+        let way = self.way(hop, sender);
+        let mut slot = None;
+        if let Some((known, connection, its)) = self.connection.take() {
+            let is_wanted = connection.remote().address.is_none_or(|address| !except.contains(&address));
+            if known == way && is_wanted && connection.is_open() {
+                self.connection = Some((known, connection, its));
                 return Ok(true);
             }
+            slot = its.filter(|_| known.hop == way.hop);
             connection.quit();
         }
         if let Some((_, status)) = self.dead.iter().find(|(dead, _)| *dead == way) {
@@ -259,15 +312,20 @@ impl Carrier<'_> {
             Answer::Login(login) => login,
             _ => return Err(local_error("there is no answer")),
         };
-        match self.client.connect_as(hop, login.as_ref()) {
+        if slot.is_none() {
+            slot = self.here.slot_of(hop.to_string())?;
+        }
+        match self.client.connect_as(hop, login.as_ref(), except) {
             Ok(connection) => {
-                self.connection = Some((way, connection));
+                self.connection = Some((way, connection, slot));
                 Ok(false)
             }
             Err(status) => {
                 // The next hundred messages need not wait for the same host to be silent.
-                if self.dead.len() < DEAD_MAX {
-                    self.dead.push((way, status.clone()));
+                match except {
+                    [] if self.dead.len() < DEAD_MAX => self.dead.push((way, status.clone())),
+                    [_, ..] if self.alone.len() < DEAD_MAX => self.alone.push(way),
+                    _ => {}
                 }
                 Err(status)
             }

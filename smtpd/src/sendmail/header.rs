@@ -1,4 +1,5 @@
-//! The header for `-t`: recipients are taken from To, Cc and Bcc, and Bcc is taken out.
+//! The header for `-t`: recipients are taken from To, Cc and Bcc, and Bcc is taken out. Of a message that is sent once more
+//! (RFC 5322 section 3.6.6) they are those of Resent-To, Resent-Cc and Resent-Bcc: the others have it.
 //!
 //! The message is the caller's own. Its header is kept in memory and bounded.
 
@@ -18,7 +19,7 @@ pub struct Found {
     pub recipients: Vec<String>,
 }
 
-/// Where the header ends: behind its empty line, or where a line is no field's.
+/// Where the header ends: behind its empty line.
 pub fn end(octets: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -35,18 +36,24 @@ pub fn end(octets: &[u8]) -> Option<usize> {
 /// Reads a header in wire form.
 pub fn recipients(header: &[u8]) -> Found {
     let mut found = Found::default();
+    let (mut resent, mut is_resent) = (Vec::new(), false);
     for field in fields(header) {
         let name_end = memchr::memchr(b':', field).unwrap_or(0);
         let name = field.get(..name_end).unwrap_or_default().trim_ascii();
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        if is("To") || is("Cc") || is("Bcc") || is("Resent-To") || is("Resent-Cc") || is("Resent-Bcc") {
+        let again = is("Resent-To") || is("Resent-Cc") || is("Resent-Bcc");
+        is_resent |= again;
+        if again || is("To") || is("Cc") || is("Bcc") {
             let value = field.get(name_end + 1..).unwrap_or_default();
             let unfolded: Vec<u8> = value.iter().copied().filter(|c| !matches!(c, b'\r' | b'\n')).collect();
-            addresses(&unfolded, &mut found.recipients);
+            addresses(&unfolded, if again { &mut resent } else { &mut found.recipients });
         }
         if !is("Bcc") && !is("Resent-Bcc") {
             found.header.extend_from_slice(field);
         }
+    }
+    if is_resent {
+        found.recipients = resent;
     }
     found
 }
@@ -121,6 +128,9 @@ mod tests {
             ("Bcc: a\r\n", &["a"], ""),
             ("To: undisclosed-recipients:;\r\n\r\n", &[], "To: undisclosed-recipients:;\r\n\r\n"),
             ("To: x: a@b, c@d;\r\n\r\n", &["a@b", "c@d"], "To: x: a@b, c@d;\r\n\r\n"),
+            ("To: a\r\nresent-to: b\r\nCc: c\r\n", &["b"], "To: a\r\nresent-to: b\r\nCc: c\r\n"),
+            ("Resent-Bcc: b\r\nTo: a\r\nBcc: c\r\n", &["b"], "To: a\r\n"),
+            ("Resent-From: b\r\nTo: a\r\n", &["a"], "Resent-From: b\r\nTo: a\r\n"),
         ] {
             let found = recipients(header.as_bytes());
             assert_eq!(found.recipients, recipients_wanted, "{header:?}");

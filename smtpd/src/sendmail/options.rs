@@ -108,8 +108,9 @@ impl Options {
                 't' => self.from_header = true,
                 'i' => self.dot_is_text = true,
                 'v' => self.verbose = true,
-                // Send mail to me too, in sendmail's lists; groups of users; not run by the user; interactive or not.
-                'm' | 'n' | 'G' | 'U' => {}
+                // Send mail to me too, in sendmail's lists; groups of users; not run by the user; interactive or not; dear hosts
+                // later; AIX's.
+                'm' | 'n' | 'G' | 'U' | 'c' | 'x' => {}
                 // How errors are reported: -em, -ep, -eq, -ew, -e p. All come as a notification, or as an exit code at once.
                 'e' => return value().map(drop),
                 'f' | 'r' => return value().map(|value| self.sender = Some(value)),
@@ -270,7 +271,7 @@ mod tests {
                     ..base.clone()
                 },
             ),
-            (&["-oi", "-odb", "-om", "-t"], t_and_i.clone()),
+            (&["-oi", "-odb", "-om", "-t", "-c", "-x"], t_and_i.clone()),
             (&["-o", "i", "-em", "-t"], t_and_i),
             (&["-f<>", "x"], Options { sender: text("<>"), recipients: recipients(&["x"]), ..base.clone() }),
             (

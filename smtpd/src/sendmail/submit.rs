@@ -5,10 +5,11 @@ use super::header;
 use super::options::Options;
 use super::{Exit, Failure};
 use crate::drop::UNFINISHED;
-use crate::drop::format::{MAGIC, RECIPIENTS_MAX, Wanted, print_body};
+use crate::drop::format::{HEAD_MAX, MAGIC, RECIPIENTS_MAX, Wanted, print_body};
 use crate::envelope::Body;
 use crate::queue::{Id, Place, QueueDirectory};
 use crate::runner::HANDED_OVER;
+use crate::writer::fields::Fields;
 use common::config::Config;
 use common::log::Log;
 use common::process::service;
@@ -36,12 +37,12 @@ pub fn message(config: &Config, options: &Options) -> Result<(), Failure> {
         return Err(Failure(Exit::Usage, "recipient addresses must be specified, or -t".to_owned()));
     }
     let mut input = fd_input();
-    let mut wire = Wire::new(options.dot_is_text);
+    let (mut wire, mut fields) = (Wire::new(options.dot_is_text), Fields::all());
     let mut octets = Vec::with_capacity(PIECE);
     let mut header_end = None;
     if options.from_header {
         // The whole header first: it says to whom.
-        while header_end.is_none() && read(&mut input, &mut wire, &mut octets)? {
+        while header_end.is_none() && read(&mut input, &mut wire, &mut fields, &mut octets)? {
             header_end = header::end(&octets);
             if header_end.is_none() && octets.len() > header::HEADER_MAX {
                 return Err(Failure(Exit::Data, "the header is too long".to_owned()));
@@ -63,7 +64,7 @@ pub fn message(config: &Config, options: &Options) -> Result<(), Failure> {
     loop {
         dropped.write(&octets)?;
         octets.clear();
-        if !read(&mut input, &mut wire, &mut octets)? {
+        if !read(&mut input, &mut wire, &mut fields, &mut octets)? {
             break;
         }
     }
@@ -82,23 +83,37 @@ fn fd_input() -> BufReader<io::Stdin> {
 }
 
 /// Appends some of the message. `false`: that was its end.
-fn read(input: &mut dyn BufRead, wire: &mut Wire, out: &mut Vec<u8>) -> Result<bool, Failure> {
+fn read(
+    input: &mut dyn BufRead,
+    wire: &mut Wire,
+    fields: &mut Fields,
+    out: &mut Vec<u8>,
+) -> Result<bool, Failure> {
+    let mut lines = Vec::new();
     let octets = input.fill_buf().map_err(|error| Failure(Exit::Io, format!("standard input: {error}")))?;
     let length = octets.len();
-    wire.take(octets, out);
+    wire.take(octets, &mut lines);
     input.consume(length);
-    if length == 0 || wire.has_ended() {
-        wire.end(out);
-        return Ok(false);
+    let is_end = length == 0 || wire.has_ended();
+    if is_end {
+        wire.end(&mut lines);
     }
-    Ok(true)
+    let mut add = |octets: &[u8]| {
+        out.extend_from_slice(octets);
+        Ok(())
+    };
+    fields
+        .pass(&lines, &mut add)
+        .and_then(|()| if is_end { fields.end(&mut add) } else { Ok(()) })
+        .map_err(|status| Failure(Exit::Temporary, status.to_string()))?;
+    Ok(!is_end)
 }
 
 /// What the options say, and who the caller is.
 pub fn wanted(config: &Config, options: &Options) -> Result<Wanted, Failure> {
     let caller = Caller::find(config);
     let sender = match &options.sender {
-        Some(text) => text.trim().trim_start_matches('<').trim_end_matches('>').to_owned(),
+        Some(text) => sender(text),
         None => {
             let name = caller.name.clone();
             name.ok_or_else(|| Failure(Exit::NoUser, "who you are is not known: use -f".to_owned()))?
@@ -108,6 +123,18 @@ pub fn wanted(config: &Config, options: &Options) -> Result<Wanted, Failure> {
     let (envid, ret, notify) = (options.envid.clone(), options.ret, options.notify);
     let full_name = full_name.unwrap_or_default();
     Ok(Wanted { sender, full_name, envid, ret, notify, body: Body::SevenBit, recipients: Vec::new() })
+}
+
+/// `user@domain`, `<user@domain>` or `Name <user@domain>`.
+fn sender(text: &str) -> String {
+    let mut found = Vec::new();
+    if text.contains('<') {
+        header::addresses(text.as_bytes(), &mut found);
+    }
+    match found.as_slice() {
+        [one] => one.clone(),
+        _ => text.trim().trim_start_matches('<').trim_end_matches('>').to_owned(),
+    }
 }
 
 struct Caller {
@@ -242,6 +269,12 @@ fn check(wanted: &Wanted) -> Result<(), Failure> {
     };
     if wanted.recipients.len() > RECIPIENTS_MAX {
         return Err(Failure(Exit::Data, format!("more than {RECIPIENTS_MAX} recipients")));
+    }
+    // Here and in the queue, where each stands three times: as it was named, as it was understood, and where it goes.
+    let room = wanted.recipients.iter().map(|recipient| 3 * (recipient.len() + 8)).sum::<usize>();
+    if room.max(wanted.print().len()) > HEAD_MAX {
+        let what = "the recipients' addresses are too long together: send to some of them at a time";
+        return Err(Failure(Exit::Data, what.to_owned()));
     }
     let wrong = wanted.recipients.iter().find(|recipient| !is_address(recipient));
     let wrong = wrong.or(Some(&wanted.sender).filter(|sender| !sender.is_empty() && !is_address(sender)));

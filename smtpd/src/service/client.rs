@@ -1,6 +1,7 @@
 //! Who the client is, for rules, trace fields and the log. Names that came from it are a stranger's words.
 
 use super::is;
+use crate::command::path::ForwardPath;
 use crate::command::xclient::Attributes;
 use crate::rules::Client;
 use crate::wire::Mail;
@@ -85,6 +86,7 @@ impl Known {
             submission: is(ground, "submission"),
             lmtp: is(ground, "lmtp"),
             tls: ground.tls,
+            bare_sender: matches!(mail.path, Some(ForwardPath::Local(_))),
             ..Client::default()
         }
     }

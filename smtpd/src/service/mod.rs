@@ -21,7 +21,7 @@ use crate::command::path::ForwardPath;
 use crate::command::xclient::Attributes;
 use crate::envelope::asked;
 use crate::reply;
-use crate::rules::Rules;
+use crate::rules::{Client, Rules};
 use crate::status::Status;
 use crate::wire::{Answer, Mail, Note, Question, Welcome};
 use client::Known;
@@ -252,8 +252,18 @@ impl Smtp {
                 rules.qualified(local).ok_or_else(|| Status::from(reply::LOCAL_PROBLEM))?
             }
         };
-        let client = known.client(ground, &transaction.mail);
-        let mut recipients = rules.recipient(&client, &transaction.reverse_path, &address)?;
+        let client = Client {
+            accepted: transaction.accepted(),
+            bare_recipient: matches!(path, ForwardPath::Local(_)),
+            ..known.client(ground, &transaction.mail)
+        };
+        // RFC 5321 section 4.5.1: mail for it is taken from whoever sends it. As in Postfix no list is asked.
+        let is_postmaster =
+            matches!(path, ForwardPath::Local(local) if local.eq_ignore_ascii_case("postmaster"));
+        let mut recipients = match is_postmaster && !client.lmtp {
+            true => rules.expand(&address)?,
+            false => rules.recipient(&client, &transaction.reverse_path, &address)?,
+        };
         asked(&mut recipients, orcpt.as_deref(), notify);
         transaction.add(recipients)
     }

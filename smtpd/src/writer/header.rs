@@ -2,6 +2,7 @@
 //!
 //! The message is a stranger's. Only the beginnings of lines are looked at; a line is never held, and nothing grows.
 
+use super::fields::Fields;
 use crate::status::{Enhanced, Status};
 use crate::wire::job::Submission;
 use common::mime::date;
@@ -33,10 +34,14 @@ enum At {
 #[derive(Debug)]
 pub struct Header<'a> {
     submission: Option<&'a Submission>,
+    /// Those of a submission are cut from its text.
+    fields: Option<Fields>,
     at: At,
     name: [u8; NAME_MAX],
     filled: usize,
     hops: u32,
+    /// Nobody is there to be refused.
+    is_taken: bool,
     has_from: bool,
     has_date: bool,
     has_message_id: bool,
@@ -50,16 +55,28 @@ impl<'a> Header<'a> {
     pub fn new(submission: Option<&'a Submission>) -> Header<'a> {
         Header {
             submission,
+            fields: submission.map(|_| Fields::default()),
             at: At::Name,
             name: [0; NAME_MAX],
             filled: 0,
             hops: 0,
+            is_taken: false,
             has_from: false,
             has_date: false,
             has_message_id: false,
             message_id: Vec::new(),
             in_message_id: false,
         }
+    }
+
+    /// Of a message that was taken already: one in a circle passes, and is said to be one at its end.
+    pub fn of_taken(submission: &'a Submission) -> Header<'a> {
+        Header { is_taken: true, ..Header::new(Some(submission)) }
+    }
+
+    /// Whether it goes in circles.
+    pub fn refusal(&self) -> Option<Status> {
+        (self.hops > HOPS_MAX).then(|| Status::new(554, Enhanced(5, 4, 6), "Too many hops"))
     }
 
     /// The Message-ID as far as it has come, without `<` and `>` around it; empty: there is none. It is a stranger's.
@@ -70,6 +87,17 @@ impl<'a> Header<'a> {
 
     /// Passes octets on, with what has to stand between them.
     pub fn pass(
+        &mut self,
+        octets: &[u8],
+        out: &mut dyn FnMut(&[u8]) -> Result<(), Status>,
+    ) -> Result<(), Status> {
+        let Some(mut fields) = self.fields.take() else { return self.look(octets, out) };
+        let result = fields.pass(octets, &mut |octets| self.look(octets, out));
+        self.fields = Some(fields);
+        result
+    }
+
+    fn look(
         &mut self,
         octets: &[u8],
         out: &mut dyn FnMut(&[u8]) -> Result<(), Status>,
@@ -142,6 +170,9 @@ impl<'a> Header<'a> {
 
     /// The message is over. One that is all header gets what is missing, too.
     pub fn end(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<(), Status>) -> Result<(), Status> {
+        if let Some(mut fields) = self.fields.take() {
+            fields.end(&mut |octets| self.look(octets, out))?;
+        }
         match self.at {
             At::Body => Ok(()),
             At::Cr => out(b"\r"),
@@ -161,9 +192,9 @@ impl<'a> Header<'a> {
         let name = self.name.get(..self.filled).unwrap_or_default().trim_ascii_end();
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("Received") {
-            self.hops += 1;
-            if self.hops > HOPS_MAX {
-                return Err(Status::new(554, Enhanced(5, 4, 6), "Too many hops"));
+            self.hops = self.hops.saturating_add(1);
+            if let Some(status) = self.refusal().filter(|_| !self.is_taken) {
+                return Err(status);
             }
         }
         self.has_from |= is("From");

@@ -5,6 +5,7 @@
 //!
 //! Whatever goes wrong, the socket is read to the mark that ends the message: the next message is read from the same socket.
 
+pub(crate) mod fields;
 pub(crate) mod header;
 mod post;
 
