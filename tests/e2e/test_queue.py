@@ -212,6 +212,16 @@ class Queue(QueueCase):
         run("sh", "-c", limited, self.box.binary, "-c", self.box.conf, "-q")
         self.assertEqual(out.read_text().split(), ["unlimited", "unlimited", "1024"])
 
+    def test_the_log_says_why_a_forward_is_not_followed(self):
+        """All of it, however long the path is."""
+        self.queue_run()
+        self.forward(self.user, "other@far.example\n")
+        (self.user.home / ".forward").chmod(0o664)
+        self.sendmail("-i", f"{self.user.name}@example.org")
+        self.queue_run()
+        self.assertRegex(self.box.log(), rf"{self.user.home}/.forward: not followed: {self.user.home}/.forward can be written to by others\n")
+        self.assertEqual(len(self.box.maildir_of(self.user).contents()), 1)
+
     def test_a_forward_that_names_somebody_else_s_alias(self):
         other = self.box.add_user("lists")
         aliases, out = self.box.dir / "aliases", other.home / "out"
@@ -324,6 +334,8 @@ class Queue(QueueCase):
                 self.queue_run()
                 self.assertEqual(self.sendmail(*options, text=text, check=False).returncode, code)
         self.assertEqual(self.sendmail("-bp", check=False).returncode, 77)
+        for maps, code in (("inline:{postmaster=demo}", 0), ("hash:/nonexistent inline:{a=b}", 78)):
+            self.assertEqual(self.sendmail("-bi", "-o", f"alias_maps={maps}", check=False).returncode, code, maps)
         self.assertEqual(self.names("drop"), [])
 
     def test_hostile_files_in_the_drop_directory(self):
