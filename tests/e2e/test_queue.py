@@ -137,6 +137,17 @@ class Queue(QueueCase):
         self.assertIn("later@far.example", listed)
         self.assertNotIn("good@far.example", listed)
 
+    def test_a_postmaster_whom_nothing_reaches(self):
+        """His ~/.forward leads nowhere: what he was to hear of is set aside, and does not go round."""
+        (self.box.dir / "aliases").write_text(f"postmaster: {self.user.name}\n")
+        self.configure(alias_maps=f"hash:{self.box.dir / 'aliases'}")
+        self.queue_run()
+        self.forward(self.user, "bad@far.example\n")
+        self.sendmail("-i", "-f", "<>", "bad@far.example")
+        wait_until(lambda: self.queue_run() and not self.names("drop") and not self.names("queue"), "an empty queue", pause=0.3)
+        self.assertEqual(len(self.names("corrupt")), 1)
+        self.assertEqual(self.box.log().count("said: 550"), 2, self.box.log())
+
     def forward(self, user, text):
         forward = user.home / ".forward"
         forward.write_text(text)
