@@ -78,12 +78,11 @@ impl Router {
             // Nothing else is left to be.
             Some(Way::Domain | Way::Wrong(_)) => return Ok(of_domain()),
         }
-        let by_sender = match sender {
-            Some(sender) => first("sender_dependent_relayhost_maps", &self.by_sender, || {
-                vec![sender.to_string(), format!("@{}", sender.domain())]
-            })?,
-            None => None,
-        };
+        let by_sender = first("sender_dependent_relayhost_maps", &self.by_sender, || match sender {
+            Some(sender) => vec![sender.to_string(), format!("@{}", sender.domain())],
+            // As Postfix writes the sender of notifications there.
+            None => vec!["<>".to_owned()],
+        })?;
         let by_sender = if let Some(Way::Hop(hop)) = by_sender { Some(hop) } else { None };
         Ok(by_sender.or(self.relayhost.as_ref()).cloned().unwrap_or_else(of_domain))
     }
@@ -217,6 +216,9 @@ mod tests {
             "inline:{special.test=smtp:[10.0.0.1]:2525, .below.test=:up.test, user@one.test=smtp:, usual@one.test=:, *.odd.test=:x}",
             "inline:{anna@me.test=[anna.isp.test]:587, @other.test=other.isp.test, dunno@me.test=DUNNO}",
         );
+        let of_null =
+            self::router("", "inline:{<>=[null.isp.test]}").next_hop(&None, &address("x@y.test")).unwrap();
+        assert_eq!(of_null.to_string(), "[null.isp.test]");
         for (sender, recipient, want) in [
             (None, "x@y.test", "[isp.test]:465"),
             (Some("bert@me.test"), "x@y.test", "[isp.test]:465"),
@@ -287,8 +289,9 @@ mod tests {
 
     #[test]
     fn a_table_that_cannot_be_read_concerns_those_it_would_be_asked_for() {
-        let router = router("", "hash:/nonexistent");
-        assert!(router.next_hop(&None, &address("x@a.test")).is_ok());
+        let router = router("inline:{b.test=smtp:[b.test]}", "hash:/nonexistent");
+        assert!(router.next_hop(&Some(address("a@a.test")), &address("x@b.test")).is_ok());
+        assert!(router.next_hop(&None, &address("x@a.test")).is_err());
         let status = router.next_hop(&Some(address("a@a.test")), &address("x@a.test")).unwrap_err();
         assert!(status.is_temporary() && !status.text.contains("/nonexistent"), "{status}");
         let [problem] = &router.problems()[..] else { panic!() };

@@ -237,6 +237,9 @@ class Relayhosts(Out):
             with self.subTest(settings):
                 self.configure(**settings)
                 self.assertEqual(self.send(f"nowhere{number}@anywhere.example")[0], "deferred")
+        server = self.server("127.0.0.1", port=free_port(), answers={"greeting": "554 5.7.1 Client host rejected: Access denied"})
+        self.configure(relayhost=f"[127.0.0.1]:{server.port}")
+        self.assertEqual(self.send("denied@anywhere.example")[0], "deferred")
 
     def passwords(self, text):
         path = self.dir / "sasl_passwd"

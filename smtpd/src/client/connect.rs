@@ -165,10 +165,10 @@ impl Client {
         Err(self.of_relayhost(hop, last))
     }
 
-    /// A relayhost that there is not, whichever setting names it, is a mistake of the administrator's, or of his name server's:
-    /// no reason to return mail.
+    /// A relayhost that there is not, or that does not speak with us, whichever setting names it, is a mistake of the
+    /// administrator's, or of his name server's: no reason to return mail.
     fn of_relayhost(&self, hop: &NextHop, mut status: Status) -> Status {
-        if hop.is_of_settings() && status.is_permanent() && status.enhanced.1 != 7 {
+        if hop.is_of_settings() && status.is_permanent() {
             (status.code, status.enhanced.0) = (451, 4);
         }
         status

@@ -77,7 +77,7 @@ fn hosts_are_tried_in_turn() {
         ("good.test", Ok("good.test".to_owned())),
         ("[127.0.0.3]", Ok("127.0.0.3".to_owned())),
         ("[busy.test]", failed(421, "4.0.0")),
-        ("[no.test]", failed(554, "5.7.1")),
+        ("[no.test]", failed(451, "4.7.1")),
         // Permanent there, temporary here: it is tried again.
         ("two.test", failed(451, "4.4.1")),
         ("only.test", failed(451, "4.4.4")),
