@@ -176,7 +176,7 @@ impl Smtp {
 
     fn log_warnings(&mut self, ground: &Ground<'_>) {
         for line in self.rules.take_warnings() {
-            ground.log.warning(format_args!("{}", readable(line.as_bytes())));
+            ground.log.warning(format_args!("{}", readable(line.as_bytes()).up_to(500)));
         }
     }
 
