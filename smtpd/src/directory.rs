@@ -45,6 +45,9 @@ const WARNINGS_MAX: usize = 50;
 /// What `luser_relay` may have behind `$`.
 const LUSER_NAMES: [&str; 4] = ["user", "local", "extension", "domain"];
 
+/// What `forward_path` may have.
+const FORWARD_NAMES: [&str; 4] = ["home", "user", "recipient_delimiter", "extension"];
+
 /// Names that are never cut at a delimiter (RFC 5321 section 4.5.1; RFC 3834 for the machine's own).
 const WHOLE: [&str; 3] = ["postmaster", "mailer-daemon", "double-bounce"];
 
@@ -75,19 +78,9 @@ impl Directory {
             let why = format!("recipient_delimiter = {delimiter}: want signs such as + or - or both");
             return Err(io::Error::other(why));
         }
-        // The name itself would get the mail.
-        let names = LUSER_NAMES.map(|name| (format!("${name}"), format!("${{{name}}}")));
-        let left = names.iter().fold(config.luser_relay.to_string(), |text, (plain, braced)| {
-            text.replace(plain, "").replace(braced, "")
-        });
-        if left.contains('$') {
-            let why = format!(
-                "luser_relay = {}: of names there are ${}",
-                config.luser_relay,
-                LUSER_NAMES.join(", $")
-            );
-            return Err(io::Error::other(why));
-        }
+        // The names themselves would get the mail, or be a path that nobody has.
+        only_names("luser_relay", &config.luser_relay, &LUSER_NAMES)?;
+        only_names("forward_path", &config.forward_path, &FORWARD_NAMES)?;
         Ok(Directory {
             classes: Classes::new(config)?,
             users: Users::new(config)?,
@@ -199,6 +192,18 @@ impl Directory {
     }
 }
 
+/// Errors: the value has another name behind `$`.
+fn only_names(setting: &str, value: &str, names: &[&str]) -> io::Result<()> {
+    let left = names.iter().fold(value.to_owned(), |text, name| {
+        text.replace(&format!("${{{name}}}"), "").replace(&format!("${name}"), "")
+    });
+    if !left.contains('$') {
+        return Ok(());
+    }
+    let known = names.join(", $");
+    Err(io::Error::other(format!("{setting} = {value}: of names behind a $ there are ${known}")))
+}
+
 fn starts_with_ignore_case(text: &str, start: &str) -> bool {
     text.get(..start.len()).is_some_and(|front| front.eq_ignore_ascii_case(start))
 }
@@ -263,6 +268,7 @@ mod tests {
         for config in [
             Config { alias_maps: "ldap:x".into(), ..Config::DEFAULT },
             Config { luser_relay: "$recipient".into(), ..Config::DEFAULT },
+            Config { forward_path: "/var/forward/$domain/$user".into(), ..Config::DEFAULT },
             Config { luser_relay: "a+${extension?x}".into(), ..Config::DEFAULT },
             Config { virtual_alias_maps: "hash:/nonexistent".into(), ..Config::DEFAULT },
             Config { local_recipient_maps: "nis:x".into(), ..Config::DEFAULT },

@@ -47,8 +47,8 @@ def listens(address, port):
 
 
 class Server:
-    """Somebody else's SMTP server, as odd as a test wants it: answers has what it says to a verb, or a function of the line; with
-    None it breaks off, behind the handshake at TLS. What it is told is in .said, messages are in .messages."""
+    """Somebody else's SMTP server, as odd as a test wants it: answers has what it says to a verb, or a function of the line, and at the
+    end of a message of that; with None it breaks off, behind the handshake at TLS. What it is told is in .said, messages are in .messages."""
 
     def __init__(self, address, port=25, extensions=(), context=None, wrapped=False, answers=None, users=None):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -125,6 +125,7 @@ class Server:
                 self.messages.append(octets.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n."))
                 self.encrypted.append(encrypted)
                 end = self.answers.get("end", "250 2.0.0 Ok")
+                end = end(self.messages[-1]) if callable(end) else end
                 if end is None:
                     return client.shutdown(socket.SHUT_RDWR)
                 say(end)

@@ -137,6 +137,17 @@ class Queue(QueueCase):
         self.assertIn("later@far.example", listed)
         self.assertNotIn("good@far.example", listed)
 
+    def test_a_postmaster_whom_nothing_reaches(self):
+        """His ~/.forward leads nowhere: what he was to hear of is set aside, and does not go round."""
+        (self.box.dir / "aliases").write_text(f"postmaster: {self.user.name}\n")
+        self.configure(alias_maps=f"hash:{self.box.dir / 'aliases'}")
+        self.queue_run()
+        self.forward(self.user, "bad@far.example\n")
+        self.sendmail("-i", "-f", "<>", "bad@far.example")
+        wait_until(lambda: self.queue_run() and not self.names("drop") and not self.names("queue"), "an empty queue", pause=0.3)
+        self.assertEqual(len(self.names("corrupt")), 1)
+        self.assertEqual(self.box.log().count("said: 550"), 2, self.box.log())
+
     def forward(self, user, text):
         forward = user.home / ".forward"
         forward.write_text(text)
@@ -211,6 +222,16 @@ class Queue(QueueCase):
         limited = f'ulimit {kind} -v 500000; ulimit {kind} -t 600; ulimit {kind} -n 64; exec "$0" "$@"'
         run("sh", "-c", limited, self.box.binary, "-c", self.box.conf, "-q")
         self.assertEqual(out.read_text().split(), ["unlimited", "unlimited", "1024"])
+
+    def test_the_log_says_why_a_forward_is_not_followed(self):
+        """All of it, however long the path is."""
+        self.queue_run()
+        self.forward(self.user, "other@far.example\n")
+        (self.user.home / ".forward").chmod(0o664)
+        self.sendmail("-i", f"{self.user.name}@example.org")
+        self.queue_run()
+        self.assertRegex(self.box.log(), rf"{self.user.home}/.forward: not followed: {self.user.home}/.forward can be written to by others\n")
+        self.assertEqual(len(self.box.maildir_of(self.user).contents()), 1)
 
     def test_a_forward_that_names_somebody_else_s_alias(self):
         other = self.box.add_user("lists")
@@ -317,6 +338,21 @@ class Queue(QueueCase):
         self.assertEqual((done.returncode, self.names("drop")), (65, []))
         self.assertIn(b"too long together", done.stderr)
 
+    def test_what_is_asked_about_each_recipient(self):
+        """sendmail -bs offers DSN: NOTIFY and ORCPT are each recipient's own."""
+        self.queue_run()
+        me = f"{self.user.name}@example.org"
+        lines = ["EHLO x", f"MAIL FROM:<{me}> RET=HDRS ENVID=one", "RCPT TO:<bad1@far.example> NOTIFY=NEVER",
+                 "RCPT TO:<bad2@far.example> NOTIFY=FAILURE ORCPT=rfc822;old@far.example", "RCPT TO:<bad3@far.example>", "DATA", "Subject: x",
+                 "", "x", ".", "QUIT", ""]
+        said = self.as_user(self.box.dir / "sendmail", "-C", self.box.conf, "-bs", input="\r\n".join(lines)).stdout
+        self.assertIn("250 2.0.0 Ok: queued as", said)
+        self.queue_run()
+        [raw] = self.box.maildir_of(self.user).contents().values()
+        for part in (b"Original-Envelope-Id: one", b"Original-Recipient: rfc822; old@far.example", b"bad2@far.example", b"bad3@far.example"):
+            self.assertIn(part, raw)
+        self.assertNotIn(b"bad1@", raw)
+
     def test_wrong_calls(self):
         for options, text, code in ((("-bd",), b"", 64), ((), b"x", 64), (("-t",), b"Subject: nobody\n\n", 64),
                                     (("a@x..y",), b"x", 65), (("-Z", "x"), b"x", 64)):
@@ -324,6 +360,8 @@ class Queue(QueueCase):
                 self.queue_run()
                 self.assertEqual(self.sendmail(*options, text=text, check=False).returncode, code)
         self.assertEqual(self.sendmail("-bp", check=False).returncode, 77)
+        for maps, code in (("inline:{postmaster=demo}", 0), ("hash:/nonexistent inline:{a=b}", 78)):
+            self.assertEqual(self.sendmail("-bi", "-o", f"alias_maps={maps}", check=False).returncode, code, maps)
         self.assertEqual(self.names("drop"), [])
 
     def test_hostile_files_in_the_drop_directory(self):

@@ -128,10 +128,12 @@ class AskedAhead(Smtp):
         self.wait_for_file(self.user)
         [writer] = self.box.servers_of(self.user)
         os.kill(writer, signal.SIGKILL)
-        # It had said that the message may come.
-        self.assertEqual(self.client.docmd("DATA")[0], 354)
-        self.client.sock.sendall(b"Subject: lost\r\n\r\ntext\r\n.\r\n")
-        self.assertEqual(self.client.getreply()[0], 451)
+        code = self.client.docmd("DATA")[0]
+        # Unless it was killed between its file and its word, it had said that the message may come.
+        if code == 354:
+            self.client.sock.sendall(b"Subject: lost\r\n\r\ntext\r\n.\r\n")
+            code = self.client.getreply()[0]
+        self.assertEqual(code, 451)
         self.client.close()
         self.box.wait_idle()
         self.assertEqual(self.subjects(self.user), [])

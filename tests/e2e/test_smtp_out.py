@@ -10,7 +10,7 @@ import time
 
 import harness
 from harness import free_port, run
-from smtp_out import NAME_SERVER, Out
+from smtp_out import NAME_SERVER, Out, beside
 
 class Names(Out):
     def test_mail_hosts(self):
@@ -143,6 +143,29 @@ class Elsewhere(Out):
         status, said = self.send("a@good.test")
         self.assertEqual((status, len(first.messages), second.said), ("deferred", 1, []))
         self.assertIn("may be sent more than once", said)
+
+    def test_nor_is_it_sent_again_at_once(self):
+        """On a connection that has brought a message before, which may have been closed because it was idle; this one was not."""
+        last = {"end": lambda message: None if b"breaks" in message else "250 2.0.0 Ok"}
+        server = self.server("127.0.0.1", port=free_port(), answers=last)
+        times = {"minimal_backoff_time": "1s", "maximal_backoff_time": "1s"}
+        self.configure(relayhost="[127.0.0.1]:1", **times)
+        for name in ("first", "breaks"):
+            self.submit(f"{name}@anywhere.example", message=f"Subject: {name}\r\n\r\nx\r\n".encode())
+        self.configure(relayhost=f"[127.0.0.1]:{server.port}", default_destination_concurrency_limit="1", **times)
+        # Their order is nobody's: until one has come behind the other.
+        for _ in range(20):
+            time.sleep(1.1)
+            before = len(server.messages)
+            run(beside("smtpd"), "-q", "-c", self.conf, timeout=120)
+            new = [b"breaks" in message for message in server.messages[before:]]
+            self.assertLessEqual(new.count(True), 1)
+            if new == [False, True]:
+                return
+            self.configure(relayhost="[127.0.0.1]:1", **times)
+            self.submit("first@anywhere.example", message=b"Subject: first\r\n\r\nx\r\n")
+            self.configure(relayhost=f"[127.0.0.1]:{server.port}", default_destination_concurrency_limit="1", **times)
+        self.fail("they never came on one connection")
 
 
 class Tls(Out):

@@ -78,6 +78,14 @@ impl Aliases {
         Ok(Aliases { sources: sources.collect::<io::Result<_>>()? })
     }
 
+    /// Those of the sources that are files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::File(path) | Source::Optional(path) => Some(path.as_path()),
+            Source::Map(_) => None,
+        })
+    }
+
     /// Whether this file may be missing.
     pub fn may_miss(&self, path: &Path) -> bool {
         path == Path::new(DEFAULT.1) && !self.sources.contains(&Source::File(path.to_owned()))

@@ -36,7 +36,7 @@ pub fn ask(conf: &ResolvConf, name: &str, kind: Kind) -> Said {
                 return Said::Nothing(error.to_string());
             }
             let Some(query) = Query::new(u16::from_ne_bytes(id), name, kind) else { return Said::NoSuchName };
-            match ask_one(server, &query, conf.timeout) {
+            match ask_one(server, &query, conf) {
                 Ok(Answer::Records(records)) => return Said::Records(records),
                 Ok(Answer::NoSuchName) => return Said::NoSuchName,
                 Ok(Answer::Truncated) => last = format!("{server}: truncated over TCP"),
@@ -55,8 +55,12 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-fn ask_one(server: SocketAddr, query: &Query, timeout: Duration) -> io::Result<Answer> {
+fn ask_one(server: SocketAddr, query: &Query, conf: &ResolvConf) -> io::Result<Answer> {
+    let timeout = conf.timeout;
     let octets = query.octets().ok_or(io::ErrorKind::InvalidInput)?;
+    if conf.over_tcp {
+        return over_tcp(server, query, &octets, timeout);
+    }
     match over_udp(server, query, &octets, timeout)? {
         Answer::Truncated => over_tcp(server, query, &octets, timeout),
         answer => Ok(answer),

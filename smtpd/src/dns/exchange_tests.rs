@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use std::thread;
 
 fn conf(servers: Vec<SocketAddr>) -> ResolvConf {
-    ResolvConf { servers, timeout: Duration::from_millis(300), attempts: 1 }
+    ResolvConf { servers, timeout: Duration::from_millis(300), attempts: 1, over_tcp: false }
 }
 
 fn nxdomain(question: &[u8]) -> Vec<u8> {
@@ -89,4 +89,20 @@ fn what_is_truncated_is_asked_again_over_tcp() {
         let said = ask(&conf(vec![address]), "a.test", Kind::Mx);
         assert_eq!(std::mem::discriminant(&said), std::mem::discriminant(&want), "{said:?}");
     }
+}
+
+#[test]
+fn over_tcp_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut question = [0; 600];
+        let length = client.read(&mut question).unwrap();
+        let answer = nxdomain(&question[2..length]);
+        client.write_all(&[&(answer.len() as u16).to_be_bytes(), &answer[..]].concat()).unwrap();
+    });
+    // Nobody listens for datagrams.
+    let conf = ResolvConf { over_tcp: true, ..conf(vec![address]) };
+    assert_eq!(ask(&conf, "a.test", Kind::Mx), Said::NoSuchName);
 }

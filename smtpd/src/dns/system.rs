@@ -22,6 +22,8 @@ pub struct ResolvConf {
     pub timeout: Duration,
     /// How often each is asked.
     pub attempts: u32,
+    /// Over TCP alone (`use-vc`): where UDP does not get through.
+    pub over_tcp: bool,
 }
 
 impl ResolvConf {
@@ -30,10 +32,11 @@ impl ResolvConf {
         ResolvConf::parse(&read(path))
     }
 
-    /// `nameserver`, and of `options` timeout and attempts. Domains to search are of no account: names of mail domains are
+    /// `nameserver`, and of `options` timeout, attempts and use-vc. Domains to search are of no account: names of mail domains are
     /// whole.
     pub fn parse(text: &str) -> ResolvConf {
-        let mut found = ResolvConf { servers: Vec::new(), timeout: Duration::from_secs(5), attempts: 2 };
+        let mut found =
+            ResolvConf { servers: Vec::new(), timeout: Duration::from_secs(5), attempts: 2, over_tcp: false };
         for line in text.lines() {
             let line = line.split(['#', ';']).next().unwrap_or_default();
             let mut words = line.split_ascii_whitespace();
@@ -60,6 +63,7 @@ impl ResolvConf {
         if let Some(times) = word.strip_prefix("attempts:").and_then(|n| n.parse::<u32>().ok()) {
             self.attempts = times.clamp(1, 5);
         }
+        self.over_tcp |= word == "use-vc";
     }
 }
 
@@ -106,16 +110,16 @@ mod tests {
     #[test]
     fn resolv_conf() {
         let text = "# c\nnameserver 192.0.2.1\nnameserver\t2001:db8::1 ; c\nnameserver x\nsearch a b\n\
-                    nameserver fe80::1%nosuch0\nnameserver fe80::1%lo\nnameserver 192.0.2.9\noptions rotate timeout:99 attempts:0 timeout:x\n";
+                    nameserver fe80::1%nosuch0\nnameserver fe80::1%lo\nnameserver 192.0.2.9\noptions rotate timeout:99 attempts:0 timeout:x\noptions use-vc\n";
         let conf = ResolvConf::parse(text);
         let servers: Vec<String> = conf.servers.iter().map(SocketAddr::to_string).collect();
         assert_eq!(servers, ["192.0.2.1:53", "[2001:db8::1]:53", "[fe80::1%1]:53"]);
         assert_eq!(server_address("fe80::1%2").unwrap().to_string(), "[fe80::1%2]:53");
-        assert_eq!((conf.timeout.as_secs(), conf.attempts), (30, 1));
+        assert_eq!((conf.timeout.as_secs(), conf.attempts, conf.over_tcp), (30, 1, true));
         let none = ResolvConf::load(Path::new("/nonexistent"));
         assert_eq!(
-            (none.servers[0].to_string(), none.timeout.as_secs(), none.attempts),
-            ("127.0.0.1:53".into(), 5, 2)
+            (none.servers[0].to_string(), none.timeout.as_secs(), none.attempts, none.over_tcp),
+            ("127.0.0.1:53".into(), 5, 2, false)
         );
     }
 

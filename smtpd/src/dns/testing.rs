@@ -75,7 +75,8 @@ pub fn resolver(zone: Zone, protocols: InetProtocols) -> Resolver {
             socket.send_to(&answer_to(question, flags, &records), from).unwrap();
         }
     });
-    let conf = ResolvConf { servers: vec![server], timeout: Duration::from_secs(2), attempts: 1 };
+    let conf =
+        ResolvConf { servers: vec![server], timeout: Duration::from_secs(2), attempts: 1, over_tcp: false };
     Resolver { conf, hosts: "/nonexistent".into(), protocols }
 }
 

@@ -19,7 +19,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 /// Where a double bounce says it comes from. What has this and fails is not reported again.
-const DOUBLE: &str = "double bounce";
+pub(super) const DOUBLE: &str = "double bounce";
 
 /// Relays that are this host's own: there it is delivered, not only passed on.
 pub const LOCAL: [&str; 3] = ["local", "file", "command"];

@@ -5,7 +5,7 @@
 //! beside those that follow, and its end is heard when they are through. Slots bound what one user can keep so.
 
 use super::ask::{self, Answer, Asked, Question, ask, local_error};
-use super::attempt::{self, Outcome};
+use super::attempt::{self, DOUBLE, Outcome};
 use super::slots::{self, Slot};
 use super::{Run, local, ways};
 use crate::deliver::{self, Once};
@@ -251,7 +251,12 @@ impl<'a> Here<'a> {
         let done = |id: &Id| Status::new(250, Enhanced(2, 0, 0), format!("forwarded as {id}"));
         let reverse_path = queued.envelope().reverse_path_for(recipient).cloned();
         let envelope = Envelope { reverse_path, recipients, ..queued.envelope().clone() };
-        let received = Received { at: SystemTime::now(), from: format!("forwarded by {}", queued.id()) };
+        // If that fails, too, nobody else is told: the postmaster may be who has forwarded it.
+        let from = match queued.head().from.as_str() {
+            DOUBLE => DOUBLE.to_owned(),
+            _ => format!("forwarded by {}", queued.id()),
+        };
+        let received = Received { at: SystemTime::now(), from };
         let incoming = Incoming::create_derived(&self.run.directory, &id, &envelope, &received)?;
         let Some(incoming) = incoming else { return Ok(done(&id)) };
         // Seen again by the same mailbox, it runs in a circle.

@@ -266,7 +266,7 @@ impl Guard<'_> {
     /// What the rules found that the administrator should hear.
     fn tell(&mut self) {
         for line in self.rules.as_mut().map(Rules::take_warnings).unwrap_or_default() {
-            self.log.warning(format_args!("{}", readable(line.as_bytes())));
+            self.log.warning(format_args!("{}", readable(line.as_bytes()).up_to(500)));
         }
     }
 
@@ -311,7 +311,7 @@ fn deliver(
         received: String::new(),
         once: Some(once),
     };
-    let mut warn = |text: String| log.warning(format_args!("{}", readable(text.as_bytes())));
+    let mut warn = |text: String| log.warning(format_args!("{}", readable(text.as_bytes()).up_to(500)));
     if !known && !deliver::is_named_by_user(config, account, &recipient, &mut warn)? {
         let target = &recipient.target;
         warn(format!("<{}>: nothing of {} names {target:?}: not done", recipient.address, account.name));

@@ -8,7 +8,7 @@ use super::here::{Here, is_busy};
 use super::slots::{self, Slot};
 use super::ways;
 use crate::address::{Address, ReversePath};
-use crate::client::{Client, Connection};
+use crate::client::{self, Client, Connection};
 use crate::envelope::{Recipient, Target};
 use crate::queue::{Id, Opened, Place, Queued, queued};
 use crate::route::NextHop;
@@ -263,7 +263,9 @@ impl Carrier<'_> {
             if !connection.is_open() {
                 self.connection = None;
                 // A server may close a connection that waited too long for its next message; nothing was tried then.
-                if reused && settled.iter().all(|o| o.status.is_temporary() && o.diagnostic.is_none()) {
+                let untried =
+                    |o: &client::Outcome| o.status.is_temporary() && o.diagnostic.is_none() && !o.unsure;
+                if reused && settled.iter().all(untried) {
                     continue;
                 }
             }

@@ -132,18 +132,23 @@ fn aliases(config: &Config) -> Result<(), Failure> {
     let is_user = |name: &str| users.borrow_mut().find(name).map_or(true, |account| account.is_some());
     let (mut out, mut good) = (io::stdout(), true);
     let list = crate::values::expand(config, &config.alias_maps).map_err(failed)?;
-    for word in crate::values::words(&list) {
-        // `hash:/etc/aliases` is the text file of that name.
-        let path = word.split_once(':').map_or(word, |(_, path)| path);
-        let checked = crate::aliases::check(std::path::Path::new(path), &is_user)
-            .map_err(|error| Failure(Exit::Config, format!("{path}: {error}")))?;
+    let maps = crate::aliases::Aliases::parse(&list).map_err(failed)?;
+    for file in maps.files() {
+        let path = file.display();
+        let checked = match crate::aliases::check(file, &is_user) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && maps.may_miss(file) => {
+                let _ = writeln!(out, "{path}: is not there: there are no aliases");
+                continue;
+            }
+            checked => checked.map_err(|error| Failure(Exit::Config, format!("{path}: {error}")))?,
+        };
         for problem in &checked.problems {
             let word = if problem.error { "error" } else { "warning" };
             let _ = writeln!(
                 out,
                 "{path}{}: {word}: {}",
                 problem.place(),
-                common::log::readable(problem.text.as_bytes())
+                common::log::readable(problem.text.as_bytes()).up_to(500)
             );
         }
         let (count, longest, total) = (checked.aliases, checked.longest, checked.total);

@@ -50,6 +50,8 @@ pub struct Smtp {
     /// The client waits for the answer to RCPT, so what it says next depends on that.
     waits: bool,
     runner: Runner,
+    /// Messages that were taken.
+    messages: u32,
 }
 
 /// For [`common::process::Program`]. Errors: the rules are wrong, or would make an open relay.
@@ -62,6 +64,7 @@ pub fn begin(config: &Config) -> io::Result<Box<dyn Service>> {
         asked: None,
         waits: false,
         runner: Runner::default(),
+        messages: 0,
     }))
 }
 
@@ -72,6 +75,13 @@ impl Service for Smtp {
             && !matches!(question, Question::Note(..) | Question::Next | Question::Overdue)
         {
             return Err(io::Error::other("a writer was lost: the connection cannot go on"));
+        }
+        // Whoever begins another message while one comes in would get a writer for each.
+        let stage = self.transaction.as_ref().map(|open| &open.stage);
+        if matches!(stage, Some(Stage::Receiving(_)))
+            && !matches!(question, Question::Note(..) | Question::Overdue | Question::Vrfy(_))
+        {
+            return Err(io::ErrorKind::InvalidData.into());
         }
         self.waits = matches!(question, Question::Rcpt { more: false, .. });
         if !matches!(question, Question::Data | Question::Note(..)) {
@@ -166,7 +176,7 @@ impl Smtp {
 
     fn log_warnings(&mut self, ground: &Ground<'_>) {
         for line in self.rules.take_warnings() {
-            ground.log.warning(format_args!("{}", readable(line.as_bytes())));
+            ground.log.warning(format_args!("{}", readable(line.as_bytes()).up_to(500)));
         }
     }
 
@@ -193,6 +203,11 @@ impl Smtp {
         let limit = ground.config.message_size_limit.0;
         if limit > 0 && mail.size.is_some_and(|size| size > limit) {
             return Err(reply::TOO_BIG.into());
+        }
+        // The front sees to it, too, but that is the front's word.
+        let most = ground.config.smtpd_mail_limit;
+        if most > 0 && self.messages >= most {
+            return Err(reply::TOO_MANY_MESSAGES.into());
         }
         if is(ground, "submission") && self.known.login(ground).is_none() {
             return Err(reply::AUTH_REQUIRED.into());
@@ -322,6 +337,9 @@ impl Smtp {
         for id in place.writers.take_queued() {
             self.runner.start(ground, id);
         }
+        if results.iter().any(Status::is_positive) {
+            self.messages = self.messages.saturating_add(1);
+        }
         let many = transaction.accepted() > MANY;
         let first = results.pop_front().unwrap_or_else(|| reply::LOCAL_PROBLEM.into());
         if !results.is_empty() {
@@ -410,3 +428,7 @@ fn shown(path: &ForwardPath) -> String {
         ForwardPath::Local(local) => local.clone(),
     }
 }
+
+#[cfg(test)]
+#[path = "taken_over_tests.rs"]
+mod tests;

@@ -119,7 +119,8 @@ impl Work<'_> {
             received: job.received.clone(),
             once: None,
         };
-        let mut warn = |text: String| self.log.warning(format_args!("{}", readable(text.as_bytes())));
+        let mut warn =
+            |text: String| self.log.warning(format_args!("{}", readable(text.as_bytes()).up_to(500)));
         match deliver::begin(self.config, &job.account, &job.recipient, &trace, &mut warn) {
             Err(status) => self.say(&Outcome::Refused(status)),
             Ok(Delivery::Forward(entries)) => self.say(&Outcome::Forward(entries)),
