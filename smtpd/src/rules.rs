@@ -92,6 +92,15 @@ impl Rules {
                 "mynetworks has all addresses there are, and permit_mynetworks lets them relay (open relay)",
             ));
         }
+        // As in Postfix: for these 0 is not the word for no limit.
+        for (name, is_zero) in [
+            ("smtpd_recipient_limit", config.smtpd_recipient_limit == 0),
+            ("smtpd_timeout", config.smtpd_timeout.is_zero()),
+        ] {
+            if is_zero {
+                return Err(io::Error::other(format!("{name} = 0 would refuse everybody")));
+            }
+        }
         // The tables are read where they are applied.
         HeaderChecks::files(config)?;
         Ok(Rules {

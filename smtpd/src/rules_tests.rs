@@ -153,6 +153,19 @@ fn configurations_that_would_be_an_open_relay_do_not_start() {
 }
 
 #[test]
+fn limits_that_would_refuse_everybody() {
+    let scratch = Scratch::new();
+    let config = || config(&scratch);
+    for (name, config) in [
+        ("smtpd_recipient_limit", Config { smtpd_recipient_limit: 0, ..config() }),
+        ("smtpd_timeout", Config { smtpd_timeout: std::time::Duration::ZERO, ..config() }),
+    ] {
+        let why = Rules::load(&config).err().map(|error| error.to_string());
+        assert_eq!(why, Some(format!("{name} = 0 would refuse everybody")));
+    }
+}
+
+#[test]
 fn every_list_may_refuse() {
     let scratch = Scratch::new();
     let reject: common::config::value::Text = "reject".into();

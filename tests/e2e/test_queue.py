@@ -338,6 +338,21 @@ class Queue(QueueCase):
         self.assertEqual((done.returncode, self.names("drop")), (65, []))
         self.assertIn(b"too long together", done.stderr)
 
+    def test_what_is_asked_about_each_recipient(self):
+        """sendmail -bs offers DSN: NOTIFY and ORCPT are each recipient's own."""
+        self.queue_run()
+        me = f"{self.user.name}@example.org"
+        lines = ["EHLO x", f"MAIL FROM:<{me}> RET=HDRS ENVID=one", "RCPT TO:<bad1@far.example> NOTIFY=NEVER",
+                 "RCPT TO:<bad2@far.example> NOTIFY=FAILURE ORCPT=rfc822;old@far.example", "RCPT TO:<bad3@far.example>", "DATA", "Subject: x",
+                 "", "x", ".", "QUIT", ""]
+        said = self.as_user(self.box.dir / "sendmail", "-C", self.box.conf, "-bs", input="\r\n".join(lines)).stdout
+        self.assertIn("250 2.0.0 Ok: queued as", said)
+        self.queue_run()
+        [raw] = self.box.maildir_of(self.user).contents().values()
+        for part in (b"Original-Envelope-Id: one", b"Original-Recipient: rfc822; old@far.example", b"bad2@far.example", b"bad3@far.example"):
+            self.assertIn(part, raw)
+        self.assertNotIn(b"bad1@", raw)
+
     def test_wrong_calls(self):
         for options, text, code in ((("-bd",), b"", 64), ((), b"x", 64), (("-t",), b"Subject: nobody\n\n", 64),
                                     (("a@x..y",), b"x", 65), (("-Z", "x"), b"x", 64)):

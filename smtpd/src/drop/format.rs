@@ -6,13 +6,14 @@
 //! Fuser@example.org     reverse-path, a name without a domain, or nothing
 //! GFull Name            for a From field, if there is none
 //! N-sfd E... HF         NOTIFY, ENVID, RET
+//! n-sfd O...            NOTIFY and ORCPT of the next recipient alone
 //! Ruser                 a recipient, with or without a domain
 //! ```
 //!
 //! The message has CRLF line ends. Whoever reads this believes nothing: every line is bounded, every address is parsed.
 
 use crate::address::{Address, NotAnAddress};
-use crate::command::parameters::is_envid;
+use crate::command::parameters::{is_envid, is_orcpt};
 use crate::envelope::{Body, Notify, Ret};
 use crate::queue::format::{escape, unescape};
 use crate::rules::Rules;
@@ -42,6 +43,17 @@ pub struct Wanted {
     pub body: Body,
     /// Recipients as they were given.
     pub recipients: Vec<String>,
+    /// What was asked about each of them; about those at the end that it does not have, nothing.
+    pub asked: Vec<Asked>,
+}
+
+/// What was asked about one recipient (RFC 3461).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// NOTIFY, in place of that for all.
+    pub notify: Option<Notify>,
+    /// ORCPT.
+    pub orcpt: Option<String>,
 }
 
 /// The second line.
@@ -69,11 +81,17 @@ impl Wanted {
             None => {}
         }
         if let Some(notify) = self.notify {
-            let letters = [(notify.success, 's'), (notify.failure, 'f'), (notify.delay, 'd')];
-            let set: String = letters.iter().filter(|(set, _)| *set).map(|(_, letter)| letter).collect();
-            line('N', &set);
+            line('N', &letters(notify));
         }
-        self.recipients.iter().for_each(|recipient| line('R', recipient));
+        for (at, recipient) in self.recipients.iter().enumerate() {
+            if let Some(notify) = self.asked.get(at).and_then(|asked| asked.notify) {
+                line('n', &letters(notify));
+            }
+            if let Some(orcpt) = self.asked.get(at).and_then(|asked| asked.orcpt.as_deref()) {
+                line('O', orcpt);
+            }
+            line('R', recipient);
+        }
         text.push('\n');
         text
     }
@@ -81,7 +99,7 @@ impl Wanted {
     /// Reads a head; the message follows in `from`. `Err(InvalidData)`: it is none.
     pub fn read(from: &mut dyn BufRead) -> io::Result<Wanted> {
         let bad = || io::Error::from(io::ErrorKind::InvalidData);
-        let (mut wanted, mut left) = (Wanted::default(), HEAD_MAX);
+        let (mut wanted, mut left, mut asked) = (Wanted::default(), HEAD_MAX, Asked::default());
         for number in 0.. {
             let mut line = Vec::new();
             let limit = u64::try_from(left).unwrap_or(0);
@@ -107,12 +125,16 @@ impl Wanted {
                 Some('H') => {
                     wanted.ret = Some(if value()? == "F" { Ret::Full } else { Ret::Headers });
                 }
-                Some('N') => {
-                    let letters = value()?;
-                    let has = |letter| letters.contains(letter);
-                    wanted.notify = Some(Notify { success: has('s'), failure: has('f'), delay: has('d') });
+                Some('N') => wanted.notify = Some(notify(&value()?)),
+                Some('n') => asked.notify = Some(notify(&value()?)),
+                Some('O') => asked.orcpt = Some(value()?).filter(|orcpt| is_orcpt(orcpt)),
+                Some('R') if wanted.recipients.len() < RECIPIENTS_MAX => {
+                    if asked != Asked::default() {
+                        wanted.asked.resize(wanted.recipients.len(), Asked::default());
+                        wanted.asked.push(std::mem::take(&mut asked));
+                    }
+                    wanted.recipients.push(value()?);
                 }
-                Some('R') if wanted.recipients.len() < RECIPIENTS_MAX => wanted.recipients.push(value()?),
                 Some(_) => return Err(bad()),
             }
         }
@@ -123,6 +145,16 @@ impl Wanted {
         wanted.full_name.retain(|c| !c.is_control());
         Ok(wanted)
     }
+}
+
+fn letters(notify: Notify) -> String {
+    let letters = [(notify.success, 's'), (notify.failure, 'f'), (notify.delay, 'd')];
+    letters.iter().filter(|(set, _)| *set).map(|(_, letter)| letter).collect()
+}
+
+fn notify(letters: &str) -> Notify {
+    let has = |letter| letters.contains(letter);
+    Notify { success: has('s'), failure: has('f'), delay: has('d') }
 }
 
 /// An address as programs and people give it: `user@domain`, `<user@domain>`, `user`.

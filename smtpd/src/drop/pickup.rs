@@ -364,7 +364,11 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
     };
     let (mut named, mut places, mut total) = (HashSet::new(), HashSet::new(), 0_usize);
     let mut paths = Vec::new();
+    let mut about = wanted.asked.iter();
     for text in &wanted.recipients {
+        let (notify, orcpt) =
+            about.next().map_or((None, None), |asked| (asked.notify, asked.orcpt.as_deref()));
+        let notify = notify.or(wanted.notify);
         if !named.insert(text) {
             continue;
         }
@@ -383,14 +387,18 @@ fn envelope(wanted: &Wanted, rules: &mut Rules, log: &Log, id: &Id) -> Result<En
         match rules.expand(&path) {
             Ok(mut recipients) => {
                 total = total.saturating_add(recipients.len());
-                asked(&mut recipients, None, wanted.notify);
+                asked(&mut recipients, orcpt, notify);
                 // As for a message by SMTP: whoever is on two lists gets it once.
                 recipients.retain(|recipient| places.insert(format!("{:?}", recipient.target)));
                 envelope.recipients.extend(recipients);
             }
             // Nobody is there any more to be answered. As a user's mailbox it will be found not to be one: then the rules are
             // asked again, and it waits in the queue or is returned.
-            Err(_) => envelope.recipients.push(itself(path, wanted)),
+            Err(_) => envelope.recipients.push(Recipient {
+                orcpt: orcpt.map(str::to_owned),
+                notify,
+                ..itself(path, wanted)
+            }),
         }
     }
     if envelope.recipients.is_empty() {

@@ -1,4 +1,4 @@
-use super::format::{RECIPIENTS_MAX, Wanted, address};
+use super::format::{Asked, RECIPIENTS_MAX, Wanted, address};
 use super::*;
 use crate::envelope::{Body, Notify, Ret};
 use crate::queue::Id;
@@ -18,6 +18,10 @@ fn full() -> Wanted {
         notify: Some(Notify { success: true, failure: false, delay: true }),
         body: Body::EightBitMime,
         recipients: vec!["b@example.org".into(), "root".into(), "\"a\tb\"@x".into()],
+        asked: vec![
+            Asked::default(),
+            Asked { notify: Some(Notify::NEVER), orcpt: Some("rfc822;x+2By".into()) },
+        ],
     }
 }
 

@@ -9,7 +9,7 @@ use super::submit::{self, Dropped};
 use super::{Exit, Failure};
 use crate::command::path::ForwardPath;
 use crate::command::{Command, LINE_MAX};
-use crate::drop::format::{RECIPIENTS_MAX, Wanted};
+use crate::drop::format::{Asked, RECIPIENTS_MAX, Wanted};
 use crate::reply;
 use common::config::Config;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -104,8 +104,8 @@ impl Session<'_> {
                     self.say("452 4.5.3 Too many recipients")
                 }
                 Some(wanted) => {
-                    // A file has one NOTIFY for all: the first one's that says anything.
-                    wanted.notify = wanted.notify.or(parameters.notify);
+                    let orcpt = parameters.orcpt.map(str::to_owned);
+                    wanted.asked.push(Asked { notify: parameters.notify, orcpt });
                     wanted.recipients.push(text(path));
                     self.say("250 2.1.5 Ok")
                 }

@@ -122,7 +122,7 @@ pub fn wanted(config: &Config, options: &Options) -> Result<Wanted, Failure> {
     let full_name = options.full_name.clone().or_else(|| std::env::var("NAME").ok()).or(caller.full_name);
     let (envid, ret, notify) = (options.envid.clone(), options.ret, options.notify);
     let full_name = full_name.unwrap_or_default();
-    Ok(Wanted { sender, full_name, envid, ret, notify, body: Body::SevenBit, recipients: Vec::new() })
+    Ok(Wanted { sender, full_name, envid, ret, notify, ..Wanted::default() })
 }
 
 /// `user@domain`, `<user@domain>` or `Name <user@domain>`.
