@@ -333,7 +333,9 @@ struct Line {
 }
 
 fn with_newlines(lines: &mut [Line]) -> Vec<u8> {
-    lines.iter_mut().flat_map(|line| line.with_newline()).copied().collect()
+    let mut all = Vec::with_capacity(lines.iter().map(|line| line.length.saturating_add(1)).sum());
+    lines.iter_mut().for_each(|line| all.extend_from_slice(line.with_newline()));
+    all
 }
 
 impl Line {
@@ -354,6 +356,12 @@ impl Line {
 
 impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        let (begin, end) = (self.length, self.length + text.len());
+        if end < LINE_LIMIT && text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()) {
+            self.buffer[begin..end].copy_from_slice(text.as_bytes());
+            self.length = end;
+            return Ok(());
+        }
         for c in text.chars() {
             let c = if c.is_control() { '?' } else { c };
             let end = self.length + c.len_utf8();

@@ -150,3 +150,29 @@ fn a_login_lasts() {
     assert!(say(&mut client, "NOOP").starts_with("250"));
     assert!(say(&mut client, "QUIT").starts_with("221"));
 }
+
+/// What is too long is read to its end, and the conversation goes on, but not for ever.
+#[test]
+fn lengths() {
+    let place = Place::new();
+    let mut client = server(&place).start();
+    reply(&mut client);
+    say(&mut client, "EHLO a");
+    for octets in [4096, 4097, 60_000] {
+        assert!(say(&mut client, "AUTH PLAIN").starts_with("334"));
+        assert!(say(&mut client, &"A".repeat(octets - 2)).starts_with("501 5.5.2 "), "{octets}");
+    }
+    for (octets, code) in [(2048, "250"), (2049, "500"), (65_536, "500"), (90_000, "421")] {
+        let line = format!("NOOP {}", "x".repeat(octets - 7));
+        assert!(say(&mut client, &line).starts_with(code), "{octets}");
+    }
+    assert!(client.finish().success());
+    // Nobody wants the chunk.
+    for (octets, code) in [(1 << 20, "503"), ((1 << 30) + 1, "421")] {
+        let mut client = server(&place).start();
+        reply(&mut client);
+        let chunk = if code == "503" { "x".repeat(octets) } else { String::new() };
+        client.send(format!("BDAT {octets} LAST\r\n{chunk}"));
+        assert!(reply(&mut client).starts_with(code), "{octets}");
+    }
+}

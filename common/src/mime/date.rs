@@ -199,8 +199,8 @@ fn year(value: i32, digits: usize) -> Option<i32> {
 
 fn month(name: &[u8]) -> Option<u32> {
     const MONTHS: &[u8; 36] = b"janfebmaraprmayjunjulaugsepoctnovdec";
-    let start = name.first_chunk::<3>()?.to_ascii_lowercase();
-    let at = MONTHS.chunks_exact(3).position(|month| month == start)?;
+    let start = name.get(..3)?;
+    let at = MONTHS.chunks_exact(3).position(|month| month.eq_ignore_ascii_case(start))?;
     // "Marvin" is no month. "Sept" and whole names are.
     (name.len() <= 9 && name.iter().all(u8::is_ascii_alphabetic)).then_some(at as u32 + 1)
 }

@@ -79,6 +79,8 @@ pub struct Tree {
     parts: Vec<Part>,
     fields: Vec<(Name, Range<u32>)>,
     text: Vec<u8>,
+    /// The scanner's, for the next message.
+    path: Vec<usize>,
 }
 
 impl Tree {
@@ -119,6 +121,7 @@ impl Tree {
         self.parts.shrink_to(64);
         self.fields.shrink_to(256);
         self.text.shrink_to(16 << 10);
+        self.path.shrink_to(64);
     }
 
     /// All parts. There is at least one once a message has been read.

@@ -34,7 +34,31 @@ pub fn stay() {
     }
 }
 
-/// The opposite, before another program is executed. It makes one system call and allocates nothing: a child may say it
+/// Where this process stays, and how many processors there are; `None`: it may run anywhere, or was told where.
+pub fn post() -> Option<(usize, usize)> {
+    if !STAYS.load(Ordering::Relaxed) {
+        return None;
+    }
+    // SAFETY: the calls take no pointer.
+    let (here, online) = unsafe { (libc::sched_getcpu(), libc::sysconf(libc::_SC_NPROCESSORS_ONLN)) };
+    Some((usize::try_from(here).ok()?, usize::try_from(online).ok()?))
+}
+
+/// This process, which stays somewhere, stays there from now on. `false`: it cannot.
+pub fn stay_at(processor: usize) -> bool {
+    let size = mem::size_of::<libc::cpu_set_t>();
+    if !STAYS.load(Ordering::Relaxed) || processor >= size.saturating_mul(8) {
+        return false;
+    }
+    // SAFETY: an all-zero set is a valid one, the macro touches a bit within it, and the call reads it.
+    unsafe {
+        let mut only: libc::cpu_set_t = mem::zeroed();
+        libc::CPU_SET(processor, &mut only);
+        libc::sched_setaffinity(0, size, &raw const only) == 0
+    }
+}
+
+/// The opposite of [`stay`], before another program is executed. It makes one system call and allocates nothing: a child may say it
 /// between fork and exec.
 pub fn roam() {
     if STAYS.load(Ordering::Relaxed) {
@@ -73,10 +97,14 @@ mod tests {
             let untouched = allowed() == before;
             stay();
             let stayed = allowed() == 1 || !STAYS.load(Ordering::Relaxed);
+            let moved = post().is_none_or(|(here, online)| {
+                let last = online.saturating_sub(1);
+                stay_at(last) && post() == Some((last, online)) && allowed() == 1 && stay_at(here)
+            });
             let out = std::process::Command::new("/bin/true").status().is_ok_and(|status| status.success());
             roam();
             let roams = allowed() == before;
-            process::exit_now(u8::from(!(untouched && stayed && out && roams)));
+            process::exit_now(u8::from(!(untouched && stayed && moved && out && roams)));
         };
         assert!(matches!(process::wait_for(pid), Ok(Ended::Code(0))));
     }

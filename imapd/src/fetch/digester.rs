@@ -2,6 +2,7 @@
 
 use super::{envelope, structure};
 use crate::digest::{self, Parts};
+use common::mime::address::Reader;
 use common::mime::header::{Name, unfold};
 use common::mime::tree::Tree;
 use common::mime::{date, message_id};
@@ -12,6 +13,7 @@ use std::io::{self, Read};
 pub struct Digester {
     /// Of the message read last.
     pub tree: Tree,
+    reader: Reader,
     envelope: Vec<u8>,
     structure: Vec<u8>,
     references: Vec<u64>,
@@ -33,7 +35,7 @@ impl Digester {
     /// Makes the digest of the message whose tree has been read.
     pub fn of_tree(&mut self, internal_date: i64) -> &[u8] {
         self.envelope.clear();
-        envelope::print(&self.tree, 0, &mut self.envelope);
+        envelope::print(&self.tree, 0, &mut self.reader, &mut self.envelope);
         self.structure.clear();
         structure::print(&self.tree, &mut self.structure);
         self.references.clear();
@@ -77,6 +79,7 @@ impl Digester {
     pub fn shrink(&mut self) {
         const USUAL: usize = 16 << 10;
         self.tree.shrink();
+        self.reader = Reader::default();
         for buffer in [&mut self.envelope, &mut self.structure, &mut self.blob] {
             buffer.clear();
             buffer.shrink_to(USUAL);

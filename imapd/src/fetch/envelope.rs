@@ -13,27 +13,26 @@ const MISSING_MAILBOX: &[u8] = b"MISSING_MAILBOX";
 const MISSING_DOMAIN: &[u8] = b"MISSING_DOMAIN";
 
 /// Prints the envelope of the message whose header this part of the tree has.
-pub fn print(tree: &Tree, part: usize, out: &mut Vec<u8>) {
+pub fn print(tree: &Tree, part: usize, reader: &mut Reader, out: &mut Vec<u8>) {
     out.push(b'(');
     text(tree, part, Name::Date, out);
     out.push(b' ');
     text(tree, part, Name::Subject, out);
     out.push(b' ');
-    let mut reader = Reader::default();
     let from = out.len();
-    addresses(tree, part, Name::From, &mut reader, out);
+    addresses(tree, part, Name::From, reader, out);
     let from = from..out.len();
     for name in [Name::Sender, Name::ReplyTo] {
         out.push(b' ');
         // Absent or empty: RFC 3501 has the server put From's in place.
-        if !addresses(tree, part, name, &mut reader, out) {
+        if !addresses(tree, part, name, reader, out) {
             out.truncate(out.len().saturating_sub(b"NIL".len()));
             out.extend_from_within(from.clone());
         }
     }
     for name in [Name::To, Name::Cc, Name::Bcc] {
         out.push(b' ');
-        addresses(tree, part, name, &mut reader, out);
+        addresses(tree, part, name, reader, out);
     }
     out.push(b' ');
     text(tree, part, Name::InReplyTo, out);

@@ -6,6 +6,7 @@
 use super::envelope;
 use crate::grammar::print;
 use crate::printed;
+use common::mime::address::Reader;
 use common::mime::content::{self, MediaType, Parameter};
 use common::mime::header::{Name, unfold};
 use common::mime::tree::{Kind, Part, Tree};
@@ -96,7 +97,7 @@ fn message(tree: &Tree, number: usize, part: &Part, out: &mut Vec<u8>) {
     out.push(b' ');
     fields(tree, number, part, out);
     out.push(b' ');
-    envelope::print(tree, number + 1, out);
+    envelope::print(tree, number + 1, &mut Reader::default(), out);
     out.push(b' ');
 }
 

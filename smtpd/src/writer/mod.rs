@@ -7,6 +7,7 @@
 
 pub(crate) mod fields;
 pub(crate) mod header;
+mod post;
 
 use crate::address::Address;
 use crate::deliver::{self, Delivery, Sink, Trace};
@@ -24,13 +25,14 @@ use common::process::Program;
 use common::process::service::{self, Helping};
 use common::sys::fd::{self, Interest};
 use header::Header;
+use post::Post;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// The hidden argument of a writer that was executed afresh.
 pub const ARGUMENT: &str = "--writer";
@@ -54,7 +56,8 @@ pub fn run(helping: Helping) -> Exit {
     }
     let served = Commands::new(commands, None).and_then(|commands| {
         let (commands, buffer) = (RefCell::new(commands), RefCell::default());
-        Work { config: &config, log: &log, commands, data, shared, checks: checks.ok(), buffer }.serve()
+        let post = RefCell::new(Post::new());
+        Work { config: &config, log: &log, commands, data, shared, checks: checks.ok(), buffer, post }.serve()
     });
     match served {
         Ok(()) => Exit::Success,
@@ -77,6 +80,8 @@ struct Work<'a> {
     checks: Option<Rc<HeaderChecks>>,
     /// What was read last of the front.
     buffer: RefCell<Vec<u8>>,
+    /// Where it waits for the disk.
+    post: RefCell<Post>,
 }
 
 impl Work<'_> {
@@ -261,7 +266,9 @@ impl Work<'_> {
                     }
                 }
                 Piece::Complete => {
+                    let complete = Instant::now();
                     let written = header.end(&mut |octets| sink.write(octets)).and_then(|()| sink.finish());
+                    self.post.borrow_mut().note(octets, complete.elapsed());
                     return Ok(match written {
                         Ok(name) => {
                             Outcome::Written(Written { name, octets, message_id: header.message_id() })

@@ -60,9 +60,11 @@ pub(super) struct Scanner<'t> {
 
 impl Scanner<'_> {
     pub(super) fn new(tree: &mut Tree) -> Scanner<'_> {
+        let mut path = std::mem::take(&mut tree.path);
+        path.clear();
         let mut scanner = Scanner {
             tree,
-            path: Vec::new(),
+            path,
             open: Vec::new(),
             state: State::Header,
             counter: Counter::default(),
@@ -114,6 +116,7 @@ impl Scanner<'_> {
         }
         let position = self.counter.position;
         self.close(0, position);
+        self.tree.path = self.path;
     }
 
     /// One line of a header. How much of the data that is; nothing if there has to be more of it.
