@@ -5,7 +5,11 @@ use libfuzzer_sys::fuzz_target;
 use smtpd::logical::LogicalLines;
 
 fuzz_target!(|octets: &[u8]| {
-    let mut lines = LogicalLines::new(octets);
+    look(LogicalLines::new(octets));
+    look(LogicalLines::of_aliases(octets));
+});
+
+fn look(mut lines: LogicalLines<&[u8]>) {
     let mut last = 0;
     while let Ok(Some((number, line))) = lines.next() {
         assert!(number > last && !line.is_empty() && !line.contains(&b'\n'));
@@ -19,4 +23,4 @@ fuzz_target!(|octets: &[u8]| {
             }
         }
     }
-});
+}

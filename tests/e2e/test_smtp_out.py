@@ -130,6 +130,20 @@ class Elsewhere(Out):
         self.assertEqual(status, "deferred")
         self.assertIn("Later", said)
 
+    def test_each_message_is_offered_to_both(self):
+        """Of many messages of one worker, none of which either host takes."""
+        servers = [self.server(address, answers={"RCPT": "450 4.2.0 Later"}) for address in ("192.0.2.2", "192.0.2.3")]
+        times = {"minimal_backoff_time": "1s", "maximal_backoff_time": "1s"}
+        self.configure(relayhost="[127.0.0.1]:1", **times)
+        for number in range(3):
+            self.submit(f"m{number}@good.test")
+        time.sleep(1.1)
+        self.configure(default_destination_concurrency_limit="1", **times)
+        run(beside("smtpd"), "-q", "-c", self.conf, timeout=120)
+        for server in servers:
+            asked = {line for line in server.said if line.startswith("RCPT")}
+            self.assertEqual(asked, {f"RCPT TO:<m{number}@good.test>" for number in range(3)})
+
     def test_as_many_as_may_answer(self):
         self.server("192.0.2.2", answers={"RCPT": "450 4.2.0 Later"})
         second = self.server("192.0.2.3")

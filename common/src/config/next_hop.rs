@@ -83,7 +83,7 @@ impl NextHop {
 
     /// Whether the administrator has named this very host.
     pub fn is_host_of_settings(&self) -> bool {
-        self.is_host && !self.is_recipients
+        self.is_of_settings() && (self.is_host || self.address().is_some())
     }
 
     /// All ways to write it, for maps that have it as a key; the one without brackets and port last.

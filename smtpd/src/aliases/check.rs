@@ -4,7 +4,7 @@ use super::{Item, entry, items};
 use crate::expand::RECIPIENTS_MAX;
 use crate::logical::LogicalLines;
 use common::sys::trusted;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -79,7 +79,7 @@ pub fn check(path: &Path, is_user: &dyn Fn(&str) -> bool) -> io::Result<Checked>
     }
     let mut lines = LogicalLines::of_aliases(BufReader::new(file));
     let mut names: HashMap<String, usize> = HashMap::new();
-    let mut used: Vec<(usize, String, String)> = Vec::new();
+    let mut used: Vec<Used> = Vec::new();
     loop {
         let (number, line) = match lines.next() {
             Ok(Some(line)) => line,
@@ -109,9 +109,21 @@ pub fn check(path: &Path, is_user: &dyn Fn(&str) -> bool) -> io::Result<Checked>
         } else {
             names.insert(name.clone(), number);
         }
+        if name.contains('@') {
+            let why = "is never looked up: names here have no domain (virtual_alias_maps has addresses)";
+            checked.add(number, false, format!("{name}: {why}"));
+        }
         check_value(number, &name, value, &mut used, &mut checked);
     }
-    for (number, alias, name) in used {
+    check_circles(&names, &used, &mut checked);
+    for Used { number, alias, name, own } in used {
+        if name == "root" && (own || alias == "root") {
+            checked.add(
+                number,
+                true,
+                format!("{alias}: mail is never delivered as root: name somebody else"),
+            );
+        }
         let base = name.split(['+', '-']).next().unwrap_or_default().to_owned();
         let known = |name: &str| names.contains_key(name) || is_user(name);
         if !known(&name) && !known(&base) {
@@ -129,13 +141,50 @@ pub fn check(path: &Path, is_user: &dyn Fn(&str) -> bool) -> io::Result<Checked>
     Ok(checked)
 }
 
-fn check_value(
+/// A name in the right side of an alias.
+struct Used {
     number: usize,
-    name: &str,
-    value: &str,
-    used: &mut Vec<(usize, String, String)>,
-    checked: &mut Checked,
-) {
+    alias: String,
+    name: String,
+    /// `\name`.
+    own: bool,
+}
+
+/// Aliases that come back to themselves by way of others. One that names itself means the user.
+fn check_circles(names: &HashMap<String, usize>, used: &[Used], checked: &mut Checked) {
+    let mut next: HashMap<&str, Vec<&str>> = HashMap::new();
+    for one in used.iter().filter(|one| !one.own && one.name != one.alias && names.contains_key(&one.name)) {
+        if names.get(&one.alias) == Some(&one.number) {
+            next.entry(&one.alias).or_default().push(&one.name);
+        }
+    }
+    let mut over: HashSet<&str> = HashSet::new();
+    let mut starts: Vec<&str> = next.keys().copied().collect();
+    starts.sort_by_key(|name| names.get(*name));
+    for start in starts {
+        // The way to where we are, each with how many of its names were followed.
+        let mut way: Vec<(&str, usize)> = vec![(start, 0)];
+        while let Some((name, at)) = way.last_mut().filter(|(name, _)| !over.contains(name)) {
+            let (from, target) = (*name, next.get(*name).and_then(|list| list.get(*at)).copied());
+            *at += 1;
+            match target {
+                None => {
+                    over.insert(from);
+                    way.pop();
+                }
+                Some(name) if way.iter().any(|(known, _)| *known == name) => {
+                    let number = names.get(name).copied().unwrap_or_default();
+                    let text = format!("{name}: {from} names it again: mail for it is refused");
+                    checked.add(number, true, text);
+                }
+                Some(name) if over.contains(name) => {}
+                Some(name) => way.push((name, 0)),
+            }
+        }
+    }
+}
+
+fn check_value(number: usize, name: &str, value: &str, used: &mut Vec<Used>, checked: &mut Checked) {
     let list = items(value);
     // Each entry of its own and of the files that it includes. What those aliases mean that it names is not looked up.
     let mut entries = list.iter().filter(|item| !matches!(item, Ok(Item::Include(_)))).count();
@@ -145,8 +194,10 @@ fn check_value(
     for item in list {
         match item {
             Err(why) => checked.add(number, true, format!("{name}: {why}")),
-            Ok(Item::Name(user) | Item::Own(user)) => {
-                used.push((number, name.to_owned(), user.to_ascii_lowercase()))
+            Ok(item @ (Item::Name(_) | Item::Own(_))) => {
+                let own = matches!(item, Item::Own(_));
+                let (Item::Name(user) | Item::Own(user)) = item else { continue };
+                used.push(Used { number, alias: name.to_owned(), name: user.to_ascii_lowercase(), own });
             }
             Ok(Item::Include(path)) => entries += check_include(number, name, Path::new(&path), checked),
             Ok(Item::Command(words)) => {
@@ -218,6 +269,27 @@ mod tests {
         assert!(problems.is_empty(), "{problems:?}");
         assert!(checked.is_good());
         assert_eq!((checked.aliases, checked.longest), (5, 17));
+    }
+
+    #[test]
+    fn circles() {
+        for (text, want) in [
+            ("a: b\nb: c, anna\nc: a\n", &["3:a: c names it again"][..]),
+            ("x: a\na: b, c\nb: c\nc: anna\n", &[]),
+            ("anna: anna, x\nx: \\anna\n", &[]),
+            ("a: b\na: a\nb: anna\nb: a\n", &["4:a: is in line 3", "6:b: is in line 5"]),
+            ("a: b\nb: a\nc: d\nd: c\n", &["3:a: b names it again", "5:c: d names it again"]),
+            ("r: \\root\n", &["3:r: mail is never"]),
+            ("a@b: anna\n", &["3:a@b: is never looked up"]),
+        ] {
+            let (_, problems) = problems(&format!("postmaster: anna\nroot: anna\n{text}"));
+            let fits = problems.iter().zip(want).all(|(got, want)| got.starts_with(want));
+            assert!(fits && problems.len() == want.len(), "{text}: {problems:?}");
+        }
+        assert!(problems("postmaster: anna\nroot: root\n").1[0].starts_with("2:root: mail is never"));
+        // A chain of any length is no matter of the stack.
+        let chain: String = (0..20_000).map(|n| format!("a{n}: a{}\n", n + 1)).collect();
+        assert!(problems(&format!("postmaster: anna\nroot: anna\n{chain}a20000: a0\n")).1.len() == 1);
     }
 
     #[test]

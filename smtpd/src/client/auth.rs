@@ -89,8 +89,10 @@ pub(super) fn log_in(
             Err(failure @ Failure::Refused(..)) => last = failure,
             Err(failure) => return Err(failure),
         }
-        // A temporary failure, or a goodbye, is not mended by another mechanism.
-        if matches!(&last, Failure::Refused(reply, _) if !reply.is_permanent()) {
+        // A temporary failure, or a goodbye, is not mended by another mechanism. Nor is a password that is wrong: to say it once
+        // more would be one more failed login for whoever counts them.
+        let is_over = |reply: &Reply| !reply.is_permanent() || tells && reply.code == 535;
+        if matches!(&last, Failure::Refused(reply, _) if is_over(reply)) {
             break;
         }
     }

@@ -93,7 +93,9 @@ fn cram_md5_and_what_is_tried_after_it() {
 
 #[test]
 fn refusals_are_temporary_and_not_repeated() {
-    for (answer, tries) in [("535 5.7.8 No", 2), ("454 4.7.0 Later", 1), ("421 Bye", 1)] {
+    for (answer, tries) in
+        [("535 5.7.8 No", 1), ("504 5.5.4 What", 2), ("454 4.7.0 Later", 1), ("421 Bye", 1)]
+    {
         let (said, result) = talk(&plaintext_client(), "PLAIN LOGIN", move |_| answer.to_owned());
         let status = result.unwrap_err();
         assert_eq!((said.len() - 1, status.code), (tries, 454), "{answer}");

@@ -398,15 +398,12 @@ fn a_delay_is_told_once_and_the_end_of_time_is_a_failure() {
     let id = add(&directory, &envelope(&["a@x"]), MESSAGE);
     let mut world = Script::new(&[("a@x", 450)]);
     let warning = format!("{id}-d0");
-    let mut attempts = 0;
-    let mut until = None;
+    let (mut attempts, mut until) = (0, None);
     while run(&directory, &id, &mut world) == Left::Deferred {
         attempts += 1;
         let warned = ids(&directory).contains(&warning);
-        if warned && until.is_none() {
-            until = Some(world.now + 86_400 - open(&directory, &id).counters().age);
-        }
         let age = open(&directory, &id).counters().age;
+        until = until.or(warned.then(|| world.now + 86_400 - age));
         assert_eq!(warned, age >= 3600, "at {age}");
         world.now = open(&directory, &id).counters().next;
         assert!(attempts < 100);

@@ -138,7 +138,7 @@ struct Carrier<'a> {
     /// With the slot of its destination, where that of the process is another one's: that of messages to several destinations.
     connection: Option<(Way, Connection, Option<Slot>)>,
     dead: Vec<(Way, Status)>,
-    /// Ways on which no other host takes what one has put off.
+    /// Ways on which there is no other host to take what one has put off.
     alone: Vec<Way>,
     here: Here<'a>,
 }
@@ -326,7 +326,7 @@ impl Carrier<'_> {
                 // The next hundred messages need not wait for the same host to be silent.
                 match except {
                     [] if self.dead.len() < DEAD_MAX => self.dead.push((way, status.clone())),
-                    [_, ..] if self.alone.len() < DEAD_MAX => self.alone.push(way),
+                    [_] if self.alone.len() < DEAD_MAX => self.alone.push(way),
                     _ => {}
                 }
                 Err(status)

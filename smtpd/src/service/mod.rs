@@ -39,6 +39,9 @@ use writers::Writers;
 /// Recipients whose memory is worth the system calls that give it back.
 const MANY: usize = 16;
 
+/// Lines that a front may have in the log besides those for what was refused: of TLS, and of the end.
+const LINES_MAX: u32 = 8;
+
 /// The state of one conversation.
 pub struct Smtp {
     rules: Rules,
@@ -52,6 +55,8 @@ pub struct Smtp {
     runner: Runner,
     /// Messages that were taken.
     messages: u32,
+    /// Refusals, and lines that the front had in the log, since the last of them.
+    refused: u32,
 }
 
 /// For [`common::process::Program`]. Errors: the rules are wrong, or would make an open relay.
@@ -65,6 +70,7 @@ pub fn begin(config: &Config) -> io::Result<Box<dyn Service>> {
         waits: false,
         runner: Runner::default(),
         messages: 0,
+        refused: 0,
     }))
 }
 
@@ -83,6 +89,12 @@ impl Service for Smtp {
         {
             return Err(io::ErrorKind::InvalidData.into());
         }
+        // The front ends what is refused too often. One that goes on was taken over, and tries addresses or fills the log.
+        let most = ground.config.max_bad_commands.saturating_mul(2).saturating_add(LINES_MAX);
+        if self.refused > most {
+            return Err(io::Error::other("the front goes on although too much was refused"));
+        }
+        let (is_note, is_next) = (matches!(question, Question::Note(..)), matches!(question, Question::Next));
         self.waits = matches!(question, Question::Rcpt { more: false, .. });
         if !matches!(question, Question::Data | Question::Note(..)) {
             self.withdraw(ground);
@@ -112,6 +124,9 @@ impl Service for Smtp {
                 Answer::Go
             }
         };
+        // What LMTP's recipients hear is as much as there are of them.
+        let is_refused = matches!(&answer, Answer::Status(status) if !status.is_positive() && !is_next);
+        self.refused = self.refused.saturating_add(u32::from(is_refused || is_note));
         self.log_warnings(ground);
         Ok(answer.encode())
     }
@@ -339,6 +354,7 @@ impl Smtp {
         }
         if results.iter().any(Status::is_positive) {
             self.messages = self.messages.saturating_add(1);
+            self.refused = 0;
         }
         let many = transaction.accepted() > MANY;
         let first = results.pop_front().unwrap_or_else(|| reply::LOCAL_PROBLEM.into());

@@ -177,6 +177,7 @@ fn state(config: &Config, messages: u32, stage: Option<Stage>) -> Smtp {
         waits: false,
         runner: Runner::default(),
         messages,
+        refused: 0,
     }
 }
 
@@ -212,5 +213,25 @@ fn there_is_one_message_at_a_time() {
         let service = Box::new(state(&config, 0, Some(stage)));
         let mut guard = Guard { service, ..guard(config.clone(), STRANGER, 0) };
         assert_eq!(guard.ask(&question), want, "{question:?}");
+    }
+}
+
+#[test]
+fn what_is_refused_too_often_ends() {
+    let scratch = Scratch::new();
+    let config = Config { max_bad_commands: 20, ..tests_config(&scratch) };
+    for (question, want) in [
+        (rcpt(true, "nobody@here.example"), "550"),
+        (rcpt(true, "x@other.example"), "550"),
+        (attributes(), "550"),
+        (Question::Note(Note::Lost, "DATA".into()), "go"),
+        (rcpt(true, "anna@here.example"), "250"),
+    ] {
+        let mut guard = guard(config.clone(), STRANGER, 0);
+        let said: Vec<String> = (0..200).map(|_| guard.ask(&question)).collect();
+        let count = said.iter().take_while(|word| *word == want).count();
+        // An honest front ends after 20.
+        assert_eq!(count, if want == "250" { 200 } else { 49 }, "{question:?}: {said:?}");
+        assert!(said.iter().skip(count).all(|word| word == "over"), "{question:?}");
     }
 }

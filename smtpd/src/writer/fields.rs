@@ -24,6 +24,8 @@ pub struct Fields {
     /// The field that the line belongs to goes.
     drops: bool,
     keeps_all: bool,
+    /// What follows the first field passes as it is.
+    only_first: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,11 @@ impl Fields {
     /// At a message's first octet; no field goes.
     pub fn all() -> Fields {
         Fields { keeps_all: true, ..Fields::default() }
+    }
+
+    /// At a message's first octet; what has a header passes as it is.
+    pub fn first() -> Fields {
+        Fields { only_first: true, ..Fields::all() }
     }
 
     /// Passes octets on.
@@ -95,7 +102,7 @@ impl Fields {
                 self.at = At::Body;
                 return Ok(());
             }
-            Kind::Mailbox => self.drops = true,
+            Kind::Mailbox => self.drops = !self.keeps_all,
             Kind::Continuation => {}
             Kind::Field => {
                 self.begun = true;
@@ -105,7 +112,7 @@ impl Fields {
                 self.drops = is_one && !self.keeps_all;
             }
         }
-        self.at = At::Line;
+        self.at = if self.only_first && self.begun { At::Body } else { At::Line };
         if !self.drops {
             out(&self.held)?;
         }
@@ -186,6 +193,22 @@ mod tests {
                 assert_eq!(pass(text, piece, Fields::default()), want, "{text:?} {piece}");
                 let has_body = pass(text, piece, Fields::all());
                 assert_eq!(pass(&has_body, piece, Fields::all()), has_body);
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_a_header_passes_as_it_is() {
+        for (text, want) in [
+            ("A: b\r\nhello\r\n\r\n", "A: b\r\nhello\r\n\r\n"),
+            ("From x y\r\nA: b\r\nhello\r\n", "From x y\r\nA: b\r\nhello\r\n"),
+            ("\r\nhello\r\n", "\r\nhello\r\n"),
+            ("hello\r\nA: b\r\n", "\r\nhello\r\nA: b\r\n"),
+            (" hello\r\n", "\r\n hello\r\n"),
+            ("hello", "\r\nhello"),
+        ] {
+            for piece in [1, 3, 1000] {
+                assert_eq!(pass(text, piece, Fields::first()), want, "{text:?} {piece}");
             }
         }
     }

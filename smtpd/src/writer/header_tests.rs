@@ -22,10 +22,20 @@ fn pass(text: &[u8], piece: usize, submission: Option<&Submission>) -> Result<St
 #[test]
 fn mail_that_is_no_submission_passes_as_it_is() {
     for text in
-        ["", "a", "\r\n", "Subject: x\r\n\r\nb\r\n", "\r", "no header at all\r\n", "A:\r\n\r\n\r\n", "\n\n"]
+        ["", "a:", "\r\n", "Subject: x\r\n\r\nb\r\n", "A: b\r\nno field\r\n", "A:\r\n\r\n\r\n", "A: b\n\n"]
     {
         for piece in [1, 2, 3, 99] {
             assert_eq!(pass(text.as_bytes(), piece, None).unwrap(), text);
+        }
+    }
+}
+
+#[test]
+fn a_text_without_any_field_is_no_header() {
+    for (text, want) in [("no header at all\r\n", "\r\nno header at all\r\n"), (" x: y\r\n", "\r\n x: y\r\n")]
+    {
+        for piece in [1, 2, 3, 99] {
+            assert_eq!(pass(text.as_bytes(), piece, None).unwrap(), want);
         }
     }
 }
@@ -105,6 +115,7 @@ fn messages_do_not_go_in_circles() {
 proptest! {
     #[test]
     fn every_octet_passes_in_its_order(text in "[A-Da:\\r\\n \\.]{0,60}", piece in 1usize..9) {
+        let text = format!("A: b\r\n{text}");
         prop_assert_eq!(pass(text.as_bytes(), piece, None).unwrap(), text);
     }
 
