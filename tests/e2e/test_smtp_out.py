@@ -130,6 +130,17 @@ class Elsewhere(Out):
         self.assertEqual(status, "deferred")
         self.assertIn("Later", said)
 
+    def test_who_greets_with_5xx(self):
+        """It is passed over, and where there is nobody else the mail waits."""
+        first = self.server("192.0.2.2", answers={"greeting": "554 5.7.1 No service"})
+        second = self.server("192.0.2.3", answers={"greeting": "554 5.7.1 Nor here"})
+        self.assertEqual(self.send("a@good.test")[0], "deferred")
+        self.configure(smtp_skip_5xx_greeting="no")
+        status, said = self.send("b@good.test")
+        self.assertEqual(status, "bounced")
+        self.assertIn("No", said)
+        self.assertEqual((first.messages, second.messages), ([], []))
+
     def test_each_message_is_offered_to_both(self):
         """Of many messages of one worker, none of which either host takes."""
         servers = [self.server(address, answers={"RCPT": "450 4.2.0 Later"}) for address in ("192.0.2.2", "192.0.2.3")]

@@ -275,7 +275,12 @@ impl Client {
             Useless::Refused(broken(remote, &trouble, "receiving the initial greeting"))
         })?;
         if !greeting.is_positive() {
-            return Err(refused(&greeting, remote, "the connection"));
+            let mut status = greeting.failure(&remote.to_string(), "the connection");
+            // RFC 5321 section 3.1 has such a host take no mail at all. Most often it is out of order, or knows us from a list.
+            if self.config.smtp_skip_5xx_greeting && status.is_permanent() {
+                (status.code, status.enhanced.0) = (451, 4);
+            }
+            return Err(Useless::Refused(status));
         }
         let mut extensions = self.hello(stream, remote, Useless::Refused)?;
         if !wanted.wrapped && wanted.level != TlsLevel::None {
