@@ -311,7 +311,7 @@ fn greetings() {
         (&["220 x", "502 ?", "250 x"], None, "EHLO me.test\nHELO me.test\n"),
         (&["220 x", "502 ?", "550 No"], Some(code(550, "5.0.0")), "EHLO me.test\nHELO me.test\nQUIT\n"),
         (&["220 x", "450 4.7.1 Later"], Some(code(450, "4.7.1")), "EHLO me.test\nQUIT\n"),
-        (&["554 5.7.1 No service"], Some(code(554, "5.7.1")), "QUIT\n"),
+        (&["554 5.7.1 No service"], Some(code(451, "4.7.1")), "QUIT\n"),
         (&["421 Busy"], Some(code(421, "4.0.0")), ""),
         (&[], Some(code(421, "4.4.2")), ""),
         (&["220-x", "HTTP"], Some(code(451, "4.5.0")), "QUIT\n"),
