@@ -1,4 +1,5 @@
 use super::*;
+use crate::queue::Queued;
 
 #[test]
 fn lists_upon_lists_have_an_end() {
@@ -55,12 +56,40 @@ fn a_reader_that_was_stopped_is_not_waited_for() {
     drop(to);
 }
 
+/// What the queue has of a message of a user's once it has been picked up, which comes in pieces of so many octets.
+fn picked_up(directory: &QueueDirectory, to: &[&str], message: &[u8], piece: usize) -> (Id, Queued) {
+    let config = Config { myhostname: "mail.example.org".into(), ..Config::DEFAULT };
+    let (rules, log) = (Rules::load(&config).unwrap(), Log::open(&config, "test".to_owned()));
+    let id = Id::new(SystemTime::now()).unwrap();
+    let envelope = crate::queue::tests::envelope(to);
+    let recipients = to.iter().map(|&to| to.to_owned()).collect();
+    let wanted = Wanted { sender: "a@b.example".into(), recipients, ..Wanted::default() };
+    let length = message.len() as u64;
+    let dropped = Dropped {
+        config: &config,
+        uid: 1000,
+        id: &id,
+        wanted: &wanted,
+        envelope: &envelope,
+        refused: None,
+        length,
+    };
+    let (from, pipe) = fd::pipe().unwrap();
+    let from = Patient { from: File::from(from), until: Instant::now() + Duration::from_secs(60) };
+    let mut pipe = File::from(pipe);
+    std::thread::scope(|scope| {
+        scope.spawn(move || message.chunks(piece).for_each(|piece| pipe.write_all(piece).unwrap()));
+        dropped.queue(directory, &rules, &log, from).unwrap();
+    });
+    let id = id.derived("u1000").unwrap();
+    let queued = crate::queue::tests::open(directory, &id);
+    (id, *queued)
+}
+
 #[test]
 fn who_is_no_longer_there_to_be_refused_gets_it_back() {
     let scratch = crate::queue::tests::Scratch::new("refused");
     let directory = crate::queue::tests::queue(&scratch);
-    let config = Config { myhostname: "mail.example.org".into(), ..Config::DEFAULT };
-    let (rules, log) = (Rules::load(&config).unwrap(), Log::open(&config, "test".to_owned()));
     let many: Vec<String> = (0..9000).map(|n| format!("{}{n}@x.example", "x".repeat(50))).collect();
     let all: Vec<&str> = many.iter().map(String::as_str).collect();
     let (circle, plain) = ("Received: x\r\n".repeat(51), "Subject: x\r\n\r\nb\r\n");
@@ -71,30 +100,7 @@ fn who_is_no_longer_there_to_be_refused_gets_it_back() {
         (&long, &all[..700], "Too many hops", 700),
         (plain, &all, "Too many recipients", TOLD_MAX),
     ] {
-        let id = Id::new(SystemTime::now()).unwrap();
-        let (from, pipe) = fd::pipe().unwrap();
-        let length = message.len() as u64;
-        let writer = {
-            let message = message.to_owned();
-            std::thread::spawn(move || File::from(pipe).write_all(message.as_bytes()).unwrap())
-        };
-        let envelope = crate::queue::tests::envelope(to);
-        let recipients = to.iter().map(|&to| to.to_owned()).collect();
-        let wanted = Wanted { sender: "a@b.example".into(), recipients, ..Wanted::default() };
-        let dropped = Dropped {
-            config: &config,
-            uid: 1000,
-            id: &id,
-            wanted: &wanted,
-            envelope: &envelope,
-            refused: None,
-            length,
-        };
-        let from = Patient { from: File::from(from), until: Instant::now() + Duration::from_secs(60) };
-        dropped.queue(&directory, &rules, &log, from).unwrap();
-        writer.join().unwrap();
-        let id = id.derived("u1000").unwrap();
-        let queued = crate::queue::tests::open(&directory, &id);
+        let (id, queued) = picked_up(&directory, to, message.as_bytes(), message.len());
         assert_eq!(queued.in_state(crate::queue::queued::State::Failed).len(), count, "{why}");
         assert_eq!(queued.envelope().recipients.len(), count);
         let notes = crate::queue::notes::read(&directory, crate::queue::Place::Queue, &id);
@@ -128,31 +134,9 @@ fn names_in_a_from_field() {
 fn what_lies_in_the_queue_is_in_wire_form() {
     let scratch = crate::queue::tests::Scratch::new("wireform");
     let directory = crate::queue::tests::queue(&scratch);
-    let config = Config { myhostname: "mail.example.org".into(), ..Config::DEFAULT };
-    let (rules, log) = (Rules::load(&config).unwrap(), Log::open(&config, "test".to_owned()));
-    let envelope = crate::queue::tests::envelope(&["a@x.example"]);
     let hostile = b"Subject: x\r\nFrom: a@b\nDate: now\rMessage-ID: <x@y>\r\n\r\nA\n.\nMAIL FROM:<c@d>\n\0\n\r.\r\nlast\r";
     for piece in [hostile.len(), 1] {
-        let id = Id::new(SystemTime::now()).unwrap();
-        let (from, to) = fd::pipe().unwrap();
-        let mut to = File::from(to);
-        hostile.chunks(piece).for_each(|piece| to.write_all(piece).unwrap());
-        drop(to);
-        let wanted =
-            Wanted { sender: "a@b.example".into(), recipients: vec!["x".into()], ..Wanted::default() };
-        let length = hostile.len() as u64;
-        let dropped = Dropped {
-            config: &config,
-            uid: 1000,
-            id: &id,
-            wanted: &wanted,
-            envelope: &envelope,
-            refused: None,
-            length,
-        };
-        let from = Patient { from: File::from(from), until: Instant::now() + Duration::from_secs(60) };
-        dropped.queue(&directory, &rules, &log, from).unwrap();
-        let queued = crate::queue::tests::open(&directory, &id.derived("u1000").unwrap());
+        let (_, queued) = picked_up(&directory, &["a@x.example"], hostile, piece);
         let mut text = Vec::new();
         queued.message().read_to_end(&mut text).unwrap();
         assert!(
