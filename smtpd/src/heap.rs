@@ -4,5 +4,7 @@
 //! and `imapd` small; for processes that live some milliseconds it is a quarter of their time, in system calls and pages that come and
 //! go. This one has one mapping. It believes in pages of 4 KiB, so it is for x86-64 only.
 
+use common::sys::heap::Heap;
+
 #[global_allocator]
-static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static HEAP: Heap = Heap::new();

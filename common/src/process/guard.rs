@@ -263,10 +263,7 @@ impl Guard {
             };
             channel.answer(&answer)?;
             if let Answer::Service(_) = answer {
-                self.with_service(|service, ground| {
-                    service.at_leisure(ground);
-                    Ok(())
-                })?;
+                self.at_leisure()?;
             }
         }
     }
@@ -294,10 +291,18 @@ impl Guard {
             if other.read || other.hangup {
                 let answer = self.with_service(|service, ground| service.stirred(ground))?;
                 channel.answer(&Answer::Service(answer))?;
+                self.at_leisure()?;
             } else if front.read || front.hangup {
                 return Ok(());
             }
         }
+    }
+
+    fn at_leisure(&mut self) -> io::Result<()> {
+        self.with_service(|service, ground| {
+            service.at_leisure(ground);
+            Ok(())
+        })
     }
 
     /// What the front has to know from the start. A proxy's header would make something else of it.
@@ -330,6 +335,7 @@ impl Guard {
             account: self.account.as_ref(),
             method: &self.last_method,
             data,
+            front: self.front,
         };
         let result = work(service.as_mut(), &mut ground)?;
         if peer != self.peer {

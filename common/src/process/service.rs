@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::log::Log;
 use crate::peer::Peer;
 use crate::sys::process::{self, Fork};
-use crate::sys::{entry, fd};
+use crate::sys::{entry, fd, processor};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -53,6 +53,8 @@ pub struct Ground<'a> {
     pub method: &'a str,
     /// The guard's end of the data socket. The guard itself never reads from it.
     pub data: &'a OwnedFd,
+    /// The front's process; 0: it is not there yet.
+    pub front: i32,
 }
 
 /// The guard's part of a protocol.
@@ -70,7 +72,8 @@ pub trait Service {
     /// Answers one question. An error ends the conversation: the front has broken the rules.
     fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Vec<u8>>;
 
-    /// The answer is on its way to the client. What will be asked for next can be begun while the client reads it.
+    /// The answer is on its way to the client. What nobody waits for can be done while the client reads it, and what will be asked
+    /// for next can be begun.
     fn at_leisure(&mut self, ground: &mut Ground<'_>);
 
     /// A login was refused, for the log. `user` is empty unless there is such a user; `guessed`: the password was wrong.
@@ -114,6 +117,11 @@ pub struct User {
 }
 
 impl Ground<'_> {
+    /// The conversation lasts longer than its beginning: guard and front need not take turns on one processor any more.
+    pub fn roam(&self) {
+        processor::roam_with(self.front);
+    }
+
     /// Starts a helper with the rights of `user`, which without root has to be this process's own. `argument` is the hidden
     /// one with which [`Program::others`] knows the helper, should it have to be executed afresh; `run` is what it does.
     /// `shared` is a file for it.

@@ -9,6 +9,8 @@ pub mod clock;
 pub mod entry;
 pub mod fd;
 pub mod fs;
+#[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
+pub mod heap;
 pub mod inotify;
 pub mod interface;
 pub mod lines;

@@ -2,59 +2,63 @@
 //!
 //! Where each of them does little before it waits for the next one, being woken on another processor costs more than the work:
 //! that one has to come out of its sleep, and has none of the memory at hand. The kernel does not know that they take turns.
-//! Whoever has been given processors of his own (`taskset`, CPUAffinity=) keeps them.
+//! Whoever has been given processors of his own (`taskset`, CPUAffinity=) is kept on one of those.
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+const WORDS: usize = mem::size_of::<libc::cpu_set_t>() / mem::size_of::<u64>();
 
 /// Whether this process stays where it is; a child made by fork is told with the rest of the memory.
 static STAYS: AtomicBool = AtomicBool::new(false);
+/// Where it may run otherwise.
+static ALLOWED: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 
-/// From now on this process and those that it forks run on the processor that it is on, unless it may not run on all of them.
+/// From now on this process and those that it forks run on the processor that it is on.
 pub fn stay() {
-    let (size, pid) = (mem::size_of::<libc::cpu_set_t>(), 0);
-    // SAFETY: an all-zero set is a valid one; the calls read or write sets of our own whose size they are told, and the macros
-    // touch bits within them.
-    unsafe {
-        let mut may: libc::cpu_set_t = mem::zeroed();
-        let online = libc::sysconf(libc::_SC_NPROCESSORS_ONLN);
-        if online < 2 || libc::sched_getaffinity(pid, size, &raw mut may) != 0 {
-            return;
-        }
-        let here = usize::try_from(libc::sched_getcpu()).unwrap_or(usize::MAX);
-        let all = libc::c_long::from(libc::CPU_COUNT(&may)) == online;
-        if !all || here >= size.saturating_mul(8) || !libc::CPU_ISSET(here, &may) {
-            return;
-        }
-        let mut only: libc::cpu_set_t = mem::zeroed();
-        libc::CPU_SET(here, &mut only);
-        if libc::sched_setaffinity(pid, size, &raw const only) == 0 {
-            STAYS.store(true, Ordering::Relaxed);
-        }
+    if STAYS.load(Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: the set is ours, of the size that is said, and of words that may have any value; the other call takes no pointer.
+    let (known, allowed, here) = unsafe {
+        let mut allowed: libc::cpu_set_t = mem::zeroed();
+        let known = libc::sched_getaffinity(0, mem::size_of_val(&allowed), &raw mut allowed) == 0;
+        (known, mem::transmute::<libc::cpu_set_t, [u64; WORDS]>(allowed), libc::sched_getcpu())
+    };
+    // Not what sysconf says is online: musl counts what is allowed, which is one from here on.
+    let choice: u32 = allowed.iter().map(|word| word.count_ones()).sum();
+    let Ok(here) = usize::try_from(here) else { return };
+    if known && choice > 1 && set_affinity(0, &only(here)) {
+        ALLOWED.iter().zip(allowed).for_each(|(place, word)| place.store(word, Ordering::Relaxed));
+        STAYS.store(true, Ordering::Relaxed);
     }
 }
 
-/// Where this process stays, and how many processors there are; `None`: it may run anywhere, or was told where.
-pub fn post() -> Option<(usize, usize)> {
+/// Where this process stays, and where it might instead; `None`: it may run anywhere, or has no choice.
+pub fn post() -> Option<(usize, Vec<usize>)> {
     if !STAYS.load(Ordering::Relaxed) {
         return None;
     }
-    // SAFETY: the calls take no pointer.
-    let (here, online) = unsafe { (libc::sched_getcpu(), libc::sysconf(libc::_SC_NPROCESSORS_ONLN)) };
-    Some((usize::try_from(here).ok()?, usize::try_from(online).ok()?))
+    // SAFETY: the call takes no argument.
+    let here = usize::try_from(unsafe { libc::sched_getcpu() }).ok()?;
+    let allowed = allowed();
+    let others =
+        (0..).zip(allowed.iter().flat_map(|word| (0..u64::BITS).map(move |bit| word >> bit & 1 == 1)));
+    Some((here, others.filter(|&(other, may)| may && other != here).map(|(other, _)| other).collect()))
 }
 
 /// This process, which stays somewhere, stays there from now on. `false`: it cannot.
 pub fn stay_at(processor: usize) -> bool {
-    let size = mem::size_of::<libc::cpu_set_t>();
-    if !STAYS.load(Ordering::Relaxed) || processor >= size.saturating_mul(8) {
-        return false;
-    }
-    // SAFETY: an all-zero set is a valid one, the macro touches a bit within it, and the call reads it.
-    unsafe {
-        let mut only: libc::cpu_set_t = mem::zeroed();
-        libc::CPU_SET(processor, &mut only);
-        libc::sched_setaffinity(0, size, &raw const only) == 0
+    STAYS.load(Ordering::Relaxed) && set_affinity(0, &only(processor))
+}
+
+/// The opposite of [`stay`], for a conversation that lasts: this process and its `child` run anywhere again. What they do is
+/// shorter than what they wait for by then, and the kernel brings whoever is woken to the processor of the one who woke it.
+pub fn roam_with(child: i32) {
+    if STAYS.load(Ordering::Relaxed) {
+        set_affinity(child, &allowed());
+        set_affinity(0, &allowed());
+        STAYS.store(false, Ordering::Relaxed);
     }
 }
 
@@ -62,13 +66,28 @@ pub fn stay_at(processor: usize) -> bool {
 /// between fork and exec.
 pub fn roam() {
     if STAYS.load(Ordering::Relaxed) {
-        // SAFETY: every bit pattern is a set; the kernel takes of it what there is.
-        unsafe {
-            let mut all: libc::cpu_set_t = mem::zeroed();
-            (&raw mut all).write_bytes(0xff, 1);
-            libc::sched_setaffinity(0, mem::size_of::<libc::cpu_set_t>(), &raw const all);
-        }
+        set_affinity(0, &allowed());
     }
+}
+
+fn allowed() -> [u64; WORDS] {
+    let mut allowed = [0; WORDS];
+    allowed.iter_mut().zip(&ALLOWED).for_each(|(word, place)| *word = place.load(Ordering::Relaxed));
+    allowed
+}
+
+/// A set of one; an empty one, which the kernel refuses, if its number is too large.
+fn only(processor: usize) -> [u64; WORDS] {
+    let mut only = [0; WORDS];
+    if let Some(word) = only.get_mut(processor / 64) {
+        *word = 1 << (processor % 64);
+    }
+    only
+}
+
+fn set_affinity(pid: i32, set: &[u64; WORDS]) -> bool {
+    // SAFETY: a set is read that is as large as is said.
+    unsafe { libc::sched_setaffinity(pid, mem::size_of_val(set), set.as_ptr().cast()) == 0 }
 }
 
 #[cfg(test)]
@@ -76,7 +95,7 @@ mod tests {
     use super::*;
     use crate::sys::process::{self, Ended, Fork};
 
-    fn allowed() -> usize {
+    fn allowed_count() -> usize {
         // Not what std says: that is cut by quotas of a control group.
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
@@ -92,19 +111,33 @@ mod tests {
     #[test]
     fn who_may_run_anywhere_stays_until_another_program_comes() {
         let Fork::Parent(pid) = process::fork().unwrap() else {
-            let before = allowed();
+            let before = allowed_count();
             roam();
-            let untouched = allowed() == before;
+            let untouched = allowed_count() == before;
             stay();
-            let stayed = allowed() == 1 || !STAYS.load(Ordering::Relaxed);
-            let moved = post().is_none_or(|(here, online)| {
-                let last = online.saturating_sub(1);
-                stay_at(last) && post() == Some((last, online)) && allowed() == 1 && stay_at(here)
-            });
-            let out = std::process::Command::new("/bin/true").status().is_ok_and(|status| status.success());
+            let stayed = allowed_count() == 1;
+            let moved = match post() {
+                None => before == 1,
+                Some((here, others)) => {
+                    let last = others.last().copied().unwrap_or(here);
+                    others.len() + 1 == before
+                        && stay_at(last)
+                        && post().is_some_and(|(there, others)| there == last && others.contains(&here))
+                        && allowed_count() == 1
+                        && !stay_at(usize::MAX)
+                }
+            };
             roam();
-            let roams = allowed() == before;
-            process::exit_now(u8::from(!(untouched && stayed && moved && out && roams)));
+            let roams = allowed_count() == before;
+            roam_with(0);
+            let is_free = post().is_none();
+            // Who was given one of the processors has no choice.
+            let kept = set_affinity(0, &only(0)) && {
+                stay();
+                roam();
+                post().is_none() && allowed_count() == 1
+            };
+            process::exit_now(u8::from(!(untouched && stayed && moved && roams && is_free && kept)));
         };
         assert!(matches!(process::wait_for(pid), Ok(Ended::Code(0))));
     }

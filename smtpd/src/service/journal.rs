@@ -3,6 +3,7 @@
 //! Everything from the client is escaped and cut.
 
 use super::client::Known;
+use super::plan::Delivered;
 use super::transaction::Transaction;
 use crate::envelope::Recipient;
 use crate::status::Status;
@@ -122,10 +123,9 @@ impl Known {
         &self,
         ground: &Ground<'_>,
         transaction: &Transaction,
-        id: &str,
-        recipient: &Recipient,
-        result: &Result<Written, Status>,
+        delivered: &Delivered,
     ) {
+        let Delivered { id, recipient, written } = delivered;
         let from = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
         let to = recipient.address.to_string();
         let original = match recipient.original == recipient.address {
@@ -133,29 +133,23 @@ impl Known {
             false => format!(", orig_to=<{}>", escape(recipient.original.to_string().as_bytes())),
         };
         let to = escape(to.as_bytes());
-        match result {
-            Ok(written) => {
-                let (us, origin) = (std::process::id(), self.origin(ground, written));
-                let (size, delay) = (written.octets, transaction.begun.elapsed().as_secs_f32());
-                ground.log.info_each([
-                    (format_args!("{}", ground.log.tag()), format_args!("{id}: {origin}")),
-                    (
-                        format_args!("postfix/qmgr[{us}]"),
-                        format_args!("{id}: from=<{}>, size={size}, nrcpt=1 (queue active)", escape(from.as_bytes())),
-                    ),
-                    (
-                        format_args!("postfix/local[{us}]"),
-                        format_args!(
-                            "{id}: to=<{to}>{original}, relay=local, delay={delay:.2}, dsn=2.0.0, status=sent (delivered \
-                             to maildir: {})",
-                            escape(written.name.as_bytes())
-                        ),
-                    ),
-                ]);
-            }
-            // Nothing was taken.
-            Err(status) => self.log_refused_at_end(ground, transaction, Some(recipient), status),
-        }
+        let (us, origin) = (std::process::id(), self.origin(ground, written));
+        let (size, delay) = (written.octets, transaction.begun.elapsed().as_secs_f32());
+        ground.log.info_each([
+            (format_args!("{}", ground.log.tag()), format_args!("{id}: {origin}")),
+            (
+                format_args!("postfix/qmgr[{us}]"),
+                format_args!("{id}: from=<{}>, size={size}, nrcpt=1 (queue active)", escape(from.as_bytes())),
+            ),
+            (
+                format_args!("postfix/local[{us}]"),
+                format_args!(
+                    "{id}: to=<{to}>{original}, relay=local, delay={delay:.2}, dsn=2.0.0, status=sent (delivered to \
+                     maildir: {})",
+                    escape(written.name.as_bytes())
+                ),
+            ),
+        ]);
     }
 
     /// A message went into the queue.

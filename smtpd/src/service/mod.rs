@@ -30,6 +30,7 @@ use common::log::{escape, readable};
 use common::process::channel::Why;
 use common::process::service::{Ground, Service};
 use common::sys::fs::release_free_memory;
+use plan::{Delivered, Finished};
 use runner::Runner;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -52,6 +53,8 @@ pub struct Smtp {
     asked: Option<plan::Offer>,
     /// The client waits for the answer to RCPT, so what it says next depends on that.
     waits: bool,
+    /// What was delivered and is not in the log yet.
+    unlogged: Option<(Transaction, Delivered)>,
     runner: Runner,
     /// Messages that were taken.
     messages: u32,
@@ -68,6 +71,7 @@ pub fn begin(config: &Config) -> io::Result<Box<dyn Service>> {
         writers: Writers::default(),
         asked: None,
         waits: false,
+        unlogged: None,
         runner: Runner::default(),
         messages: 0,
         refused: 0,
@@ -150,9 +154,14 @@ impl Service for Smtp {
     }
 
     fn at_leisure(&mut self, ground: &mut Ground<'_>) {
-        if std::mem::take(&mut self.waits) {
-            // The front, which may have to run on this processor, has its turn first.
-            std::thread::yield_now();
+        let waits = std::mem::take(&mut self.waits);
+        if !waits && self.unlogged.is_none() {
+            return;
+        }
+        // The front, which may have to run on this processor, has its turn first.
+        std::thread::yield_now();
+        self.log_delivered(ground);
+        if waits {
             self.ask_ahead(ground);
         }
     }
@@ -162,6 +171,8 @@ impl Service for Smtp {
     }
 
     fn ended(&mut self, ground: &Ground<'_>, why: Why, detail: &str, counts: &str) {
+        // There was no leisure if the front was gone.
+        self.log_delivered(ground);
         counts.clone_into(&mut self.known.counts);
         self.transaction = None;
         self.writers.end();
@@ -189,6 +200,12 @@ impl Smtp {
         })
     }
 
+    fn log_delivered(&mut self, ground: &Ground<'_>) {
+        if let Some((transaction, delivered)) = self.unlogged.take() {
+            self.known.log_delivered(ground, &transaction, &delivered);
+        }
+    }
+
     fn log_warnings(&mut self, ground: &Ground<'_>) {
         for line in self.rules.take_warnings() {
             ground.log.warning(format_args!("{}", readable(line.as_bytes()).up_to(500)));
@@ -209,6 +226,10 @@ impl Smtp {
 
     /// A new transaction takes the place of one that was given up. Where the sender is refused, each recipient will be.
     fn begin_transaction(&mut self, ground: &Ground<'_>, mail: Mail) {
+        // Most connections bring one message.
+        if self.messages == 1 {
+            ground.roam();
+        }
         let checked = self.checked_sender(ground, &mail);
         self.transaction = Some(Transaction::new(mail, checked));
     }
@@ -344,7 +365,7 @@ impl Smtp {
         };
         let rules = &mut self.rules;
         let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
-        let Some(mut results) = place.finish(&transaction, plan) else {
+        let Some(Finished { mut statuses, delivered }) = place.finish(&transaction, plan) else {
             // The front may have a word for the log.
             self.transaction = Some(transaction);
             return Ok(Answer::Go);
@@ -352,14 +373,16 @@ impl Smtp {
         for id in place.writers.take_queued() {
             self.runner.start(ground, id);
         }
-        if results.iter().any(Status::is_positive) {
+        if statuses.iter().any(Status::is_positive) {
             self.messages = self.messages.saturating_add(1);
             self.refused = 0;
         }
         let many = transaction.accepted() > MANY;
-        let first = results.pop_front().unwrap_or_else(|| reply::LOCAL_PROBLEM.into());
-        if !results.is_empty() {
-            transaction.stage = Stage::Answering(results);
+        let first = statuses.pop_front().unwrap_or_else(|| reply::LOCAL_PROBLEM.into());
+        if let Some(delivered) = delivered {
+            self.unlogged = Some((transaction, delivered));
+        } else if !statuses.is_empty() {
+            transaction.stage = Stage::Answering(statuses);
             self.transaction = Some(transaction);
         }
         // A long list of recipients is not kept for the next message.

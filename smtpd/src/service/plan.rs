@@ -45,7 +45,7 @@ pub(super) struct Place<'a, 'g> {
 
 /// What one recipient, or the queue, is to be given, once somebody has agreed to take it.
 pub(super) enum Taken {
-    Mailbox(User, String, Recipient),
+    Mailbox(User, String, Box<Recipient>),
     Queue(User, usize),
 }
 
@@ -61,6 +61,27 @@ pub(super) enum Step {
     Taken(Taken),
     /// Somebody else was asked.
     Offered(Offer),
+}
+
+/// What became of a message.
+pub(super) struct Finished {
+    /// What is to be said: by LMTP of each recipient.
+    pub statuses: VecDeque<Status>,
+    /// What is still to be in the log. The client need not wait for that.
+    pub delivered: Option<Delivered>,
+}
+
+impl Finished {
+    fn one(status: Status) -> Finished {
+        Finished { statuses: [status].into(), delivered: None }
+    }
+}
+
+/// A message that went straight to its recipient.
+pub(super) struct Delivered {
+    pub id: String,
+    pub recipient: Box<Recipient>,
+    pub written: Written,
 }
 
 impl Taken {
@@ -106,60 +127,58 @@ impl Place<'_, '_> {
             match self.after_first_word(transaction, offer, outcome, false)? {
                 Step::Offered(next) => offer = next,
                 Step::Taken(Taken::Mailbox(user, id, recipient)) => {
-                    return Ok(Plan::Mailbox { user, id, recipient: Box::new(recipient) });
+                    return Ok(Plan::Mailbox { user, id, recipient });
                 }
                 Step::Taken(Taken::Queue(user, recipients)) => return Ok(Plan::Queue { user, recipients }),
             }
         }
     }
 
-    /// The writer has something to say. What is to be said of the message; `None`: the front has given it up.
-    pub fn finish(&mut self, transaction: &Transaction, plan: Plan) -> Option<VecDeque<Status>> {
+    /// The writer has something to say. What became of the message; `None`: the front has given it up.
+    pub fn finish(&mut self, transaction: &Transaction, plan: Plan) -> Option<Finished> {
         let outcome = self.writers.hear(self.ground, plan.user());
-        if outcome == Outcome::Abandoned {
-            return None;
-        }
-        Some(match plan {
-            Plan::Mailbox { user, id, recipient } => {
-                [self.settled(transaction, &Taken::Mailbox(user, id, *recipient), outcome)].into()
-            }
-            Plan::Queue { user, recipients } => {
-                [self.settled(transaction, &Taken::Queue(user, recipients), outcome)].into()
-            }
-            Plan::Spool { .. } => match written(outcome) {
-                Err(status) => transaction.groups().iter().map(|_| status.clone()).collect(),
-                Ok(_) => self.deliver_spooled(transaction),
+        Some(match (plan, outcome) {
+            (_, Outcome::Abandoned) => return None,
+            (Plan::Mailbox { id, recipient, .. }, Outcome::Written(written)) => Finished {
+                statuses: [delivered_as(&id)].into(),
+                delivered: Some(Delivered { id, recipient, written }),
             },
+            (Plan::Mailbox { user, id, recipient }, outcome) => {
+                Finished::one(self.settled(transaction, Taken::Mailbox(user, id, recipient), outcome))
+            }
+            (Plan::Queue { user, recipients }, outcome) => {
+                Finished::one(self.settled(transaction, Taken::Queue(user, recipients), outcome))
+            }
+            (Plan::Spool { .. }, outcome) => {
+                let statuses = match written(outcome) {
+                    Err(status) => transaction.groups().iter().map(|_| status.clone()).collect(),
+                    Ok(_) => self.deliver_spooled(transaction),
+                };
+                Finished { statuses, delivered: None }
+            }
         })
     }
 
     /// What the writer has said about the whole message.
-    pub fn settled(&mut self, transaction: &Transaction, taken: &Taken, outcome: Outcome) -> Status {
-        // The writer has said so in the log; the client is not to see a difference, and no runner has anything to do.
-        if let (Outcome::Discarded(id), Taken::Queue(..)) = (&outcome, taken) {
-            return queued_as(id);
-        }
-        if let (Outcome::Discarded(_), Taken::Mailbox(_, id, _)) = (&outcome, taken) {
-            return delivered_as(id);
-        }
-        let result = written(outcome);
-        match taken {
-            Taken::Mailbox(_, id, recipient) => self.delivered(transaction, id, recipient, result),
-            Taken::Queue(_, recipients) => self.queued(transaction, *recipients, result),
-        }
-    }
-
-    fn delivered(
-        &mut self,
-        transaction: &Transaction,
-        id: &str,
-        recipient: &Recipient,
-        result: Result<Written, Status>,
-    ) -> Status {
-        self.known.log_delivered(self.ground, transaction, id, recipient, &result);
-        match result {
-            Ok(_) => delivered_as(id),
-            Err(status) => status,
+    pub fn settled(&mut self, transaction: &Transaction, taken: Taken, outcome: Outcome) -> Status {
+        match (taken, outcome) {
+            // The writer has said so in the log; the client is not to see a difference, and no runner has anything to do.
+            (Taken::Queue(..), Outcome::Discarded(id)) => queued_as(&id),
+            (Taken::Mailbox(_, id, _), Outcome::Discarded(_)) => delivered_as(&id),
+            (Taken::Mailbox(_, id, recipient), outcome) => match written(outcome) {
+                Ok(written) => {
+                    let status = delivered_as(&id);
+                    let delivered = Delivered { id, recipient, written };
+                    self.known.log_delivered(self.ground, transaction, &delivered);
+                    status
+                }
+                // Nothing was taken.
+                Err(status) => {
+                    self.known.log_refused_at_end(self.ground, transaction, Some(&recipient), &status);
+                    status
+                }
+            },
+            (Taken::Queue(_, recipients), outcome) => self.queued(transaction, recipients, written(outcome)),
         }
     }
 
@@ -219,7 +238,7 @@ impl Place<'_, '_> {
             spooled,
         }));
         self.writers.offer(self.ground, &user, &job)?;
-        Ok(Offer { taken: Taken::Mailbox(user, id, recipient), is_forwarded: false })
+        Ok(Offer { taken: Taken::Mailbox(user, id, Box::new(recipient)), is_forwarded: false })
     }
 
     /// The user's `~/.forward` may say that it goes elsewhere. The queue gets it for the user, and the runner sends the copy on:
@@ -245,7 +264,7 @@ impl Place<'_, '_> {
                         let offer = self.offer_mailbox(transaction, only.clone(), account, spooled)?;
                         Ok(Step::Offered(Offer { is_forwarded: true, ..offer }))
                     }
-                    _ => self.offer_queue(transaction, vec![recipient], spooled).map(Step::Offered),
+                    _ => self.offer_queue(transaction, vec![*recipient], spooled).map(Step::Offered),
                 }
             }
             (Outcome::Refused(status) | Outcome::Failed(status), _) => Err(status),

@@ -123,7 +123,7 @@ impl Copies<'_, '_, '_> {
             };
             copy.stage = match copy.stage {
                 Stage::Taken(taken) => {
-                    let status = self.place.settled(self.transaction, &taken, outcome);
+                    let status = self.place.settled(self.transaction, taken, outcome);
                     return self.settle(copy.at, Ok(status));
                 }
                 Stage::Offered(offer) => {

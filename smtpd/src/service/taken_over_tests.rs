@@ -54,6 +54,7 @@ impl Guard {
             account: None,
             method: "",
             data,
+            front: 0,
         };
         match service.answer(&mut ground, &question.encode()).map(|answer| Answer::decode(&answer)) {
             Ok(Some(Answer::Status(status))) => status.code.to_string(),
@@ -175,6 +176,7 @@ fn state(config: &Config, messages: u32, stage: Option<Stage>) -> Smtp {
         writers: Writers::default(),
         asked: None,
         waits: false,
+        unlogged: None,
         runner: Runner::default(),
         messages,
         refused: 0,

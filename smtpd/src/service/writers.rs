@@ -321,6 +321,7 @@ mod tests {
             account: None,
             method: "",
             data: &theirs,
+            front: 0,
         };
         assert_eq!(writers.hear_within(&ground, &user, Duration::from_millis(50)), None);
         assert!(writers.running.is_empty() && !writers.has_lost());

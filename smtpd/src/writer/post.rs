@@ -28,14 +28,15 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// Where the guard is.
+    /// Where the guard is, or was when it began this writer.
     pub fn new() -> Post {
-        let (here, count) = processor::post().unwrap_or((0, 1));
-        Post::at(here, count)
+        processor::stay();
+        let (here, others) = processor::post().unwrap_or_default();
+        Post::at(here, others)
     }
 
-    fn at(here: usize, count: usize) -> Post {
-        let mut untried: Vec<usize> = (0..count).filter(|&other| other != here).take(OTHERS).collect();
+    fn at(here: usize, mut untried: Vec<usize>) -> Post {
+        untried.truncate(OTHERS);
         untried.reverse();
         let settled = untried.is_empty();
         Post { here, untried, timed: 0, shortest: Duration::MAX, best: None, settled }
@@ -79,7 +80,8 @@ mod tests {
 
     /// Where a writer is for each of twenty messages that take so long on each processor.
     fn places(begin: usize, took: &[u64], refused: Option<usize>) -> Vec<usize> {
-        let (mut post, mut at) = (Post::at(begin, took.len()), begin);
+        let others = (0..took.len()).filter(|&other| other != begin).collect();
+        let (mut post, mut at) = (Post::at(begin, others), begin);
         let message = |_| {
             let place = at;
             post.note_and_go(4096, Duration::from_micros(took[place]), &mut |next| {
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_large_is_not_compared() {
-        let mut post = Post::at(0, 2);
+        let mut post = Post::at(0, vec![1]);
         for _ in 0..20 {
             post.note_and_go(SMALL + 1, Duration::from_millis(1), &mut |_| panic!("moved"));
         }
