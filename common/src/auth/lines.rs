@@ -16,6 +16,8 @@ pub struct Lines<'a> {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// How much of it was ever filled.
+    used: usize,
     at_eof: bool,
     skipping: bool,
     skipped: usize,
@@ -26,7 +28,17 @@ impl<'a> Lines<'a> {
     /// Starts at the file's present position.
     pub fn new(file: &'a File) -> Lines<'a> {
         let buffer = vec![0; 2 * (MAX_LINE + 2)];
-        Lines { file, buffer, start: 0, end: 0, at_eof: false, skipping: false, skipped: 0, number: 0 }
+        Lines {
+            file,
+            buffer,
+            start: 0,
+            end: 0,
+            used: 0,
+            at_eof: false,
+            skipping: false,
+            skipped: 0,
+            number: 0,
+        }
     }
 
     /// How many lines were left out because they were too long or had a NUL.
@@ -80,7 +92,10 @@ impl<'a> Lines<'a> {
         let room = self.buffer.get_mut(self.end..).unwrap_or_default();
         match self.file.read(room) {
             Ok(0) => self.at_eof = true,
-            Ok(count) => self.end += count,
+            Ok(count) => {
+                self.end += count;
+                self.used = self.used.max(self.end);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -90,7 +105,7 @@ impl<'a> Lines<'a> {
 
 impl Drop for Lines<'_> {
     fn drop(&mut self) {
-        self.buffer.zeroize();
+        self.buffer.get_mut(..self.used).unwrap_or_default().zeroize();
     }
 }
 
