@@ -123,3 +123,17 @@ fn what_the_new_log_has_expunged_is_said() {
     assert_eq!(everything(&sleeper), everything(&other));
     assert_eq!(told(&mut sleeper), []);
 }
+
+#[test]
+fn what_came_with_a_new_index_is_recent_where_it_is_told_first() {
+    let (dir, maildir) = with_messages(3);
+    let mut mailbox = open(&maildir);
+    // Another that may not move it makes a new index.
+    dir.write("new/4.m", "x\n");
+    for name in [INDEX_NAME, log::NAME] {
+        let _ = fs::remove_file(dir.path().join(name));
+    }
+    Mailbox::open(&maildir, &OpenOptions { read_only: true, ..OPTIONS }).unwrap();
+    assert_eq!(told(&mut mailbox), [Event::Exists(4), Event::Recent(1)]);
+    assert_eq!((dir.list("new").len(), open(&maildir).recent()), (0, 0));
+}

@@ -160,6 +160,8 @@ pub struct Mailbox {
     directories: Option<Directories>,
     /// The recent messages are still in `new`: what the directories were when that was found.
     untaken: Option<(Stamp, Stamp)>,
+    /// UIDs of messages in `new` that this session has learnt of from others, and that its client has not been told of.
+    arrived: Vec<u32>,
 }
 
 impl Mailbox {

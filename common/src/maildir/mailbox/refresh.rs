@@ -160,6 +160,7 @@ impl Mailbox {
             cache: None,
             directories: None,
             untaken: None,
+            arrived: Vec::new(),
         })
     }
 
@@ -170,6 +171,7 @@ impl Mailbox {
             self.rescan_locked(lock.as_ref(), true)?;
         }
         self.untold = Untold::default();
+        self.arrived = Vec::new();
         if !self.view.is_unread() {
             self.view.bury();
             self.view.announce();
@@ -312,6 +314,10 @@ impl Mailbox {
         if recent {
             self.recent.insert(uid);
             self.untold.recent = true;
+        } else if let Entry::Added { place, .. } = &entry {
+            if place & index::IN_NEW != 0 && !self.options.read_only {
+                self.arrived.push(uid);
+            }
         }
         if let Some(fresh) = &mut self.fresh {
             let applied = fresh.apply(entry.clone());

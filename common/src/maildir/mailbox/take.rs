@@ -1,14 +1,16 @@
-//! Moving many messages from `new` to `cur` after the client has been answered.
+//! Moving messages from `new` to `cur`: many after the client has been answered, and some before it is told of them.
 //!
 //! Renaming takes longer than all else that a first look at a large mailbox does, and nothing in the answer depends on it: the
 //! [first look](super::super::first_look) has said in the index where the messages will be. Until they are there, the index's
 //! time stamps keep others from taking it for current.
 
+use super::super::StorageError;
 use super::super::first_look;
 use super::super::flags::Flags;
-use super::super::index::Row;
+use super::super::index::{self, Row};
 use super::super::name;
 use super::Mailbox;
+use super::change::Batch;
 use super::lock::IndexLock;
 use super::log::{Entry, Stamps};
 use crate::sys::fs as sys;
@@ -42,6 +44,35 @@ impl Mailbox {
         })];
         let _ = self.conclude(entries);
         sys::release_free_memory();
+    }
+
+    /// The client is about to be told of messages in `new` that another session has given UIDs: one that it has put there, or
+    /// that it found and may not move. If no session has told its client of them they are recent here (RFC 3501 section 2.3.2),
+    /// and move like all of which a client has been told.
+    pub(super) fn take_arrived(&mut self) -> Result<(), StorageError> {
+        if self.arrived.is_empty() {
+            return Ok(());
+        }
+        // Where it is not to be had they stay for another session.
+        let Ok(Some(lock)) = self.lock() else {
+            self.arrived = Vec::new();
+            return Ok(());
+        };
+        self.refresh_locked(Some(&lock))?;
+        self.hold_directories();
+        let mut batch = Batch::begin(self);
+        for uid in std::mem::take(&mut self.arrived) {
+            let row = self.view.find(uid).and_then(|row| row.map(|row| self.view.row(row)).transpose());
+            let Some(data) = row.map_err(|error| self.damaged(error))? else { continue };
+            // Another session may have told its client meanwhile.
+            if data.flags & index::IN_NEW != 0 && self.take_one(uid) {
+                let (modseq, flags) = (data.modseq, data.mail_flags);
+                batch.entries.push(Entry::Flags { uid, modseq, flags, place: index::RECENT });
+                batch.flush_if_full(self, true)?;
+            }
+        }
+        self.directories = None;
+        batch.end(self)
     }
 
     /// `false`: it is not where it was, or cannot be moved.

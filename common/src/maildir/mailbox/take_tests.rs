@@ -135,3 +135,82 @@ fn where_nothing_can_be_moved_the_messages_are_served_from_new() {
         mailbox.open_message(msn).unwrap();
     }
 }
+
+/// One message more, from a session that says nothing of it to anybody.
+fn append(maildir: &Maildir, bits: u8) {
+    let mut append = super::super::Append::begin(maildir, &OPTIONS).unwrap();
+    append.message(bits, &[], None).unwrap();
+    append.write(b"m").unwrap();
+    append.finish().unwrap();
+}
+
+#[test]
+fn what_another_session_has_put_there_is_recent_where_it_is_told_first() {
+    let dir = TempDir::maildir();
+    dir.write("cur/1.m:2,S", "m");
+    settle(&dir);
+    let maildir = Maildir::open(dir.path()).unwrap();
+    let [mut first, mut second] = [(); 2].map(|()| Mailbox::open(&maildir, &OPTIONS).unwrap());
+    let mut examining = Mailbox::open(&maildir, &EXAMINE).unwrap();
+    append(&maildir, 0);
+    append(&maildir, 0);
+    // It changes nothing, and leaves them recent.
+    assert_eq!(events(&mut examining), [Event::Exists(3), Event::Recent(2)]);
+    assert_eq!(dir.list("new").len(), 2);
+    // Not while new messages are not to be told of.
+    let mut silent = Vec::new();
+    first.sync_what_is_there(true, &mut |event| silent.push(event)).unwrap();
+    assert_eq!((silent, dir.list("new").len()), (vec![], 2));
+    assert_eq!(events(&mut first), [Event::Exists(3), Event::Recent(2)]);
+    assert_eq!((dir.list("new").len(), dir.list("cur").len()), (0, 3));
+    assert_eq!(events(&mut second), [Event::Exists(3), Event::Recent(0)]);
+    let recent = |mailbox: &Mailbox| (1..=3).map(|msn| mailbox.info(msn).unwrap().recent).collect::<Vec<_>>();
+    assert_eq!((recent(&first), recent(&second)), (vec![false, true, true], vec![false; 3]));
+    assert_eq!(Mailbox::open(&maildir, &OPTIONS).unwrap().recent(), 0);
+    // A message with flags is not recent in a Maildir.
+    append(&maildir, Flags::SEEN);
+    assert_eq!(events(&mut first).first(), Some(&Event::Exists(4)));
+    assert_eq!(first.recent(), 2);
+    // What they find in the directories afterwards is the same.
+    settle(&dir);
+    for mailbox in [&mut first, &mut second] {
+        let again = events(mailbox);
+        assert!(again.iter().all(|event| matches!(event, Event::Exists(4) | Event::Recent(_))), "{again:?}");
+    }
+    assert_eq!((first.recent(), second.recent()), (2, 0));
+    fs::remove_file(dir.path().join("tinmail-index")).unwrap();
+    assert_eq!(Mailbox::open(&maildir, &OPTIONS).unwrap().recent(), 0);
+}
+
+#[test]
+fn what_somebody_else_takes_meanwhile_is_not_recent() {
+    let dir = TempDir::maildir();
+    let maildir = Maildir::open(dir.path()).unwrap();
+    let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    append(&maildir, 0);
+    append(&maildir, 0);
+    let name = dir.list("new").remove(0);
+    let to = format!("cur/{name}:2,");
+    fs::rename(dir.path().join("new").join(&name), dir.path().join(to)).unwrap();
+    assert_eq!(events(&mut mailbox), [Event::Exists(2), Event::Recent(1)]);
+    assert_eq!((dir.list("new").len(), dir.list("cur").len()), (0, 2));
+    assert_eq!(Mailbox::open(&maildir, &OPTIONS).unwrap().recent(), 0);
+}
+
+#[test]
+fn many_that_come_at_once_are_all_recent() {
+    let dir = TempDir::maildir();
+    let maildir = Maildir::open(dir.path()).unwrap();
+    let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    let mut append = super::super::Append::begin(&maildir, &OPTIONS).unwrap();
+    const MANY: u32 = 2 * super::super::change::BATCH as u32 + 1;
+    for _ in 0..MANY {
+        append.message(0, &[], None).unwrap();
+        append.write(b"m").unwrap();
+    }
+    append.finish().unwrap();
+    assert_eq!(events(&mut mailbox), [Event::Exists(MANY), Event::Recent(MANY)]);
+    assert_eq!((dir.list("new").len(), dir.list("cur").len()), (0, MANY as usize));
+    let other = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!((other.len(), other.recent()), (MANY, 0));
+}

@@ -45,6 +45,9 @@ impl Mailbox {
             cache.flush();
         }
         self.refresh()?;
+        if new_messages {
+            self.take_arrived()?;
+        }
         if may_expunge && !self.view.is_unread() {
             self.view.bury().into_iter().for_each(|msn| report(Event::Expunge(msn)));
         }
