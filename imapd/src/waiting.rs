@@ -62,6 +62,17 @@ impl<'a> Waiting<'a> {
         Ok(())
     }
 
+    /// The same within what cannot end with it: `false` if nobody waits any more, which the next look says.
+    pub fn goes_on(&self) -> bool {
+        match self.look() {
+            Ok(()) => true,
+            Err(ending) => {
+                *self.ending.borrow_mut() = Some(ending);
+                false
+            }
+        }
+    }
+
     /// Whether the next look will say that nobody waits any more.
     pub fn is_over(&self) -> bool {
         self.ending.borrow().is_some()
@@ -81,8 +92,7 @@ pub struct Watched<'a> {
 
 impl Read for Watched<'_> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        if let Err(ending) = self.waiting.look() {
-            *self.waiting.ending.borrow_mut() = Some(ending);
+        if !self.waiting.goes_on() {
             return Err(io::Error::other("nobody waits for it"));
         }
         self.file.read(room)

@@ -248,10 +248,11 @@ class AfterTheLogin(Hostile):
         self.start()
         self.add_endless()
         for tls in (False, True):
-            for command in ("SEARCH BODY zz", "SORT (SUBJECT) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL"):
+            for command in ("SEARCH BODY zz", "SORT (SUBJECT) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL", "SEARCH SMALLER 9", "STATUS INBOX (SIZE)"):
                 with self.subTest(command, tls=tls):
                     imap = self.log_in(tls=tls, timeout=60)
-                    imap.ok("SELECT INBOX")
+                    if "STATUS" not in command:
+                        imap.ok("SELECT INBOX")
                     imap.send(f"x {command}\r\n")
                     time.sleep(0.3)
                     if not tls:

@@ -103,10 +103,10 @@ fn is_ours(error: &io::Error) -> bool {
     matches!(code, Some(libc::ENOENT | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR))
 }
 
-/// The octets of one file, counted as long as it takes at most; `None`: that was not enough.
-pub(super) fn of_file(file: &File) -> io::Result<Option<u64>> {
+/// The octets of one file, counted as long as it takes at most, and `goes_on` says so; `None`: that was not enough.
+pub(super) fn of_file(file: &File, goes_on: &dyn Fn() -> bool) -> io::Result<Option<u64>> {
     let begun = Instant::now();
-    match count(file, &mut [0; 16 * 1024], || begun.elapsed() < COUNT_TIME)? {
+    match count(file, &mut [0; 16 * 1024], || begun.elapsed() < COUNT_TIME && goes_on())? {
         Counted::Octets(octets) => Ok(Some(octets)),
         Counted::Later | Counted::Unreadable => Ok(None),
     }
@@ -211,6 +211,20 @@ mod tests {
         let mut early = Counter::new(dir.path(), Patience { gives_up: false, ..patience(time) }).unwrap();
         assert_eq!(early.count(false, b"hole").unwrap(), Counted::Later);
         assert!(begun.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn one_file_is_counted_as_long_as_somebody_waits() {
+        let dir = TempDir::new();
+        let path = dir.path().join("hole");
+        File::create(&path).unwrap().set_len(1 << 42).unwrap();
+        let asked = std::cell::Cell::new(0);
+        let goes_on = || {
+            asked.set(asked.get() + 1);
+            asked.get() < 3
+        };
+        assert_eq!(of_file(&File::open(path).unwrap(), &goes_on).unwrap(), None);
+        assert_eq!(asked.get(), 3);
     }
 
     #[test]

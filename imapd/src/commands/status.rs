@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::grammar::{MailboxName, StatusItem, StatusItems, print};
 use crate::names::{open, refusal};
 use crate::reply::{Completion, Reply};
+use crate::waiting::Waiting;
 use common::mailbox::{self, OpenOptions, Status};
 use common::maildir::{Maildir, StorageError};
 
@@ -15,16 +16,24 @@ pub fn status(context: &mut Context<'_>, mailbox: &MailboxName, items: StatusIte
     if items.contains(StatusItem::HighestModSeq) {
         context.enable_condstore();
     }
-    let status = look(&maildir, items, &context.open_options(true))?;
+    let (options, most) = (context.open_options(true), context.config.message_size_limit.0);
+    let waiting = Waiting::new(context.conn);
+    let status = look(&maildir, items, &options, &waiting);
+    waiting.look()?;
     let mut line = Vec::new();
-    print(&mut line, &located.visible(), items, &status, context.config.message_size_limit.0);
-    context.conn.push(&line)?;
+    print(&mut line, &located.visible(), items, &status?, most);
+    waiting.push(&line)?;
     Ok(Reply::ok("That is it."))
 }
 
-/// Finds out.
-pub fn look(maildir: &Maildir, items: StatusItems, options: &OpenOptions) -> Result<Status, StorageError> {
-    mailbox::status(maildir, options, items.contains(StatusItem::Size))
+/// Finds out, as long as the client waits.
+pub fn look(
+    maildir: &Maildir,
+    items: StatusItems,
+    options: &OpenOptions,
+    waiting: &Waiting<'_>,
+) -> Result<Status, StorageError> {
+    mailbox::status(maildir, options, items.contains(StatusItem::Size), &|| waiting.goes_on())
 }
 
 /// The untagged response.

@@ -145,7 +145,7 @@ impl<'a> Answer<'a> {
         }
         if !plan.digest {
             if plan.size && known.octets.is_none() {
-                known.octets = Some(mailbox.octets(msn)?);
+                known.octets = Some(mailbox.octets(msn, &|| true)?);
             }
             print_items(&mut self.line, plan, info, known, None, &self.flags);
         }

@@ -112,7 +112,10 @@ impl<'a> Messages for Selected<'a> {
     }
 
     fn octets(&mut self, msn: u32) -> Result<Option<u64>, StorageError> {
-        let octets = self.mailbox.octets(msn);
+        let octets = self.mailbox.octets(msn, &|| self.waiting.goes_on());
+        if self.waiting.is_over() {
+            return Ok(None);
+        }
         self.if_there(msn, octets)
     }
 

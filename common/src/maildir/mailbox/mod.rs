@@ -338,16 +338,16 @@ impl Mailbox {
         Ok(())
     }
 
-    /// RFC822.SIZE; counted if nobody knows it.
+    /// RFC822.SIZE; counted if nobody knows it, as long as `goes_on` says that somebody waits for it.
     ///
-    /// Errors: `NotFound` if the message is gone.
-    pub fn octets(&mut self, msn: u32) -> Result<u64, StorageError> {
+    /// Errors: `NotFound` if the message is gone; `Temp` if there was no time.
+    pub fn octets(&mut self, msn: u32, goes_on: &dyn Fn() -> bool) -> Result<u64, StorageError> {
         if let Some(octets) = self.info(msn)?.octets {
             return Ok(octets);
         }
         let file = self.open_message(msn)?;
         let path = self.maildir.path();
-        let counted = octets::of_file(&file).map_err(StorageError::at("read", path))?;
+        let counted = octets::of_file(&file, goes_on).map_err(StorageError::at("read", path))?;
         counted.ok_or_else(|| StorageError::with_kind(ErrorKind::Temp, "count", path, "it is too large"))
     }
 

@@ -1,7 +1,7 @@
 //! STATUS: a mailbox that is not selected.
 
 use super::super::flags::Flags;
-use super::super::{Maildir, StorageError};
+use super::super::{ErrorKind, Maildir, StorageError};
 use super::{Mailbox, OpenOptions};
 use std::ops::ControlFlow;
 
@@ -26,15 +26,23 @@ pub struct Status {
     pub size: Option<u64>,
 }
 
-/// Looks at a mailbox without changing anything in it.
-pub fn status(maildir: &Maildir, options: &OpenOptions, with_size: bool) -> Result<Status, StorageError> {
+/// Looks at a mailbox without changing anything in it. Octets that nobody knows are counted as long as `goes_on` says that
+/// somebody waits for them.
+///
+/// Errors: `Temp` if nobody does.
+pub fn status(
+    maildir: &Maildir,
+    options: &OpenOptions,
+    with_size: bool,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Status, StorageError> {
     let mut mailbox = Mailbox::open(maildir, &OpenOptions { read_only: true, ..*options })?;
-    mailbox.status(with_size)
+    mailbox.status(with_size, goes_on)
 }
 
 impl Mailbox {
     /// The same for one that is open.
-    pub fn status(&mut self, with_size: bool) -> Result<Status, StorageError> {
+    pub fn status(&mut self, with_size: bool, goes_on: &dyn Fn() -> bool) -> Result<Status, StorageError> {
         let mut status = Status {
             messages: self.len(),
             recent: self.recent(),
@@ -65,7 +73,16 @@ impl Mailbox {
         if with_size {
             // One that is gone meanwhile has no size.
             for msn in unknown {
-                size = size.saturating_add(self.octets(msn).unwrap_or(0));
+                size = size.saturating_add(self.octets(msn, goes_on).unwrap_or(0));
+                if !goes_on() {
+                    let path = self.maildir.path();
+                    return Err(StorageError::with_kind(
+                        ErrorKind::Temp,
+                        "count",
+                        path,
+                        "nobody waits for it",
+                    ));
+                }
             }
             status.size = Some(size);
         }

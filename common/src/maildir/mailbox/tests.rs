@@ -162,7 +162,7 @@ fn appended_messages() {
     let appended = append.finish().unwrap();
     assert_eq!(appended, Appended { uid_validity: b.uid_validity(), uids: vec![(2, 3)] });
     assert_eq!(events(&mut b, false)[0], Event::Exists(3));
-    assert_eq!((b.octets(2).unwrap(), b.octets(3).unwrap()), (30, 7));
+    assert_eq!((b.octets(2, &|| true).unwrap(), b.octets(3, &|| true).unwrap()), (30, 7));
     assert_eq!(b.internal_date(2).unwrap(), 1000);
     assert_eq!(b.info(3).unwrap().flags, Flags { bits: Flags::SEEN, keywords: 1 });
     let mut text = String::new();
@@ -177,7 +177,7 @@ fn appended_messages() {
     append.write(b"x").unwrap();
     drop(append);
     assert!(dir.list("tmp").is_empty());
-    let status = status(&maildir, &OPTIONS, true).unwrap();
+    let status = status(&maildir, &OPTIONS, true, &|| true).unwrap();
     assert_eq!((status.messages, status.unseen, status.next_uid), (3, 2, 4));
     assert_eq!(status.size, Some(30 + 7 + 20));
 }
@@ -411,5 +411,26 @@ fn modification_sequences_that_are_not_kept_are_none() {
     let location = crate::maildir::Location::parse(&text, user).unwrap();
     let maildir = Maildir::open_location(&location).unwrap();
     assert!(!Mailbox::open(&maildir, &OPTIONS).unwrap().keeps_modseq());
-    assert_eq!(status(&maildir, &OPTIONS, false).unwrap().highest_modseq, 0);
+    assert_eq!(status(&maildir, &OPTIONS, false, &|| true).unwrap().highest_modseq, 0);
+}
+
+#[test]
+fn octets_are_counted_as_long_as_somebody_waits() {
+    let (dir, maildir) = with_messages(1);
+    // More of them than are counted when a mailbox is opened.
+    for i in 2..=40 {
+        let file = fs::File::create(dir.path().join(format!("cur/{i}.m:2,"))).unwrap();
+        file.set_len(1 << 42).unwrap();
+    }
+    settle(&dir);
+    let asked = std::cell::Cell::new(0);
+    let goes_on = || {
+        asked.set(asked.get() + 1);
+        asked.get() < 3
+    };
+    let error = status(&maildir, &OPTIONS, true, &goes_on).unwrap_err();
+    assert_eq!((error.kind, asked.get() < 10), (ErrorKind::Temp, true));
+    assert_eq!(status(&maildir, &OPTIONS, false, &|| false).unwrap().messages, 40);
+    let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+    assert_eq!(mailbox.octets(2, &|| false).unwrap_err().kind, ErrorKind::Temp);
 }
