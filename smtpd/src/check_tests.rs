@@ -109,6 +109,11 @@ fn what_the_settings_name_is_looked_at() {
         (vec!["smtp_tls_policy_maps=mysql:/x".into()], "no such type of map"),
         (vec!["transport_maps=inline:{a.test=error:gone, b.test=retry:, c.test=discard:x}".into()], ""),
         (vec!["transport_maps=inline:{a.test=local:}".into()], "transport_maps: a.test: \"local:\""),
+        (vec!["relayhost=[smtp.$mydomain]:587".into()], ""),
+        (
+            vec!["relayhost=[smtp.$mydomian]:587".into()],
+            "relayhost: \"[smtp.$mydomian]:587\": no setting $mydomian",
+        ),
         (vec!["smtp_tls_policy_maps=inline:{a.test=encrypt, [b.test]:587=Verify}".into()], ""),
         (
             vec!["smtp_tls_policy_maps=inline:{a.test=dane}".into()],
