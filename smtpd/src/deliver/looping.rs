@@ -39,24 +39,39 @@ impl LoopGuard {
 
     /// The next octets of the header. Status: it was here before.
     fn look(&mut self, octets: &[u8]) -> Result<(), Status> {
-        for piece in octets.split_inclusive(|c| *c == b'\n') {
-            let room = LOOK_MAX.saturating_sub(self.line.len());
-            self.line.extend_from_slice(piece.get(..piece.len().min(room)).unwrap_or_default());
-            if !piece.ends_with(b"\n") {
+        let mut rest = octets;
+        while !self.body {
+            let Some(lf) = memchr::memchr(b'\n', rest) else {
+                self.keep(rest);
                 break;
+            };
+            let (line, behind) = rest.split_at_checked(lf).unwrap_or_default();
+            rest = behind.get(1..).unwrap_or_default();
+            // Nearly every line is here as a whole.
+            if self.line.is_empty() {
+                self.look_at(line.get(..LOOK_MAX).unwrap_or(line))?;
+            } else {
+                self.keep(line);
+                let line = std::mem::take(&mut self.line);
+                self.look_at(&line)?;
             }
-            let line = self.line.trim_ascii();
-            if line.is_empty() {
-                self.body = true;
-                break;
-            }
-            if self.is_ours(line) && !self.may_be_forward_line {
-                let text = format!("mail forwarding loop for {}", self.address);
-                return Err(Status::new(554, Enhanced(5, 4, 6), text));
-            }
-            self.may_be_forward_line = false;
-            self.line.clear();
         }
+        Ok(())
+    }
+
+    fn keep(&mut self, octets: &[u8]) {
+        let room = LOOK_MAX.saturating_sub(self.line.len());
+        self.line.extend_from_slice(octets.get(..room).unwrap_or(octets));
+    }
+
+    fn look_at(&mut self, line: &[u8]) -> Result<(), Status> {
+        let line = line.trim_ascii();
+        self.body = line.is_empty();
+        if self.is_ours(line) && !self.may_be_forward_line {
+            let text = format!("mail forwarding loop for {}", self.address);
+            return Err(Status::new(554, Enhanced(5, 4, 6), text));
+        }
+        self.may_be_forward_line = false;
         Ok(())
     }
 
