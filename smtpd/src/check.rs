@@ -35,6 +35,7 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     header_checks(config, &mut found);
     virtual_mailboxes(config, &mut found);
     alias_files(config, &mut found);
+    postmaster(config, &mut found);
     blind_copies(config, &mut found);
     authorities(config, &mut found);
     for_mail_owner(config, &mut found);
@@ -211,6 +212,18 @@ fn alias_files(config: &Config, found: &mut Vec<Finding>) {
             let kind = if problem.error { Finding::error } else { Finding::warning };
             found.push(kind(what, "mend the alias"));
         }
+    }
+}
+
+/// RFC 5321 section 4.5.1: every domain has a postmaster. That an alias is missing, or means root, was said.
+fn postmaster(config: &Config, found: &mut Vec<Finding>) {
+    let Ok(mut rules) = Rules::load(config) else { return };
+    let Some(address) = rules.qualified("postmaster") else { return };
+    rules.only_looks();
+    let is_known = found.iter().any(|one| one.what.contains("postmaster: "));
+    if rules.expand(&address).is_err() && !is_known {
+        let advice = "write \"postmaster: somebody\" into the file that alias_maps names: mail for it is deferred until then";
+        found.push(Finding::warning(format!("nobody gets mail for {address}"), advice));
     }
 }
 

@@ -165,6 +165,26 @@ fn nobody_to_run_programs_as() {
 }
 
 #[test]
+fn nobody_who_is_the_postmaster() {
+    let scratch = Scratch::new();
+    let said = |aliases: &str, name: &str| -> Vec<String> {
+        let path = scratch.file(name, aliases);
+        let config = with(&good(&scratch), &[format!("alias_maps=hash:{}", path.display())]);
+        let found = findings(&config).into_iter().map(|one| one.to_string());
+        found.filter(|one| one.contains("postmaster")).collect()
+    };
+    assert_eq!(said("postmaster: anna\nroot: anna\n", "good").len(), 0);
+    let none = with(&good(&scratch), &["alias_maps=".to_owned()]);
+    let found: Vec<String> = findings(&none).into_iter().map(|one| one.to_string()).collect();
+    let line = found.iter().find(|one| one.contains("nobody gets mail for postmaster@mail.here.example"));
+    assert!(line.is_some_and(|line| line.contains("write \"postmaster: somebody\"")), "{found:?}");
+    // One thing that is wrong is one finding.
+    for aliases in ["postmaster: root\nroot: root\n", "root: root\n"] {
+        assert_eq!(said(aliases, "wrong").len(), 1, "{aliases}");
+    }
+}
+
+#[test]
 fn a_queue_that_others_may_change() {
     let scratch = Scratch::new();
     let queue = scratch.path().join("queue");
