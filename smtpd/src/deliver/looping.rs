@@ -16,8 +16,8 @@ pub(super) struct LoopGuard {
     address: String,
     /// The beginning of this field.
     field: Vec<u8>,
-    /// The next octet begins a line.
-    at_line_start: bool,
+    /// So far the field ends with a line.
+    ends_line: bool,
     body: bool,
     /// The next field may be the one that [`super::forward_line`] made.
     may_be_forward_line: bool,
@@ -29,7 +29,7 @@ impl LoopGuard {
             inner,
             address: address.to_string().to_lowercase(),
             field: Vec::new(),
-            at_line_start: true,
+            ends_line: false,
             body: false,
             may_be_forward_line: false,
         }
@@ -42,33 +42,65 @@ impl LoopGuard {
 
     /// The next octets of the header. Status: it was here before.
     fn look(&mut self, octets: &[u8]) -> Result<(), Status> {
-        for piece in octets.split_inclusive(|c| *c == b'\n') {
-            // RFC 5322 section 2.2.3: a line that begins with a blank belongs to the field.
-            if self.at_line_start && !matches!(piece.first(), Some(b' ' | b'\t')) {
-                self.end_of_field()?;
-            }
-            let room = LOOK_MAX.saturating_sub(self.field.len());
-            self.field.extend_from_slice(piece.get(..piece.len().min(room)).unwrap_or_default());
-            self.at_line_start = piece.ends_with(b"\n");
-            if self.at_line_start && self.field.trim_ascii().is_empty() {
-                self.body = true;
+        let mut rest = octets;
+        if self.ends_line && rest.first().is_some_and(|next| !is_blank(*next)) {
+            self.look_at_kept()?;
+        }
+        while !self.body {
+            let Some(end) = self.end_of_field(rest) else {
+                self.keep(rest);
                 break;
+            };
+            let (field, behind) = rest.split_at_checked(end).unwrap_or_default();
+            rest = behind;
+            // Nearly every field is here as a whole.
+            if self.field.is_empty() {
+                self.look_at(field.get(..LOOK_MAX).unwrap_or(field))?;
+            } else {
+                self.keep(field);
+                self.look_at_kept()?;
             }
         }
         Ok(())
     }
 
-    fn end_of_field(&mut self) -> Result<(), Status> {
-        let field = self.field.trim_ascii();
-        if field.is_empty() {
-            return Ok(());
+    /// Where a field ends, or the empty line. RFC 5322 section 2.2.3: a line that begins with a blank belongs to the field.
+    fn end_of_field(&self, octets: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        loop {
+            let line = octets.get(at..)?;
+            let next = at + memchr::memchr(b'\n', line)? + 1;
+            let is_first = at == 0 && self.field.trim_ascii().is_empty();
+            if is_first && octets.get(..next)?.trim_ascii().is_empty() {
+                return Some(next);
+            }
+            if !is_blank(*octets.get(next)?) {
+                return Some(next);
+            }
+            at = next;
         }
+    }
+
+    fn keep(&mut self, octets: &[u8]) {
+        let room = LOOK_MAX.saturating_sub(self.field.len());
+        self.field.extend_from_slice(octets.get(..room).unwrap_or(octets));
+        self.ends_line = octets.last().map_or(self.ends_line, |last| *last == b'\n');
+    }
+
+    fn look_at_kept(&mut self) -> Result<(), Status> {
+        let field = std::mem::take(&mut self.field);
+        self.ends_line = false;
+        self.look_at(&field)
+    }
+
+    fn look_at(&mut self, field: &[u8]) -> Result<(), Status> {
+        let field = field.trim_ascii();
+        self.body = field.is_empty();
         if self.is_ours(field) && !self.may_be_forward_line {
             let text = format!("mail forwarding loop for {}", self.address);
             return Err(Status::new(554, Enhanced(5, 4, 6), text));
         }
         self.may_be_forward_line = false;
-        self.field.clear();
         Ok(())
     }
 
@@ -85,6 +117,10 @@ impl LoopGuard {
     }
 }
 
+fn is_blank(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t')
+}
+
 impl Sink for LoopGuard {
     fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
         if !self.body {
@@ -95,7 +131,7 @@ impl Sink for LoopGuard {
 
     fn finish(mut self: Box<Self>) -> Result<String, Status> {
         if !self.body {
-            self.end_of_field()?;
+            self.look_at_kept()?;
         }
         self.inner.finish()
     }
@@ -145,6 +181,7 @@ mod tests {
             ("Delivered-To:\r\n \r\n anna@example.org\r\n\r\n", false),
             ("A: b\r\n Delivered-To: anna@example.org\r\n\r\n", true),
             ("Delivered-To: anna@example.org\r\n x\r\n\r\n", true),
+            ("A: b\r\n\r\n x\r\nDelivered-To: anna@example.org\r\n\r\n", true),
             ("Delivered-To: anna+x@example.org\r\n\r\n", true),
             ("Delivered-To: xanna@example.org\r\n\r\n", true),
             ("X-Delivered-To: anna@example.org\r\n\r\n", true),
