@@ -164,7 +164,8 @@ fn many_files_that_include_many_have_an_end() {
 
 #[test]
 fn words_of_forward_path_get_values() {
-    let values = [("recipient_delimiter", "+"), ("extension", "$user"), ("user", "anna"), ("home", "/h/anna")];
+    let values =
+        [("recipient_delimiter", "+"), ("extension", "$user"), ("user", "anna"), ("home", "/h/anna")];
     for (word, want) in [
         ("$home/.forward${recipient_delimiter}${extension}", "/h/anna/.forward+$user"),
         ("${home}/.forward", "/h/anna/.forward"),
