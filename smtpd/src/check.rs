@@ -4,6 +4,7 @@
 use crate::aliases::{self, Aliases};
 use crate::header_checks::HeaderChecks;
 use crate::map::{Map, Maps};
+use crate::networks::Networks;
 use crate::queue::QueueDirectory;
 use crate::readers::refusal;
 use crate::route;
@@ -35,6 +36,7 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     header_checks(config, &mut found);
     virtual_mailboxes(config, &mut found);
     alias_files(config, &mut found);
+    networks(config, &mut found);
     postmaster(config, &mut found);
     blind_copies(config, &mut found);
     authorities(config, &mut found);
@@ -213,6 +215,22 @@ fn alias_files(config: &Config, found: &mut Vec<Finding>) {
             found.push(kind(what, "mend the alias"));
         }
     }
+}
+
+/// Half of all addresses the rules refuse; what is less than that may be meant so.
+fn networks(config: &Config, found: &mut Vec<Finding>) {
+    let networks = expand(config, &config.mynetworks).and_then(|list| Networks::parse(&list));
+    // What is wrong with it, the rules have said.
+    let Some(network) = networks.ok().filter(|all| !all.is_everything()).and_then(|all| all.large().next())
+    else {
+        return;
+    };
+    let what = format!(
+        "mynetworks: {}/{} is larger than any network of one site, and permit_mynetworks lets it relay",
+        network.base(),
+        network.prefix()
+    );
+    found.push(Finding::warning(what, "name your own networks only"));
 }
 
 /// RFC 5321 section 4.5.1: every domain has a postmaster. That an alias is missing, or means root, was said.
