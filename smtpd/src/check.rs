@@ -240,7 +240,8 @@ fn postmaster(config: &Config, found: &mut Vec<Finding>) {
     rules.only_looks();
     let is_known = found.iter().any(|one| one.what.contains("postmaster: "));
     if rules.expand(&address).is_err() && !is_known {
-        let advice = "write \"postmaster: somebody\" into the file of aliases: mail for it is deferred until then";
+        let advice =
+            "write \"postmaster: somebody\" into the file of aliases: mail for it is deferred until then";
         found.push(Finding::warning(format!("nobody gets mail for {address}"), advice));
     }
 }
