@@ -101,6 +101,16 @@ impl Network {
         masked(address.to_canonical(), self.prefix) == Some(self.base)
     }
 
+    /// The first of its addresses.
+    pub fn base(&self) -> IpAddr {
+        self.base
+    }
+
+    /// How many bits of its addresses are the same.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether it is the whole of IPv4 or IPv6.
     pub fn is_everything(&self) -> bool {
         self.prefix == 0

@@ -232,7 +232,7 @@ impl NotAuthenticated<'_> {
             }
             Outcome::Cancelled => self.bad(Reply::bad(words::CANCELLED)),
             Outcome::NotBelieved => Ok(Next::Close(Reply::bad(words::CANCELLED), None)),
-            Outcome::Malformed => self.bad(Reply::bad(words::BAD_RESPONSE)),
+            Outcome::Malformed | Outcome::TooLong => self.bad(Reply::bad(words::BAD_RESPONSE)),
         }
     }
 }

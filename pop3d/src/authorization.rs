@@ -207,7 +207,7 @@ impl Authorization<'_> {
                 self.say(reply::CANCELLED)?;
                 Ok(Next::Close)
             }
-            Outcome::Malformed => self.bad(reply::BAD_RESPONSE),
+            Outcome::Malformed | Outcome::TooLong => self.bad(reply::BAD_RESPONSE),
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::aliases::{self, Aliases};
 use crate::header_checks::HeaderChecks;
 use crate::map::{Map, Maps};
+use crate::networks::Networks;
 use crate::queue::QueueDirectory;
 use crate::readers::refusal;
 use crate::route;
@@ -35,6 +36,8 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     header_checks(config, &mut found);
     virtual_mailboxes(config, &mut found);
     alias_files(config, &mut found);
+    networks(config, &mut found);
+    postmaster(config, &mut found);
     blind_copies(config, &mut found);
     authorities(config, &mut found);
     for_mail_owner(config, &mut found);
@@ -211,6 +214,35 @@ fn alias_files(config: &Config, found: &mut Vec<Finding>) {
             let kind = if problem.error { Finding::error } else { Finding::warning };
             found.push(kind(what, "mend the alias"));
         }
+    }
+}
+
+/// Half of all addresses the rules refuse; what is less than that may be meant so.
+fn networks(config: &Config, found: &mut Vec<Finding>) {
+    let networks = expand(config, &config.mynetworks).and_then(|list| Networks::parse(&list));
+    // What is wrong with it, the rules have said.
+    let Some(network) = networks.ok().filter(|all| !all.is_everything()).and_then(|all| all.large().next())
+    else {
+        return;
+    };
+    let what = format!(
+        "mynetworks: {}/{} is larger than any network of one site, and permit_mynetworks lets it relay",
+        network.base(),
+        network.prefix()
+    );
+    found.push(Finding::warning(what, "name your own networks only"));
+}
+
+/// RFC 5321 section 4.5.1: every domain has a postmaster. That an alias is missing, or means root, was said.
+fn postmaster(config: &Config, found: &mut Vec<Finding>) {
+    let Ok(mut rules) = Rules::load(config) else { return };
+    let Some(address) = rules.qualified("postmaster") else { return };
+    rules.only_looks();
+    let is_known = found.iter().any(|one| one.what.contains("postmaster: "));
+    if rules.expand(&address).is_err() && !is_known {
+        let advice =
+            "write \"postmaster: somebody\" into the file of aliases: mail for it is deferred until then";
+        found.push(Finding::warning(format!("nobody gets mail for {address}"), advice));
     }
 }
 

@@ -54,6 +54,7 @@ fn rules_that_are_wrong_stop_the_start() {
     for (setting, said) in [
         ("smtpd_relay_restrictions=permit", "open relay"),
         ("mynetworks=0.0.0.0/0", "open relay"),
+        ("mynetworks=0.0.0.0/1, 128.0.0.0/1", "open relay"),
         ("smtpd_recipient_restrictions=reject_everyhing", "reject_everyhing"),
         ("virtual_alias_maps=hash:/nonexistent/virtual", "/nonexistent/virtual"),
         ("mydestination=$nonsense", "nonsense"),
@@ -109,6 +110,11 @@ fn what_the_settings_name_is_looked_at() {
         (vec!["smtp_tls_policy_maps=mysql:/x".into()], "no such type of map"),
         (vec!["transport_maps=inline:{a.test=error:gone, b.test=retry:, c.test=discard:x}".into()], ""),
         (vec!["transport_maps=inline:{a.test=local:}".into()], "transport_maps: a.test: \"local:\""),
+        (vec!["relayhost=[smtp.$mydomain]:587".into()], ""),
+        (
+            vec!["relayhost=[smtp.$mydomian]:587".into()],
+            "relayhost: \"[smtp.$mydomian]:587\": no setting $mydomian",
+        ),
         (vec!["smtp_tls_policy_maps=inline:{a.test=encrypt, [b.test]:587=Verify}".into()], ""),
         (
             vec!["smtp_tls_policy_maps=inline:{a.test=dane}".into()],
@@ -161,6 +167,39 @@ fn nobody_to_run_programs_as() {
     {
         let said_now = warned(&with(&base, &[format!("default_privs={user}")]));
         assert!(said_now.contains(said) && said_now.contains("useradd --system"), "{user}: {said_now}");
+    }
+}
+
+#[test]
+fn networks_that_are_too_large() {
+    let scratch = Scratch::new();
+    for (networks, large) in
+        [("10.0.0.0/8 [fc00::]/7", false), ("64.0.0.0/3", true), ("2000::/13", true), ("0.0.0.0/1", false)]
+    {
+        let config = with(&good(&scratch), &[format!("mynetworks={networks}")]);
+        let found: Vec<String> = findings(&config).into_iter().map(|one| one.to_string()).collect();
+        let is_said = found.iter().any(|one| one.contains("larger than any network of one site"));
+        assert_eq!(is_said, large, "{networks}: {found:?}");
+    }
+}
+
+#[test]
+fn nobody_who_is_the_postmaster() {
+    let scratch = Scratch::new();
+    let said = |aliases: &str, name: &str| -> Vec<String> {
+        let path = scratch.file(name, aliases);
+        let config = with(&good(&scratch), &[format!("alias_maps=hash:{}", path.display())]);
+        let found = findings(&config).into_iter().map(|one| one.to_string());
+        found.filter(|one| one.contains("postmaster")).collect()
+    };
+    assert_eq!(said("postmaster: anna\nroot: anna\n", "good").len(), 0);
+    let none = with(&good(&scratch), &["alias_maps=".to_owned()]);
+    let found: Vec<String> = findings(&none).into_iter().map(|one| one.to_string()).collect();
+    let line = found.iter().find(|one| one.contains("nobody gets mail for postmaster@mail.here.example"));
+    assert!(line.is_some_and(|line| line.contains("write \"postmaster: somebody\"")), "{found:?}");
+    // One thing that is wrong is one finding.
+    for aliases in ["postmaster: root\nroot: root\n", "root: root\n"] {
+        assert_eq!(said(aliases, "wrong").len(), 1, "{aliases}");
     }
 }
 

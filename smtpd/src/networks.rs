@@ -12,6 +12,7 @@ use common::config::keyword::NetworksStyle;
 use common::peer::Network;
 use common::sys::interface::{Interface, interfaces};
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -143,10 +144,81 @@ impl Networks {
         })
     }
 
-    /// Whether the whole of IPv4 or IPv6 belongs.
+    /// Whether at least half of IPv4, or of what is in use of IPv6, belongs: whoever spams has a host there.
     pub fn is_everything(&self) -> bool {
-        self.list.iter().any(|(network, belongs)| *belongs && network.is_everything())
+        let is_half = |all: Span| {
+            let spans =
+                || self.list.iter().map(|(network, belongs)| (Span::of(network).within(all), *belongs));
+            // Nearly always they are few, and need not be put in order.
+            let at_most = spans()
+                .filter(|(_, belongs)| *belongs)
+                .fold(0u128, |sum, (span, _)| sum.saturating_add(span.size()));
+            at_most >= all.size() / 2 && union(spans()) >= all.size() / 2
+        };
+        is_half(Span::IPV4) || is_half(Span::IPV6)
     }
+
+    /// Networks that belong and are larger than any that one site has.
+    pub fn large(&self) -> impl Iterator<Item = Network> {
+        let is_large = |network: &Network| match network.base() {
+            IpAddr::V4(_) => network.prefix() < 8,
+            IpAddr::V6(_) => network.prefix() < 16 && Span::of(network).within(Span::IPV6).size() > 0,
+        };
+        let belong = self.list.iter().filter(|(_, belongs)| *belongs).map(|(network, _)| *network);
+        belong.filter(is_large)
+    }
+}
+
+/// Addresses from the first to the last; those of IPv4 are where they are mapped into IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    first: u128,
+    last: u128,
+}
+
+impl Span {
+    const IPV4: Span = Span { first: 0xffff << 32, last: (0xffff << 32) | 0xffff_ffff };
+    /// 2000::/3, where all of the Internet is.
+    const IPV6: Span = Span { first: 1 << 125, last: (1 << 126) - 1 };
+
+    fn of(network: &Network) -> Span {
+        let (first, bits) = match network.base() {
+            IpAddr::V4(v4) => (v4.to_ipv6_mapped().to_bits(), 32u32),
+            IpAddr::V6(v6) => (v6.to_bits(), 128),
+        };
+        let behind = bits.saturating_sub(network.prefix().into());
+        Span { first, last: first | u128::MAX.checked_shr(128 - behind).unwrap_or(0) }
+    }
+
+    /// What of it is in the other one.
+    fn within(self, other: Span) -> Span {
+        Span { first: self.first.max(other.first), last: self.last.min(other.last) }
+    }
+
+    fn size(self) -> u128 {
+        self.last.saturating_add(1).saturating_sub(self.first)
+    }
+}
+
+/// How many addresses belong, where the first span that has an address decides. One network is within another or has nothing in
+/// common with it.
+fn union(spans: impl Iterator<Item = (Span, bool)>) -> u128 {
+    let mut decided: BTreeMap<u128, u128> = BTreeMap::new();
+    let mut sum = 0u128;
+    for (span, belongs) in spans.filter(|(span, _)| span.size() > 0) {
+        let before = decided.range(..=span.first).next_back();
+        if before.is_some_and(|(_, last)| *last >= span.last) {
+            continue;
+        }
+        let mut new = span.size();
+        while let Some((&first, &last)) = decided.range(span.first..=span.last).next() {
+            decided.remove(&first);
+            new = new.saturating_sub(Span { first, last }.size());
+        }
+        decided.insert(span.first, span.last);
+        sum = sum.saturating_add(if belongs { new } else { 0 });
+    }
+    sum
 }
 
 #[cfg(test)]
@@ -239,10 +311,41 @@ mod tests {
 
     #[test]
     fn everything_is_told() {
-        for (list, everything) in
-            [("0.0.0.0/0", true), ("::/0", true), ("10.0.0.0/8", false), ("!0.0.0.0/0", false), ("", false)]
-        {
+        let single: String = (0..128).map(|n| format!("{}.0.0.0/8, ", 2 * n)).collect();
+        for (list, everything) in [
+            ("0.0.0.0/0", true),
+            ("::/0", true),
+            ("10.0.0.0/8", false),
+            ("!0.0.0.0/0", false),
+            ("", false),
+            ("0.0.0.0/1, 128.0.0.0/1", true),
+            ("128.0.0.0/1", true),
+            ("64.0.0.0/2, 192.0.2.1, 128.0.0.0/2", true),
+            ("64.0.0.0/2", false),
+            (&single, true),
+            (&single[11..], false),
+            ("64.0.0.0/2, 64.0.0.0/3, 64.0.0.0/2", false),
+            ("!10.0.0.0/8 0.0.0.0/0", true),
+            ("!0.0.0.0/1 !192.0.0.0/2 0.0.0.0/0", false),
+            ("!0.0.0.0/0 0.0.0.0/1, 128.0.0.0/1", false),
+            ("2000::/3", true),
+            ("[2000::]/4 [3000::]/4", true),
+            ("2001:db8::/32 fc00::/7 fe80::/10 ::1", false),
+            ("::ffff:192.0.2.1, 2001:db8::1", false),
+        ] {
             assert_eq!(Networks::parse(list).unwrap().is_everything(), everything, "{list}");
+        }
+    }
+
+    #[test]
+    fn large_networks_are_told() {
+        for (list, large) in [
+            ("10.0.0.0/8 192.168.0.0/16 172.16.0.0/12 fc00::/7 fe80::/10 2001:db8::/32", vec![]),
+            ("64.0.0.0/7 2600::/12 !96.0.0.0/4", vec!["64.0.0.0", "2600::"]),
+        ] {
+            let networks = Networks::parse(list).unwrap();
+            let found: Vec<String> = networks.large().map(|network| network.base().to_string()).collect();
+            assert_eq!(found, large);
         }
     }
 }

@@ -63,6 +63,7 @@ pub const NOT_IN_CLEAR: Reply =
     reply(538, 5, 7, 11, "Encryption required for requested authentication mechanism");
 pub const CANCELLED: Reply = reply(501, 5, 7, 0, "Authentication cancelled");
 pub const BAD_RESPONSE: Reply = reply(501, 5, 5, 2, "Cannot decode response");
+pub const RESPONSE_TOO_LONG: Reply = reply(500, 5, 5, 6, "Authentication exchange line is too long");
 pub const AUTH_FAILED: Reply = reply(535, 5, 7, 8, "Authentication credentials invalid");
 pub const AUTH_EXPIRED: Reply = reply(535, 5, 7, 8, "Account or password expired");
 pub const AUTH_NOT_ALLOWED: Reply = reply(535, 5, 7, 1, "This account may not be used here");

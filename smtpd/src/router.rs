@@ -34,7 +34,7 @@ pub struct Router {
     transport: Table,
     /// user@domain or @domain.
     by_sender: Table,
-    relayhost: Option<NextHop>,
+    relayhost: Result<Option<NextHop>, String>,
 }
 
 /// What cannot be used, for `--check` and the log.
@@ -64,7 +64,7 @@ impl Router {
         Router {
             transport: table(&config.transport_maps, transport),
             by_sender: table(&config.sender_dependent_relayhost_maps, relay),
-            relayhost: config.relayhost.0.clone(),
+            relayhost: crate::values::relayhost(config).map_err(|error| error.to_string()),
         }
     }
 
@@ -83,13 +83,18 @@ impl Router {
             // As Postfix writes the sender of notifications there.
             None => vec!["<>".to_owned()],
         })?;
-        let by_sender = if let Some(Way::Hop(hop)) = by_sender { Some(hop) } else { None };
-        Ok(by_sender.or(self.relayhost.as_ref()).cloned().unwrap_or_else(of_domain))
+        if let Some(Way::Hop(hop)) = by_sender {
+            return Ok(hop.clone());
+        }
+        let relayhost = self.relayhost.as_ref().map_err(|why| broken(&format!("relayhost: {why}")))?;
+        Ok(relayhost.clone().unwrap_or_else(of_domain))
     }
 
     /// Everything that cannot be used.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut all = Vec::new();
+        let relayhost = self.relayhost.as_ref().err().map(|why| format!("relayhost: {why}"));
+        let mut all: Vec<Problem> =
+            relayhost.map(|what| Problem { what, is_table: false }).into_iter().collect();
         let tables =
             [("transport_maps", &self.transport), ("sender_dependent_relayhost_maps", &self.by_sender)];
         for (setting, table) in tables {
@@ -114,16 +119,20 @@ fn first<'a>(
     keys: impl Fn() -> Vec<String>,
 ) -> Result<Option<&'a Way>, Status> {
     // Paths are for the log, which has them from `problems`.
-    let broken = |why: &str| Status::new(451, Enhanced(4, 3, 5), format!("{setting}: {why}"));
-    let lines = table.as_ref().map_err(|_| broken("the table cannot be read"))?;
+    let lines = table.as_ref().map_err(|_| broken(&format!("{setting}: the table cannot be read")))?;
     if lines.is_empty() {
         return Ok(None);
     }
     let of = |key: &String| lines.iter().find(|(known, _)| known.eq_ignore_ascii_case(key));
     match keys().iter().find_map(of) {
-        Some((key, Way::Wrong(why))) => Err(broken(&format!("{key}: {why}"))),
+        Some((key, Way::Wrong(why))) => Err(broken(&format!("{setting}: {key}: {why}"))),
         found => Ok(found.map(|(_, way)| way)),
     }
+}
+
+/// The mail waits: what stands there is the administrator's mistake.
+fn broken(why: &str) -> Status {
+    Status::new(451, Enhanced(4, 3, 5), why.to_owned())
 }
 
 /// `transport:nexthop`, as Postfix's transport(5) has it.
@@ -205,7 +214,7 @@ mod tests {
         Router::load(&Config {
             transport_maps: transport.to_owned().into(),
             sender_dependent_relayhost_maps: by_sender.to_owned().into(),
-            relayhost: RelayHost(NextHop::parse("[isp.test]:465")),
+            relayhost: RelayHost::To(NextHop::parse("[isp.test]:465")),
             ..Config::DEFAULT
         })
     }
@@ -285,6 +294,19 @@ mod tests {
             assert!(hop("a@a.test").unwrap_err().is_temporary() && hop("b@a.test").is_ok(), "{value}");
             assert_eq!(router.problems().len(), 1);
         }
+    }
+
+    #[test]
+    fn a_relayhost_with_names_in_it() {
+        let of = |text: &str| {
+            let relayhost = RelayHost::Named(text.to_owned());
+            Router::load(&Config { relayhost, mydomain: "isp.test".into(), ..Config::DEFAULT })
+        };
+        let hop = of("[mail.$mydomain]:587").next_hop(&None, &address("x@a.test")).unwrap();
+        assert_eq!(hop.to_string(), "[mail.isp.test]:587");
+        let status = of("$nothing").next_hop(&None, &address("x@a.test")).unwrap_err();
+        assert!(status.is_temporary() && status.text.starts_with("relayhost: "), "{status}");
+        assert!(of("$nothing").problems()[0].what.contains("no setting $nothing"));
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Rules {
         }
         if networks.is_everything() && at_recipient.iter().any(Restrictions::trusts_networks) {
             return Err(io::Error::other(
-                "mynetworks has all addresses there are, and permit_mynetworks lets them relay (open relay)",
+                "mynetworks has half of all addresses there are or more, and permit_mynetworks lets them relay (open relay)",
             ));
         }
         // As in Postfix: for these 0 is not the word for no limit.

@@ -1,6 +1,8 @@
 //! Values with `$name` in them, as Postfix has them, and the words of a list. They are the administrator's.
 
 use common::config::Config;
+use common::config::next_hop::{NextHop, RelayHost};
+use common::config::value::Value;
 use common::sys::fs::hostname;
 use std::io;
 
@@ -42,6 +44,19 @@ pub fn myorigin(config: &Config) -> io::Result<String> {
     match crate::address::is_domain(name) {
         true => Ok(name.to_owned()),
         false => Err(io::Error::other(format!("myorigin = {name}: not a domain"))),
+    }
+}
+
+/// The next hop of all mail for others, if there is one.
+pub fn relayhost(config: &Config) -> io::Result<Option<NextHop>> {
+    let text = match &config.relayhost {
+        RelayHost::To(hop) => return Ok(hop.clone()),
+        RelayHost::Named(text) => text,
+    };
+    let value = expand(config, text)?;
+    match RelayHost::read(value.trim()) {
+        Some(RelayHost::To(hop)) => Ok(hop),
+        _ => Err(io::Error::other(format!("\"{value}\" is not accepted: want {}", RelayHost::ACCEPTED))),
     }
 }
 
@@ -157,6 +172,24 @@ mod tests {
         assert!(myorigin(&Config { myorigin: "not a domain".into(), ..config() }).is_err());
         assert!(myorigin(&Config { myorigin: "/nonexistent".into(), ..config() }).is_err());
         assert!(!myhostname(&Config::DEFAULT).is_empty());
+    }
+
+    #[test]
+    fn relayhosts() {
+        let of = |text: &str| relayhost(&Config { relayhost: RelayHost::read(text).unwrap(), ..config() });
+        for (text, want) in [
+            ("", None),
+            ("[smtp.isp.example]:587", Some("[smtp.isp.example]:587")),
+            ("$mydomain", Some("example.org")),
+            ("[smtp.${mydomain}]:submission", Some("[smtp.example.org]:587")),
+            ("$smtp_bind_address", None),
+        ] {
+            let hop = of(text).unwrap().map(|hop| hop.to_string());
+            assert_eq!(hop.as_deref(), want, "{text}");
+        }
+        for text in ["$nothing", "$relayhost", "[$mydomain", "$relay_domains", "$$"] {
+            assert!(of(text).is_err(), "{text}");
+        }
     }
 
     #[test]

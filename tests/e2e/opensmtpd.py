@@ -26,12 +26,13 @@ def start(case, base, conf):
         (base / file).write_text("\n".join([*kept, *lines, ""]))
         run("mount", "--bind", base / file, f"/etc/{file}")
         case.addCleanup(run, "umount", "-l", f"/etc/{file}")
-    for directory in ("/var/spool", "/usr/libexec"):
+    for directory in ("/var/spool", "/usr/libexec", "/var/lib"):
         os.makedirs(directory, exist_ok=True)
         run("mount", "-t", "tmpfs", "e2e", directory)
         case.addCleanup(run, "umount", "-l", directory)
     os.mkdir("/var/spool/smtpd", 0o711)
     os.chmod("/var/spool/smtpd", 0o711)
+    os.makedirs("/var/lib/opensmtpd/empty")
     shutil.copytree(unpacked / "usr/libexec/opensmtpd", "/usr/libexec/opensmtpd")
     (base / "smtpd.conf").write_text(conf)
     with open(base / "log", "wb") as log:

@@ -45,6 +45,16 @@ class Runs(QueueCase):
         """Root may not lift it: what does not fit waits for what is under way."""
         self.narrow("-n", "setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource")
 
+    def test_more_settings_than_a_pipe_takes(self):
+        """They are handed to the run that root's sendmail starts, and to its processes."""
+        self.configure(mynetworks="127.0.0.0/8" + ", 192.0.2.1" * 5600)
+        self.queue_run()
+        for address in ("u@far.example", f"{self.user.name}@example.org"):
+            run(self.box.dir / "sendmail", "-C", self.box.conf, address, input="Subject: x\n\nhello\n")
+        wait_until(lambda: self.names("queue") == self.names("drop") == [], "an empty queue")
+        self.assertEqual(sum(self.sink.got.values()), 1)
+        self.assertEqual(len(self.box.received(self.user)), 1)
+
     def test_no_destination_has_more_connections_than_it_may(self):
         """Whether messages are for it alone, or for others too."""
         one, two = Sink(), Sink()

@@ -1,15 +1,15 @@
-"""The writer that is asked before DATA: what the client may say instead, and what may have become of the writer by then."""
+"""What writer and front do without waiting for the guard: the writer is asked before DATA, and tells the front itself when it is done."""
 
 import os
 import signal
 import smtplib
 
 import harness
-from harness import HOST, needs_root, wait_until
+from harness import HOST, needs_root, uid_of, wait_until
 from smtp_box import DOMAIN, Smtp
 
 
-class AskedAhead(Smtp):
+class OneClient(Smtp):
     def setUp(self):
         super().setUp()
         self.other = self.box.add_user(f"v{len(self.box.users)}")
@@ -46,6 +46,10 @@ class AskedAhead(Smtp):
         self.client.quit()
         self.box.wait_idle()
         self.assertEqual(self.begun(self.user) + self.begun(self.other), [])
+
+
+class AskedAhead(OneClient):
+    """What the client may say instead of DATA, and what may have become of the writer by then."""
 
     def test_its_file_is_there_before_data(self):
         for subject in ("first", "second"):
@@ -137,6 +141,46 @@ class AskedAhead(Smtp):
         self.client.close()
         self.box.wait_idle()
         self.assertEqual(self.subjects(self.user), [])
+
+
+class Promised(OneClient):
+    """The client hears of a message when its writer has it on disk, and not when everybody else knows."""
+
+    def guard(self):
+        [pid] = [pid for pid in self.box.servers() if uid_of(pid) == 0]
+        return pid
+
+    @needs_root
+    def test_the_guard_is_not_waited_for(self):
+        self.open(self.user)
+        self.assertEqual(self.client.docmd("DATA")[0], 354)
+        guard = self.guard()
+        os.kill(guard, signal.SIGSTOP)
+        self.client.send("Subject: first\r\n\r\ntext\r\n.\r\n")
+        code, text = self.client.getreply()
+        os.kill(guard, signal.SIGCONT)
+        self.assertEqual(code, 250)
+        self.assertEqual(self.subjects(self.user), ["first"])
+        self.open(self.user)
+        self.send("second")
+        self.end()
+        self.wait_for(self.user, "first", "second")
+        # The guard says the same of it.
+        said = text.decode().rsplit(" ", 1)[1]
+        self.box.wait_log(f"{said}: to=<{self.to}>")
+
+    @needs_root
+    def test_a_guard_that_is_gone_by_then_takes_nothing_back(self):
+        self.open(self.user)
+        self.assertEqual(self.client.docmd("DATA")[0], 354)
+        guard = self.guard()
+        os.kill(guard, signal.SIGSTOP)
+        self.client.send("Subject: first\r\n\r\ntext\r\n.\r\n")
+        self.assertEqual(self.client.getreply()[0], 250)
+        os.kill(guard, signal.SIGKILL)
+        self.assertEqual(self.client.docmd("MAIL FROM:<a@client.example>")[0], 421)
+        self.box.wait_idle()
+        self.assertEqual(self.subjects(self.user), ["first"])
 
 
 if __name__ == "__main__":

@@ -126,20 +126,31 @@ impl fmt::Display for NextHop {
 
 /// The next hop of all mail for others, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RelayHost(pub Option<NextHop>);
+pub enum RelayHost {
+    /// This one; `None`: there is none.
+    To(Option<NextHop>),
+    /// The text has `$name` in it, whose value has to be put in.
+    Named(String),
+}
 
 impl Value for RelayHost {
     const ACCEPTED: &'static str = "a domain or [host], also with :port or :service behind it, or nothing";
 
     fn read(text: &str) -> Option<RelayHost> {
         if text.is_empty() {
-            return Some(RelayHost(None));
+            return Some(RelayHost::To(None));
         }
-        NextHop::parse(text).map(|hop| RelayHost(Some(hop)))
+        if text.contains('$') {
+            return Some(RelayHost::Named(text.to_owned()));
+        }
+        NextHop::parse(text).map(|hop| RelayHost::To(Some(hop)))
     }
 
     fn print(&self) -> String {
-        self.0.as_ref().map(NextHop::to_string).unwrap_or_default()
+        match self {
+            RelayHost::To(hop) => hop.as_ref().map(NextHop::to_string).unwrap_or_default(),
+            RelayHost::Named(text) => text.clone(),
+        }
     }
 }
 

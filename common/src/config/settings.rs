@@ -226,7 +226,7 @@ settings! {
     smtpd quota_full_tempfail: bool = false, "mail for a full mailbox is to come again (452), not to be returned (552)";
 
     // Mail that goes out.
-    smtpd relayhost: RelayHost = RelayHost(None), "next hop of mail for others: domain, [host], [host]:port; empty: their MX hosts";
+    smtpd relayhost: RelayHost = RelayHost::To(None), "next hop of mail for others: domain, [host], [host]:port; empty: their MX hosts";
     smtpd inet_protocols: InetProtocols = InetProtocols::All, "addresses of other hosts that are used";
     smtpd sender_dependent_relayhost_maps: Text = text(""), "next hops by sender: user@domain or @domain, then a relayhost";
     smtpd transport_maps: Text = text(""), "next hops by domain of the recipient: domain, then smtp:[host]:port";

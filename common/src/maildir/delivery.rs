@@ -6,7 +6,7 @@
 
 use super::lf_text::LfText;
 use super::quota::{self, Verdict};
-use super::{Maildir, StorageError, make_file, name};
+use super::{Maildir, StorageError, name, rights};
 use crate::sys::fs as sys;
 use std::ffi::OsStr;
 use std::fs;
@@ -25,6 +25,9 @@ pub struct Delivery {
     temp: Temp,
     base: Vec<u8>,
     text: LfText,
+    inode: u64,
+    /// Whether messages are counted here, as it was found at first: who begins to count after that has not got this one.
+    counted: bool,
 }
 
 /// A file in `tmp`, removed with this unless it got another name.
@@ -40,22 +43,22 @@ impl Drop for Temp {
 }
 
 impl Delivery {
-    /// A new file in `tmp`.
-    pub fn begin(maildir: &Maildir) -> Result<Delivery, StorageError> {
+    /// A new file in `tmp`, if the quota has room for a message at all. Else the error's source is `QuotaExceeded`.
+    pub fn begin(maildir: Maildir) -> Result<Delivery, StorageError> {
         Delivery::begin_marked(maildir, "")
     }
 
     /// The same, and the message's name will contain `mark`: letters, digits, `-`, `_`.
-    pub fn begin_marked(maildir: &Maildir, mark: &str) -> Result<Delivery, StorageError> {
+    pub fn begin_marked(maildir: Maildir, mark: &str) -> Result<Delivery, StorageError> {
+        let counted = has_room(&maildir, 1)?;
         let mut attempt = 1;
         loop {
             let base = name::generate_marked(mark);
             let path = maildir.path().join("tmp").join(OsStr::from_bytes(&base));
-            match make_file(&path) {
-                Ok(file) => {
-                    let text = LfText::new(file);
-                    let maildir = maildir.clone();
-                    return Ok(Delivery { maildir, temp: Temp(Some(path)), base, text });
+            match rights::make_known_file(&path) {
+                Ok((file, made)) => {
+                    let (temp, text, inode) = (Temp(Some(path)), LfText::new(file), made.ino());
+                    return Ok(Delivery { maildir, temp, base, text, inode, counted });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => {
                     attempt += 1;
@@ -99,24 +102,17 @@ impl Delivery {
         self.text.size
     }
 
-    /// Whether the quota of a Maildir has room for so many octets on the disk. Else the error's source is `QuotaExceeded`.
-    pub fn has_room(maildir: &Maildir, octets: u64) -> Result<(), StorageError> {
-        match quota::check(maildir, octets)? {
-            Verdict::Ok => Ok(()),
-            Verdict::Over => Err(quota::over(maildir)),
-        }
-    }
-
     /// Puts the message into `new`, if the quota has room for it. With `fsync` it and its name are on the disk afterwards.
     /// Returns the name.
     pub fn finish(mut self, fsync: bool) -> Result<Vec<u8>, StorageError> {
         self.text.flush().map_err(|error| self.failed("write", error))?;
-        Delivery::has_room(&self.maildir, self.text.size)?;
+        if self.counted {
+            has_room(&self.maildir, self.text.size)?;
+        }
         if fsync {
             self.text.file.sync_all().map_err(|error| self.failed("fsync", error))?;
         }
-        let inode = self.text.file.metadata().map_err(|error| self.failed("stat", error))?.ino();
-        let name = name::with_inode(&self.base, inode, self.text.size, self.text.octets);
+        let name = name::with_inode(&self.base, self.inode, self.text.size, self.text.octets);
         let new = self.maildir.path().join("new");
         let path = new.join(OsStr::from_bytes(&name));
         if let Some(temp) = &self.temp.0 {
@@ -130,12 +126,23 @@ impl Delivery {
                 return Err(StorageError::new("fsync", &new, error));
             }
         }
-        quota::add(&self.maildir, i64::try_from(self.text.size).unwrap_or(i64::MAX), 1);
+        if self.counted {
+            quota::add(&self.maildir, i64::try_from(self.text.size).unwrap_or(i64::MAX), 1);
+        }
         Ok(name)
     }
 
     fn failed(&self, op: &'static str, error: io::Error) -> StorageError {
         StorageError::new(op, self.temp.0.as_deref().unwrap_or(self.maildir.path()), error)
+    }
+}
+
+/// Whether messages are counted, if there is room for so many octets on the disk.
+fn has_room(maildir: &Maildir, octets: u64) -> Result<bool, StorageError> {
+    match quota::check(maildir, octets)? {
+        Verdict::Ok => Ok(true),
+        Verdict::Uncounted => Ok(false),
+        Verdict::Over => Err(quota::over(maildir)),
     }
 }
 
@@ -146,7 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn deliver(dir: &TempDir, pieces: &[&[u8]]) -> Vec<u8> {
-        let mut delivery = Delivery::begin(&Maildir::open(dir.path()).unwrap()).unwrap();
+        let mut delivery = Delivery::begin(Maildir::open(dir.path()).unwrap()).unwrap();
         pieces.iter().for_each(|piece| delivery.write(piece).unwrap());
         delivery.finish(true).unwrap()
     }
@@ -157,7 +164,7 @@ mod tests {
         let maildir = Maildir::open(dir.path()).unwrap();
         for mark in ["K1_0_", "K1_10_"] {
             assert_eq!(Delivery::find(&maildir, mark, true).unwrap(), None);
-            let mut delivery = Delivery::begin_marked(&maildir, mark).unwrap();
+            let mut delivery = Delivery::begin_marked(maildir.clone(), mark).unwrap();
             delivery.write(b"x\r\n").unwrap();
             // In tmp it does not count.
             assert_eq!(Delivery::find(&maildir, mark, true).unwrap(), None);
@@ -204,8 +211,7 @@ mod tests {
                         };
                         start.wait();
                         let maildir = Maildir::open_location(&location).unwrap();
-                        Delivery::has_room(&maildir, 1).unwrap();
-                        let mut delivery = Delivery::begin(&maildir).unwrap();
+                        let mut delivery = Delivery::begin(maildir).unwrap();
                         delivery.write(b"x\r\n").unwrap();
                         delivery.finish(false).unwrap();
                     }
@@ -214,6 +220,33 @@ mod tests {
         });
         for round in 0..ROUNDS {
             assert_eq!(dir.list(&format!("home{round}/Maildir/new")).len(), AT_ONCE);
+        }
+    }
+
+    #[test]
+    fn the_directories_are_made_wherever_they_are() {
+        use super::super::{Location, User};
+        for (setting, want) in [
+            ("maildir:~/m", &["m"][..]),
+            ("maildir:~/m:INBOX=~/m/.IN", &["m", "m/.IN"]),
+            ("maildir:~/m:INBOX=~/in", &["in", "m"]),
+            ("maildir:~/m:CONTROL=~/c", &["c", "c/.INBOX", "m"]),
+            ("maildir:~/m:INDEX=~/i:CONTROL=~/m", &["i", "i/.INBOX", "m", "m/.INBOX"]),
+            ("maildir:~/m:INDEX=~/c:CONTROL=~/c", &["c", "c/.INBOX", "m"]),
+        ] {
+            let dir = TempDir::new();
+            let location = Location::parse(setting, User { name: "ann", home: dir.path() }).unwrap();
+            for _ in 0..2 {
+                Delivery::begin(Maildir::open_location(&location).unwrap()).unwrap().finish(true).unwrap();
+            }
+            let mut made = Vec::new();
+            for top in dir.list("") {
+                let below = dir.list(&top).into_iter().filter(|name| name.starts_with('.'));
+                made.extend(below.map(|name| format!("{top}/{name}")));
+                made.push(top);
+            }
+            made.sort();
+            assert_eq!(made, want, "{setting}");
         }
     }
 
@@ -230,12 +263,12 @@ mod tests {
     fn what_is_given_up_leaves_nothing() {
         let dir = TempDir::new();
         let maildir = Maildir::open(dir.path()).unwrap();
-        let mut delivery = Delivery::begin(&maildir).unwrap();
+        let mut delivery = Delivery::begin(maildir.clone()).unwrap();
         delivery.write(b"half").unwrap();
         assert_eq!(dir.list("tmp").len(), 1);
         drop(delivery);
         // A directory that vanished under our eyes.
-        let delivery = Delivery::begin(&maildir).unwrap();
+        let delivery = Delivery::begin(maildir.clone()).unwrap();
         fs::remove_dir(dir.path().join("new")).unwrap();
         assert_eq!(delivery.finish(true).unwrap_err().kind, super::super::ErrorKind::NotFound);
         assert!(dir.list("tmp").is_empty());
@@ -248,7 +281,7 @@ mod tests {
             let maildir = Maildir::open(dir.path()).unwrap();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
             cuts.sort_unstable();
-            let mut delivery = Delivery::begin(&maildir).unwrap();
+            let mut delivery = Delivery::begin(maildir.clone()).unwrap();
             let mut from = 0;
             for cut in cuts.into_iter().chain([text.len()]) {
                 delivery.write(&text.as_bytes()[from..cut]).unwrap();

@@ -140,8 +140,7 @@ impl Maildir {
                 _ => create_one(&path)?,
             }
         }
-        create(&maildir.control)?;
-        let _ = maildir.index().map(create);
+        maildir.create_control_and_index()?;
         Ok(maildir)
     }
 
@@ -196,10 +195,21 @@ impl Maildir {
         for name in ["cur", "new", "tmp"] {
             create(&self.path.join(name))?;
         }
-        create(&self.control)?;
-        create(&self.shared)?;
+        self.create_control_and_index()?;
+        match self.path.starts_with(&self.shared) || self.control.starts_with(&self.shared) {
+            true => Ok(()),
+            false => create(&self.shared),
+        }
+    }
+
+    /// Once the mailbox itself is there. Mostly they are that, and nobody has to look.
+    fn create_control_and_index(&self) -> Result<(), StorageError> {
+        let is_there = |directory: &Path| self.path.starts_with(directory);
+        if !is_there(&self.control) {
+            create(&self.control)?;
+        }
         // Without an index the mailbox is served from memory.
-        let _ = self.index().map(create);
+        let _ = self.index().filter(|index| !is_there(index)).map(create);
         Ok(())
     }
 }

@@ -41,6 +41,8 @@ pub enum Verdict {
     Ok,
     /// There is not.
     Over,
+    /// There is, and nobody counts.
+    Uncounted,
 }
 
 /// Where the mail of a user is counted, and what it may take.
@@ -188,7 +190,7 @@ pub(super) fn check_amount(maildir: &Maildir, more: Amount) -> Result<Verdict, S
         Some(quota) if quota.counted && more != Amount::default() => {
             quota.check(more).map_err(StorageError::at("read", &quota.file))
         }
-        _ => Ok(Verdict::Ok),
+        _ => Ok(Verdict::Uncounted),
     }
 }
 
@@ -274,7 +276,7 @@ impl Quota {
                 let age = SystemTime::now().duration_since(modified).unwrap_or_default();
                 (Some(kept), age < BELIEVED)
             }
-            None if self.limit == 0 => return Ok(Verdict::Ok),
+            None if self.limit == 0 => return Ok(Verdict::Uncounted),
             None => (None, false),
         };
         let definition = self.definition(kept);

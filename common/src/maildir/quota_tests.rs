@@ -120,7 +120,7 @@ fn a_file_without_a_setting_is_obeyed_and_none_is_made() {
     let home = Home::new(0);
     home.append(&home.inbox(), 50, 0).unwrap();
     assert!(!home.dir.list("m").contains(&NAME.to_owned()));
-    assert_eq!(check(&home.inbox(), u64::MAX).unwrap(), Verdict::Ok);
+    assert_eq!(check(&home.inbox(), u64::MAX).unwrap(), Verdict::Uncounted);
     home.write("1000S,3C\n50 1\n");
     home.append(&home.inbox(), 60, 0).unwrap();
     assert_eq!(home.kept(), ("1000S,3C".into(), 110, 2));
@@ -219,10 +219,37 @@ proptest! {
 }
 
 #[test]
+fn who_begins_to_count_during_a_delivery_has_the_next_one() {
+    let home = Home::new(0);
+    let mut delivery = super::super::Delivery::begin(home.inbox()).unwrap();
+    delivery.write(b"sixty").unwrap();
+    home.write("100S\n50 1\n");
+    delivery.finish(false).unwrap();
+    assert_eq!(home.kept(), ("100S".into(), 50, 1));
+    // What others deliver meanwhile counts.
+    for (meanwhile, fits) in [("45 1\n", true), ("46 1\n", false)] {
+        home.write("100S\n50 1\n");
+        let mut delivery = super::super::Delivery::begin(home.inbox()).unwrap();
+        delivery.write(b"sixty").unwrap();
+        home.write(&format!("100S\n50 1\n{meanwhile}"));
+        fs::remove_dir_all(home.dir.path().join("m/new")).unwrap();
+        home.dir.write("m/cur/1.a,S=96:2,S", "");
+        fs::create_dir(home.dir.path().join("m/new")).unwrap();
+        assert_eq!(delivery.finish(false).is_ok(), fits, "{meanwhile}");
+    }
+    // One who has stopped it.
+    home.write("100S\n50 1\n");
+    let delivery = super::super::Delivery::begin(home.inbox()).unwrap();
+    fs::remove_file(home.dir.path().join("m").join(NAME)).unwrap();
+    delivery.finish(false).unwrap();
+    assert!(!home.dir.list("m").contains(&NAME.to_owned()));
+}
+
+#[test]
 fn deliveries_count() {
     let home = Home::new(100);
     let deliver = |octets: usize| {
-        let mut delivery = super::super::Delivery::begin(&home.inbox())?;
+        let mut delivery = super::super::Delivery::begin(home.inbox())?;
         delivery.write(&vec![b'x'; octets])?;
         delivery.finish(false)
     };

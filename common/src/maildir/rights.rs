@@ -17,11 +17,16 @@ pub fn open_or_make(open: &mut OpenOptions, path: &Path) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,
     }
-    made_in(open.clone().create(true), path)
+    made_in(open.clone().create(true), path).map(|(file, _)| file)
 }
 
 /// Makes a file that must not be there yet; else like [`open_or_make`].
 pub fn make_file(path: &Path) -> io::Result<File> {
+    make_known_file(path).map(|(file, _)| file)
+}
+
+/// The same, with what is known of the file as it was made.
+pub(super) fn make_known_file(path: &Path) -> io::Result<(File, fs::Metadata)> {
     made_in(OpenOptions::new().write(true).create_new(true), path)
 }
 
@@ -33,36 +38,37 @@ pub fn make_anew(path: &Path) -> io::Result<File> {
         Err(_) => fs::remove_dir(path)?,
         Ok(()) => {}
     }
-    made_in(OpenOptions::new().read(true).write(true).create_new(true), path)
+    made_in(OpenOptions::new().read(true).write(true).create_new(true), path).map(|(file, _)| file)
 }
 
-fn made_in(open: &mut OpenOptions, path: &Path) -> io::Result<File> {
+fn made_in(open: &mut OpenOptions, path: &Path) -> io::Result<(File, fs::Metadata)> {
     let file = open.mode(0o600).open(path)?;
+    let made = file.metadata()?;
     if let Ok(directory) = fs::metadata(path.parent().unwrap_or(Path::new("."))) {
         // Everybody may read it only where the directory is made for sharing: many a home is open to be looked into, and a
         // Maildir in it by no more than a umask.
         let most = if directory.mode() & SHARED == 0 { 0o660 } else { 0o664 };
-        share(&file, directory.mode() & most, directory.gid())?;
+        share(&file, &made, directory.mode() & most, directory.gid());
     }
-    Ok(file)
+    Ok((file, made))
 }
 
 /// Gives a file that was made just now to take another's place the rights and the group of that.
 pub fn take_over_rights(file: &File, before: &fs::Metadata) -> io::Result<()> {
-    share(file, before.mode() & 0o664, before.gid())
+    share(file, &file.metadata()?, before.mode() & 0o664, before.gid());
+    Ok(())
 }
 
 /// Nobody but the owner has rights where the file cannot have that group.
-fn share(file: &File, mode: u32, group: u32) -> io::Result<()> {
-    let (mode, made) = (mode | 0o600, file.metadata()?);
+fn share(file: &File, made: &fs::Metadata, mode: u32, group: u32) {
+    let mode = mode | 0o600;
     if made.mode() & 0o7777 == mode {
-        return Ok(());
+        return;
     }
     if made.gid() == group || fchown(file, None, Some(group)).is_ok() {
         // A file that somebody else has made meanwhile is not ours to change.
         let _ = file.set_permissions(fs::Permissions::from_mode(mode));
     }
-    Ok(())
 }
 
 /// Creates one directory with the rights and the group of the one that it is in, whatever the umask is. That it is there already

@@ -35,9 +35,11 @@ pub fn parse<'v>(value: &[u8], visit: &mut (dyn FnMut(Entry<'_>) -> ControlFlow<
     Reader::default().parse(value, visit);
 }
 
-/// The same for a value of which nothing may be missed: its own length is the only bound.
+/// The same for a value of which nothing may be missed: its own length is the only bound, and words beside an address that are not
+/// its name, such as `bert` in `anna@example.org bert`, are mailboxes, as Postfix takes them.
 pub fn parse_all<'v>(value: &[u8], visit: &mut (dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'v)) {
-    Reader::default().parse_some(value, usize::MAX, visit);
+    let reader = &mut Reader::default();
+    reader.parse_some(value, usize::MAX, true, visit);
 }
 
 /// Reads one list after the other in the same memory.
@@ -47,16 +49,17 @@ pub struct Reader(Words);
 impl Reader {
     /// As the function [`parse()`].
     pub fn parse<'v>(&mut self, value: &[u8], visit: &mut (dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'v)) {
-        self.parse_some(value, ADDRESSES_MAX, visit);
+        self.parse_some(value, ADDRESSES_MAX, false, visit);
     }
 
     fn parse_some<'v>(
         &mut self,
         value: &[u8],
         most: usize,
+        all: bool,
         visit: &mut (dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'v),
     ) {
-        let mut parser = Parser { cursor: Cursor::new(value), words: &mut self.0, in_group: false };
+        let mut parser = Parser { cursor: Cursor::new(value), words: &mut self.0, in_group: false, all };
         for _ in 0..most {
             match parser.entry(visit) {
                 Some(ControlFlow::Continue(())) => {}
@@ -77,6 +80,8 @@ struct Words {
     phrase: Vec<u8>,
     /// Where in the phrase the last word begins, words with dots between them being one.
     last: usize,
+    /// Where the second one begins, and every further one; only where nothing may be missed.
+    starts: Vec<usize>,
     /// Whether the phrase is more than one such word.
     is_many: bool,
     comment: Vec<u8>,
@@ -89,6 +94,8 @@ struct Parser<'a, 'w> {
     cursor: Cursor<'a>,
     words: &'w mut Words,
     in_group: bool,
+    /// Nothing may be missed.
+    all: bool,
 }
 
 type Visit<'a, 'v> = &'a mut (dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'v);
@@ -116,11 +123,13 @@ impl Parser<'_, '_> {
     }
 
     fn address(&mut self, visit: Visit<'_, '_>) -> ControlFlow<()> {
+        let mut has_name = false;
         loop {
             self.phrase();
             match self.cursor.peek() {
                 Some(b'<') => {
                     self.angle();
+                    has_name = true;
                     break;
                 }
                 Some(b'@') => {
@@ -131,6 +140,7 @@ impl Parser<'_, '_> {
                     if self.cursor.peek() == Some(b'<') {
                         self.words.address_as_name();
                         self.angle();
+                        has_name = true;
                     }
                     break;
                 }
@@ -152,8 +162,11 @@ impl Parser<'_, '_> {
             }
         }
         self.cursor.skip_cfws(&mut self.words.comment);
+        if self.all && !has_name {
+            self.words.strays(visit)?;
+        }
         // What follows an address up to the next comma is nothing that could be told.
-        while !matches!(self.cursor.peek(), None | Some(b',' | b';')) {
+        while !self.all && !matches!(self.cursor.peek(), None | Some(b',' | b';')) {
             if !self.cursor.quoted(&mut Vec::new()) {
                 self.cursor.skip(1);
                 self.cursor.run(const { &Ends::of(b",;\"(") });
@@ -204,6 +217,9 @@ impl Parser<'_, '_> {
             if is_further && !joins {
                 words.last = word;
                 words.is_many = true;
+                if self.all {
+                    words.starts.push(word);
+                }
             }
             blank = false;
         }
@@ -295,21 +311,30 @@ impl Words {
         {
             part.clear();
         }
+        self.starts.clear();
         (self.last, self.is_many) = (0, false);
     }
 
     /// The last word of the phrase is a local part; the dots in it have no blanks beside them.
     fn take_local(&mut self) {
-        let local = self.phrase.get(self.last..).unwrap_or_default();
-        let mut previous = 0;
-        for (at, &octet) in local.iter().enumerate() {
-            let beside_dot = previous == b'.' || local.get(at + 1) == Some(&b'.');
-            if octet != b' ' || !beside_dot {
-                self.local.push(octet);
-                previous = octet;
-            }
-        }
+        squeeze(self.phrase.get(self.last..).unwrap_or_default(), &mut self.local);
         self.phrase.truncate(self.last.saturating_sub(1));
+    }
+
+    /// The words of the phrase as mailboxes of this host. Encoded words are a name.
+    fn strays(&self, visit: Visit<'_, '_>) -> ControlFlow<()> {
+        let (mut local, mut begin) = (Vec::new(), 0);
+        for end in self.starts.iter().map(|start| start.saturating_sub(1)).chain([self.phrase.len()]) {
+            let word = self.phrase.get(begin..end.min(self.phrase.len())).unwrap_or_default();
+            begin = end.saturating_add(1);
+            if word.is_empty() || word.starts_with(b"=?") && word.ends_with(b"?=") {
+                continue;
+            }
+            local.clear();
+            squeeze(word, &mut local);
+            visit(Entry::Mailbox { name: b"", route: b"", local: &local, domain: b"" })?;
+        }
+        ControlFlow::Continue(())
     }
 
     fn address_as_name(&mut self) {
@@ -329,6 +354,18 @@ impl Words {
     fn comment_as_name(&mut self) {
         if self.phrase.is_empty() {
             self.phrase.append(&mut self.comment);
+        }
+    }
+}
+
+/// A word without the blanks beside its dots.
+fn squeeze(word: &[u8], into: &mut Vec<u8>) {
+    let mut previous = 0;
+    for (at, &octet) in word.iter().enumerate() {
+        let beside_dot = previous == b'.' || word.get(at + 1) == Some(&b'.');
+        if octet != b' ' || !beside_dot {
+            into.push(octet);
+            previous = octet;
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::sys::fd::{self, Interest};
 use crate::sys::socket;
 use crate::tls::proof::ClientProof;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use zeroize::Zeroize;
@@ -194,6 +194,17 @@ impl Channel {
         Answer::decode(kind, &body).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
+    /// Front: waits for an answer, or for something elsewhere. `true`: there is something elsewhere.
+    pub fn wait_beside(&self, elsewhere: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
+        if !self.ahead().is_empty() {
+            return Ok(false);
+        }
+        let both = [(elsewhere, Interest::Read), (self.socket.as_fd(), Interest::Read)];
+        let [other, guard] = fd::poll(both, Some(patience))?;
+        let heard = [guard.read, guard.hangup, other.read, other.hangup].contains(&true);
+        if heard { Ok(other.read) } else { Err(io::ErrorKind::TimedOut.into()) }
+    }
+
     /// Front: tells something that is not answered.
     pub fn tell(&self, request: &Request) -> io::Result<()> {
         self.send(request.encode())
@@ -364,6 +375,27 @@ mod tests {
         }
         drop(guard);
         assert_eq!(front.hear().map(drop).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn the_front_can_listen_to_somebody_else() {
+        let (front, guard) = pair();
+        let (ours, theirs) = fd::socketpair().unwrap();
+        let wait = |patience| front.wait_beside(ours.as_fd(), patience).map_err(|error| error.kind());
+        assert_eq!(wait(Duration::from_millis(10)), Err(io::ErrorKind::TimedOut));
+        guard.answer(&Answer::Service(b"Go".to_vec())).unwrap();
+        assert_eq!(wait(SOON), Ok(false));
+        fd::send(theirs.as_fd(), b"x").unwrap();
+        assert_eq!(wait(SOON), Ok(true));
+        // What has been read already is an answer, too.
+        guard.answer(&Answer::Service(b"451".to_vec())).unwrap();
+        front.hear().unwrap();
+        assert_eq!(wait(SOON), Ok(false));
+        front.hear().unwrap();
+        assert_eq!(wait(SOON), Ok(true));
+        fd::receive(ours.as_fd(), &mut [0]).unwrap();
+        drop(guard);
+        assert_eq!(wait(SOON), Ok(false));
     }
 
     #[test]

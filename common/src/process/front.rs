@@ -7,12 +7,14 @@ use super::channel::{Answer, Channel, Proof, Refused, Request};
 use crate::cli;
 use crate::config::Config;
 use crate::io::{Conn, Ending};
+use crate::sys::fd;
 use crate::tls::proof::ClientProof;
 use crate::tls::{self, Remote, Tickets};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What the guard found out before the front was forked.
 #[derive(Clone, Debug, Default)]
@@ -172,6 +174,11 @@ impl Front {
             Answer::Service(answer) => Ok(answer),
             _ => Err(Ending::Failed(std::io::ErrorKind::InvalidData.into())),
         }
+    }
+
+    /// Waits for what the service says, or for something on the data socket. `true`: there is something on that.
+    pub fn wait_for_data(&self, patience: Duration) -> Result<bool, Ending> {
+        self.guard.0.wait_beside(fd::DATA, patience).map_err(Ending::Failed)
     }
 
     /// What the service said before the front was there ([`super::service::Service::welcome`]), once.

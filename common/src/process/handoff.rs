@@ -5,14 +5,17 @@
 
 use super::channel::{Reader, Writer};
 use crate::sys::fd;
+use crate::sys::pass::widen_pipe;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 /// The descriptor on which the session finds it: above any that the guard has, because it closes what it inherits first.
 pub const DESCRIPTOR: i32 = 10;
-/// Octets that fit into a pipe whose reader has not started yet.
-const MAX: usize = 60 * 1024;
+/// Octets that fit into a pipe as it is, whose reader has not started yet.
+const USUAL: usize = 60 * 1024;
+/// Octets at most: a file of settings may be as large as a pipe, `-o` and unread input come on top of it.
+const MAX: usize = 256 * 1024;
 
 /// Everything a session starts with.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,10 +44,17 @@ impl Handoff {
     /// Into a pipe whose other end the session will have as [`DESCRIPTOR`].
     pub fn send(&self) -> io::Result<OwnedFd> {
         let message = self.encode();
-        if message.len() > MAX {
-            return Err(io::Error::other("too much to hand over"));
+        let what = "settings too large to hand over, put lists into files of their own";
+        // A field of a message is no longer, and what is cut is another setting.
+        if self.settings.iter().any(|setting| setting.len() > usize::from(u16::MAX)) {
+            return Err(io::Error::other(what));
         }
         let (reader, writer) = fd::pipe()?;
+        if message.len() > USUAL {
+            let room = i32::try_from(message.len()).ok().filter(|_| message.len() <= MAX);
+            let room = room.ok_or_else(|| io::Error::other(what))?;
+            widen_pipe(&writer, room).map_err(|error| io::Error::other(format!("{what}: {error}")))?;
+        }
         let mut rest = message.as_slice();
         while !rest.is_empty() {
             let n = fd::write(writer.as_fd(), rest)?;
@@ -55,10 +65,16 @@ impl Handoff {
 
     /// What the guard sent.
     pub fn receive() -> io::Result<Handoff> {
-        let pipe = fd::adopt(DESCRIPTOR)?;
-        let mut message = vec![0; MAX];
+        Handoff::receive_from(&fd::adopt(DESCRIPTOR)?)
+    }
+
+    fn receive_from(pipe: &OwnedFd) -> io::Result<Handoff> {
+        let mut message = vec![0; USUAL];
         let mut filled = 0;
         loop {
+            if filled == message.len() {
+                message.resize(MAX, 0);
+            }
             match fd::read(pipe.as_fd(), message.get_mut(filled..).unwrap_or_default())? {
                 0 => break,
                 n => filled += n,
@@ -132,6 +148,27 @@ mod tests {
         assert_eq!(Handoff::decode(&octets[5..]), Some(handoff));
         assert_eq!(Handoff::decode(b""), None);
         assert_eq!(Handoff::decode(&octets[5..40]), None);
+    }
+
+    #[test]
+    fn many_settings_arrive_or_are_refused() {
+        for (octets, arrive) in
+            [(100, true), (USUAL - 1000, true), (USUAL, true), (MAX - 9000, true), (MAX + MAX / 10, false)]
+        {
+            let handoff = Handoff { settings: vec!["x".repeat(96); octets / 100], ..Handoff::default() };
+            match handoff.send() {
+                Ok(pipe) => assert!(arrive && Handoff::receive_from(&pipe).unwrap() == handoff, "{octets}"),
+                Err(error) => {
+                    assert!(!arrive && error.to_string().starts_with("settings too large"), "{error}")
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_setting_is_cut() {
+        let handoff = Handoff { settings: vec!["x".repeat(1 << 16)], ..Handoff::default() };
+        assert!(handoff.send().is_err());
     }
 
     proptest! {

@@ -26,8 +26,10 @@ pub enum Outcome {
     /// The guard let the client in, but the client does not accept the proof that we know its secret. Refuse and close: the
     /// guard accepts once.
     NotBelieved,
-    /// The client sent what is no base64, too long, or not what the mechanism wants.
+    /// The client sent what is no base64, or not what the mechanism wants.
     Malformed,
+    /// The client sent a line that is too long.
+    TooLong,
 }
 
 /// Why an exchange stops before there is a verdict.
@@ -139,7 +141,7 @@ impl Exchange<'_> {
         self.front.conn.push_fmt(format_args!("{prefix}{encoded}\r\n"))?;
         let line = match self.front.conn.read_line(self.limit)? {
             Line::Complete(line) => Secret::new(line.to_vec()),
-            Line::TooLong => return Err(Stop::With(Outcome::Malformed)),
+            Line::TooLong => return Err(Stop::With(Outcome::TooLong)),
         };
         if line.expose() == b"*" {
             return Err(Stop::With(Outcome::Cancelled));

@@ -111,12 +111,10 @@ pub fn receive_with(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Receive
     Ok((got, descriptors))
 }
 
-/// Makes room in a pipe for so many octets, as far as the system lets us.
-pub fn widen_pipe(pipe: &impl AsFd, octets: i32) {
-    // SAFETY: plain integers. Without the room there is less of it, no fault.
-    unsafe {
-        libc::fcntl(pipe.as_fd().as_raw_fd(), libc::F_SETPIPE_SZ, octets);
-    }
+/// Makes room in a pipe for so many octets. Errors: the system does not let us, and it has the room that it had.
+pub fn widen_pipe(pipe: &impl AsFd, octets: i32) -> io::Result<()> {
+    // SAFETY: plain integers.
+    cerr(unsafe { libc::fcntl(pipe.as_fd().as_raw_fd(), libc::F_SETPIPE_SZ, octets) }).map(drop)
 }
 
 #[cfg(test)]

@@ -65,7 +65,8 @@ impl Client {
     pub fn new(config: &Config) -> Client {
         let name = match &*config.smtp_helo_name {
             "" => crate::values::myhostname(config),
-            name => name.to_owned(),
+            // "$myhostname", which is Postfix's default.
+            name => crate::values::expand(config, name).unwrap_or_else(|_| crate::values::myhostname(config)),
         };
         Client {
             name,
@@ -209,7 +210,9 @@ impl Client {
         wanted: &Wanted<'_>,
     ) -> Result<Connection, Useless> {
         // RFC 5321 section 5.1: a mail host that turns out to be this one. Not so where the administrator named it.
-        let is_named = self.config.relayhost.0.as_ref() == Some(hop) || hop.is_host_of_settings();
+        let is_relayhost =
+            || crate::values::relayhost(&self.config).is_ok_and(|named| named.as_ref() == Some(hop));
+        let is_named = hop.is_host_of_settings() || is_relayhost();
         let may_be_own = !is_named && host.port == SMTP;
         if may_be_own && self.is_own(address) {
             return Err(Useless::Ourselves);

@@ -134,9 +134,17 @@ fn who_has_not_taken_it_is_not_asked_again() {
 }
 
 #[test]
+fn the_name_in_ehlo() {
+    for (set, name) in [("", "mx.own"), ("$myhostname", "mx.own"), ("a.b", "a.b"), ("$nothing", "mx.own")] {
+        let config = Config { myhostname: "mx.own".into(), smtp_helo_name: set.into(), ..Config::DEFAULT };
+        assert_eq!(Client::new(&config).name, name, "{set}");
+    }
+}
+
+#[test]
 fn a_relayhost_that_is_not_there_returns_no_mail() {
     let relay = |text: &str| Config {
-        relayhost: common::config::next_hop::RelayHost(NextHop::parse(text)),
+        relayhost: common::config::next_hop::RelayHost::To(NextHop::parse(text)),
         ..Config::DEFAULT
     };
     for hop in ["[nowhere.test]:1", "nowhere.test"] {
@@ -199,7 +207,7 @@ fn no_name_server_makes_us_our_own_client() {
     for hop in ["[127.0.0.2]", "127.0.0.2", "[h.two.own]"] {
         assert!(!looped(&mut client, &NextHop::parse(hop).unwrap()), "{hop}");
     }
-    client.config.relayhost = common::config::next_hop::RelayHost(NextHop::parse("two.own"));
+    client.config.relayhost = common::config::next_hop::RelayHost::To(NextHop::parse("two.own"));
     assert!(!looped(&mut client, &NextHop::parse("two.own").unwrap()));
     assert!(looped(&mut client, &NextHop::of_domain("two.own")));
 }

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// Octets of the file, and of each that it includes.
 const SIZE_MAX: u64 = 256 * 1024;
+/// Octets that there is room for at first in the name of one.
+const PATH_ROOM: usize = 64;
 /// How deep files may include files.
 const DEPTH_MAX: usize = 10;
 /// Files that are read for one recipient, and their octets: each of them may include many, and those again.
@@ -99,21 +101,36 @@ fn paths(config: &Config, account: &Account, recipient: &Recipient, extension: &
         _ => delimiter_of(config, recipient),
     };
     let home = account.home.to_string_lossy();
+    let values = [
+        ("recipient_delimiter", delimiter.as_str()),
+        ("extension", extension.as_str()),
+        ("user", account.name.as_str()),
+        ("home", &*home),
+    ];
     let mut paths: Vec<PathBuf> = Vec::new();
     for word in words(&config.forward_path) {
-        let text = word
-            .replace("${", "$")
-            .replace('}', "")
-            .replace("$recipient_delimiter", &delimiter)
-            .replace("$extension", &extension)
-            .replace("$user", &account.name)
-            .replace("$home", &home);
-        let path = PathBuf::from(text);
+        let path = PathBuf::from(with_values(word, &values));
         if path.is_absolute() && !paths.contains(&path) {
             paths.push(path);
         }
     }
     paths
+}
+
+/// A word of `forward_path` with values in the places of `$name` and `${name}`. What a value says is no name.
+fn with_values(word: &str, values: &[(&str, &str)]) -> String {
+    let mut out = String::with_capacity(PATH_ROOM);
+    let mut rest = word;
+    while let Some((front, behind)) = rest.split_once('$') {
+        out.extend(front.split('}'));
+        let behind = behind.strip_prefix('{').unwrap_or(behind);
+        let mut found = values.iter().filter_map(|(name, value)| Some((behind.strip_prefix(name)?, value)));
+        let (after, value) = found.next().unwrap_or((behind, &"$"));
+        out.push_str(value);
+        rest = after;
+    }
+    out.extend(rest.split('}'));
+    out
 }
 
 /// The delimiter that stands in the address.

@@ -162,6 +162,23 @@ fn many_files_that_include_many_have_an_end() {
     assert_eq!(home.entries("anna").unwrap().len(), FILES_MAX - 1);
 }
 
+#[test]
+fn words_of_forward_path_get_values() {
+    let values =
+        [("recipient_delimiter", "+"), ("extension", "$user"), ("user", "anna"), ("home", "/h/anna")];
+    for (word, want) in [
+        ("$home/.forward${recipient_delimiter}${extension}", "/h/anna/.forward+$user"),
+        ("${home}/.forward", "/h/anna/.forward"),
+        ("/etc/forwards/$user.forward", "/etc/forwards/anna.forward"),
+        ("/etc/$users/${user}s}", "/etc/annas/annas"),
+        ("/$domain/${domain}/$", "/$domain/$domain/$"),
+        ("$$home${{user}", "$/h/anna${user"),
+        ("", ""),
+    ] {
+        assert_eq!(with_values(word, &values), want, "{word}");
+    }
+}
+
 proptest! {
     #[test]
     fn entries_are_handed_over_as_they_were(words in proptest::collection::vec("[ -~]{1,10}", 1..4)) {

@@ -17,11 +17,10 @@ struct MaildirSink {
 
 impl MaildirSink {
     /// A new file, if there is room for one.
-    fn begin(config: &Config, maildir: &Maildir, mark: &str) -> Result<MaildirSink, Status> {
+    fn begin(config: &Config, maildir: Maildir, mark: &str) -> Result<MaildirSink, Status> {
         let quota_full_tempfail = config.quota_full_tempfail;
         let failed = |error: StorageError| status_of(&error, quota_full_tempfail);
-        // One that is full is refused before the message comes.
-        maildir::Delivery::has_room(maildir, 1).map_err(failed)?;
+        // A mailbox that is full is refused before the message comes.
         let delivery = maildir::Delivery::begin_marked(maildir, mark).map_err(failed)?;
         Ok(MaildirSink { delivery, fsync: !config.fsync_disable, quota_full_tempfail })
     }
@@ -43,12 +42,12 @@ impl Sink for Delivered {
 /// A new file in a Maildir, unless the message is there already.
 pub(super) fn begin_in(
     config: &Config,
-    maildir: &Maildir,
+    maildir: Maildir,
     once: Option<&Once>,
 ) -> Result<Box<dyn Sink>, Status> {
     let mark = once.map_or("", |once| &once.mark);
     if once.is_some_and(|once| once.again) {
-        let found = maildir::Delivery::find(maildir, mark, !config.fsync_disable);
+        let found = maildir::Delivery::find(&maildir, mark, !config.fsync_disable);
         if let Some(name) = found.map_err(|error| status_of(&error, config.quota_full_tempfail))? {
             return Ok(Box::new(Delivered(name)));
         }
@@ -58,7 +57,7 @@ pub(super) fn begin_in(
 
 /// Opens the account's mailbox, makes it if need be, and writes the trace lines.
 pub(super) fn begin(config: &Config, account: &Account, trace: &Trace) -> Result<Box<dyn Sink>, Status> {
-    let mut sink = begin_in(config, &open(config, account)?, trace.once.as_ref())?;
+    let mut sink = begin_in(config, open(config, account)?, trace.once.as_ref())?;
     sink.write(trace.lines().as_bytes())?;
     Ok(sink)
 }

@@ -170,12 +170,8 @@ impl Job {
         full: &str,
         cut: Option<&(String, String)>,
     ) -> Result<(), Status> {
-        if is_postmaster(full) {
-            // RFC 5321 section 4.5.1: there always is one.
-            let Some(_) = directory.alias(&["root"])? else {
-                directory.warn("mail for postmaster deferred: alias postmaster to somebody".to_owned());
-                return Err(Status::new(450, Enhanced(4, 3, 5), "There is no postmaster yet"));
-            };
+        // RFC 5321 section 4.5.1: there always is one.
+        if is_postmaster(full) && directory.alias(&["root"])?.is_some() {
             let root = Address::new("root", address.domain())
                 .map_err(|error| broken(directory, address, error.0))?;
             return self.local(directory, work, &root);
@@ -196,6 +192,12 @@ impl Job {
         self.lose(work, address, full.to_owned(), unknown(address));
         Ok(())
     }
+}
+
+/// Nobody gets the postmaster's mail. RFC 5321 section 4.5.1: it is not refused, so that it comes once there is somebody.
+pub(super) fn no_postmaster(directory: &mut Directory) -> Status {
+    directory.warn("mail for postmaster deferred: alias postmaster to somebody".to_owned());
+    Status::new(450, Enhanced(4, 3, 5), "There is no postmaster yet")
 }
 
 pub(super) fn is_postmaster(local: &str) -> bool {

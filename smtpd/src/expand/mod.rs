@@ -175,8 +175,12 @@ impl Job {
             self.step(directory, work)?;
         }
         if self.found.is_empty() {
-            let nobody = || unknown(&self.original);
-            return Err(self.refused.unwrap_or_else(nobody));
+            // Debian's aliases say "postmaster: root" and nothing of root, who gets no mail.
+            return Err(match self.refused {
+                _ if local::is_postmaster(self.original.local()) => local::no_postmaster(directory),
+                Some(status) => status,
+                None => unknown(&self.original),
+            });
         }
         for lost in self.lost {
             add(&mut self.found, lost);

@@ -272,6 +272,18 @@ fn postmaster_always_is_somebody() {
     assert_eq!(Host::new("root: bert\n").ask("postmaster@here.example"), "bert");
     assert_eq!(Host::new("").ask("postmaster@here.example"), "450 4.3.5");
     assert_eq!(Host::new("").ask("root@here.example"), "550 5.2.1");
+    for nobody in ["postmaster: root\n", "postmaster: root\nroot: root\n", "postmaster: zoe\n"] {
+        let host = Host::new(nobody).with(|config| config.virtual_mailbox_domains = "virtual.example".into());
+        assert_eq!(host.ask("postmaster@here.example"), "450 4.3.5", "{nobody}");
+        assert_eq!(host.ask("postmaster@virtual.example"), "450 4.3.5", "{nobody}");
+    }
+    for (aliases, who) in [("", "anna"), ("root: bert\n", "bert")] {
+        let host = Host::new(aliases).with(|config| {
+            config.luser_relay = "anna".into();
+            config.local_recipient_maps = "".into();
+        });
+        assert_eq!(host.ask("postmaster@here.example"), who);
+    }
     let host = Host::new("postmaster: bert\n").with(|config| config.local_recipient_maps = "static:x".into());
     assert_eq!(host.ask("postmaster@here.example"), "bert");
     let host = Host::new("postmaster: bert\n").with(|config| {

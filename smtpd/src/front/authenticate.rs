@@ -45,6 +45,7 @@ impl Conversation<'_> {
             }
             Outcome::Cancelled => reply::CANCELLED,
             Outcome::Malformed => reply::BAD_RESPONSE,
+            Outcome::TooLong => reply::RESPONSE_TOO_LONG,
         };
         self.not(verb, refused)
     }

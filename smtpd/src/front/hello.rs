@@ -86,7 +86,9 @@ impl Conversation<'_> {
         match self.ask(&Question::Xclient(attributes))? {
             Answer::Status(status) => return self.pass_on(verb, &status),
             Answer::Go => {}
-            Answer::Welcome(_) => return Err(Ending::Failed(io::ErrorKind::InvalidData.into())),
+            Answer::Welcome(_) | Answer::Promise(_) => {
+                return Err(Ending::Failed(io::ErrorKind::InvalidData.into()));
+            }
         }
         // As after a new connection, with the greeting in place of a reply.
         self.welcome = self.ask_for_welcome()?;

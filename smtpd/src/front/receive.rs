@@ -9,11 +9,13 @@ use crate::data::Machine;
 use crate::envelope::Body;
 use crate::reply::{self, Reply};
 use crate::status::Status;
-use crate::wire::pieces::Pieces;
-use crate::wire::{Answer, Note, Question};
+use crate::wire::pieces::{Pieces, hear_token};
+use crate::wire::{Answer, Note, Promise, Question};
 use common::config::Config;
 use common::io::Ending;
+use common::sys::fd;
 use std::io;
+use std::time::Duration;
 
 /// Octets of a message that has been refused which are read before the connection is given up.
 const REFUSED_MAX: u64 = 1 << 30;
@@ -36,13 +38,25 @@ pub(super) struct Incoming {
     limit: u64,
     /// Why it is refused.
     why: Option<Status>,
+    /// What may be said as soon as its writer has it on disk.
+    promise: Option<Promise>,
 }
 
 impl Incoming {
-    fn new(machine: Option<Machine>, config: &Config) -> Incoming {
+    fn new(machine: Option<Machine>, promise: Option<Promise>, config: &Config) -> Incoming {
         let limit = if config.message_size_limit.0 == 0 { u64::MAX } else { config.message_size_limit.0 };
         let pieces = Some(Pieces::new(config.ipc_timeout));
-        Incoming { machine, pieces, unheard: false, stuck: false, octets: 0, refused: 0, limit, why: None }
+        Incoming {
+            machine,
+            pieces,
+            unheard: false,
+            stuck: false,
+            octets: 0,
+            refused: 0,
+            limit,
+            why: None,
+            promise,
+        }
     }
 
     /// Takes octets. How many of them belong to the message, and whether it is complete (DATA).
@@ -147,12 +161,15 @@ impl Conversation<'_> {
             // RFC 3030 section 3.
             return self.not(verb, reply::BINARY_NEEDS_BDAT);
         }
-        if let Some(status) = self.ask_for_writer()? {
-            self.transaction = None;
-            return self.pass_on(verb, &status);
-        }
+        let promise = match self.ask_for_writer()? {
+            Ok(promise) => promise,
+            Err(status) => {
+                self.transaction = None;
+                return self.pass_on(verb, &status);
+            }
+        };
         let machine = Machine::for_data(self.welcome.normalize);
-        let mut incoming = Incoming::new(Some(machine), &self.front.config);
+        let mut incoming = Incoming::new(Some(machine), promise, &self.front.config);
         // From here on the message is given up unless it comes to its end.
         let received =
             self.say(&"354 End data with <CR><LF>.<CR><LF>").and_then(|()| self.receive_data(&mut incoming));
@@ -174,11 +191,12 @@ impl Conversation<'_> {
         }
     }
 
-    /// `Some`: the guard has nobody who takes the message.
-    fn ask_for_writer(&mut self) -> Result<Option<Status>, Ending> {
+    /// Status: the guard has nobody who takes the message.
+    fn ask_for_writer(&mut self) -> Result<Result<Option<Promise>, Status>, Ending> {
         match self.ask(&Question::Data)? {
-            Answer::Go => Ok(None),
-            Answer::Status(status) => Ok(Some(status)),
+            Answer::Go => Ok(Ok(None)),
+            Answer::Promise(promise) => Ok(Ok(Some(promise))),
+            Answer::Status(status) => Ok(Err(status)),
             Answer::Welcome(_) => Err(Ending::Failed(io::ErrorKind::InvalidData.into())),
         }
     }
@@ -212,20 +230,24 @@ impl Conversation<'_> {
             self.skip(size)?;
             return self.not(verb, refused);
         }
+        let mut promise = None;
         if self.transaction.as_ref().is_some_and(|transaction| transaction.chunks.is_none()) {
-            if let Some(status) = self.ask_for_writer()? {
-                self.transaction = None;
-                self.skip(size)?;
-                return self.pass_on(verb, &status);
-            }
+            promise = match self.ask_for_writer()? {
+                Ok(promise) => promise,
+                Err(status) => {
+                    self.transaction = None;
+                    self.skip(size)?;
+                    return self.pass_on(verb, &status);
+                }
+            };
         }
         let Some(transaction) = &mut self.transaction else { return self.not(verb, reply::MAIL_FIRST) };
         let is_binary = transaction.body == Body::BinaryMime;
         let (normalize, config) = (self.welcome.normalize, &self.front.config);
-        let mut incoming = transaction
-            .chunks
-            .take()
-            .unwrap_or_else(|| Incoming::new((!is_binary).then(|| Machine::for_chunks(normalize)), config));
+        let mut incoming = transaction.chunks.take().unwrap_or_else(|| {
+            let machine = (!is_binary).then(|| Machine::for_chunks(normalize));
+            Incoming::new(machine, promise, config)
+        });
         let received = self.receive_chunk(&mut incoming, size);
         if let Some(transaction) = &mut self.transaction {
             if received.is_err() || !last {
@@ -299,11 +321,18 @@ impl Conversation<'_> {
         }
         let Some(pieces) = incoming.pieces.take() else { return self.not(verb, reply::LOCAL_PROBLEM) };
         let sent = pieces.end(true);
-        let is_stuck = sent.as_ref().is_err_and(is_over);
+        let mut is_stuck = sent.as_ref().is_err_and(is_over);
         if !is_stuck {
             sent?;
         }
-        let mut taken = false;
+        let mut is_said = false;
+        if let (Some(promise), false) = (incoming.promise, is_stuck) {
+            match self.say_as_promised(verb, &promise) {
+                Err(ending) if is_over(&ending) => is_stuck = true,
+                said => is_said = said?,
+            }
+        }
+        let mut taken = is_said;
         for at in 0..replies {
             let answer = match at {
                 0 if is_stuck => self.end_writer()?,
@@ -313,14 +342,30 @@ impl Conversation<'_> {
             let Answer::Status(status) = answer else {
                 return Err(Ending::Failed(io::ErrorKind::InvalidData.into()));
             };
-            taken |= status.is_positive();
-            self.pass_on(verb, &status)?;
+            if !std::mem::take(&mut is_said) {
+                taken |= status.is_positive();
+                self.pass_on(verb, &status)?;
+            }
         }
         if taken {
             (self.bad, self.junk) = (0, 0);
             self.messages = self.messages.saturating_add(1);
         }
         Ok(Next::Command)
+    }
+
+    /// The client's reply when the writer itself says that the message is on disk: what the guard says of it comes while the client
+    /// reads. `false`: the guard has something else to say.
+    fn say_as_promised(&mut self, verb: &'static str, promise: &Promise) -> Result<bool, Ending> {
+        let patience = self.front.config.ipc_timeout.max(Duration::from_secs(1));
+        while self.front.wait_for_data(patience)? {
+            if hear_token(fd::DATA, promise.token)? {
+                self.pass_on(verb, &promise.status)?;
+                self.front.conn.flush()?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The transaction is over without a message.

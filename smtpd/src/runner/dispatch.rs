@@ -275,7 +275,8 @@ impl<'a> Dispatcher<'a> {
                     return Ok(());
                 }
                 let (reading, writing) = fd::pipe()?;
-                pass::widen_pipe(&writing, PIPE);
+                // Without it less is given out ahead.
+                let _ = pass::widen_pipe(&writing, PIPE);
                 let (key, workers) = (key.to_owned(), Vec::new());
                 self.destinations.push(Destination { key, reading, writing, workers, given: 0 });
                 self.destinations.len() - 1

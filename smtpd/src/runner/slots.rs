@@ -233,7 +233,8 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         let begun = std::time::Instant::now();
-                        while taken.load(Ordering::SeqCst) < 500 && begun.elapsed() < Duration::from_secs(30) {
+                        while taken.load(Ordering::SeqCst) < 500 && begun.elapsed() < Duration::from_secs(30)
+                        {
                             let Some(slot) = try_take(&directory, "a.example", 1).unwrap() else { continue };
                             assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
                             taken.fetch_add(1, Ordering::SeqCst);

@@ -130,6 +130,11 @@ mod tests {
             ("To: x: a@b, c@d;\r\n\r\n", &["a@b", "c@d"], "To: x: a@b, c@d;\r\n\r\n"),
             ("To: a\r\nresent-to: b\r\nCc: c\r\n", &["b"], "To: a\r\nresent-to: b\r\nCc: c\r\n"),
             ("Resent-Bcc: b\r\nTo: a\r\nBcc: c\r\n", &["b"], "To: a\r\n"),
+            (
+                "To: demo bert@x\r\nCc: Demo <a@x>\r\n",
+                &["demo", "bert@x", "a@x"],
+                "To: demo bert@x\r\nCc: Demo <a@x>\r\n",
+            ),
             ("Resent-From: b\r\nTo: a\r\n", &["a"], "Resent-From: b\r\nTo: a\r\n"),
         ] {
             let found = recipients(header.as_bytes());

@@ -97,9 +97,8 @@ impl Known {
         if let Some(name) = said.name {
             self.name = Some(name).filter(|name| name != "unknown");
         }
-        if let Some(helo) = said.helo {
-            self.helo = Some(helo).filter(|helo| !helo.is_empty());
-        }
+        // As in Postfix the conversation begins again, so HELO is of this client, while NAME and LOGIN hold until others come.
+        self.helo = said.helo.filter(|helo| !helo.is_empty());
         if let Some(login) = said.login {
             self.login = Some(login);
         }

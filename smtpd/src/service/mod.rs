@@ -344,8 +344,9 @@ impl Smtp {
         };
         match begun {
             Ok(plan) => {
+                let answer = plan.promise().map_or(Answer::Go, Answer::Promise);
                 transaction.stage = Stage::Receiving(plan);
-                Ok(Answer::Go)
+                Ok(answer)
             }
             Err(status) => {
                 let sender = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();

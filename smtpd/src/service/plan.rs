@@ -11,16 +11,19 @@ use crate::received::Received;
 use crate::reply;
 use crate::rules::Rules;
 use crate::status::{Enhanced, Status};
+use crate::wire::Promise;
 use crate::wire::job::{Deliver, Job, Outcome, Queue, Submission, Written};
+use crate::wire::pieces::Token;
 use common::auth::Account;
 use common::process::service::{Ground, User};
+use common::sys::process;
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
 /// Who takes the message, and what for.
 pub(super) enum Plan {
     /// The recipient's own writer.
-    Mailbox { user: User, id: String, recipient: Box<Recipient> },
+    Mailbox(Straight),
     /// The queue's.
     Queue { user: User, recipients: usize },
     /// The spool file's.
@@ -30,9 +33,24 @@ pub(super) enum Plan {
 impl Plan {
     /// Whose writer it is.
     pub fn user(&self) -> &User {
-        let (Plan::Mailbox { user, .. } | Plan::Queue { user, .. } | Plan::Spool { user }) = self;
+        let (Plan::Mailbox(Straight { user, .. }) | Plan::Queue { user, .. } | Plan::Spool { user }) = self;
         user
     }
+
+    /// What the front may say as soon as it hears of the writer.
+    pub fn promise(&self) -> Option<Promise> {
+        let Plan::Mailbox(Straight { id, token, .. }) = self else { return None };
+        Some(Promise { token: *token, status: delivered_as(id) })
+    }
+}
+
+/// The one recipient whose mailbox gets the message without the queue.
+pub(super) struct Straight {
+    user: User,
+    id: String,
+    /// What its writer says to the front.
+    token: Token,
+    recipient: Box<Recipient>,
 }
 
 /// What a plan is made from.
@@ -45,7 +63,7 @@ pub(super) struct Place<'a, 'g> {
 
 /// What one recipient, or the queue, is to be given, once somebody has agreed to take it.
 pub(super) enum Taken {
-    Mailbox(User, String, Box<Recipient>),
+    Mailbox(Straight),
     Queue(User, usize),
 }
 
@@ -87,7 +105,7 @@ pub(super) struct Delivered {
 impl Taken {
     /// Whose writer it is.
     pub fn user(&self) -> &User {
-        let (Taken::Mailbox(user, ..) | Taken::Queue(user, _)) = self;
+        let (Taken::Mailbox(Straight { user, .. }) | Taken::Queue(user, _)) = self;
         user
     }
 }
@@ -126,9 +144,7 @@ impl Place<'_, '_> {
             let outcome = self.writers.first_word(self.ground, offer.user());
             match self.after_first_word(transaction, offer, outcome, false)? {
                 Step::Offered(next) => offer = next,
-                Step::Taken(Taken::Mailbox(user, id, recipient)) => {
-                    return Ok(Plan::Mailbox { user, id, recipient });
-                }
+                Step::Taken(Taken::Mailbox(straight)) => return Ok(Plan::Mailbox(straight)),
                 Step::Taken(Taken::Queue(user, recipients)) => return Ok(Plan::Queue { user, recipients }),
             }
         }
@@ -139,12 +155,12 @@ impl Place<'_, '_> {
         let outcome = self.writers.hear(self.ground, plan.user());
         Some(match (plan, outcome) {
             (_, Outcome::Abandoned) => return None,
-            (Plan::Mailbox { id, recipient, .. }, Outcome::Written(written)) => Finished {
+            (Plan::Mailbox(Straight { id, recipient, .. }), Outcome::Written(written)) => Finished {
                 statuses: [delivered_as(&id)].into(),
                 delivered: Some(Delivered { id, recipient, written }),
             },
-            (Plan::Mailbox { user, id, recipient }, outcome) => {
-                Finished::one(self.settled(transaction, Taken::Mailbox(user, id, recipient), outcome))
+            (Plan::Mailbox(straight), outcome) => {
+                Finished::one(self.settled(transaction, Taken::Mailbox(straight), outcome))
             }
             (Plan::Queue { user, recipients }, outcome) => {
                 Finished::one(self.settled(transaction, Taken::Queue(user, recipients), outcome))
@@ -164,8 +180,8 @@ impl Place<'_, '_> {
         match (taken, outcome) {
             // The writer has said so in the log; the client is not to see a difference, and no runner has anything to do.
             (Taken::Queue(..), Outcome::Discarded(id)) => queued_as(&id),
-            (Taken::Mailbox(_, id, _), Outcome::Discarded(_)) => delivered_as(&id),
-            (Taken::Mailbox(_, id, recipient), outcome) => match written(outcome) {
+            (Taken::Mailbox(Straight { id, .. }), Outcome::Discarded(_)) => delivered_as(&id),
+            (Taken::Mailbox(Straight { id, recipient, .. }), outcome) => match written(outcome) {
                 Ok(written) => {
                     let status = delivered_as(&id);
                     let delivered = Delivered { id, recipient, written };
@@ -229,6 +245,8 @@ impl Place<'_, '_> {
         spooled: bool,
     ) -> Result<Offer, Status> {
         let (user, id) = (user_of(&account), new_id()?);
+        let mut token = Token::default();
+        process::random(&mut token).map_err(|_| Status::from(reply::LOCAL_PROBLEM))?;
         let job = Job::Deliver(Box::new(Deliver {
             received: self.received(transaction, &id),
             account,
@@ -236,9 +254,11 @@ impl Place<'_, '_> {
             recipient: recipient.clone(),
             submission: self.submission(transaction),
             spooled,
+            token,
         }));
         self.writers.offer(self.ground, &user, &job)?;
-        Ok(Offer { taken: Taken::Mailbox(user, id, Box::new(recipient)), is_forwarded: false })
+        let recipient = Box::new(recipient);
+        Ok(Offer { taken: Taken::Mailbox(Straight { user, id, token, recipient }), is_forwarded: false })
     }
 
     /// The user's `~/.forward` may say that it goes elsewhere. The queue gets it for the user, and the runner sends the copy on:
@@ -254,7 +274,7 @@ impl Place<'_, '_> {
             (Outcome::Ready, offer) => Ok(Step::Taken(offer.taken)),
             (
                 Outcome::Forward(entries),
-                Offer { taken: Taken::Mailbox(_, _, recipient), is_forwarded: false },
+                Offer { taken: Taken::Mailbox(Straight { recipient, .. }), is_forwarded: false },
             ) => {
                 let forwarded = self.rules.forward(&recipient, &entries)?;
                 match forwarded.as_slice() {

@@ -59,7 +59,7 @@ impl Guard {
         match service.answer(&mut ground, &question.encode()).map(|answer| Answer::decode(&answer)) {
             Ok(Some(Answer::Status(status))) => status.code.to_string(),
             Ok(Some(Answer::Welcome(_))) => "welcome".to_owned(),
-            Ok(Some(Answer::Go)) => "go".to_owned(),
+            Ok(Some(Answer::Go | Answer::Promise(_))) => "go".to_owned(),
             Ok(None) => "nonsense".to_owned(),
             Err(_) => "over".to_owned(),
         }

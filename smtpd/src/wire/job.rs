@@ -1,7 +1,8 @@
 //! What the guard gives a writer to do, and what the writer says of it.
 
 use super::envelope::{envelope, read_envelope, read_recipient, read_reverse_path, recipient, reverse_path};
-use super::{new, open, optional, read_optional, read_status, write_status};
+use super::pieces::Token;
+use super::{new, open, optional, read_optional, read_status, read_token, write_status};
 use crate::address::ReversePath;
 use crate::envelope::{Envelope, Recipient};
 use crate::status::Status;
@@ -47,6 +48,8 @@ pub struct Deliver {
     pub submission: Option<Submission>,
     /// From the spool file instead of the front.
     pub spooled: bool,
+    /// What the front is told when the message that it has sent is on disk.
+    pub token: Token,
 }
 
 /// See [`Job::Queue`].
@@ -128,7 +131,7 @@ impl Job {
                 let writer = optional(writer, account.mail.as_deref());
                 let writer = recipient(writer, &job.recipient);
                 let writer = reverse_path(writer, &job.reverse_path).field(job.received.as_bytes());
-                submission(writer, job.submission.as_ref()).field(&[u8::from(job.spooled)])
+                submission(writer, job.submission.as_ref()).field(&[u8::from(job.spooled)]).field(&job.token)
             }
             Job::Queue(job) => {
                 let writer = envelope(Writer::new(2), &job.envelope)
@@ -163,6 +166,7 @@ impl Job {
                 received: r.text()?,
                 submission: read_submission(r)?,
                 spooled: r.flag()?,
+                token: read_token(r)?,
             })),
             2 => Job::Queue(Box::new(Queue {
                 envelope: read_envelope(r)?,

@@ -18,6 +18,7 @@ use crate::envelope::{Body, Notify, Ret};
 use crate::received::With;
 use crate::status::{Enhanced, Status};
 use common::process::channel::{Reader, Writer};
+use pieces::Token;
 
 /// What the front asks or tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +104,17 @@ pub enum Answer {
     Welcome(Welcome),
     /// [`Question::Data`]: let them come. And then: they were given up.
     Go,
+    /// [`Question::Data`]: let them come, and this may be said as soon as the writer says that they are on disk.
+    Promise(Promise),
+}
+
+/// The reply to a message of which its writer tells the front itself. The guard's own answer comes all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promise {
+    /// What the writer says: nobody else knows it, so it is not about another message.
+    pub token: Token,
+    /// The reply.
+    pub status: Status,
 }
 
 /// What a front has to know of its place.
@@ -278,6 +290,7 @@ impl Answer {
                 .field(&[u8::from(welcome.trusted_way)])
                 .field(&[u8::from(welcome.logged_in)]),
             Answer::Go => new(3),
+            Answer::Promise(promise) => write_status(new(4).field(&promise.token), &promise.status),
         }
         .finish()
     }
@@ -296,6 +309,7 @@ impl Answer {
                 logged_in: r.flag()?,
             }),
             3 => Answer::Go,
+            4 => Answer::Promise(Promise { token: read_token(&mut r)?, status: read_status(&mut r)? }),
             _ => return None,
         };
         r.end()?;
@@ -307,6 +321,10 @@ impl Answer {
 pub(crate) fn open(message: &[u8]) -> Option<(u8, Reader<'_>)> {
     let (&[kind, _, _, _, _], body) = message.split_first_chunk::<5>()?;
     Some((kind, Reader(body)))
+}
+
+pub(crate) fn read_token(r: &mut Reader<'_>) -> Option<Token> {
+    r.field()?.try_into().ok()
 }
 
 pub(crate) fn write_status(writer: Writer, status: &Status) -> Writer {

@@ -9,6 +9,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+/// What a writer says to the front on the same socket when the message is on disk: random octets that it has from the guard.
+pub type Token = [u8; 8];
+
 /// Octets of a piece.
 pub const PIECE_MAX: usize = 64 * 1024;
 /// The message is complete.
@@ -78,6 +81,26 @@ impl Pieces {
         let length = self.gathered.len().saturating_sub(HEAD) as u32;
         if let Some(head) = self.gathered.first_chunk_mut() {
             *head = length.to_be_bytes();
+        }
+    }
+}
+
+/// The writer says that the message is on disk. A front that does not listen will hear it from the guard.
+pub fn say_token(to: &impl AsFd, token: Token) {
+    let _ = fd::send(to.as_fd(), &token);
+}
+
+/// Front: whether this was said. Another one was of a message of which the guard has said something else by then.
+pub fn hear_token(from: BorrowedFd<'_>, token: Token) -> Result<bool, Ending> {
+    let mut said = Token::default();
+    loop {
+        match fd::receive(from, &mut said) {
+            Ok(n) if n == said.len() && said == token => return Ok(true),
+            Ok(n) if n == said.len() => {}
+            Ok(_) => return Err(Ending::Failed(io::ErrorKind::InvalidData.into())),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(Ending::Failed(error)),
         }
     }
 }

@@ -92,3 +92,21 @@ fn what_is_gathered_is_one_piece() {
     pieces.close_piece();
     assert_eq!(pieces.gathered, piece(b"onetwo"));
 }
+
+#[test]
+fn only_the_token_of_this_message_counts() {
+    let (front, writer) = fd::socketpair().unwrap();
+    let hear = |token| hear_token(front.as_fd(), token).map_err(|_| "nonsense");
+    assert_eq!(hear([1; 8]), Ok(false));
+    for token in [[1; 8], [2; 8], [3; 8]] {
+        say_token(&writer, token);
+    }
+    assert_eq!(hear([2; 8]), Ok(true));
+    // What is left was said of another one.
+    assert_eq!(hear([4; 8]), Ok(false));
+    // A writer does not wait for a front that does not listen.
+    (0..1_000_000).for_each(|_| say_token(&writer, [5; 8]));
+    assert_eq!(hear([6; 8]), Ok(false));
+    fd::send(writer.as_fd(), b"half").unwrap();
+    assert_eq!(hear([6; 8]), Err("nonsense"));
+}

@@ -157,6 +157,7 @@ fn jobs() -> Vec<Job> {
             received: "Received: from x\r\n".into(),
             submission: submission.clone(),
             spooled: true,
+            token: *b"a secret",
         })),
         Job::Queue(Box::new(Queue {
             envelope,
@@ -181,6 +182,7 @@ fn answers() -> Vec<Answer> {
     };
     vec![
         Answer::Go,
+        Answer::Promise(Promise { token: [7; 8], status: Status::new(250, Enhanced(2, 0, 0), "Ok") }),
         Answer::Welcome(welcome),
         Answer::Status(Status::new(452, Enhanced(4, 300, 1), "No space")),
     ]

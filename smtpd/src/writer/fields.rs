@@ -49,6 +49,10 @@ enum Kind {
 
 type Out<'a> = dyn FnMut(&[u8]) -> Result<(), Status> + 'a;
 
+fn pass_some(octets: Option<&[u8]>, out: &mut Out<'_>) -> Result<(), Status> {
+    octets.filter(|octets| !octets.is_empty()).map_or(Ok(()), out)
+}
+
 impl Fields {
     /// At a message's first octet; no field goes.
     pub fn all() -> Fields {
@@ -60,31 +64,64 @@ impl Fields {
         Fields { only_first: true, ..Fields::all() }
     }
 
-    /// Passes octets on.
+    /// Passes octets on: all of them at once where nothing is held, put in or left out.
     pub fn pass(&mut self, octets: &[u8], out: &mut Out<'_>) -> Result<(), Status> {
         let mut rest = octets;
-        while let Some((&octet, behind)) = rest.split_first() {
+        // What is in front of `rest` and has not been passed on.
+        let mut kept = 0;
+        while let (Some((&octet, behind)), true) = (rest.split_first(), self.at != At::Body) {
+            let here = octets.len() - rest.len();
             match self.at {
-                At::Body => return out(rest),
+                At::Body => {}
                 At::Line => {
-                    let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
-                    let (line, next) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-                    if !self.drops {
-                        out(line)?;
-                    }
-                    if line.ends_with(b"\n") {
+                    let end = memchr::memchr(b'\n', rest);
+                    if end.is_some() {
                         self.at = At::LineStart;
                     }
-                    rest = next;
+                    rest = end.and_then(|end| rest.get(end + 1..)).unwrap_or_default();
+                    if self.drops {
+                        pass_some(octets.get(kept..here), out)?;
+                        kept = octets.len() - rest.len();
+                    }
                 }
                 At::LineStart => {
+                    if self.held.is_empty() && self.is_clear(rest) {
+                        continue;
+                    }
+                    pass_some(octets.get(kept..here), out)?;
+                    kept = here + 1;
                     self.held.push(octet);
                     self.decide(out)?;
                     rest = behind;
                 }
             }
         }
-        Ok(())
+        pass_some(octets.get(kept..), out)
+    }
+
+    /// Whether the beginning of a line is all there and says what nearly every line says. If so, the line is begun.
+    fn is_clear(&mut self, line: &[u8]) -> bool {
+        match line {
+            [b' ' | b'\t', ..] if self.begun => self.at = At::Line,
+            [b'\r', b'\n', ..] => self.at = At::Body,
+            _ => {
+                let front = line.get(..line.len().min(LINE_MAX)).unwrap_or_default();
+                let end = front.iter().position(|octet| *octet == b':' || !octet.is_ascii_graphic());
+                match end.and_then(|end| front.split_at_checked(end)) {
+                    Some((name @ [_, ..], [b':', ..])) => self.field(name),
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// A field with this name begins.
+    fn field(&mut self, name: &[u8]) {
+        self.begun = true;
+        let is_one = || DROPPED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        self.drops = !self.keeps_all && is_one();
+        self.at = if self.only_first { At::Body } else { At::Line };
     }
 
     /// The message is over.
@@ -102,17 +139,18 @@ impl Fields {
                 self.at = At::Body;
                 return Ok(());
             }
-            Kind::Mailbox => self.drops = !self.keeps_all,
-            Kind::Continuation => {}
+            Kind::Mailbox => {
+                self.drops = !self.keeps_all;
+                self.at = At::Line;
+            }
+            Kind::Continuation => self.at = At::Line,
             Kind::Field => {
-                self.begun = true;
-                let name = self.held.trim_ascii_end().strip_suffix(b":").unwrap_or(&self.held);
-                let name = name.trim_ascii_end();
-                let is_one = DROPPED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-                self.drops = is_one && !self.keeps_all;
+                let held = std::mem::take(&mut self.held);
+                let name = held.trim_ascii_end().strip_suffix(b":").unwrap_or(&held);
+                self.field(name.trim_ascii_end());
+                self.held = held;
             }
         }
-        self.at = if self.only_first && self.begun { At::Body } else { At::Line };
         if !self.drops {
             out(&self.held)?;
         }

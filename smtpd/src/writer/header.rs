@@ -108,6 +108,17 @@ impl<'a> Header<'a> {
         let mut passed = 0;
         while let (Some((&octet, behind)), true) = (rest.split_first(), self.at != At::Body) {
             let here = octets.len() - rest.len();
+            if self.at == At::Name && self.filled == 0 {
+                if let Some(line) = self.past_name(rest)? {
+                    (rest, self.at) = (line, At::Line);
+                    continue;
+                }
+                // An empty line where nothing is missing.
+                if rest.starts_with(b"\r\n") && self.lacks_nothing() {
+                    self.at = At::Body;
+                    break;
+                }
+            }
             match (self.at, octet) {
                 (At::Cr, b'\n') => {
                     // The empty line: what is missing comes before it.
@@ -126,7 +137,8 @@ impl<'a> Header<'a> {
                     (self.at, passed) = (At::Cr, here + 1);
                 }
                 (At::Name, b':') => {
-                    self.name_ends()?;
+                    let name = self.name;
+                    self.name_ends(name.get(..self.filled).unwrap_or_default())?;
                     self.at = At::Line;
                 }
                 (At::Name, b' ' | b'\t') if self.filled == 0 && self.in_message_id => {
@@ -183,14 +195,31 @@ impl<'a> Header<'a> {
     }
 
     fn keep(&mut self, octets: &[u8]) {
-        let room = ID_MAX.saturating_sub(self.message_id.len());
-        let visible = octets.iter().filter(|octet| !octet.is_ascii_whitespace());
-        self.message_id.extend(visible.take(room));
+        for word in octets.split(u8::is_ascii_whitespace) {
+            let room = ID_MAX.saturating_sub(self.message_id.len());
+            self.message_id.extend_from_slice(word.get(..word.len().min(room)).unwrap_or_default());
+        }
     }
 
-    fn name_ends(&mut self) -> Result<(), Status> {
+    /// What follows the name at the start of a line. `None`: it is not all there, or is none.
+    fn past_name<'o>(&mut self, line: &'o [u8]) -> Result<Option<&'o [u8]>, Status> {
+        let Some(b'!'..=b'~') = line.first() else { return Ok(None) };
+        let front = line.get(..line.len().min(NAME_MAX + 1)).unwrap_or_default();
+        self.in_message_id = false;
+        match front.iter().position(|octet| matches!(octet, b':' | b'\n')) {
+            Some(end) if front.get(end) == Some(&b':') => {
+                self.name_ends(front.get(..end).unwrap_or_default())?;
+                Ok(line.get(end + 1..))
+            }
+            // It is longer than those that are looked for.
+            None if front.len() > NAME_MAX => Ok(line.get(NAME_MAX..)),
+            _ => Ok(None),
+        }
+    }
+
+    fn name_ends(&mut self, name: &[u8]) -> Result<(), Status> {
         // RFC 5322 section 4.5: blanks before the colon are obsolete but there.
-        let name = self.name.get(..self.filled).unwrap_or_default().trim_ascii_end();
+        let name = name.trim_ascii_end();
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("Received") {
             self.hops = self.hops.saturating_add(1);
@@ -203,6 +232,13 @@ impl<'a> Header<'a> {
         self.in_message_id = is("Message-ID") && !self.has_message_id;
         self.has_message_id |= self.in_message_id;
         Ok(())
+    }
+
+    fn lacks_nothing(&self) -> bool {
+        let has_all = |ours: &Submission| {
+            self.has_message_id && self.has_date && (self.has_from || ours.from.is_empty())
+        };
+        self.submission.is_none_or(has_all)
     }
 
     /// RFC 6409 section 8: a submission server adds what the client left out.

@@ -60,6 +60,24 @@ fn a_submission_gets_what_it_lacks() {
 }
 
 #[test]
+fn a_message_that_lacks_nothing_passes_in_one_piece() {
+    let ours = submission();
+    let whole = b"Received: x\r\n\ty\r\nFrom: me\r\nDate: x\r\nMessage-Id: y\r\n\r\nbody\r\n\r\n";
+    for submission in [None, Some(&ours)] {
+        let mut lengths = Vec::new();
+        let mut sink = |octets: &[u8]| {
+            lengths.push(octets.len());
+            Ok(())
+        };
+        let mut header = Header::new(submission);
+        header.pass(whole, &mut sink).unwrap();
+        header.pass(whole, &mut sink).unwrap();
+        header.end(&mut sink).unwrap();
+        assert_eq!(lengths, [whole.len(); 2]);
+    }
+}
+
+#[test]
 fn a_text_without_a_header_stays_below_what_is_added() {
     let ours = submission();
     for piece in [1, 3, 99] {
@@ -117,6 +135,29 @@ proptest! {
     fn every_octet_passes_in_its_order(text in "[A-Da:\\r\\n \\.]{0,60}", piece in 1usize..9) {
         let text = format!("A: b\r\n{text}");
         prop_assert_eq!(pass(text.as_bytes(), piece, None).unwrap(), text);
+    }
+
+    #[test]
+    fn pieces_make_no_difference(
+        texts in proptest::collection::vec("(Message-ID|From|Received|Subject-and-more|Bcc|[A-Z:]) ?:?|\r\n|\r\n ?<[a-c@]{1,9}>|[\r\n >]|From ", 0..20),
+        piece in 1usize..9,
+        is_ours in any::<bool>(),
+    ) {
+        let text = format!("Date: x\r\n{}", texts.concat());
+        // What is added differs with the time.
+        let ours = Submission { domain: String::new(), ..submission() };
+        let passed = |piece| {
+            let (mut out, mut header) = (Vec::new(), Header::new(is_ours.then_some(&ours)));
+            header.has_message_id = is_ours;
+            let mut sink = |octets: &[u8]| {
+                out.extend_from_slice(octets);
+                Ok(())
+            };
+            text.as_bytes().chunks(piece).for_each(|piece| header.pass(piece, &mut sink).unwrap());
+            header.end(&mut sink).unwrap();
+            (header.message_id(), out)
+        };
+        prop_assert_eq!(passed(piece), passed(text.len()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::queue::{Incoming, QueueDirectory, Received};
 use crate::reply;
 use crate::status::Status;
 use crate::wire::job::{Commands, Deliver, Job, Outcome, Queue, Submission, Written};
-use crate::wire::pieces::{Piece, Source};
+use crate::wire::pieces::{self, Piece, Source, Token};
 use common::config::Config;
 use common::exit::Exit;
 use common::log::{Log, escape, readable};
@@ -126,7 +126,7 @@ impl Work<'_> {
             Ok(Delivery::Forward(entries)) => self.say(&Outcome::Forward(entries)),
             Ok(Delivery::Begun(sink)) => {
                 let about = || about(job.reverse_path.as_ref(), &job.recipient);
-                self.fill(sink, job.submission.as_ref(), job.spooled, &about)
+                self.fill(sink, job.submission.as_ref(), job.spooled, Some(job.token), &about)
             }
         }
     }
@@ -150,7 +150,7 @@ impl Work<'_> {
             Ok(incoming) => {
                 let to = job.envelope.recipients.first();
                 let about = || to.map(|to| about(job.envelope.reverse_path.as_ref(), to)).unwrap_or_default();
-                self.fill(Box::new(incoming), job.submission.as_ref(), job.spooled, &about)
+                self.fill(Box::new(incoming), job.submission.as_ref(), job.spooled, None, &about)
             }
         }
     }
@@ -176,6 +176,7 @@ impl Work<'_> {
         sink: Box<dyn Sink>,
         submission: Option<&Submission>,
         spooled: bool,
+        token: Option<Token>,
         about: &dyn Fn() -> String,
     ) -> io::Result<()> {
         let Some(checks) = &self.checks else {
@@ -200,10 +201,15 @@ impl Work<'_> {
                 Err(status) => Outcome::Failed(status),
             },
         };
-        self.say(&match outcome {
+        let outcome = match outcome {
             Outcome::Written(written) if discarded.get() => Outcome::Discarded(written.name),
             outcome => outcome,
-        })
+        };
+        // The client is who waits.
+        if let (Outcome::Written(_), Some(token), false) = (&outcome, token, spooled) {
+            pieces::say_token(&self.data, token);
+        }
+        self.say(&outcome)
     }
 
     /// Takes a message from the spool file.

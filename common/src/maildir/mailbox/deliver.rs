@@ -122,7 +122,7 @@ impl Append {
 
     pub(super) fn check_amount(&self, more: Amount) -> Result<(), StorageError> {
         match quota::check_amount(&self.mailbox.maildir, more)? {
-            Verdict::Ok => Ok(()),
+            Verdict::Ok | Verdict::Uncounted => Ok(()),
             Verdict::Over => Err(quota::over(&self.mailbox.maildir)),
         }
     }
