@@ -15,6 +15,12 @@ const EXPANDED_MAX: usize = 64 * 1024;
 pub fn myhostname(config: &Config) -> String {
     match config.myhostname.as_ref() {
         "" => hostname(),
+        // "mail.$mydomain". Where mydomain is not set it comes from this name, and cannot be put in.
+        name if name.contains('$') && !config.mydomain.is_empty() => {
+            ["$mydomain", "${mydomain}", "$(mydomain)"]
+                .iter()
+                .fold(name.to_owned(), |name, word| name.replace(word, &config.mydomain))
+        }
         name => name.to_owned(),
     }
 }
@@ -169,6 +175,11 @@ mod tests {
         assert_eq!(mydomain(&Config { myhostname: "alone".into(), ..config() }), "alone");
         assert_eq!(mydomain(&Config { mydomain: "x.example".into(), ..config() }), "x.example");
         assert_eq!(myorigin(&config()).unwrap(), "mail.example.org");
+        for name in ["mx.$mydomain", "mx.${mydomain}"] {
+            let config = Config { myhostname: name.into(), mydomain: "x.example".into(), ..Config::DEFAULT };
+            assert_eq!((myhostname(&config), mydomain(&config)), ("mx.x.example".into(), "x.example".into()));
+            assert_eq!(expand(&config, "$myhostname, $mydomain").unwrap(), "mx.x.example, x.example");
+        }
         assert!(myorigin(&Config { myorigin: "not a domain".into(), ..config() }).is_err());
         assert!(myorigin(&Config { myorigin: "/nonexistent".into(), ..config() }).is_err());
         assert!(!myhostname(&Config::DEFAULT).is_empty());

@@ -97,11 +97,9 @@ impl Known {
         if let Some(name) = said.name {
             self.name = Some(name).filter(|name| name != "unknown");
         }
-        // As in Postfix the conversation begins again, so HELO is of this client, while NAME and LOGIN hold until others come.
+        // As in Postfix the conversation begins again: HELO and LOGIN are of this client, NAME holds until another one comes.
         self.helo = said.helo.filter(|helo| !helo.is_empty());
-        if let Some(login) = said.login {
-            self.login = Some(login);
-        }
+        self.login = said.login;
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let mut remote = ground.peer.remote;
         if let Some(address) = said.address {
