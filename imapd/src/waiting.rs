@@ -17,13 +17,48 @@ const SAY_EVERY: Duration = Duration::from_secs(15);
 /// The same for one that will send nothing more, and may be gone.
 const SAY_IN_SILENCE_EVERY: Duration = Duration::from_secs(3);
 
-/// The client, beside the work.
-pub struct Waiting<'a> {
-    conn: RefCell<&'a mut Conn>,
+/// When the client was looked at.
+pub struct Clock {
     looked: Cell<Instant>,
     said: Cell<Instant>,
     /// It sends nothing more, and has been asked whether it is there.
     silent: Cell<bool>,
+}
+
+impl Default for Clock {
+    /// It waits from now on.
+    fn default() -> Clock {
+        let now = Cell::new(Instant::now());
+        Clock { looked: now.clone(), said: now, silent: Cell::new(false) }
+    }
+}
+
+impl Clock {
+    /// Between two steps of the work. `says`: no response is begun, so that it may be told something; else it is sent what there
+    /// is. Error: nobody waits any more.
+    pub fn look(&self, conn: &mut Conn, says: bool) -> Result<(), Ending> {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.looked.get()) < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked.set(now);
+        let first_silence = conn.look()? == OtherEnd::Silent && !self.silent.replace(true);
+        let every = if self.silent.get() { SAY_IN_SILENCE_EVERY } else { SAY_EVERY };
+        if first_silence || now.saturating_duration_since(self.said.get()) >= every {
+            self.said.set(now);
+            if says {
+                conn.push_line("* OK Still at it.")?;
+            }
+            conn.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// The client, beside the work.
+pub struct Waiting<'a> {
+    conn: RefCell<&'a mut Conn>,
+    clock: Clock,
     /// A file that was being read could not say so.
     ending: RefCell<Option<Ending>>,
 }
@@ -31,9 +66,7 @@ pub struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     /// It waits from now on.
     pub fn new(conn: &'a mut Conn) -> Waiting<'a> {
-        let now = Cell::new(Instant::now());
-        let (silent, ending) = (Cell::new(false), RefCell::new(None));
-        Waiting { conn: RefCell::new(conn), looked: now.clone(), said: now, silent, ending }
+        Waiting { conn: RefCell::new(conn), clock: Clock::default(), ending: RefCell::new(None) }
     }
 
     /// Adds octets of the answer.
@@ -46,20 +79,7 @@ impl<'a> Waiting<'a> {
         if let Some(ending) = self.ending.take() {
             return Err(ending);
         }
-        let now = Instant::now();
-        if now.saturating_duration_since(self.looked.get()) < LOOK_EVERY {
-            return Ok(());
-        }
-        self.looked.set(now);
-        let mut conn = self.conn.borrow_mut();
-        let first_silence = conn.look()? == OtherEnd::Silent && !self.silent.replace(true);
-        let every = if self.silent.get() { SAY_IN_SILENCE_EVERY } else { SAY_EVERY };
-        if first_silence || now.saturating_duration_since(self.said.get()) >= every {
-            self.said.set(now);
-            conn.push_line("* OK Still at it.")?;
-            conn.flush()?;
-        }
-        Ok(())
+        self.clock.look(&mut self.conn.borrow_mut(), true)
     }
 
     /// The same within what cannot end with it: `false` if nobody waits any more, which the next look says.

@@ -248,7 +248,8 @@ class AfterTheLogin(Hostile):
         self.start()
         self.add_endless()
         for tls in (False, True):
-            for command in ("SEARCH BODY zz", "SORT (SUBJECT) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL", "SEARCH SMALLER 9", "STATUS INBOX (SIZE)"):
+            for command in ("SEARCH BODY zz", "SORT (SUBJECT) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL", "SEARCH SMALLER 9", "STATUS INBOX (SIZE)",
+                            "FETCH 1:* RFC822.SIZE", "FETCH 1:* BODYSTRUCTURE", "FETCH 1 BODY.PEEK[]<1000000000000.9>"):
                 with self.subTest(command, tls=tls):
                     imap = self.log_in(tls=tls, timeout=60)
                     if "STATUS" not in command:

@@ -10,10 +10,13 @@ use crate::digest::Digest;
 use crate::grammar::{SectionText, print};
 use crate::mailbox::{Flags, Info, Mailbox};
 use crate::sync;
+use crate::waiting::Clock;
 use common::io::Ending;
 use common::maildir::StorageError;
 use common::mime::tree::Tree;
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::time::{Duration, Instant};
 
 /// A line of a response that has grown beyond this is not kept for the next one.
 const LINE_USUAL: usize = 64 << 10;
@@ -23,6 +26,8 @@ const WHOLE_MAX: usize = 96 << 10;
 const LITERAL_MAX: usize = 32;
 /// Octets of a line with which room is reckoned: each line gets one more.
 const LINE_MIN: usize = 8;
+/// A message that takes longer than this before there is anything to send is one that the client waits for.
+const LONG: Duration = Duration::from_millis(500);
 /// Parts of a message that are remembered between two commands.
 const RECALL_PARTS_MAX: usize = 1000;
 
@@ -108,10 +113,35 @@ impl<'a> Answer<'a> {
     pub fn send(
         &mut self,
         mailbox: &mut Mailbox,
-        msn: u32,
-        info: &Info,
-        newly_seen: bool,
+        message: (u32, &Info, bool),
         sink: &mut impl Sink,
+        clock: &Clock,
+        scratch: &mut [u8],
+    ) -> Result<(), Stop> {
+        let (is_begun, over) = (Cell::new(false), RefCell::new(None));
+        let (sink, begun) = (RefCell::new(sink), Instant::now());
+        let wait = || {
+            let mut over = over.borrow_mut();
+            // While something is being put into it, it is not waited for.
+            if let (None, Ok(mut sink)) = (&*over, sink.try_borrow_mut()) {
+                // Who gets one response after the other needs no other word.
+                *over = sink.look(clock, !is_begun.get() && begun.elapsed() >= LONG).err();
+            }
+            if over.is_none() { Ok(()) } else { Err(io::Error::other("nobody waits for it")) }
+        };
+        let sent = self.send_to(mailbox, message, (&sink, &is_begun), &wait, scratch);
+        match over.take() {
+            Some(ending) => Err(Stop::Over(ending)),
+            None => sent,
+        }
+    }
+
+    fn send_to<S: Sink>(
+        &mut self,
+        mailbox: &mut Mailbox,
+        (msn, info, newly_seen): (u32, &Info, bool),
+        (sink, is_begun): (&RefCell<&mut S>, &Cell<bool>),
+        wait: &dyn Fn() -> io::Result<()>,
         scratch: &mut [u8],
     ) -> Result<(), Stop> {
         let plan = self.plan;
@@ -132,7 +162,7 @@ impl<'a> Answer<'a> {
         let mut source = None;
         if plan.digest && !is_cached || !plan.sections.is_empty() {
             let file = mailbox.open_message(msn)?;
-            source = Some(Source::new(file, scratch).map_err(|error| mailbox.unreadable(msn, error))?);
+            source = Some(Source::new(file, scratch, wait).map_err(|error| mailbox.unreadable(msn, error))?);
         }
         let mut tree_is_read = false;
         if let Some(source) = &mut source {
@@ -145,7 +175,7 @@ impl<'a> Answer<'a> {
         }
         if !plan.digest {
             if plan.size && known.octets.is_none() {
-                known.octets = Some(mailbox.octets(msn, &|| true)?);
+                known.octets = Some(mailbox.octets(msn, &|| wait().is_ok())?);
             }
             print_items(&mut self.line, plan, info, known, None, &self.flags);
         }
@@ -159,12 +189,13 @@ impl<'a> Answer<'a> {
         }
         let is_done = match &mut source {
             Some(source) if !plan.sections.is_empty() => {
-                self.send_whole(sink, mailbox, msn, info, source, begun)?
+                self.send_whole(&mut **sink.borrow_mut(), mailbox, msn, info, source, begun)?
             }
             _ => true,
         };
         if let (false, Some(source)) = (is_done, &mut source) {
             let is_foreign = self.find(mailbox, msn, info, source, tree_is_read)?;
+            is_begun.set(true);
             let sent = self.send_sections(sink, source, begun);
             if is_foreign && !matches!(sent, Ok(true) | Err(Ending::Disconnected | Ending::NotReading)) {
                 self.count_anew(mailbox, msn, source);
@@ -172,7 +203,7 @@ impl<'a> Answer<'a> {
             sent?;
         }
         self.line.extend_from_slice(b")\r\n");
-        sink.push(&self.line)?;
+        sink.borrow_mut().push(&self.line)?;
         self.line.shrink_to(LINE_USUAL);
         self.digester.shrink();
         Ok(())
@@ -329,9 +360,9 @@ impl<'a> Answer<'a> {
     }
 
     /// Sends what is printed so far and the sections. Whether all sections had the octets that their size promised, and no more.
-    fn send_sections(
+    fn send_sections<S: Sink>(
         &mut self,
-        sink: &mut impl Sink,
+        sink: &RefCell<&mut S>,
         source: &mut Source<'_>,
         begun: usize,
     ) -> Result<bool, Ending> {
@@ -354,7 +385,7 @@ impl<'a> Answer<'a> {
             self.line.push(b'{');
             print::number(&mut self.line, count);
             self.line.extend_from_slice(b"}\r\n");
-            sink.push(&self.line)?;
+            sink.borrow_mut().push(&self.line)?;
             self.line.clear();
             match (found, &piece.item.section.text) {
                 (Found::Text(extent), _) => {
@@ -364,9 +395,9 @@ impl<'a> Answer<'a> {
                 (Found::Fields { header, .. }, SectionText::HeaderFields { not, names }) => {
                     let mut wire = Wire::new(skip, count);
                     source.fields(header.from..header.to, names, *not, &mut |line| {
-                        wire.put(sink, line).map(drop).map_err(Broken::Ending)
+                        wire.put(&mut **sink.borrow_mut(), line).map(drop).map_err(Broken::Ending)
                     })?;
-                    complete(&mut wire, sink)?;
+                    complete(&mut wire, &mut **sink.borrow_mut())?;
                 }
                 _ => {}
             }
@@ -417,8 +448,8 @@ fn cut_short(why: &dyn std::fmt::Display) -> Ending {
 }
 
 /// Sends so many octets of a piece of the file. Whether the piece ends there, if they were to be all of it.
-fn send_text(
-    sink: &mut impl Sink,
+fn send_text<S: Sink>(
+    sink: &RefCell<&mut S>,
     source: &mut Source<'_>,
     extent: Extent,
     skip: u64,
@@ -439,9 +470,9 @@ fn send_text(
         if octets.is_empty() {
             return Err(cut_short(&"it has become shorter"));
         }
-        offset += wire.put(sink, octets)? as u64;
+        offset += wire.put(&mut **sink.borrow_mut(), octets)? as u64;
     }
-    complete(&mut wire, sink)?;
+    complete(&mut wire, &mut **sink.borrow_mut())?;
     if let Some(place) = place {
         *place = Some(Place { from: extent.from, octets: skip + count, offset, state: wire.state() });
     }

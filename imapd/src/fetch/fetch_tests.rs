@@ -14,6 +14,7 @@ struct Site {
     selected: Selected,
     condstore: bool,
     logged: Vec<String>,
+    is_gone: bool,
 }
 
 const HEADER: &str = "From: Ann <ann@example.com>\nSubject: one\n two\nX-Other: x\n";
@@ -33,7 +34,7 @@ impl Site {
         let mailbox = Mailbox::open(&maildir, &options).unwrap();
         let name = MailboxName::new(b"INBOX");
         let selected = Selected { recent: 0, mailbox, name, read_only: false, recall: Recall::default() };
-        Site { root, selected, condstore: false, logged: Vec::new() }
+        Site { root, selected, condstore: false, logged: Vec::new(), is_gone: false }
     }
 
     fn path(&self, number: usize) -> PathBuf {
@@ -50,6 +51,7 @@ impl Site {
         let plan = Plan::new(&arguments, uid);
         let which = arguments.messages.resolve(self.selected.mailbox.len());
         let mut sink = Memory::new(1000);
+        sink.is_gone = self.is_gone;
         let logged = &mut self.logged;
         let mut log = |error: &dyn std::fmt::Display| logged.push(error.to_string());
         // Small, so that messages of some kilobytes are large.
@@ -421,4 +423,27 @@ fn whole_messages_of_any_length() {
             assert!(got == want, "{item} {line:?}: at {differs:?}, {} of {}", got.len(), want.len());
         }
     }
+}
+
+#[test]
+fn a_message_without_end_is_left_when_the_client_is_gone() {
+    let mut site = Site::new("endless", &[b"A: b\n\nx\n"]);
+    let file = std::fs::File::create(site.root.join("cur/1000000009.m9.host:2,")).unwrap();
+    // Holes: nothing on the disk, and hours to read.
+    file.set_len(1 << 42).unwrap();
+    site.selected.mailbox.sync(true, &mut |_| {}).unwrap();
+    site.is_gone = true;
+    let items = [
+        "RFC822.SIZE",
+        "BODYSTRUCTURE",
+        "BODY.PEEK[]",
+        "BODY.PEEK[HEADER]",
+        "BODY.PEEK[1]",
+        "BODY.PEEK[]<9999999999.9>",
+    ];
+    for items in items {
+        let fetched = site.try_fetch(&format!("FETCH 1:2 {items}"));
+        assert!(matches!(fetched, Err(Failure::Ending(Ending::Disconnected))), "{items}");
+    }
+    assert_eq!(site.logged, Vec::<String>::new());
 }

@@ -28,6 +28,7 @@ use crate::context::{Context, Selected};
 use crate::grammar::FetchArguments;
 use crate::mailbox::{FlagChange, Flags, How, Info, Mailbox, MsnSet};
 use crate::reply::{Completion, Condition, Failure, Reply, gone};
+use crate::waiting::Clock;
 use answer::{Answer, CUT_SHORT, Stop};
 use common::io::Ending;
 use common::maildir::{ErrorKind, Failures, StorageError};
@@ -118,6 +119,7 @@ fn send(
     let batch = if sets_seen { SEEN_BATCH } else { BATCH };
     let mut answer = Answer::new(plan, condstore && mailbox.keeps_modseq(), recall);
     let mut infos: Vec<(u32, Info)> = Vec::new();
+    let clock = Clock::default();
     for range in which {
         let mut first = *range.start();
         while first <= *range.end() {
@@ -133,7 +135,7 @@ fn send(
             let mut unread = MsnSet::new();
             for (msn, info) in &infos {
                 let newly_seen = seen.contains(msn);
-                match answer.send(mailbox, *msn, info, newly_seen, sink, scratch) {
+                match answer.send(mailbox, (*msn, info, newly_seen), sink, &clock, scratch) {
                     Ok(()) if newly_seen => mailbox.has_told_modseq(*msn),
                     Ok(()) => {}
                     Err(Stop::Over(ending)) => {
@@ -206,7 +208,7 @@ pub fn make_digest(
 ) -> Result<(), StorageError> {
     let known = mailbox.info(msn)?.internal_date;
     let file = mailbox.open_message(msn)?;
-    let parsed = Source::new(file, buffer).and_then(|mut source| {
+    let parsed = Source::new(file, buffer, &|| Ok(())).and_then(|mut source| {
         source.parse(&mut digester.tree)?;
         Ok(source.modified())
     });

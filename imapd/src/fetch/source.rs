@@ -15,6 +15,8 @@ pub struct Source<'b> {
     /// Which octets of the file the buffer holds.
     start: u64,
     filled: usize,
+    /// Asked before each reading, of which an enormous message takes many: error, nobody waits for it.
+    wait: &'b dyn Fn() -> io::Result<()>,
 }
 
 /// What is known of an open message. What is not a file is none: a FIFO without a writer would look like an empty message, and a
@@ -29,9 +31,13 @@ pub fn metadata(file: &File) -> io::Result<Metadata> {
 
 impl<'b> Source<'b> {
     /// Reads through this buffer, of at least [`common::mime::tree::BUFFER_MIN`] octets.
-    pub fn new(file: File, buffer: &'b mut [u8]) -> io::Result<Source<'b>> {
+    pub fn new(
+        file: File,
+        buffer: &'b mut [u8],
+        wait: &'b dyn Fn() -> io::Result<()>,
+    ) -> io::Result<Source<'b>> {
         let meta = metadata(&file)?;
-        Ok(Source { length: meta.len(), modified: meta.mtime(), file, buffer, start: 0, filled: 0 })
+        Ok(Source { length: meta.len(), modified: meta.mtime(), file, buffer, start: 0, filled: 0, wait })
     }
 
     /// When the file was last modified, seconds since 1970: the message's internal date.
@@ -73,6 +79,7 @@ impl<'b> Source<'b> {
 
     fn load(&mut self, offset: u64) -> io::Result<()> {
         (self.start, self.filled) = (offset, 0);
+        (self.wait)()?;
         let wanted = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = wanted.min(self.buffer.len());
         while self.filled < wanted {
@@ -105,7 +112,7 @@ impl<'b> Source<'b> {
             return Ok(());
         }
         self.filled = 0;
-        let mut reading = Reading { file: &self.file, offset: 0, length: self.length };
+        let mut reading = Reading { file: &self.file, offset: 0, length: self.length, wait: self.wait };
         tree.read(&mut reading, self.buffer)
     }
 
@@ -169,6 +176,7 @@ struct Reading<'a> {
     file: &'a File,
     offset: u64,
     length: u64,
+    wait: &'a dyn Fn() -> io::Result<()>,
 }
 
 impl Read for Reading<'_> {
@@ -179,6 +187,7 @@ impl Read for Reading<'_> {
         if room.is_empty() {
             return Ok(0);
         }
+        (self.wait)()?;
         let length = self.file.read_at(room, self.offset)?;
         self.offset += length as u64;
         Ok(length)

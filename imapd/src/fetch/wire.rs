@@ -2,6 +2,7 @@
 //!
 //! Works on pieces of any size; what comes out does not depend on where they are cut.
 
+use crate::waiting::Clock;
 use common::io::{Conn, Ending};
 use common::mime::position::Counter;
 use common::sys::lines::{NUL_SENT, copy_with_cr_lf};
@@ -17,6 +18,8 @@ pub trait Sink {
     fn room(&mut self, at_least: usize) -> Result<&mut [u8], Ending>;
     /// So many octets of the room are filled.
     fn advance(&mut self, octets: usize);
+    /// See [`Clock::look`].
+    fn look(&mut self, clock: &Clock, says: bool) -> Result<(), Ending>;
 }
 
 impl Sink for Conn {
@@ -30,6 +33,10 @@ impl Sink for Conn {
 
     fn advance(&mut self, octets: usize) {
         Conn::advance(self, octets);
+    }
+
+    fn look(&mut self, clock: &Clock, says: bool) -> Result<(), Ending> {
+        clock.look(self, says)
     }
 }
 
@@ -186,11 +193,13 @@ pub(super) mod testing {
         pub octets: Vec<u8>,
         room: Vec<u8>,
         filled: usize,
+        /// Nobody waits for it.
+        pub is_gone: bool,
     }
 
     impl Memory {
         pub fn new(room: usize) -> Memory {
-            Memory { octets: Vec::new(), room: vec![0; room], filled: 0 }
+            Memory { octets: Vec::new(), room: vec![0; room], filled: 0, is_gone: false }
         }
 
         fn flush(&mut self) {
@@ -220,6 +229,10 @@ pub(super) mod testing {
 
         fn advance(&mut self, octets: usize) {
             self.filled += octets;
+        }
+
+        fn look(&mut self, _: &Clock, _: bool) -> Result<(), Ending> {
+            if self.is_gone { Err(Ending::Disconnected) } else { Ok(()) }
         }
     }
 }
