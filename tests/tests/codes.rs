@@ -10,8 +10,8 @@ use tinmail_tests::transcript::{Expected, Step, Transcript};
 
 /// Those that no transcript can bring about, and who does.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("INUSE", "common: dotlock, mailbox: half a minute of waiting"),
-    ("EXPIRED", "common: auth, shadow: an expired password of shadow(5)"),
+    ("INUSE", "e2e: test_imap_codes: half a minute of waiting"),
+    ("EXPIRED", "e2e: test_imap_codes: an expired password of shadow(5)"),
 ];
 
 /// Transcripts by the number of connections that are open at that moment: one, two, three or more.
