@@ -18,7 +18,8 @@ impl Smtp {
             return;
         }
         let (rules, known, writers) = (&mut self.rules, &self.known, &mut self.writers);
-        let mut place = plan::Place { ground, rules, known, writers };
+        let promises = self.messages > 0;
+        let mut place = plan::Place { ground, rules, known, writers, promises };
         self.asked = place.offer_straight(transaction);
     }
 

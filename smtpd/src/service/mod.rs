@@ -333,7 +333,9 @@ impl Smtp {
             let copies = rules.blind_copies(&transaction.reverse_path, &transaction.named());
             permitted = copies.map(|copies| transaction.set_blind_copies(copies));
         }
-        let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
+        let promises = self.messages > 0;
+        let mut place =
+            plan::Place { ground, rules, known: &self.known, writers: &mut self.writers, promises };
         let asked = self.asked.take();
         let begun = match permitted {
             Ok(()) => place.begin(transaction, asked),
@@ -365,7 +367,8 @@ impl Smtp {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let rules = &mut self.rules;
-        let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers };
+        let (known, writers, promises) = (&self.known, &mut self.writers, false);
+        let mut place = plan::Place { ground, rules, known, writers, promises };
         let Some(Finished { mut statuses, delivered }) = place.finish(&transaction, plan) else {
             // The front may have a word for the log.
             self.transaction = Some(transaction);

@@ -39,7 +39,7 @@ impl Plan {
 
     /// What the front may say as soon as it hears of the writer.
     pub fn promise(&self) -> Option<Promise> {
-        let Plan::Mailbox(Straight { id, token, .. }) = self else { return None };
+        let Plan::Mailbox(Straight { id, token: Some(token), .. }) = self else { return None };
         Some(Promise { token: *token, status: delivered_as(id) })
     }
 }
@@ -48,8 +48,8 @@ impl Plan {
 pub(super) struct Straight {
     user: User,
     id: String,
-    /// What its writer says to the front.
-    token: Token,
+    /// What its writer says to the front, if it does.
+    token: Option<Token>,
     recipient: Box<Recipient>,
 }
 
@@ -59,6 +59,9 @@ pub(super) struct Place<'a, 'g> {
     pub rules: &'a mut Rules,
     pub known: &'a Known,
     pub writers: &'a mut Writers,
+    /// Whether writers tell the front, too: the client has its reply sooner, and the front is woken twice. For a connection that
+    /// brings one message that is not worth it.
+    pub promises: bool,
 }
 
 /// What one recipient, or the queue, is to be given, once somebody has agreed to take it.
@@ -245,8 +248,7 @@ impl Place<'_, '_> {
         spooled: bool,
     ) -> Result<Offer, Status> {
         let (user, id) = (user_of(&account), new_id()?);
-        let mut token = Token::default();
-        process::random(&mut token).map_err(|_| Status::from(reply::LOCAL_PROBLEM))?;
+        let token = if self.promises && !spooled { Some(new_token()?) } else { None };
         let job = Job::Deliver(Box::new(Deliver {
             received: self.received(transaction, &id),
             account,
@@ -413,6 +415,12 @@ fn owes_success(transaction: &Transaction, recipient: &Recipient) -> bool {
 fn new_id() -> Result<String, Status> {
     let id = Id::new(SystemTime::now()).map_err(|_| Status::from(reply::LOCAL_PROBLEM))?;
     Ok(id.as_str().to_owned())
+}
+
+fn new_token() -> Result<Token, Status> {
+    let mut token = Token::default();
+    process::random(&mut token).map_err(|_| Status::from(reply::LOCAL_PROBLEM))?;
+    Ok(token)
 }
 
 fn user_of(account: &Account) -> User {

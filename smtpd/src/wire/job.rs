@@ -2,7 +2,7 @@
 
 use super::envelope::{envelope, read_envelope, read_recipient, read_reverse_path, recipient, reverse_path};
 use super::pieces::Token;
-use super::{new, open, optional, read_optional, read_status, read_token, write_status};
+use super::{new, open, optional, read_optional, read_optional_token, read_status, write_status};
 use crate::address::ReversePath;
 use crate::envelope::{Envelope, Recipient};
 use crate::status::Status;
@@ -48,8 +48,8 @@ pub struct Deliver {
     pub submission: Option<Submission>,
     /// From the spool file instead of the front.
     pub spooled: bool,
-    /// What the front is told when the message that it has sent is on disk.
-    pub token: Token,
+    /// What the front is told when the message that it has sent is on disk, if it is told.
+    pub token: Option<Token>,
 }
 
 /// See [`Job::Queue`].
@@ -122,7 +122,7 @@ impl Job {
         match self {
             Job::Deliver(job) => {
                 use std::os::unix::ffi::OsStrExt;
-                let account = &job.account;
+                let (account, token) = (&job.account, job.token.as_ref().map_or(&[][..], |token| token));
                 let writer = Writer::sized(1, 1000)
                     .field(account.name.as_bytes())
                     .field(&u64::from(account.uid).to_be_bytes())
@@ -131,7 +131,7 @@ impl Job {
                 let writer = optional(writer, account.mail.as_deref());
                 let writer = recipient(writer, &job.recipient);
                 let writer = reverse_path(writer, &job.reverse_path).field(job.received.as_bytes());
-                submission(writer, job.submission.as_ref()).field(&[u8::from(job.spooled)]).field(&job.token)
+                submission(writer, job.submission.as_ref()).field(&[u8::from(job.spooled)]).field(token)
             }
             Job::Queue(job) => {
                 let writer = envelope(Writer::new(2), &job.envelope)
@@ -166,7 +166,7 @@ impl Job {
                 received: r.text()?,
                 submission: read_submission(r)?,
                 spooled: r.flag()?,
-                token: read_token(r)?,
+                token: read_optional_token(r)?,
             })),
             2 => Job::Queue(Box::new(Queue {
                 envelope: read_envelope(r)?,

@@ -309,7 +309,10 @@ impl Answer {
                 logged_in: r.flag()?,
             }),
             3 => Answer::Go,
-            4 => Answer::Promise(Promise { token: read_token(&mut r)?, status: read_status(&mut r)? }),
+            4 => Answer::Promise(Promise {
+                token: read_optional_token(&mut r)??,
+                status: read_status(&mut r)?,
+            }),
             _ => return None,
         };
         r.end()?;
@@ -323,8 +326,10 @@ pub(crate) fn open(message: &[u8]) -> Option<(u8, Reader<'_>)> {
     Some((kind, Reader(body)))
 }
 
-pub(crate) fn read_token(r: &mut Reader<'_>) -> Option<Token> {
-    r.field()?.try_into().ok()
+/// None is empty.
+pub(crate) fn read_optional_token(r: &mut Reader<'_>) -> Option<Option<Token>> {
+    let token = r.field()?;
+    if token.is_empty() { Some(None) } else { token.try_into().ok().map(Some) }
 }
 
 pub(crate) fn write_status(writer: Writer, status: &Status) -> Writer {

@@ -157,7 +157,7 @@ fn jobs() -> Vec<Job> {
             received: "Received: from x\r\n".into(),
             submission: submission.clone(),
             spooled: true,
-            token: *b"a secret",
+            token: Some(*b"a secret"),
         })),
         Job::Queue(Box::new(Queue {
             envelope,

@@ -126,7 +126,7 @@ impl Work<'_> {
             Ok(Delivery::Forward(entries)) => self.say(&Outcome::Forward(entries)),
             Ok(Delivery::Begun(sink)) => {
                 let about = || about(job.reverse_path.as_ref(), &job.recipient);
-                self.fill(sink, job.submission.as_ref(), job.spooled, Some(job.token), &about)
+                self.fill(sink, job.submission.as_ref(), job.spooled, job.token, &about)
             }
         }
     }
@@ -206,7 +206,7 @@ impl Work<'_> {
             outcome => outcome,
         };
         // The client is who waits.
-        if let (Outcome::Written(_), Some(token), false) = (&outcome, token, spooled) {
+        if let (Outcome::Written(_), Some(token)) = (&outcome, token) {
             pieces::say_token(&self.data, token);
         }
         self.say(&outcome)
