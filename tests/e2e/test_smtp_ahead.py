@@ -151,37 +151,32 @@ class Promised(OneClient):
         self.open(self.user)
         self.send("first")
 
-    def guard(self):
-        [pid] = [pid for pid in self.box.servers() if uid_of(pid) == 0]
-        return pid
+    def send_without_guard(self, subject):
+        """Sends a message while the guard is stopped. Its pid, and what the client hears."""
+        self.open(self.user)
+        self.assertEqual(self.client.docmd("DATA")[0], 354)
+        [guard] = [pid for pid in self.box.servers() if uid_of(pid) == 0]
+        os.kill(guard, signal.SIGSTOP)
+        self.client.send(f"Subject: {subject}\r\n\r\ntext\r\n.\r\n")
+        code, text = self.client.getreply()
+        self.assertEqual(code, 250)
+        return guard, text.decode()
 
     @needs_root
     def test_the_guard_is_not_waited_for(self):
-        self.open(self.user)
-        self.assertEqual(self.client.docmd("DATA")[0], 354)
-        guard = self.guard()
-        os.kill(guard, signal.SIGSTOP)
-        self.client.send("Subject: second\r\n\r\ntext\r\n.\r\n")
-        code, text = self.client.getreply()
-        os.kill(guard, signal.SIGCONT)
-        self.assertEqual(code, 250)
+        guard, text = self.send_without_guard("second")
         self.assertEqual(sorted(self.subjects(self.user)), ["first", "second"])
+        os.kill(guard, signal.SIGCONT)
         self.open(self.user)
         self.send("third")
         self.end()
         self.wait_for(self.user, "first", "second", "third")
         # The guard says the same of it.
-        said = text.decode().rsplit(" ", 1)[1]
-        self.box.wait_log(f"{said}: to=<{self.to}>")
+        self.box.wait_log(f"{text.split()[-1]}: to=<{self.to}>")
 
     @needs_root
     def test_a_guard_that_is_gone_by_then_takes_nothing_back(self):
-        self.open(self.user)
-        self.assertEqual(self.client.docmd("DATA")[0], 354)
-        guard = self.guard()
-        os.kill(guard, signal.SIGSTOP)
-        self.client.send("Subject: second\r\n\r\ntext\r\n.\r\n")
-        self.assertEqual(self.client.getreply()[0], 250)
+        guard, _ = self.send_without_guard("second")
         os.kill(guard, signal.SIGKILL)
         self.assertEqual(self.client.docmd("MAIL FROM:<a@client.example>")[0], 421)
         self.box.wait_idle()
