@@ -89,20 +89,26 @@ fn read_up_to(file: &File, out: &mut [u8], start: u64) -> io::Result<usize> {
 }
 
 /// Finds accidents, not attacks: the file belongs to the user who reads it.
-pub(super) fn checksum(content: &[u8], seed: u64) -> u32 {
+///
+/// Four sums, each of every fourth word: while a processor multiplies one it can begin the next. With one sum this was half of the
+/// time of a SORT whose dates are known.
+pub(super) fn checksum(mut content: &[u8], seed: u64) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut sum = seed ^ FACTOR;
-    let mut add = |word: [u8; 8]| {
-        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(FACTOR).rotate_left(29);
-    };
-    let words = content.chunks_exact(8);
-    let rest = words.remainder();
-    words.filter_map(|word| word.first_chunk().copied()).for_each(&mut add);
-    if !rest.is_empty() {
+    let add = |sum: u64, word: u64| (sum ^ word).wrapping_mul(FACTOR).rotate_left(29);
+    let (mut a, mut b, mut c, mut d) = (seed ^ FACTOR, seed, !seed, seed.rotate_left(32));
+    while let Some((four, rest)) = content.split_first_chunk::<32>() {
+        let word = |at: usize| {
+            four.get(at..).and_then(|word| word.first_chunk()).map_or(0, |word| u64::from_le_bytes(*word))
+        };
+        (a, b, c, d) = (add(a, word(0)), add(b, word(8)), add(c, word(16)), add(d, word(24)));
+        content = rest;
+    }
+    for rest in content.chunks(8) {
         let mut word = [0; 8];
         word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        add(word);
+        a = add(a, u64::from_le_bytes(word));
     }
+    let sum = [b, c, d].into_iter().fold(a, add);
     (sum ^ (sum >> 32)) as u32
 }
 

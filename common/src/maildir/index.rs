@@ -40,7 +40,7 @@ pub const RECENT: u16 = 16;
 /// The flags that a message brings along.
 const OWN: u16 = IN_NEW | VANISHED | RECENT;
 
-const MAGIC: &[u8; 8] = b"tinmail3";
+const MAGIC: &[u8; 8] = b"tinmail4";
 pub(super) const HEADER: u64 = 256;
 const ROW: u64 = 56;
 /// A vanished UID and when it vanished.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "tinmail-cache";
 const MAP_NAME: &str = "tinmail-cache.map";
-const MAGIC: &[u8; 8] = b"tincach1";
+const MAGIC: &[u8; 8] = b"tincach2";
 /// Magic, UIDVALIDITY, first UID.
 const HEAD: u64 = 16;
 const PIECE_HEAD: usize = 12;
@@ -163,11 +163,10 @@ impl Cache {
         if let Some(&(_, start)) = self.places.iter().rev().find(|(other, _)| *other == uid) {
             return piece_in(self.unwritten.get(start..)?, uid, self.uid_validity);
         }
-        let uid_validity = self.uid_validity;
-        piece_in(self.whole(uid)?, uid, uid_validity)
+        self.whole(uid)?.get(PIECE_HEAD..)
     }
 
-    /// What is in the files for this UID, with its head, whole or not.
+    /// What is in the files for this UID, with its head, and found to be whole.
     fn whole(&mut self, uid: u32) -> Option<&[u8]> {
         let files = self.files.as_ref()?;
         let place = map_place(uid, files.first_uid)?;

@@ -24,7 +24,7 @@ use std::time::SystemTime;
 /// The file's name in the index directory.
 pub const NAME: &str = "tinmail-index.log";
 const TEMP_NAME: &str = "tinmail-index.log.tmp";
-const MAGIC: &[u8; 8] = b"tinmlog1";
+const MAGIC: &[u8; 8] = b"tinmlog2";
 const HEAD: u64 = 16;
 const FRAME_HEAD: usize = 8;
 /// Entries are gathered up to about so many bytes.
