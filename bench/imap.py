@@ -1,5 +1,8 @@
 """imap.py - what is measured of IMAP, with whom, and what is to be reached."""
 import os
+import pwd
+import statistics
+import subprocess
 import time
 
 import measure
@@ -15,7 +18,7 @@ SINCE = b"UID SEARCH SINCE 19-Sep-2026"                     # the last days of t
 EVERYTHING = b"FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE)"
 
 MEBIBYTES = 1024                                            # in KiB
-D, EC = "dovecot", "dovecot-ec"
+D, EC, KERNEL = "dovecot", "dovecot-ec", "kernel"
 ROWS = [
     Row("idle_clear_cold", "IDLE, INBOX of 1,000, clear, index built in this session", D, LOW, 1 / 9),
     Row("idle_clear_warm", "IDLE, INBOX of 1,000, clear, index there already", D, LOW, 1 / 9),
@@ -35,6 +38,7 @@ ROWS = [
     Row("select_settled_100k", "SELECT, nothing changed for some seconds, 100,000", D, LOW, 1),
     Row("select_delivery", "SELECT right after one delivery, 10,000", D, LOW, .3),
     Row("select_flag", "SELECT right after one flag change by another program, 10,000", D, LOW, .3),
+    Row("select_flag", "the same, beside reading the directory alone", KERNEL),
     Row("fetch_flags", "FETCH 1:* (FLAGS UID), 100,000", D, LOW, .5),
     Row("envelope_first", "FETCH of envelope, structure, size, date, 100,000, first", D, LOW, .35),
     Row("envelope_second", "the same, second", D, LOW, .2),
@@ -47,6 +51,7 @@ ROWS = [
     Row("thread_first", "THREAD REFERENCES, 100,000, first", D, LOW, .35),
     Row("thread_second", "the same, second", D, LOW, .5),
     Row("store", "STORE 1:* +FLAGS (\\Seen), 100,000", D, LOW, .6),
+    Row("store", "the same, beside its renames alone", KERNEL),
     Row("copy", "COPY of 1,000 out of 100,000", D, LOW, .7),
     Row("expunge", "EXPUNGE of 1,000 out of 100,000", D, LOW, .5),
     Row("append_1k", "APPEND one by one, mailbox of 1,000", D, LOW, .8),
@@ -231,6 +236,23 @@ def flag(to):
     os.rename(directory + name, directory + to.flagged)
 
 
+def kernel(what, user):
+    """ms that the kernel takes for a part of a command, asked by a program that does nothing else."""
+    account = pwd.getpwnam(user)
+    command = ["setpriv", "--reuid", user, "--regid", str(account.pw_gid), "--clear-groups",
+               peers.STATE + "/bin/directory", what, peers.maildir(user) + "/cur"]
+    return float(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def kernel_reads(to, n):
+    """ms for a directory, n times, each after another flag."""
+    values = []
+    for _ in range(n):
+        flag(to)
+        values.append(kernel("read", to.user))
+    return values
+
+
 def ten_thousand(series):
     """SELECT, SEARCH TEXT and download of 10,000 mixed messages."""
     targets = pair()
@@ -241,6 +263,8 @@ def ten_thousand(series):
     series.times("select_settled_10k", targets, select, 80)
     series.times("select_delivery", targets, lambda to, n: select(to, n, lambda to: peers.deliver(to.user)), 40)
     series.times("select_flag", targets, lambda to, n: select(to, n, flag), 40)
+    values = kernel_reads(targets[0], 40 // series.scale)
+    series.add("select_flag", KERNEL, statistics.median(values), "ms", min=min(values), max=max(values), n=len(values))
     nothing = lambda _: None
     # The first pass writes the files' access times.
     for to in targets:
@@ -267,6 +291,8 @@ COURSE = [
     ("store", 1, b"STORE 1:* +FLAGS (\\Seen)"),
     ("copy", 1, b"COPY 1:1000 bench-copy"),
 ]
+# Those that read every message, from the page cache: some machines take pages from it within seconds.
+READING = ("envelope_first", "search_text_100k")
 
 
 def course(to, book):
@@ -274,6 +300,8 @@ def course(to, book):
     found = [("select_cold_100k", cold(to, book()))]
     once(to, b"CREATE bench-copy", selected=False)
     for row, times, command in COURSE:
+        if row in READING:
+            peers.warm(to.user)
         found += [(row, once(to, command, book=book())) for _ in range(times)]
     c = Client(to).select()
     c.command(b"STORE 1:1000 +FLAGS.SILENT (\\Deleted)")
@@ -285,16 +313,24 @@ def course(to, book):
 
 def hundred_thousand(series):
     """Everything with 100,000 messages, the servers taking turns with the whole course."""
-    got, targets = {}, pair()
+    got, renames, targets = {}, [], pair()
     for _ in range(1 if series.quick else 3):
         for to in targets:
             prepare("s100000")(to)
             series.wait()
             for row, m in course(to, lambda to=to: Meter(to.peer)):
                 got.setdefault(row, {}).setdefault(to.peer, []).append(m)
+        series.wait()
+        ours = target("tinmail")
+        prepare("s100000")(ours)
+        # What is in new is moved, and every name has been looked up.
+        once(ours, b"NOOP")
+        peers.warm(ours.user)
+        renames.append(kernel("rename", ours.user) / 1000)
     for row, by_peer in got.items():
         for peer, meters in by_peer.items():
             series.add_meters(row, peer, meters)
+    series.add("store", KERNEL, statistics.median(renames), "s", n=len(renames))
     time.sleep(SETTLED)
     for to in targets:
         select(to, 2)

@@ -167,7 +167,8 @@ def setup(programs, protocols):
     make_user(TWIN, ONE)
     make_certificate("rsa", "rsa:2048")
     make_certificate("ec", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    tools = [("hello", ["-Os", "-static", "-s"]), ("floor", ["-O2", "-static", "-s"]), ("logsink", ["-O2"])]
+    tools = [("hello", ["-Os", "-static", "-s"]), ("floor", ["-O2", "-static", "-s"]), ("directory", ["-O2", "-static", "-s"]),
+             ("logsink", ["-O2"])]
     if os.uname().machine == "x86_64":
         tools.append(("cpuid", ["-O2"]))
     for tool, how in tools:
