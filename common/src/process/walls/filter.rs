@@ -26,7 +26,7 @@ enum Condition {
 const LOAD: u16 = 0x20;
 const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_AT_LEAST: u16 = 0x35;
-const AND: u16 = 0x54;
+const JUMP_IF_ANY: u16 = 0x45;
 const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
 const KILL: u32 = 0x8000_0000;
@@ -42,15 +42,14 @@ pub(super) fn prepare() -> io::Result<Option<BpfProgram>> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(None) };
     let mut rules = allowed_calls();
     rules.sort_unstable_by_key(|(number, _)| *number);
-    let mut program = vec![
-        load(ARCH),
-        // The CPU's other numbers are not ours.
-        jump(JUMP_IF_EQUAL, audit_number(arch), 1, 0),
-        result(KILL),
-        load(NUMBER),
-    ];
-    add_tree(&mut program, &rules)?;
-    Ok(Some(program))
+    let mut program = Backwards(vec![result(KILL), result(ALLOW)]);
+    program.add_tree(&rules)?;
+    program.0.push(load(NUMBER));
+    // The CPU's other numbers are not ours.
+    program.add_jump(JUMP_IF_EQUAL, audit_number(arch), NEXT, Backwards::KILL)?;
+    program.0.push(load(ARCH));
+    program.0.reverse();
+    Ok(Some(program.0))
 }
 
 /// What the kernel calls the CPU (linux/audit.h).
@@ -62,56 +61,66 @@ fn audit_number(arch: TargetArch) -> u32 {
     }
 }
 
-/// Halves the rules until one is left.
-fn add_tree(program: &mut BpfProgram, rules: &[Rule]) -> io::Result<()> {
-    let (lower, upper) = rules.split_at(rules.len() / 2);
-    let (first, [_, ..]) = (upper.first(), lower) else {
-        if let Some(rule) = upper.first() {
-            add_rule(program, rule);
-        }
-        program.push(result(KILL));
-        return Ok(());
-    };
-    let at = program.len();
-    // How far the jump goes is known when the lower half is there.
-    program.push(result(KILL));
-    add_tree(program, lower)?;
-    let skipped = program.len().saturating_sub(at + 1);
-    let far = u8::try_from(skipped).map_err(|_| io::Error::other("too many system calls"))?;
-    if let (Some(place), Some((number, _))) = (program.get_mut(at), first) {
-        *place = jump(JUMP_IF_AT_LEAST, *number as u32, far, 0);
-    }
-    add_tree(program, upper)
-}
+/// A program, the last instruction first: jumps go forward, and where they go is there already. It has one instruction that
+/// allows and one that kills, because the kernel takes the longer to translate a program the longer it is.
+struct Backwards(BpfProgram);
 
-/// Allows a call, or goes on behind it.
-fn add_rule(program: &mut BpfProgram, (number, condition): &Rule) {
-    let number = *number as u32;
-    match *condition {
-        Condition::None => program.push(jump(JUMP_IF_EQUAL, number, 0, 1)),
-        Condition::Lacks(index, bits) => program.extend([
-            jump(JUMP_IF_EQUAL, number, 0, 4),
-            load(argument(index)),
-            sock_filter { code: AND, jt: 0, jf: 0, k: bits },
-            jump(JUMP_IF_EQUAL, 0, 0, 1),
-        ]),
-        #[cfg(debug_assertions)]
-        Condition::Is(index, value) => program.extend([
-            jump(JUMP_IF_EQUAL, number, 0, 3),
-            load(argument(index)),
-            jump(JUMP_IF_EQUAL, value, 0, 1),
-        ]),
+/// Where a jump goes: to an instruction, counted from the end; `None`: to the next one.
+type Target = Option<usize>;
+
+const NEXT: Target = None;
+
+impl Backwards {
+    const KILL: Target = Some(0);
+    const ALLOW: Target = Some(1);
+
+    /// Halves the rules until one is left.
+    fn add_tree(&mut self, rules: &[Rule]) -> io::Result<()> {
+        let (lower, upper) = rules.split_at(rules.len() / 2);
+        match (upper.first(), lower) {
+            (Some((first, _)), [_, ..]) => {
+                self.add_tree(upper)?;
+                let upper = self.0.len().checked_sub(1);
+                self.add_tree(lower)?;
+                self.add_jump(JUMP_IF_AT_LEAST, *first as u32, upper, NEXT)
+            }
+            (Some(rule), []) => self.add_rule(rule),
+            (None, _) => Ok(()),
+        }
     }
-    program.push(result(ALLOW));
+
+    /// Allows a call, and nothing else.
+    fn add_rule(&mut self, (number, condition): &Rule) -> io::Result<()> {
+        let right = match *condition {
+            Condition::None => Backwards::ALLOW,
+            Condition::Lacks(index, bits) => {
+                self.add_jump(JUMP_IF_ANY, bits, Backwards::KILL, Backwards::ALLOW)?;
+                self.0.push(load(argument(index)));
+                NEXT
+            }
+            #[cfg(debug_assertions)]
+            Condition::Is(index, value) => {
+                self.add_jump(JUMP_IF_EQUAL, value, Backwards::ALLOW, Backwards::KILL)?;
+                self.0.push(load(argument(index)));
+                NEXT
+            }
+        };
+        self.add_jump(JUMP_IF_EQUAL, *number as u32, right, Backwards::KILL)
+    }
+
+    fn add_jump(&mut self, code: u16, than: u32, yes: Target, no: Target) -> io::Result<()> {
+        let far = |target: Target| {
+            let skipped = target.map_or(0, |target| self.0.len().saturating_sub(target + 1));
+            u8::try_from(skipped).map_err(|_| io::Error::other("too many system calls"))
+        };
+        let jump = sock_filter { code, jt: far(yes)?, jf: far(no)?, k: than };
+        self.0.push(jump);
+        Ok(())
+    }
 }
 
 fn load(offset: u32) -> sock_filter {
     sock_filter { code: LOAD, jt: 0, jf: 0, k: offset }
-}
-
-/// Goes on so many instructions further, if it is so and if not.
-fn jump(code: u16, than: u32, yes: u8, no: u8) -> sock_filter {
-    sock_filter { code, jt: yes, jf: no, k: than }
 }
 
 fn result(k: u32) -> sock_filter {
@@ -198,7 +207,9 @@ mod tests {
                     assert!(k % 8 == 0, "only lower halves");
                     accumulator = arguments[(k as usize - 16) / 8];
                 }
-                (AND, bits) => accumulator &= bits,
+                // What seccompiler makes of it.
+                (0x54, bits) => accumulator &= bits,
+                (JUMP_IF_ANY, k) => next = if accumulator & k != 0 { jt } else { jf },
                 (JUMP_IF_EQUAL, k) => next = if accumulator == k { jt } else { jf },
                 (JUMP_IF_AT_LEAST, k) => next = if accumulator >= k { jt } else { jf },
                 (0x05, far) => at += far as usize,
