@@ -3,9 +3,9 @@
 //! The files are the administrator's. A line longer than [`MAX_LINE`] or with a NUL is skipped and counted. The
 //! buffer has held everybody's hashes and is wiped.
 
+use crate::sys::wipe::wipe;
 use std::fs::File;
 use std::io::{self, Read};
-use zeroize::Zeroize;
 
 /// Longest line, in octets without its LF.
 pub const MAX_LINE: usize = 4096;
@@ -75,7 +75,7 @@ impl<'a> Lines<'a> {
             self.start = (from + length + usize::from(newline.is_some())).min(self.end);
             let line = self.buffer.get(from..from + length).unwrap_or_default();
             let was_skipping = std::mem::take(&mut self.skipping);
-            if was_skipping || line.len() > MAX_LINE || line.contains(&0) {
+            if was_skipping || line.len() > MAX_LINE || memchr::memchr(0, line).is_some() {
                 self.skipped += 1;
                 continue;
             }
@@ -105,7 +105,7 @@ impl<'a> Lines<'a> {
 
 impl Drop for Lines<'_> {
     fn drop(&mut self) {
-        self.buffer.get_mut(..self.used).unwrap_or_default().zeroize();
+        wipe(self.buffer.get_mut(..self.used).unwrap_or_default());
     }
 }
 

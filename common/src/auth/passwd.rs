@@ -95,8 +95,10 @@ pub fn find_group(path: &Path, name: &str) -> io::Result<Option<u32>> {
     let file = File::open(path)?;
     let mut lines = Lines::new(&file);
     while let Some(line) = lines.next()? {
-        if let Some((gid, _)) = parse_group(line).filter(|_| is_for(line, name)) {
-            return Ok(Some(gid));
+        if is_for(line, name) {
+            if let Some((gid, _)) = parse_group(line) {
+                return Ok(Some(gid));
+            }
         }
     }
     Ok(None)
@@ -109,6 +111,10 @@ pub fn groups_of(path: &Path, user: &str) -> io::Result<Vec<u32>> {
     let mut lines = Lines::new(&file);
     let mut groups = Vec::new();
     while let Some(line) = lines.next()? {
+        // Nobody is in most of a system's groups.
+        if line.ends_with(b":") {
+            continue;
+        }
         let Some((gid, members)) = parse_group(line) else { continue };
         let listed = members.split(',').any(|member| member == user);
         if listed && !user.is_empty() && gid != 0 && groups.len() < MAX_GROUPS && !groups.contains(&gid) {

@@ -22,6 +22,7 @@ pub mod processor;
 pub mod socket;
 pub mod terminal;
 pub mod trusted;
+pub mod wipe;
 
 use std::io;
 
