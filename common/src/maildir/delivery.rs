@@ -42,15 +42,23 @@ impl Drop for Temp {
     }
 }
 
-impl Delivery {
-    /// A new file in `tmp`, if the quota has room for a message at all. Else the error's source is `QuotaExceeded`.
-    pub fn begin(maildir: Maildir) -> Result<Delivery, StorageError> {
-        Delivery::begin_marked(maildir, "")
+/// A Maildir whose quota has room for a message.
+#[derive(Debug)]
+pub struct Room {
+    maildir: Maildir,
+    counted: bool,
+}
+
+impl Room {
+    /// Looks whether there is any. Else the error's source is `QuotaExceeded`.
+    pub fn of(maildir: Maildir) -> Result<Room, StorageError> {
+        let counted = has_room(&maildir, 1)?;
+        Ok(Room { maildir, counted })
     }
 
-    /// The same, and the message's name will contain `mark`: letters, digits, `-`, `_`.
-    pub fn begin_marked(maildir: Maildir, mark: &str) -> Result<Delivery, StorageError> {
-        let counted = has_room(&maildir, 1)?;
+    /// A new file in `tmp`. The message's name will contain `mark`: letters, digits, `-`, `_`.
+    pub fn begin(self, mark: &str) -> Result<Delivery, StorageError> {
+        let Room { maildir, counted } = self;
         let mut attempt = 1;
         loop {
             let base = name::generate_marked(mark);
@@ -66,6 +74,13 @@ impl Delivery {
                 Err(error) => return Err(StorageError::new("create", &path, error)),
             }
         }
+    }
+}
+
+impl Delivery {
+    /// A new file in `tmp` of a Maildir that has [`Room`].
+    pub fn begin(maildir: Maildir) -> Result<Delivery, StorageError> {
+        Room::of(maildir)?.begin("")
     }
 
     /// The name of a message that was delivered with this mark and is still in the mailbox. With `fsync` it is on the disk
@@ -164,7 +179,7 @@ mod tests {
         let maildir = Maildir::open(dir.path()).unwrap();
         for mark in ["K1_0_", "K1_10_"] {
             assert_eq!(Delivery::find(&maildir, mark, true).unwrap(), None);
-            let mut delivery = Delivery::begin_marked(maildir.clone(), mark).unwrap();
+            let mut delivery = Room::of(maildir.clone()).unwrap().begin(mark).unwrap();
             delivery.write(b"x\r\n").unwrap();
             // In tmp it does not count.
             assert_eq!(Delivery::find(&maildir, mark, true).unwrap(), None);

@@ -60,7 +60,7 @@ pub mod uidlist_file;
 pub mod uidvalidity;
 
 pub use courier::DefaultUniqueId;
-pub use delivery::Delivery;
+pub use delivery::{Delivery, Room};
 pub use error::{ErrorKind, StorageError};
 pub use failures::Failures;
 pub use flags::{Flags, KEYWORDS};

@@ -33,7 +33,7 @@ pub(super) fn begin(config: &Config, path: &str, trace: &Trace) -> Result<Box<dy
         path if path.ends_with('/') => {
             let maildir =
                 Maildir::open(path).map_err(|error| status_of(&error, config.quota_full_tempfail))?;
-            mailbox::begin_in(config, maildir, trace.once.as_ref())?
+            return mailbox::begin_in(config, maildir, trace.once.as_ref(), trace.lines());
         }
         path => Box::new(Mbox::begin(config, Path::new(path), trace.reverse_path.as_ref())?),
     };

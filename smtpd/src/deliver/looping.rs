@@ -122,6 +122,10 @@ fn is_blank(octet: u8) -> bool {
 }
 
 impl Sink for LoopGuard {
+    fn prepare(&mut self) {
+        self.inner.prepare();
+    }
+
     fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
         if !self.body {
             self.look(octets)?;

@@ -1,6 +1,7 @@
 //! The sink that is a Maildir.
 
 use super::{Once, Sink, Trace};
+use crate::reply;
 use crate::status::{Enhanced, Status};
 use common::auth::Account;
 use common::config::Config;
@@ -10,19 +11,57 @@ use std::path::Path;
 
 /// A message on its way into a Maildir.
 struct MaildirSink {
-    delivery: maildir::Delivery,
+    stage: Stage,
     fsync: bool,
     quota_full_tempfail: bool,
 }
 
+enum Stage {
+    /// There is room. The file is made once the client has been told that the message may come: what it needs is seldom missing, and
+    /// the client waits.
+    Room { room: maildir::Room, mark: String, lines: String },
+    /// There is a file.
+    Open(Box<maildir::Delivery>),
+    /// There is none, because of this.
+    Failed(Status),
+}
+
 impl MaildirSink {
-    /// A new file, if there is room for one.
-    fn begin(config: &Config, maildir: Maildir, mark: &str) -> Result<MaildirSink, Status> {
+    /// A mailbox that is full is refused before the message comes. `lines` will begin the message.
+    fn begin(
+        config: &Config,
+        maildir: Maildir,
+        once: Option<&Once>,
+        lines: String,
+    ) -> Result<MaildirSink, Status> {
         let quota_full_tempfail = config.quota_full_tempfail;
-        let failed = |error: StorageError| status_of(&error, quota_full_tempfail);
-        // A mailbox that is full is refused before the message comes.
-        let delivery = maildir::Delivery::begin_marked(maildir, mark).map_err(failed)?;
-        Ok(MaildirSink { delivery, fsync: !config.fsync_disable, quota_full_tempfail })
+        let room = maildir::Room::of(maildir).map_err(|error| status_of(&error, quota_full_tempfail))?;
+        let mark = once.map(|once| once.mark.clone()).unwrap_or_default();
+        let stage = Stage::Room { room, mark, lines };
+        Ok(MaildirSink { stage, fsync: !config.fsync_disable, quota_full_tempfail })
+    }
+
+    /// The file, made if it is not there yet.
+    fn delivery(&mut self) -> Result<&mut maildir::Delivery, Status> {
+        if let Stage::Room { .. } = self.stage {
+            // What there is if making it fails.
+            let stage = std::mem::replace(&mut self.stage, Stage::Failed(reply::LOCAL_PROBLEM.into()));
+            if let Stage::Room { room, mark, lines } = stage {
+                let begun = room.begin(&mark).and_then(|mut delivery| {
+                    delivery.write(lines.as_bytes())?;
+                    Ok(delivery)
+                });
+                self.stage = match begun {
+                    Ok(delivery) => Stage::Open(Box::new(delivery)),
+                    Err(error) => Stage::Failed(status_of(&error, self.quota_full_tempfail)),
+                };
+            }
+        }
+        match &mut self.stage {
+            Stage::Open(delivery) => Ok(delivery),
+            Stage::Failed(status) => Err(status.clone()),
+            Stage::Room { .. } => Err(reply::LOCAL_PROBLEM.into()),
+        }
     }
 }
 
@@ -39,27 +78,25 @@ impl Sink for Delivered {
     }
 }
 
-/// A new file in a Maildir, unless the message is there already.
+/// A new file in a Maildir, unless the message is there already. `lines` will begin it.
 pub(super) fn begin_in(
     config: &Config,
     maildir: Maildir,
     once: Option<&Once>,
+    lines: String,
 ) -> Result<Box<dyn Sink>, Status> {
-    let mark = once.map_or("", |once| &once.mark);
-    if once.is_some_and(|once| once.again) {
-        let found = maildir::Delivery::find(&maildir, mark, !config.fsync_disable);
+    if let Some(once) = once.filter(|once| once.again) {
+        let found = maildir::Delivery::find(&maildir, &once.mark, !config.fsync_disable);
         if let Some(name) = found.map_err(|error| status_of(&error, config.quota_full_tempfail))? {
             return Ok(Box::new(Delivered(name)));
         }
     }
-    Ok(Box::new(MaildirSink::begin(config, maildir, mark)?))
+    Ok(Box::new(MaildirSink::begin(config, maildir, once, lines)?))
 }
 
-/// Opens the account's mailbox, makes it if need be, and writes the trace lines.
+/// Opens the account's mailbox and makes it if need be; the trace lines will begin the message.
 pub(super) fn begin(config: &Config, account: &Account, trace: &Trace) -> Result<Box<dyn Sink>, Status> {
-    let mut sink = begin_in(config, open(config, account)?, trace.once.as_ref())?;
-    sink.write(trace.lines().as_bytes())?;
-    Ok(sink)
+    begin_in(config, open(config, account)?, trace.once.as_ref(), trace.lines())
 }
 
 /// `home_mailbox` below the home directory of a system user, or what `mail_location` and the user database say. Users with a
@@ -81,12 +118,20 @@ fn open(config: &Config, account: &Account) -> Result<Maildir, Status> {
 }
 
 impl Sink for MaildirSink {
-    fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
-        self.delivery.write(octets).map_err(|error| status_of(&error, self.quota_full_tempfail))
+    fn prepare(&mut self) {
+        // What goes wrong is said when something is to be written.
+        let _ = self.delivery();
     }
 
-    fn finish(self: Box<Self>) -> Result<String, Status> {
-        let MaildirSink { delivery, fsync, quota_full_tempfail } = *self;
+    fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
+        let quota_full_tempfail = self.quota_full_tempfail;
+        self.delivery()?.write(octets).map_err(|error| status_of(&error, quota_full_tempfail))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<String, Status> {
+        self.delivery()?;
+        let MaildirSink { stage, fsync, quota_full_tempfail } = *self;
+        let Stage::Open(delivery) = stage else { return Err(reply::LOCAL_PROBLEM.into()) };
         let name = delivery.finish(fsync).map_err(|error| status_of(&error, quota_full_tempfail))?;
         Ok(String::from_utf8_lossy(&name).into_owned())
     }

@@ -27,6 +27,9 @@ use std::io::{self, BufRead};
 
 /// Takes one message. Dropped before `finish`, it leaves nothing behind.
 pub trait Sink {
+    /// The message is on its way: what can be done before it is here.
+    fn prepare(&mut self) {}
+
     /// The next octets in wire form: lines end in CRLF (BINARYMIME: as is).
     fn write(&mut self, octets: &[u8]) -> Result<(), Status>;
 

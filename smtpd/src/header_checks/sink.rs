@@ -189,6 +189,12 @@ impl Checked<'_> {
 }
 
 impl Sink for Checked<'_> {
+    fn prepare(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            sink.prepare();
+        }
+    }
+
     fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
         let mut rest = octets;
         while self.at != At::Body {

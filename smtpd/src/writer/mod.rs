@@ -192,8 +192,9 @@ impl Work<'_> {
             )]);
         };
         let discarded = Cell::new(false);
-        let sink = checked(checks, sink, &warn, &discarded);
+        let mut sink = checked(checks, sink, &warn, &discarded);
         self.say(&Outcome::Ready)?;
+        sink.prepare();
         let outcome = match spooled {
             false => self.take(sink, submission)?,
             true => match self.copy(sink, submission) {
