@@ -58,6 +58,29 @@ fn a_message_gets_its_trace_lines_and_a_place() {
 }
 
 #[test]
+fn the_file_is_made_before_the_message_is_there_and_what_goes_wrong_is_said_with_it() {
+    let home = home();
+    let in_tmp = || std::fs::read_dir(home.join("Maildir/tmp")).unwrap().count();
+    let mut sink = begin_mailbox(&Config::DEFAULT, &home).unwrap();
+    assert_eq!(in_tmp(), 0);
+    sink.prepare();
+    assert_eq!(in_tmp(), 1);
+    drop(sink);
+    assert_eq!(in_tmp(), 0);
+    // Nobody has to ask for it.
+    let name = begin_mailbox(&Config::DEFAULT, &home).unwrap().finish().unwrap();
+    assert!(home.join("Maildir/new").join(name).exists());
+    let mut sink = begin_mailbox(&Config::DEFAULT, &home).unwrap();
+    std::fs::remove_dir(home.join("Maildir/tmp")).unwrap();
+    sink.prepare();
+    for _ in 0..2 {
+        assert_eq!(sink.write(b"x").unwrap_err().code, 451);
+    }
+    assert_eq!(sink.finish().unwrap_err().code, 451);
+    std::fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
 fn home_mailbox_is_for_system_users() {
     let home = home();
     let location = format!("mail_location=maildir:{}/%d/%n", home.display());
