@@ -223,6 +223,11 @@ impl Rules {
         expand::expand(&mut self.directory, path)
     }
 
+    /// Whether anything may be refused at DATA.
+    pub fn has_data_restrictions(&self) -> bool {
+        !self.at_data.is_empty()
+    }
+
     /// Whether any mail has blind copies.
     pub fn has_blind_copies(&self) -> bool {
         !self.blind_copies.is_empty()

@@ -183,5 +183,110 @@ class Promised(OneClient):
         self.assertEqual(sorted(self.subjects(self.user)), ["first", "second"])
 
 
+class SentForAhead(OneClient):
+    """From the second message on the data are sent for before it is known that somebody takes them."""
+
+    def setUp(self):
+        super().setUp()
+        self.open(self.user)
+        self.send("first")
+
+    def fill(self, user):
+        maildir = self.box.maildir_of(user)
+        maildir.add(b"Subject: large\n\ntext\n", "S")
+        (maildir.path / "maildirsize").write_text("10S\n20 1\n")
+        maildir.own(maildir.path / "maildirsize")
+
+    def test_a_full_mailbox_refuses_at_the_end_and_leaves_nothing_for_the_next(self):
+        self.fill(self.other)
+        for subject in ("second", "third"):
+            self.open(self.other)
+            self.assertEqual(self.client.docmd("DATA")[0], 354)
+            self.client.send(f"Subject: {subject}\r\n\r\n{'text' * 10}\r\n" + "text\r\n" * 10000 + ".\r\n")
+            self.assertEqual(self.client.getreply()[0], 552)
+            self.open(self.user)
+            self.send(f"after {subject}")
+        self.end()
+        self.assertEqual(self.subjects(self.other), ["large"])
+        self.wait_for(self.user, "after second", "after third", "first")
+        self.box.wait_log("reject: DATA from")
+
+    def test_one_that_is_announced_as_large_is_refused_before(self):
+        self.fill(self.other)
+        self.assertEqual(self.client.mail("a@client.example", ["SIZE=2000000"])[0], 250)
+        self.assertEqual(self.client.rcpt(self.address(self.other))[0], 250)
+        self.assertEqual(self.client.docmd("DATA")[0], 552)
+        self.open(self.user)
+        self.send("after it")
+        self.end()
+        self.wait_for(self.user, "after it", "first")
+
+    def test_a_full_mailbox_and_a_client_that_goes(self):
+        self.fill(self.other)
+        self.open(self.other)
+        self.assertEqual(self.client.docmd("DATA")[0], 354)
+        self.client.send("Subject: half\r\n")
+        self.client.close()
+        self.box.wait_idle()
+        self.assertEqual(self.subjects(self.other), ["large"])
+
+    @needs_root
+    def test_who_forwards_mail_gets_it_forwarded(self):
+        forward = self.other.home / ".forward"
+        forward.write_text(f"{self.to}\n")
+        os.chown(forward, self.other.uid, self.other.gid)
+        self.open(self.other)
+        self.send("second")
+        self.open(self.user)
+        self.send("third")
+        self.end()
+        self.wait_for(self.user, "first", "second", "third")
+        self.assertEqual(self.subjects(self.other), [])
+
+    def test_what_is_said_between(self):
+        for words, code in (("NOOP", 250), ("VRFY anna", 252), ("HELP", 214), ("MAIL FROM:<b@client.example>", 503)):
+            self.open(self.user)
+            self.assertEqual(self.client.docmd(words)[0], code, words)
+            self.send(words.split()[0])
+        for words in ("RSET", "EHLO x.example"):
+            self.open(self.other)
+            self.assertEqual(self.client.docmd(words)[0], 250, words)
+            self.assertEqual(self.client.docmd("DATA")[0], 503)
+            self.open(self.user)
+            self.send(words.split()[0])
+        self.end()
+        self.wait_for(self.user, *sorted(["first", "NOOP", "VRFY", "HELP", "MAIL", "RSET", "EHLO"]))
+        self.assertEqual(self.subjects(self.other), [])
+
+    def test_in_chunks(self):
+        for number in range(2):
+            self.open(self.user)
+            text = f"Subject: chunk {number}\r\n\r\ntext\r\n"
+            self.client.send(f"BDAT {len(text)} LAST\r\n{text}")
+            self.assertEqual(self.client.getreply()[0], 250)
+        self.end()
+        self.wait_for(self.user, "chunk 0", "chunk 1", "first")
+
+    @needs_root
+    def test_a_writer_that_is_gone(self):
+        for when, user in (("before its word", self.user), ("after its word", self.other)):
+            self.client.connect(HOST, self.server.port)
+            self.client.ehlo()
+            self.open(user)
+            self.send(when)
+            self.open(user)
+            if when.startswith("after"):
+                self.wait_for_file(user)
+            [writer] = self.box.servers_of(user)
+            os.kill(writer, signal.SIGKILL)
+            self.assertEqual(self.client.docmd("DATA")[0], 354)
+            self.client.send("Subject: lost\r\n\r\ntext\r\n.\r\n")
+            self.assertEqual(self.client.getreply()[0], 451)
+            self.client.close()
+        self.box.wait_idle()
+        self.wait_for(self.user, "before its word", "first")
+        self.wait_for(self.other, "after its word")
+
+
 if __name__ == "__main__":
     harness.main()

@@ -168,6 +168,11 @@ impl Front {
         }
     }
 
+    /// Tells the service something that it does not answer.
+    pub fn tell_service(&self, question: Vec<u8>) -> Result<(), Ending> {
+        self.guard.0.tell(&Request::Service(question)).map_err(Ending::Failed)
+    }
+
     /// What the service says when it has been told elsewhere what it has to know: the end of what goes over the data socket.
     pub fn hear_service(&self) -> Result<Vec<u8>, Ending> {
         match self.guard.0.hear().map_err(Ending::Failed)? {

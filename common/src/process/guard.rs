@@ -230,7 +230,10 @@ impl Guard {
                 Request::Sign { scheme, message } => self.sign(scheme, &message),
                 Request::Judge(proof) => self.judge(&proof),
                 Request::ScramStart { sha256, user } => self.scram_start(sha256, &user),
-                Request::Service(question) => Answer::Service(self.ask_service(&question)?),
+                Request::Service(question) => match self.ask_service(&question)? {
+                    Some(answer) => Answer::Service(answer),
+                    None => continue,
+                },
                 Request::Login { .. } if self.account.is_some() => Answer::Refused(Refused::OutOfTurn),
                 Request::Login { proof, tls } => match self.login(proof) {
                     Err(refused) => Answer::Refused(refused),
@@ -346,7 +349,7 @@ impl Guard {
     }
 
     #[inline(never)]
-    fn ask_service(&mut self, question: &[u8]) -> io::Result<Vec<u8>> {
+    fn ask_service(&mut self, question: &[u8]) -> io::Result<Option<Vec<u8>>> {
         self.with_service(|service, ground| service.answer(ground, question))
     }
 

@@ -69,8 +69,8 @@ pub trait Service {
     /// There is something to read where it waits: what the front, which waits for it, is told. An error ends the conversation.
     fn stirred(&mut self, ground: &mut Ground<'_>) -> io::Result<Vec<u8>>;
 
-    /// Answers one question. An error ends the conversation: the front has broken the rules.
-    fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Vec<u8>>;
+    /// Answers one question; `None`: that has no answer. An error ends the conversation: the front has broken the rules.
+    fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Option<Vec<u8>>>;
 
     /// The answer is on its way to the client. What nobody waits for can be done while the client reads it, and what will be asked
     /// for next can be begun.

@@ -86,7 +86,7 @@ impl Conversation<'_> {
         match self.ask(&Question::Xclient(attributes))? {
             Answer::Status(status) => return self.pass_on(verb, &status),
             Answer::Go => {}
-            Answer::Welcome(_) | Answer::Promise(_) => {
+            Answer::Welcome(_) | Answer::Promise(_) | Answer::Ahead(..) => {
                 return Err(Ending::Failed(io::ErrorKind::InvalidData.into()));
             }
         }

@@ -315,6 +315,7 @@ impl Conversation<'_> {
                 Ok(Next::Command)
             }
             Command::Vrfy(text) => {
+                self.transaction.iter_mut().for_each(|transaction| transaction.ahead = None);
                 let status = self.ask_status(&Question::Vrfy(text.to_owned()))?;
                 self.pass_on(verb, &status)
             }

@@ -193,11 +193,15 @@ impl Conversation<'_> {
 
     /// Status: the guard has nobody who takes the message.
     fn ask_for_writer(&mut self) -> Result<Result<Option<Promise>, Status>, Ending> {
+        if let Some(promise) = self.transaction.as_mut().and_then(|transaction| transaction.ahead.take()) {
+            self.front.tell_service(Question::Begun.encode())?;
+            return Ok(Ok(Some(promise)));
+        }
         match self.ask(&Question::Data)? {
             Answer::Go => Ok(Ok(None)),
             Answer::Promise(promise) => Ok(Ok(Some(promise))),
             Answer::Status(status) => Ok(Err(status)),
-            Answer::Welcome(_) => Err(Ending::Failed(io::ErrorKind::InvalidData.into())),
+            Answer::Welcome(_) | Answer::Ahead(..) => Err(Ending::Failed(io::ErrorKind::InvalidData.into())),
         }
     }
 

@@ -8,8 +8,7 @@ use crate::command::path::{ForwardPath, ReversePath};
 use crate::envelope::Body;
 use crate::received::With;
 use crate::reply;
-use crate::status::Status;
-use crate::wire::{Mail, Question};
+use crate::wire::{Answer, Mail, Promise, Question};
 use common::io::Ending;
 
 /// From MAIL to the reply that ends it.
@@ -24,6 +23,8 @@ pub(super) struct Transaction {
     pub recipients: u32,
     /// Whether any RCPT was said at all.
     pub asked: bool,
+    /// The last question was about a recipient, and DATA need not be asked about.
+    pub ahead: Option<Promise>,
     /// BDAT has begun: what has come so far.
     pub chunks: Option<Incoming>,
 }
@@ -80,7 +81,8 @@ impl Conversation<'_> {
         }
         let (body, utf8) = (mail.body, mail.with.utf8);
         let mail = Some(mail);
-        self.transaction = Some(Transaction { mail, body, utf8, recipients: 0, asked: false, chunks: None });
+        self.transaction =
+            Some(Transaction { mail, body, utf8, recipients: 0, asked: false, ahead: None, chunks: None });
         self.done(verb, reply::SENDER_OK)
     }
 
@@ -120,6 +122,7 @@ impl Conversation<'_> {
             return self.not(verb, reply::IN_TRANSACTION);
         }
         transaction.asked = true;
+        transaction.ahead = None;
         if *said != RcptParameters::default() && !offers_dsn {
             return self.not(verb, reply::UNKNOWN_PARAMETER);
         }
@@ -136,9 +139,14 @@ impl Conversation<'_> {
         let (orcpt, notify) = (said.orcpt.map(str::to_owned), said.notify);
         let more = !self.front.conn.unread().is_empty();
         let question = Question::Rcpt { mail, path, orcpt, notify, more };
-        let status: Status = self.ask_status(&question)?;
+        let (status, ahead) = match self.ask(&question)? {
+            Answer::Status(status) => (status, None),
+            Answer::Ahead(status, promise) => (status, Some(promise)),
+            _ => return Err(Ending::Failed(std::io::ErrorKind::InvalidData.into())),
+        };
         if let (true, Some(transaction)) = (status.is_positive(), &mut self.transaction) {
             transaction.recipients = transaction.recipients.saturating_add(1);
+            transaction.ahead = ahead;
         }
         self.pass_on(verb, &status)
     }

@@ -92,6 +92,11 @@ impl Restrictions {
         false
     }
 
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Whether `permit_mynetworks` is in it.
     pub fn trusts_networks(&self) -> bool {
         self.list.contains(&Restriction::PermitMynetworks)

@@ -1,11 +1,19 @@
 //! The writer is asked before it is needed: when one recipient with a mailbox has been accepted, DATA is what a client says next,
 //! and while that is on its way the message's file can be made.
 //!
+//! From the second message of a connection on DATA need not even be asked about: the answer to RCPT says that the data may come. That
+//! the writer is ready, which takes longer than the client, is not waited for; if it is not, the message is read and refused.
+//!
 //! Should the client say something else, the writer is told that nothing comes of it. It has read nothing of the data socket by then.
 
 use super::transaction::Stage;
 use super::{Smtp, is, plan};
+use crate::wire::Promise;
 use common::process::service::Ground;
+use std::io;
+
+/// Octets of a message that may come in vain. What is announced as larger waits until its mailbox has been found to have room.
+const SMALL: u64 = 1 << 20;
 
 impl Smtp {
     /// Asks the writer for the only recipient's mailbox. What goes wrong here is found again, and said, at DATA.
@@ -18,15 +26,52 @@ impl Smtp {
             return;
         }
         let (rules, known, writers) = (&mut self.rules, &self.known, &mut self.writers);
-        let promises = self.messages > 0;
-        let mut place = plan::Place { ground, rules, known, writers, promises };
+        let mark = self.promised.clone().or_else(|| mark_of(self.messages));
+        let mut place = plan::Place { ground, rules, known, writers, mark };
         self.asked = place.offer_straight(transaction);
+    }
+
+    /// After RCPT, when the client waits for that: whether the data may be sent for without a question.
+    pub(super) fn promise_ahead(&mut self) -> Option<Promise> {
+        let transaction = self.transaction.as_ref()?;
+        let is_small = transaction.mail.size.is_none_or(|size| size <= SMALL);
+        let recipients = transaction.recipients();
+        let recipient = plan::straight(transaction, &recipients).filter(|_| transaction.accepted() == 1)?;
+        let is_open = !self.rules.has_blind_copies() && !self.rules.has_data_restrictions();
+        if !is_small || !is_open || self.rules.account(recipient).is_err() {
+            return None;
+        }
+        self.promised = mark_of(self.messages);
+        self.promised.as_ref().map(plan::Mark::promise)
+    }
+
+    /// The front has sent for the data, as it was told that it may.
+    pub(super) fn begun(&mut self, ground: &Ground<'_>) -> io::Result<()> {
+        let mark = self.promised.take().ok_or(io::ErrorKind::InvalidData)?;
+        let transaction = self.transaction.as_mut().ok_or(io::ErrorKind::InvalidData)?;
+        let (rules, known, writers) = (&mut self.rules, &self.known, &mut self.writers);
+        let mut place = plan::Place { ground, rules, known, writers, mark: Some(mark) };
+        let plan = match place.begin(transaction, self.asked.take()) {
+            Ok(plan) => plan,
+            Err(status) => {
+                known.log_refused_data(ground, transaction, &status);
+                place.refuse(transaction, status)?
+            }
+        };
+        transaction.stage = Stage::Receiving(plan);
+        Ok(())
     }
 
     /// Nothing comes of what the writer was asked.
     pub(super) fn withdraw(&mut self, ground: &Ground<'_>) {
+        self.promised = None;
         if let Some(offer) = self.asked.take() {
             self.writers.withdraw(ground, offer.user());
         }
     }
+}
+
+/// Of the next message of a connection that has brought so many.
+pub(super) fn mark_of(messages: u32) -> Option<plan::Mark> {
+    if messages > 0 { plan::Mark::new().ok() } else { None }
 }

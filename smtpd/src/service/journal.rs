@@ -75,6 +75,13 @@ impl Known {
         ));
     }
 
+    /// Nobody takes the message.
+    pub(super) fn log_refused_data(&self, ground: &Ground<'_>, transaction: &Transaction, status: &Status) {
+        let sender = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let to = transaction.only_recipient().map(|recipient| recipient.original.to_string());
+        self.log_reject(ground, &transaction.mail, "DATA", status, &sender, to.as_deref());
+    }
+
     /// A message that was refused for what it is made of.
     pub(super) fn log_data_refused(&self, ground: &Ground<'_>, transaction: &Transaction, reply: &str) {
         let client = self.shown(ground);

@@ -51,6 +51,8 @@ pub struct Smtp {
     writers: Writers,
     /// Who was asked to take the message before it was said that one comes.
     asked: Option<plan::Offer>,
+    /// The front was told that it may send for the data of the message that has this.
+    promised: Option<plan::Mark>,
     /// The client waits for the answer to RCPT, so what it says next depends on that.
     waits: bool,
     /// What was delivered and is not in the log yet.
@@ -70,6 +72,7 @@ pub fn begin(config: &Config) -> io::Result<Box<dyn Service>> {
         transaction: None,
         writers: Writers::default(),
         asked: None,
+        promised: None,
         waits: false,
         unlogged: None,
         runner: Runner::default(),
@@ -79,7 +82,7 @@ pub fn begin(config: &Config) -> io::Result<Box<dyn Service>> {
 }
 
 impl Service for Smtp {
-    fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Vec<u8>> {
+    fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let question = Question::decode(question).ok_or(io::ErrorKind::InvalidData)?;
         if self.writers.has_lost()
             && !matches!(question, Question::Note(..) | Question::Next | Question::Overdue)
@@ -100,20 +103,32 @@ impl Service for Smtp {
         }
         let (is_note, is_next) = (matches!(question, Question::Note(..)), matches!(question, Question::Next));
         self.waits = matches!(question, Question::Rcpt { more: false, .. });
-        if !matches!(question, Question::Data | Question::Note(..)) {
+        if !matches!(question, Question::Data | Question::Begun | Question::Note(..)) {
             self.withdraw(ground);
         }
         let answer = match question {
             Question::Hello => Answer::Welcome(self.hello(ground)?),
             Question::Mail(mail) => Answer::Status(self.mail(ground, *mail)),
-            Question::Rcpt { mail, path, orcpt, notify, more: _ } => {
+            Question::Rcpt { mail, path, orcpt, notify, more } => {
                 if let Some(mail) = mail {
                     self.begin_transaction(ground, *mail);
                 }
                 let transaction = self.transaction.take().ok_or(io::ErrorKind::InvalidData)?;
-                Answer::Status(self.rcpt(ground, transaction, path, orcpt, notify)?)
+                let status = self.rcpt(ground, transaction, path, orcpt, notify)?;
+                match status.is_positive() && !more {
+                    true => match self.promise_ahead() {
+                        Some(promise) => Answer::Ahead(status, promise),
+                        None => Answer::Status(status),
+                    },
+                    false => Answer::Status(status),
+                }
             }
             Question::Data => self.data(ground)?,
+            Question::Begun => {
+                self.begun(ground)?;
+                self.log_warnings(ground);
+                return Ok(None);
+            }
             Question::Overdue => {
                 if let Some(Stage::Receiving(plan)) = self.transaction.as_ref().map(|open| &open.stage) {
                     self.writers.stop(ground, plan.user());
@@ -132,7 +147,7 @@ impl Service for Smtp {
         let is_refused = matches!(&answer, Answer::Status(status) if !status.is_positive() && !is_next);
         self.refused = self.refused.saturating_add(u32::from(is_refused || is_note));
         self.log_warnings(ground);
-        Ok(answer.encode())
+        Ok(Some(answer.encode()))
     }
 
     fn welcome(&mut self, ground: &mut Ground<'_>) -> io::Result<Vec<u8>> {
@@ -333,9 +348,9 @@ impl Smtp {
             let copies = rules.blind_copies(&transaction.reverse_path, &transaction.named());
             permitted = copies.map(|copies| transaction.set_blind_copies(copies));
         }
-        let promises = self.messages > 0;
-        let mut place =
-            plan::Place { ground, rules, known: &self.known, writers: &mut self.writers, promises };
+        self.promised = None;
+        let mark = ahead::mark_of(self.messages);
+        let mut place = plan::Place { ground, rules, known: &self.known, writers: &mut self.writers, mark };
         let asked = self.asked.take();
         let begun = match permitted {
             Ok(()) => place.begin(transaction, asked),
@@ -351,9 +366,7 @@ impl Smtp {
                 Ok(answer)
             }
             Err(status) => {
-                let sender = transaction.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
-                let to = transaction.only_recipient().map(|recipient| recipient.original.to_string());
-                self.known.log_reject(ground, &transaction.mail, "DATA", &status, &sender, to.as_deref());
+                self.known.log_refused_data(ground, transaction, &status);
                 self.transaction = None;
                 Ok(Answer::Status(status))
             }
@@ -367,8 +380,8 @@ impl Smtp {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let rules = &mut self.rules;
-        let (known, writers, promises) = (&self.known, &mut self.writers, false);
-        let mut place = plan::Place { ground, rules, known, writers, promises };
+        let (known, writers) = (&self.known, &mut self.writers);
+        let mut place = plan::Place { ground, rules, known, writers, mark: None };
         let Some(Finished { mut statuses, delivered }) = place.finish(&transaction, plan) else {
             // The front may have a word for the log.
             self.transaction = Some(transaction);

@@ -18,6 +18,7 @@ use common::auth::Account;
 use common::process::service::{Ground, User};
 use common::sys::process;
 use std::collections::VecDeque;
+use std::io;
 use std::time::SystemTime;
 
 /// Who takes the message, and what for.
@@ -28,12 +29,17 @@ pub(super) enum Plan {
     Queue { user: User, recipients: usize },
     /// The spool file's.
     Spool { user: User },
+    /// Nobody's: the message was sent for before that was known.
+    Nowhere { user: User, status: Status },
 }
 
 impl Plan {
     /// Whose writer it is.
     pub fn user(&self) -> &User {
-        let (Plan::Mailbox(Straight { user, .. }) | Plan::Queue { user, .. } | Plan::Spool { user }) = self;
+        let (Plan::Mailbox(Straight { user, .. })
+        | Plan::Queue { user, .. }
+        | Plan::Spool { user }
+        | Plan::Nowhere { user, .. }) = self;
         user
     }
 
@@ -53,15 +59,34 @@ pub(super) struct Straight {
     recipient: Box<Recipient>,
 }
 
+/// What a message that goes straight into a mailbox will be called, and how the front hears from its writer.
+#[derive(Clone)]
+pub(super) struct Mark {
+    id: String,
+    token: Token,
+}
+
+impl Mark {
+    /// Of a new message.
+    pub fn new() -> Result<Mark, Status> {
+        Ok(Mark { id: new_id()?, token: new_token()? })
+    }
+
+    /// What the front may say as soon as it hears of the writer.
+    pub fn promise(&self) -> Promise {
+        Promise { token: self.token, status: delivered_as(&self.id) }
+    }
+}
+
 /// What a plan is made from.
 pub(super) struct Place<'a, 'g> {
     pub ground: &'a Ground<'g>,
     pub rules: &'a mut Rules,
     pub known: &'a Known,
     pub writers: &'a mut Writers,
-    /// Whether writers tell the front, too: the client has its reply sooner, and the front is woken twice. For a connection that
-    /// brings one message that is not worth it.
-    pub promises: bool,
+    /// Of a message whose writer tells the front, too: the client has its reply sooner, and the front is woken twice. For a
+    /// connection that brings one message that is not worth it.
+    pub mark: Option<Mark>,
 }
 
 /// What one recipient, or the queue, is to be given, once somebody has agreed to take it.
@@ -153,6 +178,18 @@ impl Place<'_, '_> {
         }
     }
 
+    /// Has a message read to its end that was sent for, and that nobody takes: this is why.
+    pub fn refuse(&mut self, transaction: &Transaction, status: Status) -> io::Result<Plan> {
+        let recipients = transaction.recipients();
+        let recipient = straight(transaction, &recipients);
+        let account = recipient.and_then(|recipient| self.rules.account(recipient).ok());
+        let user = account.as_ref().map(user_of).ok_or(io::ErrorKind::InvalidData)?;
+        match self.writers.give(self.ground, &user, &Job::Refuse) {
+            Outcome::Ready => Ok(Plan::Nowhere { user, status }),
+            _ => Err(io::Error::other("nobody reads the message")),
+        }
+    }
+
     /// The writer has something to say. What became of the message; `None`: the front has given it up.
     pub fn finish(&mut self, transaction: &Transaction, plan: Plan) -> Option<Finished> {
         let outcome = self.writers.hear(self.ground, plan.user());
@@ -168,6 +205,7 @@ impl Place<'_, '_> {
             (Plan::Queue { user, recipients }, outcome) => {
                 Finished::one(self.settled(transaction, Taken::Queue(user, recipients), outcome))
             }
+            (Plan::Nowhere { status, .. }, _) => Finished::one(status),
             (Plan::Spool { .. }, outcome) => {
                 let statuses = match written(outcome) {
                     Err(status) => transaction.groups().iter().map(|_| status.clone()).collect(),
@@ -247,8 +285,11 @@ impl Place<'_, '_> {
         account: Account,
         spooled: bool,
     ) -> Result<Offer, Status> {
-        let (user, id) = (user_of(&account), new_id()?);
-        let token = if self.promises && !spooled { Some(new_token()?) } else { None };
+        let user = user_of(&account);
+        let (id, token) = match self.mark.clone().filter(|_| !spooled) {
+            Some(mark) => (mark.id, Some(mark.token)),
+            None => (new_id()?, None),
+        };
         let job = Job::Deliver(Box::new(Deliver {
             received: self.received(transaction, &id),
             account,
@@ -401,7 +442,7 @@ fn written(outcome: Outcome) -> Result<Written, Status> {
 }
 
 /// The recipient whose mailbox gets the message without the queue.
-fn straight<'a>(transaction: &Transaction, recipients: &'a [Recipient]) -> Option<&'a Recipient> {
+pub(super) fn straight<'a>(transaction: &Transaction, recipients: &'a [Recipient]) -> Option<&'a Recipient> {
     let [recipient] = recipients else { return None };
     let is_mailbox = matches!(recipient.target, Target::Mailbox { .. });
     (is_mailbox && !owes_success(transaction, recipient)).then_some(recipient)

@@ -56,12 +56,16 @@ impl Guard {
             data,
             front: 0,
         };
-        match service.answer(&mut ground, &question.encode()).map(|answer| Answer::decode(&answer)) {
-            Ok(Some(Answer::Status(status))) => status.code.to_string(),
-            Ok(Some(Answer::Welcome(_))) => "welcome".to_owned(),
-            Ok(Some(Answer::Go | Answer::Promise(_))) => "go".to_owned(),
-            Ok(None) => "nonsense".to_owned(),
-            Err(_) => "over".to_owned(),
+        let answer = service.answer(&mut ground, &question.encode());
+        let Ok(Some(answer)) = answer else {
+            return if answer.is_err() { "over" } else { "nothing" }.to_owned();
+        };
+        match Answer::decode(&answer) {
+            Some(Answer::Status(status)) => status.code.to_string(),
+            Some(Answer::Ahead(status, _)) => format!("{} and on", status.code),
+            Some(Answer::Welcome(_)) => "welcome".to_owned(),
+            Some(Answer::Go | Answer::Promise(_)) => "go".to_owned(),
+            None => "nonsense".to_owned(),
         }
     }
 }
@@ -109,6 +113,9 @@ fn what_is_out_of_turn_ends_the_conversation() {
     for (questions, want) in [
         (vec![Question::Data], "over"),
         (vec![Question::Next], "over"),
+        (vec![Question::Begun], "over"),
+        // Nobody has said that it may.
+        (vec![rcpt(true, "anna@here.example"), Question::Begun], "over"),
         (vec![rcpt(false, "anna@here.example")], "over"),
         (vec![Question::Mail(mail(None)), Question::Data], "over"),
         (vec![Question::Mail(mail(None)), rcpt(false, "anna@here.example")], "over"),
@@ -175,6 +182,7 @@ fn state(config: &Config, messages: u32, stage: Option<Stage>) -> Smtp {
         transaction,
         writers: Writers::default(),
         asked: None,
+        promised: None,
         waits: false,
         unlogged: None,
         runner: Runner::default(),
@@ -196,6 +204,44 @@ fn messages_are_counted_by_the_guard() {
 }
 
 #[test]
+fn data_come_without_a_question_only_if_they_may() {
+    let scratch = Scratch::new();
+    let last = |question| match question {
+        Question::Rcpt { mail, path, orcpt, notify, .. } => {
+            Question::Rcpt { mail, path, orcpt, notify, more: false }
+        }
+        other => other,
+    };
+    let anna = |first| last(rcpt(first, "anna@here.example"));
+    let large = Question::Rcpt {
+        mail: Some(mail(Some(2 << 20))),
+        path: ForwardPath::Mailbox(Address::parse(b"anna@here.example").unwrap()),
+        orcpt: None,
+        notify: None,
+        more: false,
+    };
+    let plain = tests_config(&scratch);
+    let checks = Config { smtpd_data_restrictions: "reject".into(), ..plain.clone() };
+    for (config, messages, questions, want) in [
+        (&plain, 0, vec![anna(true)], "250"),
+        (&plain, 1, vec![anna(true)], "250 and on"),
+        (&plain, 1, vec![rcpt(true, "anna@here.example")], "250"),
+        (&plain, 1, vec![large], "250"),
+        (&checks, 1, vec![anna(true)], "250"),
+        (&plain, 1, vec![anna(true), anna(false)], "250"),
+        // Whatever comes between takes it back.
+        (&plain, 1, vec![anna(true), anna(false), Question::Begun], "over"),
+        (&plain, 1, vec![anna(true), Question::Vrfy("a".into()), Question::Begun], "over"),
+        (&plain, 1, vec![anna(true), last(rcpt(false, "nobody@here.example")), Question::Begun], "over"),
+    ] {
+        let service = Box::new(state(config, messages, None));
+        let mut guard = Guard { service, ..guard(config.clone(), STRANGER, 0) };
+        let said = questions.iter().map(|question| guard.ask(question)).last();
+        assert_eq!(said.as_deref(), Some(want), "{messages} {questions:?}");
+    }
+}
+
+#[test]
 fn there_is_one_message_at_a_time() {
     let scratch = Scratch::new();
     let config = tests_config(&scratch);
@@ -204,6 +250,7 @@ fn there_is_one_message_at_a_time() {
         (rcpt(false, "anna@here.example"), "over"),
         (Question::Mail(mail(None)), "over"),
         (Question::Data, "over"),
+        (Question::Begun, "over"),
         (Question::Next, "over"),
         (attributes(), "over"),
         (Question::Vrfy("a".into()), "252"),

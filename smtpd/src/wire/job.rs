@@ -31,6 +31,8 @@ pub enum Job {
     Spool,
     /// None: the last one will not be needed, if nothing of its message was read.
     Withdraw,
+    /// Nowhere: the message was sent for before it was known that nobody takes it, and is read to its end.
+    Refuse,
 }
 
 /// See [`Job::Deliver`].
@@ -141,6 +143,7 @@ impl Job {
             }
             Job::Spool => new(3),
             Job::Withdraw => new(4),
+            Job::Refuse => new(5),
         }
         .finish()
     }
@@ -177,6 +180,7 @@ impl Job {
             })),
             3 => Job::Spool,
             4 => Job::Withdraw,
+            5 => Job::Refuse,
             _ => return None,
         };
         r.end()?;

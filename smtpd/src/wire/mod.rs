@@ -43,6 +43,8 @@ pub enum Question {
     /// The data are about to come. When all of them, or the mark that there will be no more, are with the writer, there is a
     /// second answer: what became of the message.
     Data,
+    /// The data come: what [`Answer::Ahead`] said may be. This is not answered; what became of the message is.
+    Begun,
     /// The writer takes too long. This is answered, and, before or after it, what became of the message is said.
     Overdue,
     /// LMTP: and for the next recipient?
@@ -104,6 +106,9 @@ pub enum Answer {
     Welcome(Welcome),
     /// [`Question::Data`]: let them come. And then: they were given up.
     Go,
+    /// [`Question::Rcpt`]: this is the reply, and if DATA is what comes next, the data may be sent for without a question, which
+    /// would have to wait for the writer.
+    Ahead(Status, Promise),
     /// [`Question::Data`]: let them come, and this may be said as soon as the writer says that they are on disk.
     Promise(Promise),
 }
@@ -233,6 +238,7 @@ impl Question {
             Question::Next => new(6),
             Question::Vrfy(text) => new(7).field(text.as_bytes()),
             Question::Xclient(attributes) => xclient(new(8), attributes),
+            Question::Begun => new(10),
             Question::Note(note, text) => new(9).field(&[*note as u8]).field(text.as_bytes()),
         }
         .finish()
@@ -261,6 +267,7 @@ impl Question {
             7 => Question::Vrfy(r.text()?),
             8 => Question::Xclient(read_xclient(&mut r)?),
             9 => Question::Note(Note::decode(*r.field()?.first()?)?, r.text()?),
+            10 => Question::Begun,
             _ => return None,
         };
         r.end()?;
@@ -290,7 +297,8 @@ impl Answer {
                 .field(&[u8::from(welcome.trusted_way)])
                 .field(&[u8::from(welcome.logged_in)]),
             Answer::Go => new(3),
-            Answer::Promise(promise) => write_status(new(4).field(&promise.token), &promise.status),
+            Answer::Promise(promise) => write_promise(new(4), promise),
+            Answer::Ahead(status, promise) => write_promise(write_status(new(5), status), promise),
         }
         .finish()
     }
@@ -309,10 +317,8 @@ impl Answer {
                 logged_in: r.flag()?,
             }),
             3 => Answer::Go,
-            4 => Answer::Promise(Promise {
-                token: read_optional_token(&mut r)??,
-                status: read_status(&mut r)?,
-            }),
+            4 => Answer::Promise(read_promise(&mut r)?),
+            5 => Answer::Ahead(read_status(&mut r)?, read_promise(&mut r)?),
             _ => return None,
         };
         r.end()?;
@@ -324,6 +330,14 @@ impl Answer {
 pub(crate) fn open(message: &[u8]) -> Option<(u8, Reader<'_>)> {
     let (&[kind, _, _, _, _], body) = message.split_first_chunk::<5>()?;
     Some((kind, Reader(body)))
+}
+
+fn write_promise(writer: Writer, promise: &Promise) -> Writer {
+    write_status(writer.field(&promise.token), &promise.status)
+}
+
+fn read_promise(r: &mut Reader<'_>) -> Option<Promise> {
+    Some(Promise { token: read_optional_token(r)??, status: read_status(r)? })
 }
 
 /// None is empty.

@@ -22,6 +22,7 @@ fn questions() -> Vec<Question> {
     let notify = Some(Notify { success: true, failure: false, delay: true });
     vec![
         Question::Hello,
+        Question::Begun,
         Question::Mail(Box::new(Mail { path: None, size: None, ret: None, envid: None, ..mail.clone() })),
         Question::Mail(Box::new(Mail { path: Some(ForwardPath::Local("root".into())), ..mail.clone() })),
         Question::Mail(Box::new(mail.clone())),
@@ -168,6 +169,7 @@ fn jobs() -> Vec<Job> {
         })),
         Job::Spool,
         Job::Withdraw,
+        Job::Refuse,
     ]
 }
 
@@ -183,6 +185,10 @@ fn answers() -> Vec<Answer> {
     vec![
         Answer::Go,
         Answer::Promise(Promise { token: [7; 8], status: Status::new(250, Enhanced(2, 0, 0), "Ok") }),
+        Answer::Ahead(
+            Status::new(250, Enhanced(2, 1, 5), "Ok"),
+            Promise { token: [8; 8], status: Status::new(250, Enhanced(2, 0, 0), "Ok") },
+        ),
         Answer::Welcome(welcome),
         Answer::Status(Status::new(452, Enhanced(4, 300, 1), "No space")),
     ]

@@ -95,6 +95,11 @@ impl Work<'_> {
                 Job::Spool => self.spool()?,
                 // It was heard where the message was waited for, or there was none to wait for.
                 Job::Withdraw => {}
+                Job::Refuse => {
+                    self.say(&Outcome::Ready)?;
+                    let outcome = self.take(Box::new(Nowhere), None)?;
+                    self.say(&outcome)?;
+                }
             }
         }
         Ok(())
@@ -333,6 +338,19 @@ impl Sink for Spool {
     fn finish(mut self: Box<Self>) -> Result<String, Status> {
         self.flush()?;
         Ok("spool".to_owned())
+    }
+}
+
+/// The sink of a message that nobody takes. Why, the guard knows.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn write(&mut self, _: &[u8]) -> Result<(), Status> {
+        Err(reply::LOCAL_PROBLEM.into())
+    }
+
+    fn finish(self: Box<Self>) -> Result<String, Status> {
+        Err(reply::LOCAL_PROBLEM.into())
     }
 }
 
