@@ -4,7 +4,7 @@
 //! conversation, and a recipient is only what [`Rules`] made of an address. The guard reads no message and writes none.
 //!
 //! ```text
-//!  Mail and Rcpt -> Collecting -- Rcpt* -> Collecting -- Data -> Receiving -- the writer's word -> Answering -- Next* -> nothing
+//!  Mail and Rcpt -> Collecting -- Rcpt* -> Collecting -- Data or Begun -> Receiving -- the writer's word -> Answering -- Next* -> nothing
 //! ```
 
 mod ahead;
