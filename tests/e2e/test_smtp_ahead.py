@@ -258,6 +258,18 @@ class SentForAhead(OneClient):
         self.wait_for(self.user, *sorted(["first", "NOOP", "VRFY", "HELP", "MAIL", "RSET", "EHLO"]))
         self.assertEqual(self.subjects(self.other), [])
 
+    @needs_root
+    def test_a_guard_that_hears_of_all_of_it_late(self):
+        [guard] = [pid for pid in self.box.servers() if uid_of(pid) == 0]
+        for number in range(5):
+            self.open(self.user)
+            self.wait_for_file(self.user)
+            os.kill(guard, signal.SIGSTOP)
+            self.send(str(number))
+            os.kill(guard, signal.SIGCONT)
+        self.end()
+        self.wait_for(self.user, "0", "1", "2", "3", "4", "first")
+
     def test_in_chunks(self):
         for number in range(2):
             self.open(self.user)

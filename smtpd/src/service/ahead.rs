@@ -8,7 +8,7 @@
 
 use super::transaction::Stage;
 use super::{Smtp, is, plan};
-use crate::wire::Promise;
+use crate::wire::{Answer, Promise};
 use common::process::service::Ground;
 use std::io;
 
@@ -45,8 +45,9 @@ impl Smtp {
         self.promised.as_ref().map(plan::Mark::promise)
     }
 
-    /// The front has sent for the data, as it was told that it may.
-    pub(super) fn begun(&mut self, ground: &Ground<'_>) -> io::Result<()> {
+    /// The front has sent for the data, as it was told that it may. What became of the message, if that is known already: the writer
+    /// need not have waited for us, and what it has said may have come together with its first word.
+    pub(super) fn begun(&mut self, ground: &Ground<'_>) -> io::Result<Option<Answer>> {
         let mark = self.promised.take().ok_or(io::ErrorKind::InvalidData)?;
         let transaction = self.transaction.as_mut().ok_or(io::ErrorKind::InvalidData)?;
         let (rules, known, writers) = (&mut self.rules, &self.known, &mut self.writers);
@@ -58,8 +59,9 @@ impl Smtp {
                 place.refuse(transaction, status)?
             }
         };
+        let is_over = self.writers.has_word(plan.user());
         transaction.stage = Stage::Receiving(plan);
-        Ok(())
+        is_over.then(|| self.received(ground)).transpose()
     }
 
     /// Nothing comes of what the writer was asked.

@@ -124,11 +124,13 @@ impl Service for Smtp {
                 }
             }
             Question::Data => self.data(ground)?,
-            Question::Begun => {
-                self.begun(ground)?;
-                self.log_warnings(ground);
-                return Ok(None);
-            }
+            Question::Begun => match self.begun(ground)? {
+                Some(answer) => answer,
+                None => {
+                    self.log_warnings(ground);
+                    return Ok(None);
+                }
+            },
             Question::Overdue => {
                 if let Some(Stage::Receiving(plan)) = self.transaction.as_ref().map(|open| &open.stage) {
                     self.writers.stop(ground, plan.user());

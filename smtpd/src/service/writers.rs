@@ -107,6 +107,11 @@ impl Writers {
         }
     }
 
+    /// Whether a word of the user's writer is here already: what [`Writers::watched`] gives would not tell.
+    pub fn has_word(&self, user: &User) -> bool {
+        self.running.iter().any(|writer| writer.user == *user && writer.commands.has_more())
+    }
+
     /// Whether the user's writer is at something.
     pub fn is_busy(&self, user: &User) -> bool {
         self.running.iter().any(|writer| writer.user == *user && writer.busy)
