@@ -258,6 +258,38 @@ class SentForAhead(OneClient):
         self.wait_for(self.user, *sorted(["first", "NOOP", "VRFY", "HELP", "MAIL", "RSET", "EHLO"]))
         self.assertEqual(self.subjects(self.other), [])
 
+    def test_between_chunks_other_things_may_be_asked(self):
+        self.open(self.user)
+        self.client.send("BDAT 18\r\nSubject: chunk\r\n\r\nVRFY anna\r\n")
+        self.assertEqual([self.client.getreply()[0] for _ in range(2)], [250, 252])
+        self.client.send("BDAT 6 LAST\r\ntext\r\n")
+        self.assertEqual(self.client.getreply()[0], 250)
+        self.end()
+        self.wait_for(self.user, "chunk", "first")
+
+    @needs_root
+    def test_a_writer_that_begins_to_read_when_nobody_waits_for_it_any_more(self):
+        """What it has read of the message is not the next one's: there is none on this connection."""
+        self.client.quit()
+        self.box.write_settings(ipc_timeout="5s")
+        self.client.connect(HOST, self.server.port)
+        self.client.ehlo()
+        self.open(self.user)
+        self.send("again")
+        [writer] = self.box.servers_of(self.user)
+        os.kill(writer, signal.SIGSTOP)
+        self.open(self.user)
+        self.assertEqual(self.client.docmd("DATA")[0], 354)
+        self.client.send("Subject: second\r\n\r\ntext\r\n.\r\n")
+        try:
+            self.assertEqual(self.client.getreply()[0], 421)
+        except smtplib.SMTPServerDisconnected:
+            pass
+        self.client.close()
+        self.box.wait_idle()
+        self.assertFalse(os.path.exists(f"/proc/{writer}"))
+        self.assertEqual(sorted(self.subjects(self.user)), ["again", "first"])
+
     @needs_root
     def test_a_guard_that_hears_of_all_of_it_late(self):
         [guard] = [pid for pid in self.box.servers() if uid_of(pid) == 0]

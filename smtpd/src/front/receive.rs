@@ -161,7 +161,16 @@ impl Conversation<'_> {
             // RFC 3030 section 3.
             return self.not(verb, reply::BINARY_NEEDS_BDAT);
         }
-        let promise = match self.ask_for_writer()? {
+        // Nothing else is said to the guard before it has spoken of this message. Between chunks it might be: those ask.
+        let ahead = self.transaction.as_mut().and_then(|transaction| transaction.ahead.take());
+        let begun = match ahead {
+            Some(promise) => {
+                self.front.tell_service(Question::Begun.encode())?;
+                Ok(Some(promise))
+            }
+            None => self.ask_for_writer()?,
+        };
+        let promise = match begun {
             Ok(promise) => promise,
             Err(status) => {
                 self.transaction = None;
@@ -193,10 +202,6 @@ impl Conversation<'_> {
 
     /// Status: the guard has nobody who takes the message.
     fn ask_for_writer(&mut self) -> Result<Result<Option<Promise>, Status>, Ending> {
-        if let Some(promise) = self.transaction.as_mut().and_then(|transaction| transaction.ahead.take()) {
-            self.front.tell_service(Question::Begun.encode())?;
-            return Ok(Ok(Some(promise)));
-        }
         match self.ask(&Question::Data)? {
             Answer::Go => Ok(Ok(None)),
             Answer::Promise(promise) => Ok(Ok(Some(promise))),

@@ -26,7 +26,8 @@ impl Smtp {
             return;
         }
         let (rules, known, writers) = (&mut self.rules, &self.known, &mut self.writers);
-        let mark = self.promised.clone().or_else(|| mark_of(self.messages));
+        let promised = self.promised.as_ref().map(|(mark, _)| mark.clone());
+        let mark = promised.or_else(|| mark_of(self.messages));
         let mut place = plan::Place { ground, rules, known, writers, mark };
         self.asked = place.offer_straight(transaction);
     }
@@ -38,27 +39,33 @@ impl Smtp {
         let recipients = transaction.recipients();
         let recipient = plan::straight(transaction, &recipients).filter(|_| transaction.accepted() == 1)?;
         let is_open = !self.rules.has_blind_copies() && !self.rules.has_data_restrictions();
-        if !is_small || !is_open || self.rules.account(recipient).is_err() {
+        if !is_small || !is_open {
             return None;
         }
-        self.promised = mark_of(self.messages);
-        self.promised.as_ref().map(plan::Mark::promise)
+        let account = self.rules.account(recipient).ok()?;
+        let mark = mark_of(self.messages)?;
+        let promise = mark.promise();
+        self.promised = Some((mark, plan::user_of(&account)));
+        Some(promise)
     }
 
     /// The front has sent for the data, as it was told that it may. What became of the message, if that is known already: the writer
     /// need not have waited for us, and what it has said may have come together with its first word.
     pub(super) fn begun(&mut self, ground: &Ground<'_>) -> io::Result<Option<Answer>> {
-        let mark = self.promised.take().ok_or(io::ErrorKind::InvalidData)?;
+        let (mark, user) = self.promised.take().ok_or(io::ErrorKind::InvalidData)?;
         let transaction = self.transaction.as_mut().ok_or(io::ErrorKind::InvalidData)?;
         let (rules, known, writers) = (&mut self.rules, &self.known, &mut self.writers);
+        writers.set_sent_for(true);
         let mut place = plan::Place { ground, rules, known, writers, mark: Some(mark) };
         let plan = match place.begin(transaction, self.asked.take()) {
             Ok(plan) => plan,
             Err(status) => {
                 known.log_refused_data(ground, transaction, &status);
-                place.refuse(transaction, status)?
+                self.refused = self.refused.saturating_add(1);
+                place.refuse(user, status)?
             }
         };
+        self.writers.set_sent_for(false);
         let is_over = self.writers.has_word(plan.user());
         transaction.stage = Stage::Receiving(plan);
         is_over.then(|| self.received(ground)).transpose()

@@ -28,7 +28,7 @@ use client::Known;
 use common::config::Config;
 use common::log::{escape, readable};
 use common::process::channel::Why;
-use common::process::service::{Ground, Service};
+use common::process::service::{Ground, Service, User};
 use common::sys::fs::release_free_memory;
 use plan::{Delivered, Finished};
 use runner::Runner;
@@ -51,8 +51,8 @@ pub struct Smtp {
     writers: Writers,
     /// Who was asked to take the message before it was said that one comes.
     asked: Option<plan::Offer>,
-    /// The front was told that it may send for the data of the message that has this.
-    promised: Option<plan::Mark>,
+    /// The front was told that it may send for the data of the message that has this, and that is for this user.
+    promised: Option<(plan::Mark, User)>,
     /// The client waits for the answer to RCPT, so what it says next depends on that.
     waits: bool,
     /// What was delivered and is not in the log yet.

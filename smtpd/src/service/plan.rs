@@ -178,12 +178,12 @@ impl Place<'_, '_> {
         }
     }
 
-    /// Has a message read to its end that was sent for, and that nobody takes: this is why.
-    pub fn refuse(&mut self, transaction: &Transaction, status: Status) -> io::Result<Plan> {
-        let recipients = transaction.recipients();
-        let recipient = straight(transaction, &recipients);
-        let account = recipient.and_then(|recipient| self.rules.account(recipient).ok());
-        let user = account.as_ref().map(user_of).ok_or(io::ErrorKind::InvalidData)?;
+    /// Has a message read to its end by the user's writer that was sent for, and that nobody takes: this is why. Error: a writer that
+    /// was lost may have read of it.
+    pub fn refuse(&mut self, user: User, status: Status) -> io::Result<Plan> {
+        if self.writers.has_lost() {
+            return Err(io::Error::other("a writer was lost: the message may be half read"));
+        }
         match self.writers.give(self.ground, &user, &Job::Refuse) {
             Outcome::Ready => Ok(Plan::Nowhere { user, status }),
             _ => Err(io::Error::other("nobody reads the message")),
@@ -464,6 +464,6 @@ fn new_token() -> Result<Token, Status> {
     Ok(token)
 }
 
-fn user_of(account: &Account) -> User {
+pub(super) fn user_of(account: &Account) -> User {
     User { uid: account.uid, gid: account.gid, groups: account.groups.clone() }
 }

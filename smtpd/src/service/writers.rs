@@ -44,6 +44,8 @@ pub(super) struct Writers {
     queued: Vec<String>,
     /// What several recipients of LMTP read: unlinked.
     spool: Option<OwnedFd>,
+    /// The data of a message may be there before its writer has said its first word.
+    sent_for: bool,
     /// A writer was lost. What it has not read is still in the data socket, and the next one would take it for its own message.
     lost: bool,
 }
@@ -107,6 +109,11 @@ impl Writers {
         }
     }
 
+    /// Whether the data may come before the first word of the writer that is to read them.
+    pub fn set_sent_for(&mut self, sent_for: bool) {
+        self.sent_for = sent_for;
+    }
+
     /// Whether a word of the user's writer is here already: what [`Writers::watched`] gives would not tell.
     pub fn has_word(&self, user: &User) -> bool {
         self.running.iter().any(|writer| writer.user == *user && writer.commands.has_more())
@@ -129,6 +136,7 @@ impl Writers {
     fn hear_within(&mut self, ground: &Ground<'_>, user: &User, patience: Duration) -> Option<Outcome> {
         let writer = self.running.iter_mut().find(|writer| writer.user == *user);
         let heard = writer.map(|writer| receive_within(&mut writer.commands, patience));
+        let is_gone = matches!(heard, Some(Ok(None)) | None);
         let why = match heard {
             Some(Ok(Some(message))) => match Outcome::decode(&message) {
                 Some(outcome) => {
@@ -141,6 +149,8 @@ impl Writers {
             Some(Err(error)) => error.to_string(),
             None => "there is none".to_owned(),
         };
+        // One that is slow may have begun to read before it is killed. One that is gone had not: its word would have been here.
+        self.lost |= self.sent_for && !is_gone;
         ground.log.error(format_args!("writer of uid {}: {why}", user.uid));
         self.give_up(user);
         None
