@@ -143,13 +143,15 @@ class AskedAhead(OneClient):
         self.assertEqual(self.subjects(self.user), [])
 
 
-class Promised(OneClient):
-    """The client hears of a message when its writer has it on disk, and not when everybody else knows: from the second one on."""
-
+class SecondMessage(OneClient):
     def setUp(self):
         super().setUp()
         self.open(self.user)
         self.send("first")
+
+
+class Promised(SecondMessage):
+    """The client hears of a message when its writer has it on disk, and not when everybody else knows: from the second one on."""
 
     def send_without_guard(self, subject):
         """Sends a message while the guard is stopped. Its pid, and what the client hears."""
@@ -183,13 +185,8 @@ class Promised(OneClient):
         self.assertEqual(sorted(self.subjects(self.user)), ["first", "second"])
 
 
-class SentForAhead(OneClient):
+class SentForAhead(SecondMessage):
     """From the second message on the data are sent for before it is known that somebody takes them."""
-
-    def setUp(self):
-        super().setUp()
-        self.open(self.user)
-        self.send("first")
 
     def fill(self, user):
         maildir = self.box.maildir_of(user)
