@@ -34,6 +34,8 @@ impl Smtp {
 
     /// After RCPT, when the client waits for that: whether the data may be sent for without a question.
     pub(super) fn promise_ahead(&mut self) -> Option<Promise> {
+        // Before all else: most connections bring one message, for which there is none.
+        let mark = mark_of(self.messages)?;
         let transaction = self.transaction.as_ref()?;
         let is_small = transaction.mail.size.is_none_or(|size| size <= SMALL);
         let recipients = transaction.recipients();
@@ -43,7 +45,6 @@ impl Smtp {
             return None;
         }
         let account = self.rules.account(recipient).ok()?;
-        let mark = mark_of(self.messages)?;
         let promise = mark.promise();
         self.promised = Some((mark, plan::user_of(&account)));
         Some(promise)
