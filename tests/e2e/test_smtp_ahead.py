@@ -157,6 +157,8 @@ class Promised(SecondMessage):
         """Sends a message while the guard is stopped. Its pid, and what the client hears."""
         self.open(self.user)
         self.assertEqual(self.client.docmd("DATA")[0], 354)
+        # 354 waited for nobody: the guard may not have started the writer yet.
+        self.wait_for_file(self.user)
         [guard] = [pid for pid in self.box.servers() if uid_of(pid) == 0]
         os.kill(guard, signal.SIGSTOP)
         self.client.send(f"Subject: {subject}\r\n\r\ntext\r\n.\r\n")
