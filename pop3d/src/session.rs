@@ -58,7 +58,7 @@ fn try_open(session: &mut Session) -> Result<Result<Maildrop, &'static str>, Sto
             return Ok(Err(reply::MAILDROP_DENIED));
         }
     };
-    let maildir = Maildir::open_location(&location)?;
+    let maildir = Maildir::open_location(&location, !config.fsync_disable)?;
     let lock = SessionLock::take(&maildir, LockMethod::Automatic)?;
     if login_delay::too_soon(&maildir, config)? {
         return Ok(Err(reply::LOGIN_DELAY));

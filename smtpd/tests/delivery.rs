@@ -51,10 +51,12 @@ fn main() {
         println!("{}", deliver(&config, &home).unwrap_or_else(|status| status.to_string()));
         return;
     }
+    what_the_first_delivery_makes_is_on_the_disk_before_it_is_used();
     one_file_and_two_calls_of_fsync_however_much_mail_there_is();
     kill_9_at_every_call_leaves_all_of_a_message_or_nothing();
     a_full_disk_refuses_and_leaves_nothing();
     quota_by_setting();
+    the_name_of_a_new_file_is_on_the_disk_too();
     println!("deliveries: ok");
 }
 
@@ -64,7 +66,10 @@ fn deliver(config: &Config, home: &str) -> Result<String, Status> {
     let account = Account { name, uid, gid, groups: vec![], home, mail: None, master: None };
     let address = Address::parse(b"anna@example.org").unwrap();
     let (to, original) = (address.clone(), address.clone());
-    let target = Target::Mailbox { user: "anna".into(), extension: String::new(), direct: false };
+    let target = match std::env::var("INTO") {
+        Ok(path) => Target::File { path, owner: None },
+        Err(_) => Target::Mailbox { user: "anna".into(), extension: String::new(), direct: false },
+    };
     let recipient =
         Recipient { address, original: to.clone(), orcpt: None, notify: None, owner: None, target };
     let trace = Trace { reverse_path: None, original, delivered_to: to, received: String::new(), once: None };
@@ -96,17 +101,62 @@ fn run(mut command: Command, message: &str) -> Output {
 }
 
 fn strace(options: &[&str], home: &Path, message: &str) -> Option<Output> {
+    strace_with(options, home, &[], message)
+}
+
+fn strace_with(options: &[&str], home: &Path, pairs: &[&str], message: &str) -> Option<Output> {
     if Command::new("strace").arg("-V").output().is_err() {
         println!("no strace: not tested");
         return None;
     }
     let mut command = Command::new("strace");
     command.args(["-qq", "-o"]).arg(home.join("trace")).args(options).arg(program()).arg("deliver").arg(home);
+    command.args(pairs);
     Some(run(command, message))
+}
+
+fn what_the_first_delivery_makes_is_on_the_disk_before_it_is_used() {
+    let home = Home::new("first");
+    let calls = |options: &[&str], pairs: &[&str]| -> Option<String> {
+        let options = [&["-y", "-e", "trace=mkdir,fsync,openat"], options].concat();
+        strace_with(&options, &home.0, pairs, &message(100))?;
+        let trace = fs::read_to_string(home.0.join("trace")).unwrap();
+        let mut calls = vec![];
+        for line in trace.lines().filter(|line| !line.contains("openat") || line.contains("O_CREAT")) {
+            let call = line.split('(').next().unwrap().replace("openat", "create");
+            let Some((_, path)) = line.split_once(home.0.to_str().unwrap()) else { continue };
+            let path = path.split(['"', '>']).next().unwrap();
+            // The name of the message itself is made up.
+            let path = path.rfind("tmp/").map_or(path, |at| &path[..at + 3]);
+            calls.push(format!("{call} ~{path}"));
+        }
+        // Levels that are missing are tried before those above them.
+        calls.dedup();
+        Some(calls.join(", "))
+    };
+    let message = "create ~/Maildir/tmp, fsync ~/Maildir/tmp, fsync ~/Maildir/new";
+    let synced = "fsync ~/Maildir, fsync ~, mkdir ~/Maildir/tmp";
+    let Some(first) = calls(&[], &[]) else { return };
+    let made = "mkdir ~/Maildir/cur, mkdir ~/Maildir, mkdir ~/Maildir/cur, mkdir ~/Maildir/new";
+    assert_eq!(first, format!("{made}, {synced}, {message}"));
+    assert_eq!(calls(&[], &[]).unwrap(), message);
+    // Killed before it was all on the disk: the next one sees to it.
+    fs::remove_dir_all(home.0.join("Maildir")).unwrap();
+    calls(&["-e", "inject=fsync:signal=SIGKILL:when=1"], &[]).unwrap();
+    assert_eq!(calls(&[], &[]).unwrap(), format!("{synced}, {message}"));
+    // However much of the way to it is missing.
+    let deep = calls(&[], &["home_mailbox=a/b/"]).unwrap();
+    let synced = "mkdir ~/a/b/new, fsync ~/a/b, fsync ~/a, fsync ~, mkdir ~/a/b/tmp, create ~/a/b/tmp";
+    assert!(deep.contains(synced), "{deep}");
+    let trusting = calls(&[], &["home_mailbox=c/", "fsync_disable=yes"]).unwrap();
+    assert!(trusting.contains("create ~/c/tmp") && !trusting.contains("fsync"), "{trusting}");
 }
 
 fn one_file_and_two_calls_of_fsync_however_much_mail_there_is() {
     let home = Home::new("cost");
+    for name in ["cur", "new", "tmp"] {
+        fs::create_dir_all(home.0.join("Maildir").join(name)).unwrap();
+    }
     let mut before = None;
     for round in 0..3 {
         let options = ["-e", "trace=openat,fsync,fdatasync,renameat2,rename,write"];
@@ -193,5 +243,23 @@ fn quota_by_setting() {
         let said = String::from_utf8(run(command, &message(4000)).stdout).unwrap();
         assert!(said.starts_with(want), "{said}");
         assert!(home.list("tmp").is_empty() && home.list("new").is_empty());
+    }
+}
+
+fn the_name_of_a_new_file_is_on_the_disk_too() {
+    let home = Home::new("file");
+    let flushed = || {
+        let mut command = Command::new("strace");
+        command.args(["-qq", "-y", "-e", "trace=fsync", "-o"]).arg(home.0.join("trace"));
+        command.arg(program()).arg("deliver").arg(&home.0).env("INTO", home.0.join("mbox"));
+        run(command, &message(100));
+        let trace = fs::read_to_string(home.0.join("trace")).unwrap();
+        let path = |line: &str| line.split(['<', '>']).nth(1).unwrap().to_owned();
+        trace.lines().map(path).collect::<Vec<String>>()
+    };
+    let place = |below: &str| home.0.join(below).to_str().unwrap().trim_end_matches('/').to_owned();
+    if Command::new("strace").arg("-V").output().is_ok() {
+        assert_eq!(flushed(), [place("mbox"), place("")]);
+        assert_eq!(flushed(), [place("mbox")]);
     }
 }

@@ -154,7 +154,7 @@ impl Hierarchy {
     /// The mailbox's directories. Error: `NotFound`.
     pub fn open(&self, name: &Name) -> Result<Maildir, StorageError> {
         if name.is_inbox() && !self.namespace.has_inbox_inside {
-            return Maildir::open_location(&self.location);
+            return Maildir::open_location(&self.location, self.fsync);
         }
         if name.is_inbox() {
             return Maildir::open_inbox_of_others(&self.location);

@@ -23,7 +23,7 @@ impl Place {
         let namespaces = Namespaces::new(location.clone(), &config, user).unwrap();
         let mut hierarchy = Hierarchy::new(location, &config);
         hierarchy.lock_timeout = Duration::from_millis(300);
-        Maildir::open_location(&hierarchy.location).unwrap();
+        Maildir::open_location(&hierarchy.location, false).unwrap();
         Place { dir, hierarchy, namespaces }
     }
 

@@ -1,7 +1,8 @@
 //! A message that arrives: written to `tmp`, placed in `new`, and nothing else of the mailbox looked at. The cost does
 //! not depend on what is in there.
 //!
-//! One file, and with `fsync` two calls of it: for the file, and for the directory `new` that names it. Whatever happens
+//! One file, and with `fsync` two calls of it: for the file, and for the directory `new` that names it. (What opening the
+//! [`Maildir`] had to make was on the disk before.) Whatever happens
 //! before the name is in `new` leaves at most a file in `tmp`, which [`super::tmp::clean`] removes after 36 hours.
 
 use super::lf_text::LfText;
@@ -225,7 +226,7 @@ mod tests {
                             ..super::super::Location::plain(root)
                         };
                         start.wait();
-                        let maildir = Maildir::open_location(&location).unwrap();
+                        let maildir = Maildir::open_location(&location, true).unwrap();
                         let mut delivery = Delivery::begin(maildir).unwrap();
                         delivery.write(b"x\r\n").unwrap();
                         delivery.finish(false).unwrap();
@@ -252,7 +253,10 @@ mod tests {
             let dir = TempDir::new();
             let location = Location::parse(setting, User { name: "ann", home: dir.path() }).unwrap();
             for _ in 0..2 {
-                Delivery::begin(Maildir::open_location(&location).unwrap()).unwrap().finish(true).unwrap();
+                Delivery::begin(Maildir::open_location(&location, true).unwrap())
+                    .unwrap()
+                    .finish(true)
+                    .unwrap();
             }
             let mut made = Vec::new();
             for top in dir.list("") {

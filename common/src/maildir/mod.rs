@@ -108,14 +108,15 @@ impl Maildir {
             moved: Arc::default(),
             quota: None,
         };
-        maildir.create_directories()?;
+        maildir.create_directories(true)?;
         Ok(maildir)
     }
 
-    /// The INBOX of a location, with its control and index directories.
-    pub fn open_location(location: &Location) -> Result<Maildir, StorageError> {
+    /// The INBOX of a location, with its control and index directories. What of it is missing is made; with `fsync` it is on
+    /// the disk then.
+    pub fn open_location(location: &Location, fsync: bool) -> Result<Maildir, StorageError> {
         let maildir = Maildir::at(location, location.inbox.clone(), OsStr::new(".INBOX"));
-        maildir.create_directories()?;
+        maildir.create_directories(fsync)?;
         Ok(maildir)
     }
 
@@ -191,15 +192,28 @@ impl Maildir {
         &self.shared
     }
 
-    fn create_directories(&self) -> Result<(), StorageError> {
-        for name in ["cur", "new", "tmp"] {
-            create(&self.path.join(name))?;
+    fn create_directories(&self, fsync: bool) -> Result<(), StorageError> {
+        if !["cur", "new", "tmp"].iter().all(|name| self.path.join(name).is_dir()) {
+            self.make(fsync)?;
         }
         self.create_control_and_index()?;
         match self.path.starts_with(&self.shared) || self.control.starts_with(&self.shared) {
             true => Ok(()),
             false => create(&self.shared),
         }
+    }
+
+    fn make(&self, fsync: bool) -> Result<(), StorageError> {
+        let above = rights::lowest_there(&self.path);
+        for name in ["cur", "new"] {
+            create(&self.path.join(name))?;
+        }
+        // A message in a directory that the disk does not know of yet may be lost with it. `tmp` is made last: whoever finds it
+        // finds the others on the disk, also where this is killed.
+        if fsync {
+            rights::sync_up_to(&self.path, above)?;
+        }
+        create(&self.path.join("tmp"))
     }
 
     /// Once the mailbox itself is there. Mostly they are that, and nobody has to look.

@@ -26,7 +26,7 @@ impl Home {
     }
 
     fn inbox(&self) -> Maildir {
-        Maildir::open_location(&self.location).unwrap()
+        Maildir::open_location(&self.location, true).unwrap()
     }
 
     fn open(&self, directory: &str) -> Maildir {
@@ -190,7 +190,7 @@ fn directories_of_their_own() {
     let location = Location::parse("maildir:~/m:INBOX=~/in:CONTROL=~/c", user).unwrap();
     let location = Location { size_limit: 100, ..location };
     fs::create_dir_all(dir.path().join("m")).unwrap();
-    let inbox = Maildir::open_location(&location).unwrap();
+    let inbox = Maildir::open_location(&location, true).unwrap();
     dir.write("in/cur/1.a,S=30:2,", "");
     dir.write("m/cur.not", "");
     assert_eq!(check(&inbox, 70).unwrap(), Verdict::Ok);

@@ -2,6 +2,7 @@
 //! they are in.
 
 use super::StorageError;
+use crate::sys::fs as sys;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown};
@@ -102,6 +103,28 @@ pub(super) fn create(path: &Path) -> Result<(), StorageError> {
         }
         _ => Ok(()),
     }
+}
+
+/// The lowest of a directory and those above it that is there.
+pub(super) fn lowest_there(path: &Path) -> &Path {
+    path.ancestors().find(|above| above.is_dir()).unwrap_or(path)
+}
+
+/// Waits until what was made in a directory and in those above it, up to `last`, is on the disk. The first two always: who
+/// made them may not have come to it.
+pub(super) fn sync_up_to(path: &Path, last: &Path) -> Result<(), StorageError> {
+    for (levels, directory) in path.ancestors().enumerate() {
+        let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        match sys::sync_directory(here) {
+            // Who may make names there need not be allowed to read them: nobody but root can do more then.
+            Err(error) if levels > 0 && error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(StorageError::at("fsync", here))?,
+        }
+        if levels > 0 && last.starts_with(directory) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

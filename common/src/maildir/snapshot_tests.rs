@@ -420,7 +420,7 @@ fn an_index_in_memory_leaves_none_on_disk() {
     let home = dir.path().to_owned();
     let setting = format!("maildir:{}:INDEX=MEMORY", home.display());
     let location = Location::parse(&setting, User { name: "ann", home: &home }).unwrap();
-    let maildir = Maildir::open_location(&location).unwrap();
+    let maildir = Maildir::open_location(&location, true).unwrap();
     for count_octets in [true, false, true] {
         let options = Options { count_octets, ..options() };
         let mut snapshot = Snapshot::open(&maildir, &options).unwrap();

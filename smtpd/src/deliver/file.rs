@@ -128,6 +128,15 @@ impl Mbox {
     fn failed(&self, op: &'static str, error: io::Error) -> Status {
         status_of(&StorageError::new(op, &self.path, error), self.quota_full_tempfail)
     }
+
+    /// For a file that may have been made just now.
+    fn sync_name(&self) -> io::Result<()> {
+        match sys::sync_directory(self.path.parent().unwrap_or(Path::new("/"))) {
+            // Where anybody may make files, not everybody may list them: nobody but root can do more then.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        }
+    }
 }
 
 impl Sink for Mbox {
@@ -173,6 +182,9 @@ impl Sink for Mbox {
         self.flush()?;
         if self.fsync {
             self.file.sync_all().map_err(|error| self.failed("fsync", error))?;
+            if self.length == Some(0) {
+                self.sync_name().map_err(|error| self.failed("fsync", error))?;
+            }
         }
         self.length = None;
         Ok(self.path.display().to_string())

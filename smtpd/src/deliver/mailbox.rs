@@ -114,7 +114,7 @@ fn open(config: &Config, account: &Account) -> Result<Maildir, Status> {
     let location = Location::parse(setting, user)
         .map_err(|_| Status::new(451, Enhanced(4, 3, 5), "Server configuration problem"))?;
     let location = Location { size_limit: config.mailbox_size_limit.0, ..location };
-    Maildir::open_location(&location).map_err(failed)
+    Maildir::open_location(&location, !config.fsync_disable).map_err(failed)
 }
 
 impl Sink for MaildirSink {

@@ -233,6 +233,7 @@ impl QueueDirectory {
                     // By descriptor: where the parent is mail_owner's, the name may be a link to something by now.
                     Ok(()) => open_directory(path)
                         .and_then(|made| made.set_permissions(std::fs::Permissions::from_mode(mode)))
+                        .and_then(|()| self.sync_above(path))
                         .map_err(named)?,
                 }
                 std::fs::symlink_metadata(path).map_err(named)?
@@ -240,6 +241,14 @@ impl QueueDirectory {
             result => result.map_err(named)?,
         };
         if meta.is_dir() { Ok(meta) } else { Err(self.wrong(path, "is not a directory")) }
+    }
+
+    /// What lies in a directory that the disk does not know of yet may be lost with it.
+    fn sync_above(&self, path: &Path) -> io::Result<()> {
+        match path.parent() {
+            Some(above) if self.sync => fs::sync_directory(above),
+            _ => Ok(()),
+        }
     }
 
     fn wrong(&self, path: &Path, what: &str) -> io::Error {

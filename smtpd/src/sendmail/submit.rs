@@ -174,6 +174,7 @@ pub struct Dropped {
     finished: PathBuf,
     id: Id,
     left: Option<u64>,
+    fsync: bool,
     done: bool,
 }
 
@@ -206,7 +207,8 @@ impl Dropped {
         }
         let left = Some(config.message_size_limit.0).filter(|&limit| limit > 0);
         let finished = directory.join(id.as_str());
-        let mut dropped = Dropped { file, unfinished, finished, id, left, done: false };
+        let fsync = !config.fsync_disable;
+        let mut dropped = Dropped { file, unfinished, finished, id, left, fsync, done: false };
         dropped.put(wanted.print().as_bytes())?;
         Ok(dropped)
     }
@@ -240,12 +242,13 @@ impl Dropped {
         let body = if eight_bit { Body::EightBitMime } else { Body::SevenBit };
         let at = MAGIC.len() as u64;
         // The directory cannot be opened by us to be flushed; most file systems flush a file's new name with the file.
+        let sync = || if self.fsync { self.file.sync_all() } else { Ok(()) };
         let result = self
             .file
             .write_all_at(print_body(body).as_bytes(), at)
-            .and_then(|()| self.file.sync_all())
+            .and_then(|()| sync())
             .and_then(|()| std::fs::rename(&self.unfinished, &self.finished))
-            .and_then(|()| self.file.sync_all());
+            .and_then(|()| sync());
         result.map_err(|error| self.failed(&error))?;
         self.done = true;
         Ok(self.id.clone())

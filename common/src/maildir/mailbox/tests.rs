@@ -409,7 +409,7 @@ fn modification_sequences_that_are_not_kept_are_none() {
     let text = format!("maildir:{}:INDEX=MEMORY", dir.path().display());
     let user = crate::maildir::User { name: "ann", home: dir.path() };
     let location = crate::maildir::Location::parse(&text, user).unwrap();
-    let maildir = Maildir::open_location(&location).unwrap();
+    let maildir = Maildir::open_location(&location, true).unwrap();
     assert!(!Mailbox::open(&maildir, &OPTIONS).unwrap().keeps_modseq());
     assert_eq!(status(&maildir, &OPTIONS, false, &|| true).unwrap().highest_modseq, 0);
 }
