@@ -91,6 +91,16 @@ class Programs(WithPrograms):
         run("sendmail", "anna", input="Subject: by root\n\nhello\n")
         self.arrives(b"\nSubject: by root\n", b"Return-Path: <root@example.org>\n")
 
+    def test_input_without_an_end(self):
+        """Also such as no message is made of: NUL is left out, and so is a mailbox file's first line."""
+        for endless in ("cat /dev/zero", "yes a: b", "(printf 'From '; tr '\\0' x </dev/zero)"):
+            for options in ("-i anna", "-t"):
+                command = f"{endless} | sendmail -o message_size_limit=2m {options}"
+                done = self.as_bert("sh", "-c", command, check=False)
+                self.assertEqual(done.returncode, 65, (command, done))
+                self.assertRegex(done.stderr, "larger than message_size_limit|the header is too long")
+                self.assertEqual(os.listdir("/var/spool/tinmail/drop"), [])
+
     def test_php(self):
         """With nothing set: php.ini names no sendmail_path, and PHP has found /usr/sbin/sendmail when it was built."""
         code = "exit(mail('anna@example.org', 'from php', \"hello\\r\\nworld\", \"From: shop@example.org\\r\\nX-A: b\") ? 0 : 1);"

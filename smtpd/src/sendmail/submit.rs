@@ -36,7 +36,7 @@ pub fn message(config: &Config, options: &Options) -> Result<(), Failure> {
     if wanted.recipients.is_empty() && !options.from_header {
         return Err(Failure(Exit::Usage, "recipient addresses must be specified, or -t".to_owned()));
     }
-    let mut input = fd_input();
+    let mut input = Input::new(config);
     let (mut wire, mut fields) = (Wire::new(options.dot_is_text), Fields::all());
     let mut octets = Vec::with_capacity(PIECE);
     let mut header_end = None;
@@ -78,22 +78,43 @@ pub fn message(config: &Config, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-fn fd_input() -> BufReader<io::Stdin> {
-    BufReader::with_capacity(PIECE, io::stdin())
+/// Standard input.
+struct Input {
+    lines: BufReader<io::Stdin>,
+    /// Octets that may still come. What is left out of the message counts, too: it may be endless, and nothing else.
+    left: Option<u64>,
+}
+
+impl Input {
+    fn new(config: &Config) -> Input {
+        let limit = config.message_size_limit.0;
+        // A mailbox file's first line is no part of the message.
+        let left = Some(limit.saturating_add(PIECE as u64)).filter(|_| limit > 0);
+        Input { lines: BufReader::with_capacity(PIECE, io::stdin()), left }
+    }
+
+    /// Hands on what is there. Octets; 0: the end.
+    fn read(&mut self, take: impl FnOnce(&[u8])) -> Result<usize, Failure> {
+        let failed = |error| Failure(Exit::Io, format!("standard input: {error}"));
+        let octets = self.lines.fill_buf().map_err(failed)?;
+        let length = octets.len();
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(length as u64).ok_or_else(too_large)?;
+        }
+        take(octets);
+        self.lines.consume(length);
+        Ok(length)
+    }
+}
+
+fn too_large() -> Failure {
+    Failure(Exit::Data, "the message is larger than message_size_limit".to_owned())
 }
 
 /// Appends some of the message. `false`: that was its end.
-fn read(
-    input: &mut dyn BufRead,
-    wire: &mut Wire,
-    fields: &mut Fields,
-    out: &mut Vec<u8>,
-) -> Result<bool, Failure> {
+fn read(input: &mut Input, wire: &mut Wire, fields: &mut Fields, out: &mut Vec<u8>) -> Result<bool, Failure> {
     let mut lines = Vec::new();
-    let octets = input.fill_buf().map_err(|error| Failure(Exit::Io, format!("standard input: {error}")))?;
-    let length = octets.len();
-    wire.take(octets, &mut lines);
-    input.consume(length);
+    let length = input.read(|octets| wire.take(octets, &mut lines))?;
     let is_end = length == 0 || wire.has_ended();
     if is_end {
         wire.end(&mut lines);
@@ -226,12 +247,7 @@ impl Dropped {
         if let Some(left) = &mut self.left {
             match left.checked_sub(octets.len() as u64) {
                 Some(rest) => *left = rest,
-                None => {
-                    return Err(Failure(
-                        Exit::Data,
-                        "the message is larger than message_size_limit".to_owned(),
-                    ));
-                }
+                None => return Err(too_large()),
             }
         }
         self.put(octets)
