@@ -341,8 +341,10 @@ impl Lookups for Tables<'_> {
     }
 
     fn owners(&mut self, sender: &Address) -> io::Result<Option<Vec<String>>> {
-        let (local, domain) = (sender.local(), sender.domain());
-        let keys = [&format!("{local}@{domain}"), local, &format!("@{domain}")];
+        // A name alone is that of a user here: else everybody who is called info anywhere would have to log in.
+        let class = self.directory.classes.of(sender.domain())?;
+        let keys = self.directory.keys(sender, class);
+        let keys: Vec<&str> = keys.iter().map(|(key, _)| key.as_str()).collect();
         let found = self.sender_logins.find(&keys)?;
         Ok(found.map(|(_, value)| values::words(&value).map(str::to_owned).collect()))
     }

@@ -119,6 +119,60 @@ fn never_an_open_relay() {
     }
 }
 
+/// What is for a whole domain takes no stranger's word for where it goes on.
+#[test]
+fn catch_alls_are_no_relay() {
+    let scratch = Scratch::new();
+    let mut rules = Rules::load(&Config {
+        virtual_alias_domains: "alias.example".into(),
+        virtual_alias_maps: "inline:{@alias.example=@inner.example, @here.example=@inner.example}".into(),
+        ..config(&scratch)
+    })
+    .unwrap();
+    assert!(ask(&mut rules, &stranger(), "x@alias.example").starts_with("Remote("));
+    let luser = Config {
+        luser_relay: "$local@inner.example".into(),
+        local_recipient_maps: "".into(),
+        ..config(&scratch)
+    };
+    let mut luser = Rules::load(&luser).unwrap();
+    assert!(ask(&mut luser, &stranger(), "nobody@here.example").starts_with("Remote("));
+    for local in ["x%other.example", "other.example!x", "\"x@other.example\""] {
+        for (rules, domain) in [(&mut rules, "alias.example"), (&mut luser, "here.example")] {
+            let answer = ask(rules, &stranger(), &format!("{local}@{domain}"));
+            assert!(answer.starts_with("550 5.7.1"), "{local}@{domain}: {answer}");
+        }
+    }
+}
+
+/// The keys are those of Postfix.
+#[test]
+fn who_may_send_as_whom() {
+    let scratch = Scratch::new();
+    let mut rules = Rules::load(&Config {
+        smtpd_sender_restrictions: "reject_sender_login_mismatch".into(),
+        smtpd_sender_login_maps: "inline:{anna=anna, info=bert, vera@virtual.example=vera}".into(),
+        ..config(&scratch)
+    })
+    .unwrap();
+    for (login, sender, is_refused) in [
+        (Some("anna"), "anna@here.example", false),
+        (Some("anna"), "anna+x@here.example", false),
+        (Some("anna"), "anna@other.example", true),
+        (Some("anna"), "info@here.example", true),
+        (Some("bert"), "info@here.example", false),
+        (Some("vera"), "vera+x@virtual.example", false),
+        (None, "info@other.example", false),
+        (None, "anna@other.example", false),
+        (None, "anna+x@here.example", true),
+        (None, "vera+x@virtual.example", true),
+    ] {
+        let client = Client { login, ..stranger() };
+        let said = rules.recipient(&client, &Some(address(sender)), &address("anna@here.example"));
+        assert_eq!(said.is_err(), is_refused, "{login:?} {sender}: {said:?}");
+    }
+}
+
 #[test]
 fn configurations_that_would_be_an_open_relay_do_not_start() {
     let scratch = Scratch::new();

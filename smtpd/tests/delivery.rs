@@ -135,19 +135,32 @@ fn what_the_first_delivery_makes_is_on_the_disk_before_it_is_used() {
         Some(calls.join(", "))
     };
     let message = "create ~/Maildir/tmp, fsync ~/Maildir/tmp, fsync ~/Maildir/new";
-    let synced = "fsync ~/Maildir, fsync ~, mkdir ~/Maildir/tmp";
+    let filled = "mkdir ~/Maildir/cur, mkdir ~/Maildir/new, fsync ~/Maildir, mkdir ~/Maildir/tmp";
     let Some(first) = calls(&[], &[]) else { return };
-    let made = "mkdir ~/Maildir/cur, mkdir ~/Maildir, mkdir ~/Maildir/cur, mkdir ~/Maildir/new";
-    assert_eq!(first, format!("{made}, {synced}, {message}"));
+    assert_eq!(first, format!("mkdir ~/Maildir, fsync ~, {filled}, {message}"));
     assert_eq!(calls(&[], &[]).unwrap(), message);
-    // Killed before it was all on the disk: the next one sees to it.
-    fs::remove_dir_all(home.0.join("Maildir")).unwrap();
-    calls(&["-e", "inject=fsync:signal=SIGKILL:when=1"], &[]).unwrap();
-    assert_eq!(calls(&[], &[]).unwrap(), format!("{synced}, {message}"));
-    // However much of the way to it is missing.
-    let deep = calls(&[], &["home_mailbox=a/b/"]).unwrap();
-    let synced = "mkdir ~/a/b/new, fsync ~/a/b, fsync ~/a, fsync ~, mkdir ~/a/b/tmp, create ~/a/b/tmp";
-    assert!(deep.contains(synced), "{deep}");
+    // However much of the way to it is missing, and wherever the one before was killed: the next one sees to the rest. The first call
+    // is for the directory that has our home.
+    for (killed_at, want) in [
+        (
+            0,
+            "mkdir ~/a, fsync ~, mkdir ~/a/b, fsync ~/a, mkdir ~/a/b/cur, mkdir ~/a/b/new, fsync ~/a/b, mkdir ~/a/b/tmp",
+        ),
+        (
+            2,
+            "fsync ~, mkdir ~/a/b, fsync ~/a, mkdir ~/a/b/cur, mkdir ~/a/b/new, fsync ~/a/b, mkdir ~/a/b/tmp",
+        ),
+        (3, "fsync ~/a, mkdir ~/a/b/cur, mkdir ~/a/b/new, fsync ~/a/b, mkdir ~/a/b/tmp"),
+        (4, "fsync ~/a, fsync ~/a/b, mkdir ~/a/b/tmp"),
+    ] {
+        let _ = fs::remove_dir_all(home.0.join("a"));
+        let pairs = ["home_mailbox=a/b/"];
+        if killed_at > 0 {
+            calls(&["-e", &format!("inject=fsync:signal=SIGKILL:when={killed_at}")], &pairs).unwrap();
+        }
+        let deep = calls(&[], &pairs).unwrap();
+        assert!(deep.starts_with(&format!("{want}, create ~/a/b/tmp")), "{killed_at}: {deep}");
+    }
     let trusting = calls(&[], &["home_mailbox=c/", "fsync_disable=yes"]).unwrap();
     assert!(trusting.contains("create ~/c/tmp") && !trusting.contains("fsync"), "{trusting}");
 }

@@ -91,6 +91,12 @@ class Programs(WithPrograms):
         run("sendmail", "anna", input="Subject: by root\n\nhello\n")
         self.arrives(b"\nSubject: by root\n", b"Return-Path: <root@example.org>\n")
 
+    def test_the_queue_is_not_for_everybody(self):
+        for command in (["mailq"], ["sendmail", "-bp"], ["sendmail", "-q"], ["sendmail", "-qRexample.org"]):
+            done = self.as_bert(*command, check=False)
+            self.assertEqual(done.returncode, 77, (command, done))
+            self.assertIn("the queue is for root and its owner", done.stderr)
+
     def test_input_without_an_end(self):
         """Also such as no message is made of: NUL is left out, and so is a mailbox file's first line."""
         for endless in ("cat /dev/zero", "yes a: b", "(printf 'From '; tr '\\0' x </dev/zero)"):

@@ -210,12 +210,14 @@ class Tls(Out):
         directory = self.dir / "tls"
         key, cert, request = directory / f"{kind}-key.pem", directory / f"{kind}.pem", directory / f"{kind}.csr"
         extensions = directory / f"{kind}.ext"
-        name = {"other": "other.test"}.get(kind, "mx1.good.test")
+        name = {"other": "other.test", "ca-other": "other.test"}.get(kind, "mx1.good.test")
         run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
         run("openssl", "req", "-new", "-key", key, "-subj", f"/CN={name}", "-out", request)
-        extensions.write_text(f"subjectAltName = DNS:{name}, IP:192.0.2.2\nbasicConstraints = critical, CA:FALSE\n")
-        if kind == "self":
-            run("openssl", "x509", "-req", "-in", request, "-signkey", key, "-days", "30", "-extfile", extensions, "-out", cert)
+        is_ca = "TRUE" if kind.startswith("ca") else "FALSE"
+        extensions.write_text(f"subjectAltName = DNS:{name}, IP:192.0.2.2\nbasicConstraints = critical, CA:{is_ca}\n")
+        if kind.startswith(("self", "ca")):
+            days = "-1" if kind == "ca-expired" else "30"
+            run("openssl", "x509", "-req", "-in", request, "-signkey", key, "-days", days, "-extfile", extensions, "-out", cert)
         else:
             dates = ["-not_before", "20200101000000Z", "-not_after", "20200201000000Z"] if kind == "expired" else ["-days", "30"]
             if kind == "expired" and not self.has_dates():
@@ -248,6 +250,19 @@ class Tls(Out):
                     self.assertEqual(status, "deferred" if encrypted is None else "sent", said)
                     self.assertEqual(server.encrypted, [] if encrypted is None else [encrypted])
             server.close()
+
+    def test_a_certificate_that_is_its_own_authority(self):
+        """As `openssl req -x509` makes it, and as it is put into smtp_tls_CAfile by itself."""
+        authorities = {kind: self.certificate(kind)[0] for kind in ("ca-else",)}
+        for kind, trusted, want in (("ca", "ca", "sent"), ("self", "self", "sent"), ("ca", "ca-else", "deferred"),
+                                    ("ca-other", "ca-other", "deferred"), ("ca-expired", "ca-expired", "deferred")):
+            with self.subTest(certificate=kind, trusted=trusted):
+                server = self.server("192.0.2.2", context=self.context(kind))
+                authorities[kind] = self.dir / "tls" / f"{kind}.pem"
+                self.configure(smtp_tls_security_level="verify", smtp_tls_CAfile=authorities[trusted], smtp_mx_address_limit=1)
+                status, said = self.send(f"{kind}-{trusted}@good.test")
+                self.assertEqual((status, server.encrypted), (want, [True] if want == "sent" else []), said)
+                server.close()
 
     def test_who_breaks_off_at_tls_gets_mail_in_clear_if_it_may(self):
         for answers in ({"STARTTLS": None}, {"TLS": None}, {"STARTTLS": "454 4.7.0 Not now"}, {"STARTTLS": "220 Go\r\ngarbage"}):

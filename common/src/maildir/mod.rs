@@ -113,7 +113,7 @@ impl Maildir {
     }
 
     /// The INBOX of a location, with its control and index directories. What of it is missing is made; with `fsync` it is on
-    /// the disk then.
+    /// the disk then, but for the index.
     pub fn open_location(location: &Location, fsync: bool) -> Result<Maildir, StorageError> {
         let maildir = Maildir::at(location, location.inbox.clone(), OsStr::new(".INBOX"));
         maildir.create_directories(fsync)?;
@@ -141,7 +141,7 @@ impl Maildir {
                 _ => create_one(&path)?,
             }
         }
-        maildir.create_control_and_index()?;
+        maildir.create_control_and_index(true)?;
         Ok(maildir)
     }
 
@@ -196,34 +196,31 @@ impl Maildir {
         if !["cur", "new", "tmp"].iter().all(|name| self.path.join(name).is_dir()) {
             self.make(fsync)?;
         }
-        self.create_control_and_index()?;
-        match self.path.starts_with(&self.shared) || self.control.starts_with(&self.shared) {
-            true => Ok(()),
-            false => create(&self.shared),
-        }
+        self.create_control_and_index(fsync)?;
+        let is_there = self.path.starts_with(&self.shared) || self.control.starts_with(&self.shared);
+        if is_there || self.shared.is_dir() { Ok(()) } else { create(&self.shared, fsync) }
     }
 
+    /// `tmp` is made last: whoever finds it finds the others on the disk, also where this is killed.
     fn make(&self, fsync: bool) -> Result<(), StorageError> {
-        let above = rights::lowest_there(&self.path);
+        create(&self.path, fsync)?;
         for name in ["cur", "new"] {
-            create(&self.path.join(name))?;
+            create(&self.path.join(name), false)?;
         }
-        // A message in a directory that the disk does not know of yet may be lost with it. `tmp` is made last: whoever finds it
-        // finds the others on the disk, also where this is killed.
         if fsync {
-            rights::sync_up_to(&self.path, above)?;
+            sys::sync_directory(&self.path).map_err(StorageError::at("fsync", &self.path))?;
         }
-        create(&self.path.join("tmp"))
+        create(&self.path.join("tmp"), false)
     }
 
     /// Once the mailbox itself is there. Mostly they are that, and nobody has to look.
-    fn create_control_and_index(&self) -> Result<(), StorageError> {
-        let is_there = |directory: &Path| self.path.starts_with(directory);
+    fn create_control_and_index(&self, fsync: bool) -> Result<(), StorageError> {
+        let is_there = |directory: &Path| self.path.starts_with(directory) || directory.is_dir();
         if !is_there(&self.control) {
-            create(&self.control)?;
+            create(&self.control, fsync)?;
         }
         // Without an index the mailbox is served from memory.
-        let _ = self.index().filter(|index| !is_there(index)).map(create);
+        let _ = self.index().filter(|index| !is_there(index)).map(|index| create(index, false));
         Ok(())
     }
 }

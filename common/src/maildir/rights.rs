@@ -92,36 +92,26 @@ pub fn create_one(path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Creates a directory and those above it, if it is missing.
-pub(super) fn create(path: &Path) -> Result<(), StorageError> {
-    if path.is_dir() {
+/// Creates a directory and those above it, if it is missing. With `fsync` each is on the disk before anything is made in it: in one
+/// that the disk does not know of, it might be lost. So who finds something in a directory need not look above it, also where this
+/// was killed.
+pub(super) fn create(path: &Path, fsync: bool) -> Result<(), StorageError> {
+    if path.is_dir() && !fsync {
         return Ok(());
     }
-    match DirBuilder::new().recursive(true).mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(StorageError::new("mkdir", path, error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The lowest of a directory and those above it that is there.
-pub(super) fn lowest_there(path: &Path) -> &Path {
-    path.ancestors().find(|above| above.is_dir()).unwrap_or(path)
-}
-
-/// Waits until what was made in a directory and in those above it, up to `last`, is on the disk. The first two always: who
-/// made them may not have come to it.
-pub(super) fn sync_up_to(path: &Path, last: &Path) -> Result<(), StorageError> {
-    for (levels, directory) in path.ancestors().enumerate() {
-        let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        match sys::sync_directory(here) {
-            // Who may make names there need not be allowed to read them: nobody but root can do more then.
-            Err(error) if levels > 0 && error.kind() == io::ErrorKind::PermissionDenied => {}
-            synced => synced.map_err(StorageError::at("fsync", here))?,
-        }
-        if levels > 0 && last.starts_with(directory) {
-            break;
+    let there = path.ancestors().find(|above| above.is_dir()).unwrap_or(path);
+    let sync = |path: &Path| match fsync {
+        true => sys::sync_name(path).map_err(StorageError::at("fsync the directory of", path)),
+        false => Ok(()),
+    };
+    sync(there)?;
+    let missing: Vec<&Path> = path.ancestors().take_while(|above| *above != there).collect();
+    for directory in missing.into_iter().rev() {
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(StorageError::new("mkdir", directory, error));
+            }
+            _ => sync(directory)?,
         }
     }
     Ok(())

@@ -320,6 +320,17 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Waits until the name of a file or directory that was made is on the disk. Who may make names in a directory need not be allowed
+/// to read it, and then cannot wait for it: that is no error.
+pub fn sync_name(path: &Path) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    match sync_directory(directory) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
 /// Renames a file of one open directory to a name in another; an existing file is never overwritten.
 ///
 /// Errors: `EEXIST`; `EINVAL` or `ENOSYS` where the file system or the kernel cannot, and [`rename_without_overwriting`] may.
@@ -425,6 +436,9 @@ mod tests {
     #[test]
     fn a_directory_that_cannot_be_synced_is_an_error() {
         sync_directory(&std::env::temp_dir()).unwrap();
+        for path in ["/", "relative", "/tmp/x"] {
+            sync_name(Path::new(path)).unwrap();
+        }
         assert!(sync_directory(Path::new("/nonexistent")).is_err());
     }
 }

@@ -204,7 +204,7 @@ impl Stream {
     }
 }
 
-/// `TLSv1.3 with cipher TLS13_AES_256_GCM_SHA384`.
+/// `TLSv1.3 with cipher TLS_AES_256_GCM_SHA384`, as RFC 8446 section B.4 names it.
 fn version_and_cipher(session: &CommonState) -> String {
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
@@ -212,7 +212,11 @@ fn version_and_cipher(session: &CommonState) -> String {
         _ => "TLS",
     };
     let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
-    format!("{version} with cipher {}", suite.unwrap_or("unknown"))
+    let suite = suite.unwrap_or("unknown");
+    match suite.strip_prefix("TLS13_") {
+        Some(name) => format!("{version} with cipher TLS_{name}"),
+        None => format!("{version} with cipher {suite}"),
+    }
 }
 
 /// Standard input and output as rustls wants them, never blocking.

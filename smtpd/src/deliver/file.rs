@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::status::{Enhanced, Status};
 use common::config::Config;
 use common::maildir::dotlock::Dotlock;
-use common::maildir::{Maildir, StorageError};
+use common::maildir::{Location, Maildir, StorageError};
 use common::mime::date;
 use common::sys::fs as sys;
 use std::fs::File;
@@ -26,13 +26,14 @@ const LOCK_TIME: Duration = Duration::from_secs(30);
 /// Octets that are gathered before they are written.
 const BUFFER: usize = 32 * 1024;
 
-/// Opens it and writes the trace lines.
+/// Opens it, and has the trace lines written first.
 pub(super) fn begin(config: &Config, path: &str, trace: &Trace) -> Result<Box<dyn Sink>, Status> {
     let mut sink: Box<dyn Sink> = match path {
         "/dev/null" => Box::new(Nothing),
         path if path.ends_with('/') => {
-            let maildir =
-                Maildir::open(path).map_err(|error| status_of(&error, config.quota_full_tempfail))?;
+            let location = Location::plain(path.into());
+            let maildir = Maildir::open_location(&location, !config.fsync_disable)
+                .map_err(|error| status_of(&error, config.quota_full_tempfail))?;
             return mailbox::begin_in(config, maildir, trace.once.as_ref(), trace.lines());
         }
         path => Box::new(Mbox::begin(config, Path::new(path), trace.reverse_path.as_ref())?),
@@ -128,15 +129,6 @@ impl Mbox {
     fn failed(&self, op: &'static str, error: io::Error) -> Status {
         status_of(&StorageError::new(op, &self.path, error), self.quota_full_tempfail)
     }
-
-    /// For a file that may have been made just now.
-    fn sync_name(&self) -> io::Result<()> {
-        match sys::sync_directory(self.path.parent().unwrap_or(Path::new("/"))) {
-            // Where anybody may make files, not everybody may list them: nobody but root can do more then.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            synced => synced,
-        }
-    }
 }
 
 impl Sink for Mbox {
@@ -182,8 +174,9 @@ impl Sink for Mbox {
         self.flush()?;
         if self.fsync {
             self.file.sync_all().map_err(|error| self.failed("fsync", error))?;
+            // It may have been made just now.
             if self.length == Some(0) {
-                self.sync_name().map_err(|error| self.failed("fsync", error))?;
+                sys::sync_name(&self.path).map_err(|error| self.failed("fsync", error))?;
             }
         }
         self.length = None;

@@ -56,7 +56,7 @@ pub fn copy(
 
 /// What a user's process found when it was to deliver.
 pub enum Delivery {
-    /// The message may come; the trace lines are written already.
+    /// The message may come; the trace lines are written, or will be before it.
     Begun(Box<dyn Sink>),
     /// `~/.forward` says where it goes instead: its entries, one for each element, as they were written.
     Forward(Vec<String>),

@@ -338,7 +338,12 @@ impl Conversation<'_> {
         if let (Some(promise), false) = (incoming.promise, is_stuck) {
             match self.say_as_promised(verb, &promise) {
                 Err(ending) if is_over(&ending) => is_stuck = true,
-                said => is_said = said?,
+                Ok(said) => is_said = said,
+                Err(ending) => {
+                    // What the guard says of the message would be taken for the answer to the next question.
+                    let _ = self.hear_of_message();
+                    return Err(ending);
+                }
             }
         }
         let mut taken = is_said;

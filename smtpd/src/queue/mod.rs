@@ -199,6 +199,12 @@ impl QueueDirectory {
         self.check_top(&self.look_or_make(&self.path, 0o755)?)?;
         for place in Place::ALL {
             let path = self.place(place);
+            // The last one: whoever finds it finds the others on the disk. What lies in one that the disk does not know of may be
+            // lost with it.
+            if place == Place::Drop && self.sync && self.look(&path)?.is_none() {
+                fs::sync_name(&self.path)?;
+                fs::sync_directory(&self.path)?;
+            }
             let mut meta = self.look_or_make(&path, place.mode())?;
             let wanted = self.owner_of(place);
             // Only what we have just made, and nothing of anybody's yet, is given away.
@@ -233,7 +239,6 @@ impl QueueDirectory {
                     // By descriptor: where the parent is mail_owner's, the name may be a link to something by now.
                     Ok(()) => open_directory(path)
                         .and_then(|made| made.set_permissions(std::fs::Permissions::from_mode(mode)))
-                        .and_then(|()| self.sync_above(path))
                         .map_err(named)?,
                 }
                 std::fs::symlink_metadata(path).map_err(named)?
@@ -241,14 +246,6 @@ impl QueueDirectory {
             result => result.map_err(named)?,
         };
         if meta.is_dir() { Ok(meta) } else { Err(self.wrong(path, "is not a directory")) }
-    }
-
-    /// What lies in a directory that the disk does not know of yet may be lost with it.
-    fn sync_above(&self, path: &Path) -> io::Result<()> {
-        match path.parent() {
-            Some(above) if self.sync => fs::sync_directory(above),
-            _ => Ok(()),
-        }
     }
 
     fn wrong(&self, path: &Path, what: &str) -> io::Error {

@@ -200,15 +200,11 @@ fn cannot_look_up(lookups: &mut dyn Lookups, error: &io::Error) -> Status {
     Status::new(451, Enhanced(4, 3, 5), "Server configuration problem")
 }
 
-/// Whether mail for it is taken from anybody. A local-part that tells the next host to route it on (`a%b`, `a!b`, `"a@b"`) is
-/// nobody's where that host may believe it.
+/// Whether mail for it is taken from anybody. A local-part that tells a host to route it on (`a%b`, `a!b`, `"a@b"`) is nobody's: behind a
+/// virtual alias or `luser_relay` that is for a whole domain there may be a host that believes it.
 fn is_ours(recipient: &Address, lookups: &mut dyn Lookups) -> Result<bool, Status> {
     let class = lookups.class(recipient.domain()).map_err(|error| cannot_look_up(lookups, &error))?;
-    Ok(match class {
-        Class::Local | Class::VirtualAlias | Class::VirtualMailbox => true,
-        Class::Relay => !recipient.local().contains(['@', '%', '!']),
-        Class::Remote => false,
-    })
+    Ok(class != Class::Remote && !recipient.local().contains(['@', '%', '!']))
 }
 
 fn unauthorised(facts: &Facts<'_>, lookups: &mut dyn Lookups, code: u16, class: u8) -> Step {

@@ -100,15 +100,15 @@ fn relaying() {
         ("x@[192.0.2.9]", "550 5.7.1 <x@[192.0.2.9]>: Relaying denied"),
         ("x@[IPv6:2001:db8::1]", "550 5.7.1 <x@[IPv6:2001:db8::1]>: Relaying denied"),
         ("x@sub.here.example", "550 5.7.1 <x@sub.here.example>: Relaying denied"),
-        // The next host could believe these and send them on.
+        // A host could believe these and send them on: the next one, or whoever a virtual alias or luser_relay means.
         ("x%other.example@relay.example", "550 5.7.1 <x%other.example@relay.example>: Relaying denied"),
         ("other.example!x@relay.example", "550 5.7.1 <other.example!x@relay.example>: Relaying denied"),
         (
             "\"x@other.example\"@relay.example",
             "550 5.7.1 <\"x@other.example\"@relay.example>: Relaying denied",
         ),
-        // Here they are names of users that do not exist.
-        ("x%other.example@here.example", ""),
+        ("x%other.example@here.example", "550 5.7.1 <x%other.example@here.example>: Relaying denied"),
+        ("other.example!x@virtual.example", "550 5.7.1 <other.example!x@virtual.example>: Relaying denied"),
         ("x@broken.example", "451 4.3.5 Server configuration problem"),
     ] {
         assert_eq!(ask(USUAL, &case(recipient)), want, "{recipient}");

@@ -72,6 +72,11 @@ fn run(options: Options) -> Result<(), Failure> {
     line.config_file = options.config.clone().map(Into::into);
     line.overrides = options.settings.clone();
     if options.mode == Mode::Run {
+        let is_anothers = |config: Config| crate::queue::QueueDirectory::open(&config).is_err();
+        if !process::is_root() && Config::load(&crate::PROGRAM.line, &line).is_ok_and(is_anothers) {
+            let why = "the queue is for root and its owner to run".to_owned();
+            return Err(Failure(Exit::NoPermission, why));
+        }
         let mut arguments = Vec::new();
         if let Some(file) = &options.config {
             arguments.extend([OsString::from("-c"), file.into()]);

@@ -2,7 +2,8 @@
 //! and while that is on its way the message's file can be made.
 //!
 //! From the second message of a connection on DATA need not even be asked about: the answer to RCPT says that the data may come. That
-//! the writer is ready, which takes longer than the client, is not waited for; if it is not, the message is read and refused.
+//! the writer is ready, which takes longer than the client, is not waited for; if it is not, the message is read and refused. Where the
+//! writer itself is lost, nobody can read it to its end: it is refused, and the connection ends.
 //!
 //! Should the client say something else, the writer is told that nothing comes of it. It has read nothing of the data socket by then.
 
@@ -61,8 +62,14 @@ impl Smtp {
         let plan = match place.begin(transaction, self.asked.take()) {
             Ok(plan) => plan,
             Err(status) => {
-                known.log_refused_data(ground, transaction, &status);
                 self.refused = self.refused.saturating_add(1);
+                // A writer that was lost may have read of the message, so nobody else can have the rest. The client hears of
+                // this one, and the next question ends the connection.
+                if place.writers.has_lost() {
+                    known.log_refused_data(ground, transaction, &status);
+                    self.transaction = None;
+                    return Ok(Some(Answer::Status(status)));
+                }
                 place.refuse(user, status)?
             }
         };

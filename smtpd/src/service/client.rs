@@ -73,7 +73,8 @@ impl Known {
 
     /// The name that the client gave itself.
     pub fn helo<'a>(&'a self, mail: &'a Mail) -> &'a str {
-        self.helo.as_deref().unwrap_or(&mail.helo)
+        // As in Postfix: what XCLIENT has said of it holds until the client says it itself.
+        if mail.helo.is_empty() { self.helo.as_deref().unwrap_or_default() } else { &mail.helo }
     }
 
     /// For the rules.

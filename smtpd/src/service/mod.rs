@@ -87,7 +87,14 @@ impl Service for Smtp {
         if self.writers.has_lost()
             && !matches!(question, Question::Note(..) | Question::Next | Question::Overdue)
         {
-            return Err(io::Error::other("a writer was lost: the connection cannot go on"));
+            return match question {
+                // RFC 5321 section 3.8: the client hears why it ends.
+                Question::Mail(_) | Question::Rcpt { .. } | Question::Data => {
+                    self.refused = self.refused.saturating_add(1);
+                    Ok(Some(Answer::Status(reply::OUT_OF_ORDER.into()).encode()))
+                }
+                _ => Err(io::Error::other("a writer was lost: the connection cannot go on")),
+            };
         }
         // Whoever begins another message while one comes in would get a writer for each.
         let stage = self.transaction.as_ref().map(|open| &open.stage);

@@ -178,12 +178,8 @@ impl Place<'_, '_> {
         }
     }
 
-    /// Has a message read to its end by the user's writer that was sent for, and that nobody takes: this is why. Error: a writer that
-    /// was lost may have read of it.
+    /// Has a message read to its end by the user's writer that was sent for, and that nobody takes: this is why.
     pub fn refuse(&mut self, user: User, status: Status) -> io::Result<Plan> {
-        if self.writers.has_lost() {
-            return Err(io::Error::other("a writer was lost: the message may be half read"));
-        }
         match self.writers.give(self.ground, &user, &Job::Refuse) {
             Outcome::Ready => Ok(Plan::Nowhere { user, status }),
             _ => Err(io::Error::other("nobody reads the message")),
@@ -205,7 +201,10 @@ impl Place<'_, '_> {
             (Plan::Queue { user, recipients }, outcome) => {
                 Finished::one(self.settled(transaction, Taken::Queue(user, recipients), outcome))
             }
-            (Plan::Nowhere { status, .. }, _) => Finished::one(status),
+            (Plan::Nowhere { status, .. }, _) => {
+                self.known.log_refused_data(self.ground, transaction, &status);
+                Finished::one(status)
+            }
             (Plan::Spool { .. }, outcome) => {
                 let statuses = match written(outcome) {
                     Err(status) => transaction.groups().iter().map(|_| status.clone()).collect(),

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 const KEPT: usize = 4;
 /// How long a writer may take for a word that it has begun, or for one without which nothing goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long one may take at most for its first word. Its user may have stopped it; nothing of the message was read yet, so the client
-/// hears of it in time (RFC 5321 section 4.5.3.2.4: two minutes) and the connection goes on.
+/// How long one may take at most for its first word. Its user may have stopped it: the client hears of it in time (RFC 5321 section
+/// 4.5.3.2.4: two minutes). The connection goes on, unless the message was sent for already and may be half read.
 const FIRST_WORD_MAX: Duration = Duration::from_secs(100);
 /// How long one may take to say that it makes nothing of a message which does not come. Its user may have stopped it, and the client
 /// waits for something else.

@@ -42,7 +42,7 @@ pub(super) fn prepare() -> io::Result<Option<BpfProgram>> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(None) };
     let mut rules = allowed_calls();
     rules.sort_unstable_by_key(|(number, _)| *number);
-    let mut program = Backwards(vec![result(KILL), result(ALLOW)]);
+    let mut program = Backwards(vec![result(ALLOW), result(KILL)]);
     program.add_tree(&rules)?;
     program.0.push(load(NUMBER));
     // The CPU's other numbers are not ours.
@@ -71,8 +71,9 @@ type Target = Option<usize>;
 const NEXT: Target = None;
 
 impl Backwards {
-    const KILL: Target = Some(0);
-    const ALLOW: Target = Some(1);
+    // What no rule is for comes to the second.
+    const ALLOW: Target = Some(0);
+    const KILL: Target = Some(1);
 
     /// Halves the rules until one is left.
     fn add_tree(&mut self, rules: &[Rule]) -> io::Result<()> {
