@@ -221,6 +221,16 @@ fn fetches() {
     assert_eq!(body("BODY[]"), whole(false));
     assert_eq!(body("BODY.PEEK[]"), whole(true));
     assert_eq!(body("RFC822.PEEK"), whole(true));
+    assert_eq!(body("RFC822.TEXT.PEEK").section, section(&[], SectionText::Text));
+    for (word, item) in [
+        ("ENVELOPE", Envelope),
+        ("FLAGS", Flags),
+        ("INTERNALDATE", InternalDate),
+        ("RFC822.SIZE", Size),
+        ("BODY", Body),
+    ] {
+        assert_eq!(items(word), [item]);
+    }
     let partial = Some(Partial { origin: 0, octets: 2048 });
     assert_eq!(body("BODY[]<0.2048>"), BodySection { partial, ..whole(false) });
     assert_eq!(body("BODY[1.22.3]").section, section(&[1, 22, 3], SectionText::Whole));
