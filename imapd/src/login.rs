@@ -38,6 +38,8 @@ impl Login {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grammar::TAG_MAX;
+    use proptest::prelude::*;
 
     #[test]
     fn what_is_encoded_is_decoded() {
@@ -54,6 +56,27 @@ mod tests {
             let login = Login::decode(state);
             assert_eq!(login.tag, None, "{state:?}");
             assert!(!login.id.contains(['\r', '\n']));
+        }
+    }
+
+    proptest! {
+        /// A front that was taken over writes what it likes: there is nothing in it that ends a line, and it reads back.
+        #[test]
+        fn nothing_of_a_front_ends_a_line(state in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let login = Login::decode(&state);
+            prop_assert!(!login.id.contains(char::is_control), "{:?}", login.id);
+            if let Some(tag) = &login.tag {
+                prop_assert!((1..=TAG_MAX).contains(&tag.as_bytes().len()));
+                prop_assert!(tag.as_bytes().iter().all(u8::is_ascii_graphic), "{tag:?}");
+            }
+            prop_assert_eq!(Login::decode(&login.encode()), login);
+        }
+
+        #[test]
+        fn whatever_is_encoded_is_decoded(bad_commands: u32, tag in "([a-zA-Z0-9.]{1,100})?", id in "[^\\pC]{0,80}") {
+            let login = Login { bad_commands, tag: Tag::read(tag.as_bytes()), id };
+            prop_assert_eq!(login.tag.is_some(), !tag.is_empty());
+            prop_assert_eq!(Login::decode(&login.encode()), login);
         }
     }
 }

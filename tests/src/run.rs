@@ -112,8 +112,9 @@ pub fn record(transcript: &Transcript, feed: Feed, way: Way) -> Result<(Heard, V
     result.map_err(|why| format!("{why}\n--- log\n{log}"))?;
     let heard = runner.heard;
     check_afterwards(transcript, &place, &log).map_err(|why| format!("{why}\n--- log\n{log}"))?;
+    let lines: Vec<&Vec<u8>> = runner.conversations.iter().flat_map(|one| &one.lines).collect();
     for never in &transcript.never {
-        if let Some((_, line)) = heard.iter().find(|(_, line)| contains(line, never.as_bytes())) {
+        if let Some(line) = lines.iter().find(|line| contains(line, never.as_bytes())) {
             return Err(format!("must not appear: {}", line.escape_ascii()));
         }
     }
@@ -209,6 +210,8 @@ struct Conversation {
     said: bool,
     unsent: Vec<u8>,
     unheard: VecDeque<(usize, Expected)>,
+    /// Its lines in the transcript as the server said them.
+    lines: Vec<Vec<u8>>,
     /// The last line, for what is computed from it.
     last: String,
     timestamp: String,
@@ -244,6 +247,7 @@ impl Runner<'_> {
                 said: false,
                 unsent: Vec::new(),
                 unheard: VecDeque::new(),
+                lines: Vec::new(),
                 last: String::new(),
                 timestamp: String::new(),
                 scram: None,
@@ -433,6 +437,7 @@ impl Conversation {
             }
             self.last.clone_from(&text);
             if is_part {
+                self.lines.push(line);
                 heard.push((at, counts));
             }
             if !matches!(expected, Expected::ToDot) || text == "." {

@@ -1,4 +1,5 @@
-//! Every command and every response code that imapd can send stands in a transcript: of one connection, of two, and of three.
+//! Every command and every response code that imapd can send stands in a transcript: of one connection, of two, and of three. So does
+//! every word of an argument, in one at least.
 //! `cargo test -p tinmail-tests --test codes -- --nocapture` says in which.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -77,6 +78,64 @@ fn check(stock: &Stock) {
         missing.extend((1..=3).filter(|at| counts[at - 1] == 0).map(|at| format!("{name} with {at}")));
     }
     assert!(missing.is_empty(), "in no transcript with so many connections: {missing:?}");
+}
+
+/// The words of the grammar: the file, what the block that reads them begins with, and the part of a client's line that can hold them.
+/// `None`: what is asked of each message, behind everything else.
+const WORDS: &[(&str, &str, &str, Option<&str>)] = &[
+    ("SEARCH RETURN", "search.rs", "impl SearchReturn {", Some(r" SEARCH RETURN \(([^)]*)\)")),
+    ("SORT", "search.rs", "impl SortArguments {", Some(r" SORT \(([^)]*)\)")),
+    ("THREAD", "search.rs", "impl ThreadArguments {", Some(r" THREAD (\S+) ")),
+    ("SEARCH", "search.rs", "impl SearchKey {", None),
+    ("SEARCH", "search.rs", "fn simple(", None),
+    ("FETCH", "fetch.rs", "impl FetchItem {", Some(r" FETCH \S+ (.*)")),
+    ("FETCH", "fetch.rs", "fn spelt_out(", Some(r" FETCH \S+ (\S+)")),
+    ("FETCH []", "fetch.rs", "impl Section {", Some(r" FETCH .*\[([^\]]*)\]")),
+    ("STORE", "store.rs", "impl StoreArguments {", Some(r" STORE \S+ (.*)")),
+    ("LIST", "list.rs", "impl ListSelection {", Some(r" LIST \(([^)]*)\)")),
+    ("LIST RETURN", "list.rs", "impl ListReturn {", Some(r" LIST .* RETURN \((.*)\)")),
+    ("STATUS", "list.rs", "impl StatusItem {", Some(r" STATUS .*\(([^)]*)\)")),
+];
+
+/// What a search looks for, without its texts in quotation marks.
+fn search_keys(line: &str) -> Option<String> {
+    let before =
+        r"^\S+ (?:UID )?(?:SEARCH(?: RETURN \([^)]*\))?(?: CHARSET \S+)?|SORT \([^)]*\) \S+|THREAD \S+ \S+) ";
+    let behind = Regex::new(before).unwrap().find(line)?.end();
+    Some(Regex::new(r#""[^"]*""#).unwrap().replace_all(&line[behind..], "").into_owned())
+}
+
+#[test]
+fn every_word_is_in_transcripts() {
+    let mut words = BTreeSet::new();
+    let word = Regex::new(r#""([A-Z][A-Z0-9.-]+)""#).unwrap();
+    for (command, file, begin, _) in WORDS {
+        let text = fs::read_to_string(root().join("imapd/src/grammar").join(file)).unwrap();
+        let (_, block) = text.split_once(&format!("\n{begin}")).or(text.split_once(begin)).unwrap();
+        let block = block.split("\n}\n").next().unwrap();
+        let before = words.len();
+        words.extend(word.captures_iter(block).map(|word| format!("{command} {}", &word[1])));
+        assert!(words.len() > before, "no word in {file}: {begin}");
+    }
+    let stock = take_stock(&words, true, |line| {
+        let line = line.to_ascii_uppercase();
+        let said = |(command, _, _, part): &(&str, &str, &str, Option<&str>)| {
+            let said = match part {
+                Some(part) => Regex::new(part).unwrap().captures(&line).map(|found| found[1].to_owned()),
+                None => search_keys(&line),
+            };
+            let is_word = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+            let said = said.unwrap_or_default();
+            // The numbers of a part stand before what is asked of it.
+            let words =
+                said.split(|c| !is_word(c)).map(|word| word.trim_start_matches(|c| !char::is_alphabetic(c)));
+            words.map(|word| format!("{command} {word}")).collect::<Vec<_>>()
+        };
+        WORDS.iter().flat_map(said).collect()
+    });
+    let missing: Vec<_> = stock.iter().filter(|(_, places)| places.iter().all(BTreeSet::is_empty)).collect();
+    assert!(missing.is_empty(), "in no transcript: {missing:?}");
+    assert!(words.len() >= 90, "{words:?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The examples of RFCs 3501, 4731, 5256, 5819, 6851 and 7162 are replayed: each that `rfc-examples.txt` lists stands in its transcript,
-//! and what is different has its reason beside it.
+//! in the same order and with its result, and what is different has its reason beside it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use regex_lite::Regex;
@@ -10,40 +10,98 @@ use std::path::Path;
 use tinmail_tests::transcript::{Expected, Step, Transcript};
 use tinmail_tests::{Place, Server, program, tls};
 
-/// What is said in a transcript: by the client without tags, and by the server.
-type Said = (Vec<String>, Vec<String>);
+/// A line of a transcript.
+struct Line {
+    connection: usize,
+    /// The client's tag; `None`: the server says it.
+    tag: Option<String>,
+    /// Of the client without the tag.
+    text: String,
+}
 
-fn said(transcript: &Transcript) -> Said {
-    let (mut client, mut server) = (Vec::new(), Vec::new());
+fn said(transcript: &Transcript) -> Vec<Line> {
+    let mut said = Vec::new();
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     for line in &transcript.lines {
+        let connection = line.connection;
+        let of_client = |line: &str| {
+            let (tag, command) = line.split_once(' ').unwrap_or_default();
+            Line { connection, tag: Some(tag.to_owned()), text: command.to_owned() }
+        };
+        let of_server = |text| Line { connection, tag: None, text };
         match &line.step {
-            Step::Send(octets) => client.extend(text(octets).split("\r\n").map(without_tag)),
-            Step::SendComputed(text) => client.push(without_tag(text)),
-            Step::Expect(Expected::Exact(octets)) => server.push(text(octets)),
-            Step::Expect(Expected::Computed(text)) => server.push(text.clone()),
+            Step::Send(octets) => said.extend(text(octets).split("\r\n").map(of_client)),
+            Step::SendComputed(text) => said.push(of_client(text)),
+            Step::Expect(Expected::Exact(octets)) => said.push(of_server(text(octets))),
+            Step::Expect(Expected::Computed(text)) => said.push(of_server(text.clone())),
             Step::Expect(Expected::Pattern(pattern)) => {
                 let any_number = pattern.replace("[1-9][0-9]*", "1");
-                server.push(any_number.replace(['\\', '^', '$'], ""));
+                said.push(of_server(any_number.replace(['\\', '^', '$'], "")));
             }
             _ => {}
         }
     }
-    (client, server)
+    said
 }
 
-fn without_tag(line: &str) -> String {
-    line.split_once(' ').map_or("", |(_, command)| command).to_owned()
-}
-
-/// Whether one of the lines is this one, in which `#` stands for a number or a set of them.
-fn has(lines: &[String], wanted: &str) -> bool {
+/// Whether the line is this one, in which `#` stands for a number or a set of them.
+fn is(line: &str, wanted: &str) -> bool {
     let special = Regex::new(r"[\\.+*?()|\[\]{}^$]").unwrap();
     let pattern = special.replace_all(wanted, |found: &regex_lite::Captures<'_>| format!("\\{}", &found[0]));
     // `#news` is a name.
     let pattern = Regex::new("#([^a-z]|$)").unwrap().replace_all(&pattern, "[0-9:,]+$1").into_owned();
-    let pattern = Regex::new(&format!("^(?i){pattern}$")).unwrap();
-    lines.iter().any(|line| pattern.is_match(line))
+    Regex::new(&format!("^(?i){pattern}$")).unwrap().is_match(line)
+}
+
+/// An example as its transcript replays it.
+struct Example {
+    about: String,
+    /// `None`: there is no transcript.
+    said: Option<Vec<Line>>,
+    /// Where the last command stands in it.
+    at: Option<usize>,
+    needs_reason: bool,
+}
+
+impl Example {
+    /// The client says so, behind what it has said before; the result of it is this one.
+    fn client(&mut self, wanted: &str, result: &str) -> Result<(), String> {
+        let Some(said) = &self.said else { return Ok(()) };
+        let from = self.at.map_or(0, |at| at + 1);
+        let found = said.iter().skip(from).position(|line| line.tag.is_some() && is(&line.text, wanted));
+        let at = from + found.ok_or("is not said, or not in this order")?;
+        self.at = Some(at);
+        let Line { connection, tag, .. } = &said[at];
+        // An empty line has none.
+        let Some(tag) = tag.as_deref().filter(|tag| !tag.is_empty()) else { return Ok(()) };
+        let tag = format!("{tag} ");
+        let of_server = |line: &&Line| line.tag.is_none() && line.connection == *connection;
+        let completion = said[at..].iter().filter(of_server).find_map(|line| line.text.strip_prefix(&tag));
+        match completion {
+            Some(text) if text.split(' ').next() == Some(result) => Ok(()),
+            other => Err(format!("its result is {other:?}, not {result}")),
+        }
+    }
+
+    /// The server says so: to the last command, or anywhere if there was none.
+    fn server(&self, wanted: &str) -> Result<(), String> {
+        let Some(said) = &self.said else { return Ok(()) };
+        let from = self.at.map_or(0, |at| at + 1);
+        let command = self.at.map(|at| &said[at]);
+        let end = command.and_then(|command| {
+            let tag = format!("{} ", command.tag.as_deref().unwrap_or_default());
+            said[from..].iter().position(|line| {
+                line.tag.is_none() && line.connection == command.connection && line.text.starts_with(&tag)
+            })
+        });
+        let answer = &said[from..end.map_or(said.len(), |end| from + end)];
+        let found = answer.iter().any(|line| {
+            line.tag.is_none()
+                && command.is_none_or(|command| command.connection == line.connection)
+                && is(&line.text, wanted)
+        });
+        if found { Ok(()) } else { Err("is not said there".to_owned()) }
+    }
 }
 
 #[test]
@@ -51,39 +109,40 @@ fn each_stands_in_its_transcript() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("rfc-examples.txt")).unwrap();
     let (mut wrong, mut count, mut rfcs) = (Vec::new(), 0, BTreeSet::new());
-    let mut current: Option<(String, Option<Said>)> = None;
-    let mut needs_reason = false;
+    let mut current: Option<Example> = None;
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
         let (what, rest) = line.split_once(' ').unwrap();
-        match what {
-            "rfc" => {
-                wrong.extend(
-                    current.take().filter(|_| needs_reason).map(|(about, _)| format!("{about}: why?")),
-                );
-                let [rfc, _, name] = rest.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-                rfcs.insert(rfc.to_owned());
-                needs_reason = name == "-";
-                let lines = (name != "-").then(|| {
-                    let path = root.join(format!("transcripts/imap/{name}.txt"));
-                    let head = fs::read_to_string(&path).unwrap();
-                    let cited = head.lines().find(|line| line.starts_with("rfc:")).unwrap();
-                    if !cited.contains(rfc) && name.starts_with("rfc") {
-                        wrong.push(format!("{name} does not cite RFC {rfc}"));
-                    }
-                    said(&Transcript::read(&path).unwrap())
-                });
-                current = Some((rest.to_owned(), lines));
-            }
-            "C" | "S" => {
-                count += 1;
-                let Some((about, Some((client, server)))) = &current else { continue };
-                if !has(if what == "C" { client } else { server }, rest) {
-                    wrong.push(format!("{about}: {line}"));
+        if what == "rfc" {
+            let before = current.take().filter(|example| example.needs_reason);
+            wrong.extend(before.map(|example| format!("{}: why?", example.about)));
+            let [rfc, _, name] = rest.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            rfcs.insert(rfc.to_owned());
+            let said = (name != "-").then(|| {
+                let path = root.join(format!("transcripts/imap/{name}.txt"));
+                let head = fs::read_to_string(&path).unwrap();
+                let cited = head.lines().find(|line| line.starts_with("rfc:")).unwrap();
+                if !cited.contains(rfc) && name.starts_with("rfc") {
+                    wrong.push(format!("{name} does not cite RFC {rfc}"));
                 }
-            }
-            "why" => needs_reason = false,
-            _ => panic!("{line}"),
+                said(&Transcript::read(&path).unwrap())
+            });
+            current = Some(Example { about: rest.to_owned(), needs_reason: said.is_none(), said, at: None });
+            continue;
         }
+        let example = current.as_mut().unwrap();
+        let result = match what {
+            "C" => example.client(rest, "OK"),
+            "C-NO" => example.client(rest, "NO"),
+            "C-BAD" => example.client(rest, "BAD"),
+            "S" => example.server(rest),
+            "why" => {
+                example.needs_reason = false;
+                continue;
+            }
+            _ => panic!("{line}"),
+        };
+        count += 1;
+        wrong.extend(result.err().map(|why| format!("{}: {line}: {why}", example.about)));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(count > 240 && rfcs.len() == 6, "{count} lines of {rfcs:?}");
@@ -111,11 +170,15 @@ fn starttls() {
         lines.read_line(&mut line).unwrap();
         line
     };
-    assert!(line(&mut lines).contains(" STARTTLS LOGINDISABLED] "));
+    let greeting = line(&mut lines);
+    assert!(greeting.contains(" STARTTLS LOGINDISABLED] ") && !greeting.contains("AUTH="), "{greeting}");
     socket.write_all(b"a001 CAPABILITY\r\n").unwrap();
     let offered = line(&mut lines);
     assert!(
-        offered.starts_with("* CAPABILITY IMAP4rev1 ") && offered.ends_with(" STARTTLS LOGINDISABLED\r\n")
+        offered.starts_with("* CAPABILITY IMAP4rev1 ")
+            && offered.ends_with(" STARTTLS LOGINDISABLED\r\n")
+            && !offered.contains("AUTH="),
+        "{offered}"
     );
     assert_eq!(line(&mut lines), "a001 OK Capability completed.\r\n");
     socket.write_all(b"a002 STARTTLS\r\n").unwrap();

@@ -1,6 +1,6 @@
 use super::super::{
-    BodySection, FetchItem, ListReturn, ListSelection, Partial, SearchKey, SearchReturn, Section,
-    SectionText, SequenceRange, SortCriterion, SortKey, StatusItem, StoreHow, ThreadAlgorithm, bits,
+    BodySection, FetchItem, ListReturn, ListSelection, Partial, Section, SectionText, SequenceRange,
+    StatusItem, StoreHow, bits,
 };
 use super::*;
 use proptest::prelude::*;
@@ -41,13 +41,6 @@ fn items(text: &str) -> Vec<FetchItem> {
 fn body(text: &str) -> BodySection {
     match items(text).pop() {
         Some(FetchItem::BodySection(section)) => section,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn key(text: &str) -> SearchKey {
-    match command(&format!("SEARCH {text}")) {
-        Command::Search { arguments, .. } => arguments.key,
         other => panic!("{other:?}"),
     }
 }
@@ -228,6 +221,16 @@ fn fetches() {
     assert_eq!(body("BODY[]"), whole(false));
     assert_eq!(body("BODY.PEEK[]"), whole(true));
     assert_eq!(body("RFC822.PEEK"), whole(true));
+    assert_eq!(body("RFC822.TEXT.PEEK").section, section(&[], SectionText::Text));
+    for (word, item) in [
+        ("ENVELOPE", Envelope),
+        ("FLAGS", Flags),
+        ("INTERNALDATE", InternalDate),
+        ("RFC822.SIZE", Size),
+        ("BODY", Body),
+    ] {
+        assert_eq!(items(word), [item]);
+    }
     let partial = Some(Partial { origin: 0, octets: 2048 });
     assert_eq!(body("BODY[]<0.2048>"), BodySection { partial, ..whole(false) });
     assert_eq!(body("BODY[1.22.3]").section, section(&[1, 22, 3], SectionText::Whole));
@@ -316,108 +319,6 @@ fn stores_and_copies() {
     };
     assert_eq!(command("COPY *:1 x"), copy(false, false));
     assert_eq!(command("UID MOVE *:1 x"), copy(true, true));
-}
-
-#[test]
-fn search_keys() {
-    use SearchKey::*;
-    let date = crate::grammar::Date { year: 1994, month: 2, day: 1 };
-    let flag = |bit, set| Flag { bit, set };
-    for (text, want) in [
-        ("ALL", All),
-        ("unseen", flag(bits::SEEN, false)),
-        ("NEW", And(vec![flag(bits::RECENT, true), flag(bits::SEEN, false)])),
-        ("2,4:7", Messages(set(&[(2, 2), (4, 7)]))),
-        ("*", Messages(set(&[(0, 0)]))),
-        ("UID 1", Uids(set(&[(1, 1)]))),
-        ("KEYWORD $x", Keyword { name: "$x".into(), set: true }),
-        ("FROM \"a b\"", From(b"a b".to_vec())),
-        ("HEADER x {1}\r\ny", Header { name: b"x".to_vec(), text: b"y".to_vec() }),
-        ("SINCE 1-Feb-1994", Since(date)),
-        ("SENTON \"1-Feb-1994\"", SentOn(date)),
-        ("YOUNGER 60", Younger(60)),
-        ("MODSEQ 620162338", ModSeq(620_162_338)),
-        ("MODSEQ \"/flags/\\\\draft\" all 620162338", ModSeq(620_162_338)),
-        ("NOT SEEN", Not(Box::new(flag(bits::SEEN, true)))),
-        ("OR NOT ALL 1 ALL", And(vec![Or(Box::new((Not(Box::new(All)), Messages(set(&[(1, 1)]))))), All])),
-        ("(ALL)", All),
-        ("( ALL (1 2) ) NOT (OR ALL ALL)", {
-            let inner = And(vec![Messages(set(&[(1, 1)])), Messages(set(&[(2, 2)]))]);
-            And(vec![And(vec![All, inner]), Not(Box::new(Or(Box::new((All, All)))))])
-        }),
-    ] {
-        assert_eq!(key(text), want, "{text}");
-    }
-    for wrong in [
-        "",
-        "X",
-        "()",
-        "(ALL",
-        "ALL)",
-        "NOT",
-        "OR ALL",
-        "OR ALL)",
-        "(OR ALL)",
-        "FROM",
-        "1 X",
-        "OLDER 0",
-        "ON 1-Foo-1994",
-        "MODSEQ \"x\" 1",
-        "ALL(ALL)",
-        "CHARSET UTF-8",
-        "RETURN (X) ALL",
-        "LARGER x",
-        "UID ALL",
-        "0",
-        "1:",
-    ] {
-        reason(format!("a SEARCH {wrong}").as_bytes());
-    }
-}
-
-#[test]
-fn nested_and_numerous_keys_are_bounded() {
-    for (open, close) in [("(", ")"), ("NOT ", ""), ("OR ALL ", ""), ("NOT (", ")")] {
-        let levels = 100 / open.matches(['(', 'N', 'R']).count().max(1);
-        let nested = |n: usize| format!("a SEARCH {}ALL{}", open.repeat(n), close.repeat(n));
-        assert!(Command::parse(nested(levels).as_bytes()).is_ok(), "{open}");
-        assert_eq!(reason(nested(levels + 1).as_bytes()), "Search keys are nested too deep.");
-        assert_eq!(reason(nested(20_000).as_bytes()), "Search keys are nested too deep.");
-    }
-    assert!(Command::parse(format!("a SEARCH{}", " ALL".repeat(1000)).as_bytes()).is_ok());
-    assert_eq!(reason(format!("a SEARCH{}", " ALL".repeat(1001)).as_bytes()), "Too many search keys.");
-}
-
-#[test]
-fn searches_sorts_and_threads() {
-    let Command::Search { uid, arguments } = command("UID SEARCH RETURN (MIN COUNT) CHARSET utf-8 SUBJECT x")
-    else {
-        panic!()
-    };
-    assert!(uid);
-    assert_eq!(arguments.returns, Some(SearchReturn { min: true, count: true, ..SearchReturn::default() }));
-    assert_eq!(arguments.charset.as_deref(), Some(&b"utf-8"[..]));
-    let Command::Search { arguments, .. } = command("SEARCH RETURN () ALL") else { panic!() };
-    assert_eq!(arguments.returns, Some(SearchReturn { all: true, ..SearchReturn::default() }));
-    let Command::Sort { arguments, .. } = command("SORT (REVERSE DATE subject DATE DISPLAYFROM) UTF-8 ALL")
-    else {
-        panic!()
-    };
-    let criterion = |reverse, key| SortCriterion { reverse, key };
-    assert_eq!(
-        arguments.criteria,
-        [
-            criterion(true, SortKey::Date),
-            criterion(false, SortKey::Subject),
-            criterion(false, SortKey::DisplayFrom)
-        ]
-    );
-    let Command::Thread { arguments, .. } = command("THREAD REFS US-ASCII SEEN") else { panic!() };
-    assert_eq!((arguments.algorithm, arguments.charset), (ThreadAlgorithm::Refs, b"US-ASCII".to_vec()));
-    for wrong in ["SORT () UTF-8 ALL", "SORT (REVERSE) UTF-8 ALL", "SORT (DATE) UTF-8", "THREAD X UTF-8 ALL"]
-    {
-        reason(format!("a {wrong}").as_bytes());
-    }
 }
 
 #[test]

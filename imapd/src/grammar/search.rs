@@ -438,3 +438,7 @@ fn keyword(cursor: &mut Cursor<'_>) -> Parsed<Box<str>> {
         _ => bad("A keyword is missing."),
     }
 }
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

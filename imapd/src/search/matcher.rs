@@ -249,3 +249,7 @@ impl Visitor for Matcher<'_> {
         flow
     }
 }
+
+#[cfg(test)]
+#[path = "matcher_tests.rs"]
+mod tests;

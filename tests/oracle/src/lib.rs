@@ -1,1 +1,3 @@
 //! Nothing but tests: imapd against imap-codec.
+
+pub mod meant;

@@ -1,4 +1,4 @@
-//! imap-codec as an oracle: what it can say parses here, and is received whole.
+//! imap-codec as an oracle: what it can say is received whole, and understood as it was meant.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use arbitrary::{Arbitrary, Unstructured};
@@ -11,6 +11,7 @@ use imapd::grammar::receive::{Behind, Budget, Received, receive};
 use imapd::grammar::{self, AppendMessage};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tinmail_oracle::meant::meant;
 
 /// What a connection takes as unread input at most.
 const INPUT_OCTETS: usize = 8 * 1024;
@@ -91,8 +92,9 @@ fn what_it_can_say_is_understood() {
         *counts.entry(command.body.name().to_owned()).or_default() += 1;
         let (got, left) = received(&encoded);
         match got {
-            Received::Command(tag, _) if left == 0 => {
+            Received::Command(tag, got) if left == 0 => {
                 assert_eq!(tag.as_bytes(), command.tag.as_ref().as_bytes(), "{shown}");
+                assert_eq!(Some(got), meant(&command), "{shown:?}");
             }
             other => failures.push(format!("{shown:?}: {other:?}, {left} octets left")),
         }
