@@ -3,6 +3,8 @@
 import os
 import signal
 import smtplib
+import socket
+import struct
 
 import harness
 from harness import HOST, needs_root, uid_of, wait_until
@@ -299,6 +301,27 @@ class SentForAhead(SecondMessage):
             os.kill(guard, signal.SIGCONT)
         self.end()
         self.wait_for(self.user, "0", "1", "2", "3", "4", "first")
+
+    def test_a_client_that_resets_the_connection(self):
+        """It has gone, and attacks nobody: the guard may hear of the message and of its end at once."""
+        taken = 1
+        for number in range(12):
+            self.open(self.user)
+            self.assertEqual(self.client.docmd("DATA")[0], 354)
+            if number % 2:
+                self.client.send(f"Subject: {number}\r\n\r\ntext\r\n.\r\n")
+            self.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.client.close()
+            self.box.wait_idle()
+            subjects = self.subjects(self.user)
+            self.assertEqual(len(subjects), len(set(subjects) - {"first"}) + taken)
+            self.client.connect(HOST, self.server.port)
+            self.client.ehlo()
+            self.open(self.user)
+            self.send("first")
+            taken += 1
+        self.assertEqual([line for line in self.box.log().splitlines() if "invalid data" in line], [])
+        self.assertIn("lost connection after", self.box.log())
 
     def test_in_chunks(self):
         for number in range(2):

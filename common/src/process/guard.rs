@@ -285,6 +285,9 @@ impl Guard {
             let Some(watched) = self.service.as_ref().and_then(|service| service.watched()) else {
                 return Ok(());
             };
+            if channel.has_more() {
+                return Ok(());
+            }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());

@@ -161,7 +161,7 @@ impl Conversation<'_> {
             // RFC 3030 section 3.
             return self.not(verb, reply::BINARY_NEEDS_BDAT);
         }
-        // Nothing else is said to the guard before it has spoken of this message. Between chunks it might be: those ask.
+        // Nothing else is asked of the guard before it has spoken of this message. Between chunks it might be: those ask.
         let ahead = self.transaction.as_mut().and_then(|transaction| transaction.ahead.take());
         let begun = match ahead {
             Some(promise) => {
