@@ -331,6 +331,17 @@ fn starttls_forgets() {
     assert!(wire.finish().success());
 }
 
+/// Without the guard nothing can go on; the client is told so.
+#[test]
+fn a_guard_that_dies() {
+    let place = Place::new();
+    let mut wire = Wire::new(&with_tls(&place));
+    assert!(wire.say("EHLO a").starts_with("250"));
+    wire.child.kill().unwrap();
+    assert_eq!(wire.say("VRFY a"), "421 4.3.0 Server error; try again later");
+    assert!(!wire.finish().success());
+}
+
 /// Times: each ends the conversation with its own words.
 #[test]
 fn silence() {
