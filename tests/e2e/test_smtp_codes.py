@@ -6,7 +6,7 @@ import unittest
 
 import harness
 from harness import HOST, IN_NAMESPACE, needs_root, run
-from smtp_box import BoxAndSink, Smtp
+from smtp_box import DOMAIN, BoxAndSink, Smtp
 
 FULL = (452, b"4.3.1 Insufficient system storage")
 SMALL = "Subject: small\r\n\r\nx\r\n"
@@ -81,19 +81,25 @@ class FullQueue(BoxAndSink):
         self.box.wait_idle()
         self.assertEqual(self.files(), self.before)
 
-    def test_no_pages(self):
-        self.mount("size=300k")
+    def fill_pages(self):
         with open(self.directory / "fill", "wb", buffering=0) as file:
             with self.assertRaises(OSError):
                 while True:
                     file.write(b"x" * 4096)
+
+    def fill_inodes(self):
+        with self.assertRaises(OSError):
+            for number in range(100):
+                (self.directory / f"fill{number}").touch()
+
+    def test_no_pages(self):
+        self.mount("size=300k")
+        self.fill_pages()
         self.refuses(SMALL, LARGE)
 
     def test_no_inodes(self):
         self.mount("size=3m,nr_inodes=60")
-        with self.assertRaises(OSError):
-            for number in range(100):
-                (self.directory / f"fill{number}").touch()
+        self.fill_inodes()
         self.refuses(SMALL, LARGE)
 
     def test_room_for_a_small_one(self):
@@ -102,6 +108,32 @@ class FullQueue(BoxAndSink):
             told = [self.send(client, text) for text in (SMALL, LARGE, SMALL)]
         self.assertEqual(told, ["taken", FULL, "taken"])
         self.sent(2)
+
+    def told_by_lmtp(self, server, users, text):
+        """At DATA, or at the end for each recipient."""
+        with smtplib.LMTP(HOST, server.port, timeout=60) as client:
+            client.ehlo("a")
+            client.mail("a@x.example")
+            for user in users:
+                client.rcpt(f"{user.name}@{DOMAIN}")
+            try:
+                return {client.data(text), *(client.getreply() for _ in users[1:])}
+            except smtplib.SMTPDataError as error:
+                return {(error.smtp_code, error.smtp_error)}
+
+    def test_what_several_get_by_lmtp(self):
+        """Such a message comes into a file of the queue's before it is written into the mailboxes."""
+        users = [self.box.add_user(name) for name in ("anna", "bert")]
+        for options, fill in (("size=300k", self.fill_pages), ("size=3m,nr_inodes=60", self.fill_inodes)):
+            with self.subTest(options):
+                self.mount(options)
+                server = self.box.serve(arguments=["--lmtp"])
+                fill()
+                for text in (SMALL, LARGE):
+                    self.assertEqual(self.told_by_lmtp(server, users, text), {FULL})
+                self.box.wait_idle()
+                self.assertEqual(self.files(), self.before)
+                self.assertEqual([self.box.received(user) for user in users], [[], []])
 
 
 if __name__ == "__main__":
