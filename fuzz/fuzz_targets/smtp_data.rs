@@ -23,6 +23,30 @@ fn run(pieces: &[&[u8]], normalize: bool) -> (Vec<u8>, Option<Fault>, Option<usi
     (out, machine.fault(), None)
 }
 
+/// The same in chunks: what is handed on, what is wrong with it, and whether the last line has its end.
+fn run_chunks(pieces: &[&[u8]], normalize: bool) -> (Vec<u8>, Option<Fault>, bool) {
+    let mut out = Vec::new();
+    let mut machine = Machine::for_chunks(normalize);
+    for piece in pieces {
+        let fed = machine.feed(piece, &mut |octets: &[u8]| {
+            out.extend_from_slice(octets);
+            Ok::<(), Infallible>(())
+        });
+        // Whatever is in a chunk, it has no end but its own.
+        assert_eq!(fed, Ok((piece.len(), false)));
+    }
+    machine.end_of_chunks();
+    (out, machine.fault(), machine.is_at_line_start())
+}
+
+fn is_clean(text: &[u8]) {
+    let mut last = 0;
+    for &octet in text {
+        assert!(octet != 0 && (octet == b'\n') == (last == b'\r'));
+        last = octet;
+    }
+}
+
 fuzz_target!(|input: (bool, u8, &[u8])| {
     let (normalize, cut, text) = input;
     let whole = run(&[text], normalize);
@@ -37,10 +61,16 @@ fuzz_target!(|input: (bool, u8, &[u8])| {
     assert_eq!(whole.2, end);
     if let (None, Some(_)) = (whole.1, whole.2) {
         assert!(whole.0.is_empty() || whole.0.ends_with(b"\r\n"));
-        let mut last = 0;
-        for &octet in &whole.0 {
-            assert!(octet != 0 && (octet == b'\n') == (last == b'\r'));
-            last = octet;
-        }
+        is_clean(&whole.0);
+    }
+    let chunks = run_chunks(&[text], normalize);
+    for again in [run_chunks(&[a, b], normalize), run_chunks(&single, normalize)] {
+        assert_eq!((again.1, again.2), (chunks.1, chunks.2));
+        assert!(chunks.1.is_some() || again.0 == chunks.0);
+    }
+    if chunks.1.is_none() {
+        is_clean(&chunks.0);
+        assert!(normalize || chunks.0 == text);
+        assert_eq!(chunks.2, chunks.0.is_empty() || chunks.0.ends_with(b"\r\n"));
     }
 });

@@ -131,6 +131,42 @@ fn chunks_have_no_dots() {
     assert_eq!(chunk(b"a\0").1, Some(Fault::Nul));
 }
 
+proptest! {
+    #[test]
+    fn chunks_are_taken_as_they_are_or_not_at_all(
+        input in proptest::collection::vec(
+            prop::sample::select(vec!["\r\n", "\r\n.\r\n", ".", "a", "\r", "\n", "\0", "LONG"]),
+            0..12,
+        ),
+        piece in 1usize..9,
+        normalize: bool,
+    ) {
+        let input = input.concat().replace("LONG", &"x".repeat(LINE_MAX - 3)).into_bytes();
+        let mut machine = Machine::for_chunks(normalize);
+        let mut out = Vec::new();
+        for chunk in input.chunks(piece) {
+            let fed = machine.feed(chunk, &mut |octets: &[u8]| {
+                out.extend_from_slice(octets);
+                Ok::<(), Infallible>(())
+            });
+            prop_assert_eq!(fed, Ok((chunk.len(), false)));
+        }
+        machine.end_of_chunks();
+        let text = String::from_utf8(input).unwrap();
+        let normal = if normalize { text.replace("\r\n", "\n").replace('\n', "\r\n") } else { text };
+        let lines = normal.split("\r\n");
+        // The last one may lack its end.
+        let most = |line: &str| if line.ends_with("\r\n") { LINE_MAX } else { LINE_MAX - 1 };
+        let is_long = normal.split_inclusive("\r\n").any(|line| line.len() > most(line));
+        let is_clean = !is_long && lines.clone().all(|line| !line.contains(['\r', '\n', '\0']));
+        prop_assert_eq!(machine.fault().is_none(), is_clean);
+        if is_clean {
+            prop_assert_eq!(machine.is_at_line_start(), lines.last() == Some(""));
+            prop_assert_eq!(String::from_utf8(out).unwrap(), normal);
+        }
+    }
+}
+
 /// RFC 5321 section 4.5.2, as a client does it.
 fn dotted(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();

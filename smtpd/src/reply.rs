@@ -47,7 +47,6 @@ pub const RCPT_FIRST: Reply = reply(503, 5, 5, 1, "Need RCPT command");
 pub const NO_RECIPIENTS: Reply = reply(554, 5, 5, 1, "No valid recipients");
 pub const DATA_AFTER_BDAT: Reply = reply(503, 5, 5, 1, "DATA cannot follow BDAT");
 pub const BINARY_NEEDS_BDAT: Reply = reply(503, 5, 5, 1, "BINARYMIME needs BDAT");
-pub const BODY_NOT_IN_HELO: Reply = reply(501, 5, 5, 4, "BINARYMIME needs EHLO and CHUNKING");
 pub const IN_TRANSACTION: Reply = reply(503, 5, 5, 1, "A mail transaction is in progress");
 pub const AUTH_TWICE: Reply = reply(503, 5, 5, 1, "Already authenticated");
 pub const TLS_TWICE: Reply = reply(554, 5, 5, 1, "TLS is already active");

@@ -1,48 +1,147 @@
-//! Every command of SMTP in every state: the code of the reply, and whether a message can still be sent afterwards.
+//! Every command of SMTP, submission and LMTP in every state: the code of the reply, and whether a message can still be sent
+//! afterwards.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use tinmail_tests::client::Client;
-use tinmail_tests::{Place, Server, program};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ExitStatus};
+use tinmail_tests::client::{Client, PATIENCE};
+use tinmail_tests::{Place, Server, program, tls};
 
-/// How a client comes into each state, and its name.
-const STATES: [(&str, &[&str]); 6] = [
-    ("connected", &[]),
-    ("helo", &["HELO a"]),
-    ("ehlo", &["EHLO a"]),
-    ("mail", &["EHLO a", "MAIL FROM:<>"]),
-    ("rcpt", &["EHLO a", "MAIL FROM:<>", "RCPT TO:<alice@example.org>"]),
-    ("bdat", &["EHLO a", "MAIL FROM:<>", "RCPT TO:<alice@example.org>", "BDAT 3\r\nabc"]),
+/// A name, the address that the client comes from, and how it comes into the state.
+type State = (&'static str, &'static str, &'static [&'static str]);
+
+/// Who is trusted, and who is not.
+const NEAR: &str = "127.0.0.1";
+const FAR: &str = "192.0.2.1";
+
+const ALICE: &str = "RCPT TO:<alice@example.org>";
+const LOGIN: &str = "AUTH PLAIN AGFsaWNlAHNlY3JldA==";
+
+const SMTP_STATES: [State; 11] = [
+    ("connected", NEAR, &[]),
+    ("helo", NEAR, &["HELO a"]),
+    ("ehlo", NEAR, &["EHLO a"]),
+    ("mail", NEAR, &["EHLO a", "MAIL FROM:<>"]),
+    ("rcpt", NEAR, &["EHLO a", "MAIL FROM:<>", ALICE]),
+    ("bdat", NEAR, &["EHLO a", "MAIL FROM:<>", ALICE, "BDAT 3\r\nabc"]),
+    ("login", NEAR, &["EHLO a", LOGIN]),
+    ("tls", FAR, &["STARTTLS"]),
+    ("tls, ehlo", FAR, &["STARTTLS", "EHLO a"]),
+    ("tls, rcpt", FAR, &["STARTTLS", "EHLO a", "MAIL FROM:<>", ALICE]),
+    ("tls, login, rcpt", FAR, &["EHLO a", "STARTTLS", "EHLO a", LOGIN, "MAIL FROM:<>", ALICE]),
 ];
 
-/// A command, and the reply's code in each state. 354 is followed by a message.
-const COMMANDS: [(&str, [&str; 6]); 27] = [
-    ("HELO b", ["250", "250", "250", "250", "250", "250"]),
-    ("EHLO b", ["250", "250", "250", "250", "250", "250"]),
-    ("LHLO b", ["500", "500", "500", "500", "500", "500"]),
-    ("HELO", ["501", "501", "501", "501", "501", "501"]),
-    ("MAIL FROM:<a@b.example>", ["503", "250", "250", "503", "503", "503"]),
-    ("MAIL FROM:<a@b.example> SIZE=1", ["503", "555", "250", "503", "503", "503"]),
-    ("MAIL FROM:<a@b.example> FOO=1", ["555", "555", "555", "555", "555", "555"]),
-    ("MAIL FROM:a", ["501", "501", "501", "501", "501", "501"]),
-    ("RCPT TO:<alice@example.org>", ["503", "503", "503", "250", "250", "503"]),
-    ("RCPT TO:<alice@example.org> NOTIFY=NEVER", ["503", "503", "503", "250", "250", "503"]),
-    ("RCPT TO:<nobody@example.org>", ["503", "503", "503", "550", "550", "503"]),
-    ("RCPT TO:<>", ["501", "501", "501", "501", "501", "501"]),
-    ("DATA", ["503", "503", "503", "503", "354", "503"]),
-    ("DATA now", ["501", "501", "501", "501", "501", "501"]),
-    ("BDAT 0 LAST", ["503", "503", "503", "503", "250", "250"]),
-    ("BDAT x", ["501", "501", "501", "501", "501", "501"]),
-    ("RSET", ["250", "250", "250", "250", "250", "250"]),
-    ("NOOP", ["250", "250", "250", "250", "250", "250"]),
-    ("HELP", ["214", "214", "214", "214", "214", "214"]),
-    ("VRFY a", ["252", "252", "252", "252", "252", "252"]),
-    ("EXPN a", ["502", "502", "502", "502", "502", "502"]),
-    ("ETRN a", ["502", "502", "502", "502", "502", "502"]),
-    ("STARTTLS", ["502", "502", "502", "502", "502", "502"]),
-    ("AUTH PLAIN AGFsaWNlAHNlY3JldA==", ["503", "503", "235", "503", "503", "503"]),
-    ("XCLIENT NAME=a", ["550", "550", "550", "550", "550", "550"]),
-    ("FOO", ["500", "500", "500", "500", "500", "500"]),
-    ("QUIT", ["221", "221", "221", "221", "221", "221"]),
+/// A command, and the reply's code in each state. 354 is followed by a message, 220 by TLS.
+const SMTP: [(&str, [u16; 11]); 28] = [
+    ("HELO b", [250, 250, 250, 250, 250, 250, 250, 250, 250, 250, 250]),
+    ("EHLO b", [250, 250, 250, 250, 250, 250, 250, 250, 250, 250, 250]),
+    ("LHLO b", [500, 500, 500, 500, 500, 500, 500, 500, 500, 500, 500]),
+    ("HELO", [501, 501, 501, 501, 501, 501, 501, 501, 501, 501, 501]),
+    ("MAIL FROM:<a@b.example>", [503, 250, 250, 503, 503, 503, 250, 503, 250, 503, 503]),
+    ("MAIL FROM:<a@b.example> SIZE=1", [503, 555, 250, 503, 503, 503, 250, 503, 250, 503, 503]),
+    ("MAIL FROM:<a@b.example> FOO=1", [555, 555, 555, 555, 555, 555, 555, 555, 555, 555, 555]),
+    ("MAIL FROM:a", [501, 501, 501, 501, 501, 501, 501, 501, 501, 501, 501]),
+    ("RCPT TO:<alice@example.org>", [503, 503, 503, 250, 250, 503, 503, 503, 503, 250, 250]),
+    ("RCPT TO:<alice@example.org> NOTIFY=NEVER", [503, 503, 503, 250, 250, 503, 503, 503, 503, 250, 250]),
+    ("RCPT TO:<nobody@example.org>", [503, 503, 503, 550, 550, 503, 503, 503, 503, 550, 550]),
+    ("RCPT TO:<u@far.example>", [503, 503, 503, 250, 250, 503, 503, 503, 503, 550, 250]),
+    ("RCPT TO:<>", [501, 501, 501, 501, 501, 501, 501, 501, 501, 501, 501]),
+    ("DATA", [503, 503, 503, 503, 354, 503, 503, 503, 503, 354, 354]),
+    ("DATA now", [501, 501, 501, 501, 501, 501, 501, 501, 501, 501, 501]),
+    ("BDAT 0 LAST", [503, 503, 503, 503, 250, 250, 503, 503, 503, 250, 250]),
+    ("BDAT x", [501, 501, 501, 501, 501, 501, 501, 501, 501, 501, 501]),
+    ("RSET", [250, 250, 250, 250, 250, 250, 250, 250, 250, 250, 250]),
+    ("NOOP", [250, 250, 250, 250, 250, 250, 250, 250, 250, 250, 250]),
+    ("HELP", [214, 214, 214, 214, 214, 214, 214, 214, 214, 214, 214]),
+    ("VRFY a", [252, 252, 252, 252, 252, 252, 252, 252, 252, 252, 252]),
+    ("EXPN a", [502, 502, 502, 502, 502, 502, 502, 502, 502, 502, 502]),
+    ("ETRN a", [502, 502, 502, 502, 502, 502, 502, 502, 502, 502, 502]),
+    ("STARTTLS", [220, 220, 220, 220, 220, 220, 220, 554, 554, 554, 554]),
+    ("AUTH PLAIN AGFsaWNlAHNlY3JldA==", [503, 503, 235, 503, 503, 503, 503, 503, 235, 503, 503]),
+    ("XCLIENT NAME=a", [550, 550, 550, 550, 550, 550, 550, 550, 550, 550, 550]),
+    ("FOO", [500, 500, 500, 500, 500, 500, 500, 500, 500, 500, 500]),
+    ("QUIT", [221, 221, 221, 221, 221, 221, 221, 221, 221, 221, 221]),
+];
+
+/// Of strangers: everything has to wait for TLS, and MAIL for the login.
+const SUBMISSION_STATES: [State; 6] = [
+    ("connected", FAR, &[]),
+    ("ehlo", FAR, &["EHLO a"]),
+    ("tls", FAR, &["EHLO a", "STARTTLS"]),
+    ("tls, ehlo", FAR, &["STARTTLS", "EHLO a"]),
+    ("tls, login", FAR, &["STARTTLS", "EHLO a", LOGIN]),
+    ("tls, login, rcpt", FAR, &["STARTTLS", "EHLO a", LOGIN, "MAIL FROM:<>", ALICE]),
+];
+
+const SUBMISSION: [(&str, [u16; 6]); 28] = [
+    ("HELO b", [250, 250, 250, 250, 250, 250]),
+    ("EHLO b", [250, 250, 250, 250, 250, 250]),
+    ("LHLO b", [530, 530, 500, 500, 500, 500]),
+    ("HELO", [501, 501, 501, 501, 501, 501]),
+    ("MAIL FROM:<a@b.example>", [530, 530, 503, 530, 250, 503]),
+    ("MAIL FROM:<a@b.example> SIZE=1", [530, 530, 503, 530, 250, 503]),
+    ("MAIL FROM:<a@b.example> FOO=1", [555, 555, 555, 555, 555, 555]),
+    ("MAIL FROM:a", [501, 501, 501, 501, 501, 501]),
+    ("RCPT TO:<alice@example.org>", [530, 530, 503, 503, 503, 250]),
+    ("RCPT TO:<alice@example.org> NOTIFY=NEVER", [530, 530, 503, 503, 503, 250]),
+    ("RCPT TO:<nobody@example.org>", [530, 530, 503, 503, 503, 550]),
+    ("RCPT TO:<u@far.example>", [530, 530, 503, 503, 503, 250]),
+    ("RCPT TO:<>", [501, 501, 501, 501, 501, 501]),
+    ("DATA", [530, 530, 503, 503, 503, 354]),
+    ("DATA now", [501, 501, 501, 501, 501, 501]),
+    ("BDAT 0 LAST", [530, 530, 503, 503, 503, 250]),
+    ("BDAT x", [501, 501, 501, 501, 501, 501]),
+    ("RSET", [250, 250, 250, 250, 250, 250]),
+    ("NOOP", [250, 250, 250, 250, 250, 250]),
+    ("HELP", [530, 530, 214, 214, 214, 214]),
+    ("VRFY a", [530, 530, 252, 252, 252, 252]),
+    ("EXPN a", [530, 530, 502, 502, 502, 502]),
+    ("ETRN a", [530, 530, 502, 502, 502, 502]),
+    ("STARTTLS", [220, 220, 554, 554, 554, 554]),
+    ("AUTH PLAIN AGFsaWNlAHNlY3JldA==", [530, 530, 503, 235, 503, 503]),
+    ("XCLIENT NAME=a", [530, 530, 550, 550, 550, 550]),
+    ("FOO", [500, 500, 500, 500, 500, 500]),
+    ("QUIT", [221, 221, 221, 221, 221, 221]),
+];
+
+const LMTP_STATES: [State; 5] = [
+    ("connected", NEAR, &[]),
+    ("lhlo", NEAR, &["LHLO a"]),
+    ("mail", NEAR, &["LHLO a", "MAIL FROM:<>"]),
+    ("rcpt", NEAR, &["LHLO a", "MAIL FROM:<>", ALICE]),
+    ("bdat", NEAR, &["LHLO a", "MAIL FROM:<>", ALICE, "BDAT 3\r\nabc"]),
+];
+
+const LMTP: [(&str, [u16; 5]); 28] = [
+    ("HELO b", [500, 500, 500, 500, 500]),
+    ("EHLO b", [500, 500, 500, 500, 500]),
+    ("LHLO b", [250, 250, 250, 250, 250]),
+    ("HELO", [501, 501, 501, 501, 501]),
+    ("MAIL FROM:<a@b.example>", [503, 250, 503, 503, 503]),
+    ("MAIL FROM:<a@b.example> SIZE=1", [503, 250, 503, 503, 503]),
+    ("MAIL FROM:<a@b.example> FOO=1", [555, 555, 555, 555, 555]),
+    ("MAIL FROM:a", [501, 501, 501, 501, 501]),
+    ("RCPT TO:<alice@example.org>", [503, 503, 250, 250, 503]),
+    ("RCPT TO:<alice@example.org> NOTIFY=NEVER", [503, 503, 250, 250, 503]),
+    ("RCPT TO:<nobody@example.org>", [503, 503, 550, 550, 503]),
+    ("RCPT TO:<u@far.example>", [503, 503, 550, 550, 503]),
+    ("RCPT TO:<>", [501, 501, 501, 501, 501]),
+    ("DATA", [503, 503, 503, 354, 503]),
+    ("DATA now", [501, 501, 501, 501, 501]),
+    ("BDAT 0 LAST", [503, 503, 503, 250, 250]),
+    ("BDAT x", [501, 501, 501, 501, 501]),
+    ("RSET", [250, 250, 250, 250, 250]),
+    ("NOOP", [250, 250, 250, 250, 250]),
+    ("HELP", [214, 214, 214, 214, 214]),
+    ("VRFY a", [252, 252, 252, 252, 252]),
+    ("EXPN a", [502, 502, 502, 502, 502]),
+    ("ETRN a", [502, 502, 502, 502, 502]),
+    ("STARTTLS", [220, 220, 220, 220, 220]),
+    ("AUTH PLAIN AGFsaWNlAHNlY3JldA==", [502, 502, 502, 502, 502]),
+    ("XCLIENT NAME=a", [550, 550, 550, 550, 550]),
+    ("FOO", [500, 500, 500, 500, 500]),
+    ("QUIT", [221, 221, 221, 221, 221]),
 ];
 
 /// The last line of the reply to a command.
@@ -70,42 +169,177 @@ fn server(place: &Place) -> Server {
         .set(&queue)
 }
 
-#[test]
-fn every_command_in_every_state() {
-    let mut wrong = Vec::new();
-    for (at, (state, way)) in STATES.iter().enumerate() {
-        for (command, codes) in &COMMANDS {
-            let place = Place::new();
-            let mut client = server(&place).start();
-            assert!(reply(&mut client).starts_with("220 mx.example.org "));
-            for step in *way {
-                assert!(say(&mut client, step).starts_with("250"), "{state}: {step}");
+trait Octets: Read + Write {}
+impl<T: Read + Write> Octets for T {}
+
+/// A connection in clear, and from STARTTLS on under TLS.
+struct Wire {
+    child: Child,
+    socket: UnixStream,
+    octets: BufReader<Box<dyn Octets>>,
+    is_encrypted: bool,
+}
+
+impl Wire {
+    fn new(server: &Server) -> Wire {
+        let (child, socket) = server.start_raw();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let octets = BufReader::new(Box::new(socket.try_clone().unwrap()) as Box<dyn Octets>);
+        let mut wire = Wire { child, socket, octets, is_encrypted: false };
+        assert!(wire.reply().starts_with("220 mx.example.org "));
+        wire
+    }
+
+    /// The last line of a reply.
+    fn reply(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            self.octets.read_line(&mut line).unwrap();
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line.trim_end_matches("\r\n").to_owned();
             }
-            let heard = say(&mut client, command);
-            if !heard.starts_with(codes[at]) {
-                wrong.push(format!("{state}: {command}: {heard}, wanted {}", codes[at]));
+        }
+    }
+
+    fn say(&mut self, command: &str) -> String {
+        let line = if command.contains('\n') { command.to_owned() } else { format!("{command}\r\n") };
+        self.octets.get_mut().write_all(line.as_bytes()).unwrap();
+        let heard = self.reply();
+        if command == "STARTTLS" && heard.starts_with("220 ") {
+            self.octets = BufReader::new(Box::new(tls::connect(self.socket.try_clone().unwrap())));
+            self.is_encrypted = true;
+        }
+        heard
+    }
+
+    /// Whatever was before, a message can be sent.
+    fn send_message(&mut self, option: &str, about: &str) {
+        let mut steps = vec!["RSET"];
+        if option == "--submission" && !self.is_encrypted {
+            steps.push("STARTTLS");
+        }
+        steps.push(if option == "--lmtp" { "LHLO c" } else { "EHLO c" });
+        for step in steps {
+            let heard = self.say(step);
+            assert!(heard.starts_with("250") || step == "STARTTLS", "{about}, then {step}: {heard}");
+        }
+        if option == "--submission" {
+            // It may have logged in before.
+            let heard = self.say(LOGIN);
+            assert!(heard.starts_with("235") || heard.starts_with("503"), "{about}, then {LOGIN}: {heard}");
+        }
+        for (step, code) in [("MAIL FROM:<>", "250"), (ALICE, "250"), ("DATA", "354"), (".\r\n", "250")] {
+            let heard = self.say(step);
+            assert!(heard.starts_with(code), "{about}, then {step}: {heard}");
+        }
+        assert!(self.say("QUIT").starts_with("221"), "{about}, then QUIT");
+    }
+
+    fn finish(mut self) -> ExitStatus {
+        drop((self.octets, self.socket));
+        self.child.wait().unwrap()
+    }
+}
+
+/// A server of strangers' and others' mail, with TLS.
+fn with_tls(place: &Place) -> Server {
+    for name in ["cert.pem", "key.pem"] {
+        place.write(name, &std::fs::read(tls::certificates().join(name)).unwrap());
+    }
+    let file = |name: &str| place.path().join(name).display().to_string();
+    server(place)
+        .set("ssl=yes")
+        .set(&format!("ssl_cert_file={}", file("cert.pem")))
+        .set(&format!("ssl_key_file={}", file("key.pem")))
+}
+
+fn check<const N: usize>(option: &str, states: &[State; N], commands: &[(&str, [u16; N])]) {
+    let mut wrong = Vec::new();
+    for (at, (state, address, way)) in states.iter().enumerate() {
+        for (command, codes) in commands {
+            let about = format!("{state}: {command}");
+            let place = Place::new();
+            let mut server = with_tls(&place).client_at(address);
+            if !option.is_empty() {
+                server = server.argument(option);
+            }
+            if option == "--submission" {
+                server = server.set("ssl=required");
+            }
+            let mut wire = Wire::new(&server);
+            for step in *way {
+                assert!(wire.say(step).starts_with('2'), "{state}: {step}");
+            }
+            let heard = wire.say(command);
+            if !heard.starts_with(&format!("{} ", codes[at])) {
+                wrong.push(format!("{about}: {heard}, wanted {}", codes[at]));
                 continue;
             }
             let mut delivered = usize::from(*command == "BDAT 0 LAST" && heard.starts_with("250"));
             if heard.starts_with("354") {
-                assert!(say(&mut client, "Subject: x\r\n.\r\n").starts_with("250"), "{state}: {command}");
+                assert!(wire.say("Subject: x\r\n.\r\n").starts_with("250"), "{about}");
                 delivered += 1;
             }
             if *command != "QUIT" {
-                // Whatever it was, a message can be sent.
-                for step in ["RSET", "EHLO c", "MAIL FROM:<>", "RCPT TO:<alice@example.org>"] {
-                    assert!(say(&mut client, step).starts_with("250"), "{state}: {command}, then {step}");
-                }
-                assert!(say(&mut client, "DATA").starts_with("354"), "{state}: {command}, then DATA");
-                assert!(say(&mut client, ".\r\n").starts_with("250"), "{state}: {command}, then the end");
+                wire.send_message(option, &about);
                 delivered += 1;
-                assert!(say(&mut client, "QUIT").starts_with("221"));
             }
-            assert!(client.finish().success());
-            assert_eq!(place.listing().len(), delivered, "{state}: {command}");
+            assert!(wire.finish().success(), "{about}");
+            assert_eq!(place.listing().len(), delivered, "{about}");
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_command_of_smtp_in_every_state() {
+    check("", &SMTP_STATES, &SMTP);
+}
+
+#[test]
+fn every_command_of_submission_in_every_state() {
+    check("--submission", &SUBMISSION_STATES, &SUBMISSION);
+}
+
+#[test]
+fn every_command_of_lmtp_in_every_state() {
+    check("--lmtp", &LMTP_STATES, &LMTP);
+}
+
+/// RFC 3207 section 4.2: what was said in clear is forgotten: EHLO, the login and the transaction.
+#[test]
+fn starttls_forgets() {
+    let place = Place::new();
+    let mut wire = Wire::new(&with_tls(&place));
+    for step in ["EHLO a", LOGIN, "MAIL FROM:<>", ALICE] {
+        assert!(wire.say(step).starts_with('2'), "{step}");
+    }
+    for (command, heard) in [
+        ("STARTTLS", "220 2.0.0 Ready to start TLS"),
+        ("DATA", "503 5.5.1 Need MAIL command"),
+        (LOGIN, "503 5.5.1 Send HELO or EHLO first"),
+        ("MAIL FROM:<>", "503 5.5.1 Send HELO or EHLO first"),
+        ("STARTTLS", "554 5.5.1 TLS is already active"),
+        ("EHLO a", "250 HELP"),
+        ("DATA", "503 5.5.1 Need MAIL command"),
+        (LOGIN, "235 2.7.0 Authentication successful"),
+        (LOGIN, "503 5.5.1 Already authenticated"),
+        ("QUIT", "221 2.0.0 Bye"),
+    ] {
+        assert_eq!(wire.say(command), heard, "{command}");
+    }
+    assert!(wire.finish().success());
+}
+
+/// Without the guard nothing can go on; the client is told so.
+#[test]
+fn a_guard_that_dies() {
+    let place = Place::new();
+    let mut wire = Wire::new(&with_tls(&place));
+    assert!(wire.say("EHLO a").starts_with("250"));
+    wire.child.kill().unwrap();
+    assert_eq!(wire.say("VRFY a"), "421 4.3.0 Server error; try again later");
+    assert!(!wire.finish().success());
 }
 
 /// Times: each ends the conversation with its own words.

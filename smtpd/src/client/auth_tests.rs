@@ -6,6 +6,7 @@ use common::auth::crypt::Work;
 use common::auth::scram::ScramKeys;
 use common::config::Config;
 use common::sys::fd;
+use proptest::prelude::*;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 
@@ -156,5 +157,94 @@ fn scram_checks_the_server_too() {
         }
         // Its own nonce alone would do for a replay.
         assert!(scram(hash, |step, said| if step == 1 { said.replace("srv", "") } else { said }).is_err());
+    }
+}
+
+/// Of a server that knows nothing of the password: what it may answer, with our nonce where it wants to have it.
+fn answer(choice: u8, words: &str, line: &str) -> String {
+    let said = line.rsplit(' ').next().and_then(|word| Base64::decode_vec(word).ok()).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let nonce = said.rsplit("r=").next().unwrap_or_default();
+    match choice {
+        0 => format!("334 {}", b64(&format!("r={nonce}x,s=YWJj,i=4096"))),
+        1 => format!("334 {}", b64(&format!("r={nonce}{words}"))),
+        2 => format!("334 {}", b64(words)),
+        3 => format!("334 {words}"),
+        4 => format!("235 {words}"),
+        _ => format!("535 {words}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn who_knows_nothing_is_not_believed(
+        choices in proptest::collection::vec(
+            (prop::sample::select(vec![0u8, 0, 0, 0, 1, 2, 3, 4, 4, 4, 5]), "[ -~]{0,40}"),
+            4,
+        ),
+        offer in prop::sample::select(vec!["SCRAM-SHA-256", "SCRAM-SHA-1", "SCRAM-SHA-256 SCRAM-SHA-1"]),
+    ) {
+        let mut at = 0;
+        let (said, result) = talk(&client(), offer, move |line| {
+            let (choice, words) = &choices[at.min(choices.len() - 1)];
+            at += 1;
+            answer(*choice, words, line)
+        });
+        // 235 in place of a proof is none.
+        prop_assert!(result.is_err(), "{said:?}");
+        for line in said {
+            let words = line.rsplit(' ').next().unwrap_or_default();
+            let words = Base64::decode_vec(words).unwrap_or_default();
+            prop_assert!(!line.contains("pencil") && !String::from_utf8_lossy(&words).contains("pencil"));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn challenges_are_bounded(
+        code in prop::sample::select(vec![334u16, 235, 535]),
+        text in "[A-Za-z0-9+/=]{0,1400}|([a-zA-Z]{4}){0,300}| *[ -~]{0,20} *",
+    ) {
+        let (ours, _theirs) = fd::socketpair().unwrap();
+        let mut stream = Stream::new(ours).unwrap();
+        for mechanism in ["CRAM-MD5", "LOGIN"] {
+            let dialogue = Dialogue { stream: &mut stream, time: Duration::ZERO, mechanism };
+            let decoded = Base64::decode_vec(text.trim()).ok();
+            match dialogue.challenge(Reply { code, text: text.clone() }) {
+                Ok(challenge) => {
+                    prop_assert!(code == 334 && text.trim().len() <= CHALLENGE_MAX);
+                    prop_assert!(decoded.is_some() || mechanism == "LOGIN");
+                    prop_assert_eq!(challenge, decoded.unwrap_or_default());
+                }
+                Err(Failure::Refused(reply, _)) => prop_assert!(code != 334 && reply.code == code),
+                Err(Failure::Wrong(_)) => {
+                    prop_assert!(code == 334 && (decoded.is_none() || text.trim().len() > CHALLENGE_MAX));
+                }
+                Err(_) => prop_assert!(false),
+            }
+        }
+    }
+
+    #[test]
+    fn only_scram_is_scram(
+        text in "(r=ours|r=our|r=|)[a-z]{0,6},s=([A-Za-z0-9]{4}){0,2}=?,i=[0-9]{3,7}(,[a-z=]{0,4})?|[rsi=,a0-9]{0,20}",
+    ) {
+        let mut fields = text.split(',');
+        let mut next = |start| fields.next().and_then(|field| field.strip_prefix(start));
+        let (nonce, salt, iterations) = (next("r=ours"), next("s="), next("i="));
+        let salt = salt.and_then(|salt| Base64::decode_vec(salt).ok());
+        let iterations = iterations.and_then(|text| text.parse().ok());
+        let is_right = nonce.is_some_and(|more| !more.is_empty())
+            && salt.is_some_and(|salt| !salt.is_empty())
+            && iterations.is_some_and(|count: u32| (4096..=600_000).contains(&count));
+        let parsed = parse_server_first(&text, "ours");
+        prop_assert_eq!(parsed.is_some(), is_right);
+        if let Some((nonce, salt, iterations)) = parsed {
+            let again = format!("r={nonce},s={},i={iterations}", Base64::encode_string(&salt));
+            prop_assert_eq!(parse_server_first(&again, "ours"), Some((nonce, salt, iterations)));
+        }
     }
 }

@@ -278,3 +278,7 @@ impl fmt::Display for Trouble {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -65,7 +65,7 @@ pub fn open(
     })
 }
 
-fn nothing_more(server: &File) {
+pub fn nothing_more(server: &File) {
     use std::os::fd::AsFd;
     fd::shutdown_write(server.as_fd()).unwrap();
 }

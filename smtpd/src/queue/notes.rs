@@ -101,6 +101,7 @@ fn parse(line: &str) -> Option<Note> {
 mod tests {
     use super::super::tests::{Scratch, queue};
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn notes_come_back() {
@@ -126,5 +127,36 @@ mod tests {
         std::fs::write(directory.log_file(Place::Queue, &id), b"\xff\n1\tx\n\n\t\t\t").unwrap();
         assert!(read(&directory, Place::Queue, &id).is_empty());
         assert!(read(&directory, Place::Hold, &id).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_there_is_a_note_or_none(
+            line in "[0-9]{0,3}\t[0-9]{0,2}\t[0-9]{3}\t[245]\t[0-9]{1,3}\t[0-9]{1,2}\t[r-]?\
+                (\t(%[0-9A-Fa-f]{0,2}|[a-c]){0,4}){0,6}|[0-9r%\t-]{0,40}",
+        ) {
+            let Some(note) = parse(&line) else { return Ok(()) };
+            let scratch = Scratch::new("any-notes");
+            let (directory, id) = (queue(&scratch), Id::parse("abc").unwrap());
+            write(&directory, Place::Queue, &id, std::slice::from_ref(&note)).unwrap();
+            prop_assert_eq!(read(&directory, Place::Queue, &id), [note]);
+        }
+
+        #[test]
+        fn any_words_come_back(
+            text in any::<String>(),
+            relay in any::<String>(),
+            diagnostic in any::<String>(),
+            numbers: (usize, u64, u16),
+        ) {
+            let scratch = Scratch::new("words");
+            let (directory, id) = (queue(&scratch), Id::parse("abc").unwrap());
+            let (recipient, at, code) = numbers;
+            let status = Status::new(code, Enhanced(4, 0, 0), text);
+            let diagnostic = Some(diagnostic).filter(|text| !text.is_empty());
+            let note = Note { recipient, at, status, relay, diagnostic, relayed: code % 2 == 0 };
+            write(&directory, Place::Queue, &id, &[note.clone(), note.clone()]).unwrap();
+            prop_assert_eq!(read(&directory, Place::Queue, &id), [note.clone(), note]);
+        }
     }
 }

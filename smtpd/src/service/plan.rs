@@ -359,10 +359,8 @@ impl Place<'_, '_> {
         if !self.writers.has_spool() {
             // Root's own directory: in the others it is a guest, who may not write without CAP_DAC_OVERRIDE.
             let directory = self.queue()?.place(QueuePlace::Drop);
-            let file = common::sys::fs::unnamed_file(&directory).map_err(|error| {
-                self.ground.log.error(format_args!("{}: {error}", directory.display()));
-                Status::from(reply::LOCAL_PROBLEM)
-            })?;
+            let file = common::sys::fs::unnamed_file(&directory)
+                .map_err(|error| crate::writer::spool_failed(&error))?;
             self.writers.set_spool(file.into());
         }
         match self.writers.give(self.ground, &user, &Job::Spool) {

@@ -354,7 +354,8 @@ impl Sink for Nowhere {
     }
 }
 
-fn spool_failed(error: &io::Error) -> Status {
+/// What the client is told of it.
+pub(crate) fn spool_failed(error: &io::Error) -> Status {
     let status: Status = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => reply::DISK_FULL.into(),
         _ => reply::LOCAL_PROBLEM.into(),
