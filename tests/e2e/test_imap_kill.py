@@ -19,6 +19,7 @@ SEED = int(os.environ.get("E2E_SEED", "3501"))
 ROUNDS = int(os.environ.get("E2E_ROUNDS", "20"))
 # Messages of one command: enough for a kill to come in the middle.
 MANY = 120
+KINDS = ("append", "append", "copy", "move", "move", "store", "expunge", "close", "create", "rename", "rename", "rename inbox", "delete")
 
 
 def raw(number):
@@ -86,7 +87,9 @@ class Judge:
             fresh = {uid: m for uid, m in after[target].messages.items() if uid not in before[target].messages}
             wanted = [int(n) for n in re.findall(rb"<m(\d+)@x>", command)]
             equal({uid: m for uid, m in after[target].messages.items() if uid not in fresh}, before[target].messages, what)
-            equal([m[0] for _, m in sorted(fresh.items())], wanted if done or fresh else [], f"{what}: all or none")
+            # They come one after the other (rename), with their UIDs after the last.
+            here = [m[0] for _, m in sorted(fresh.items())]
+            equal(here, wanted if done else wanted[:len(here)], f"{what}: the first of them")
         elif kind in ("copy", "move"):
             target = command.split()[-1].decode()
             source = before["INBOX"].messages
@@ -143,7 +146,7 @@ class ImapKill(Judge, Case):
         self.count = 0
         # All UIDs that any client has seen: (mailbox's UIDVALIDITY, UID) and whose they are.
         self.known = {}
-        self.killed, self.interrupted = set(), 0
+        self.killed, self.interrupted, self.kinds, self.done = set(), 0, [], set()
 
     def roles(self):
         servers, found = self.box.servers(), {}
@@ -181,8 +184,9 @@ class ImapKill(Judge, Case):
 
     def command(self, pick, seen):
         """One command: the mailbox to select, what to send, its kind."""
-        kind = pick.choice(("append", "append", "copy", "move", "move", "store", "expunge", "close", "create", "rename",
-                            "rename", "rename inbox", "delete"))
+        # Each of them before one comes again.
+        self.kinds = self.kinds or pick.sample(KINDS, len(KINDS))
+        kind = self.kinds.pop()
         other = "B" if "B" in seen else "C"
         if kind == "append":
             return None, append(self.new(pick.choice((1, 20, MANY))), pick.choice(("INBOX", other))), kind
@@ -194,12 +198,12 @@ class ImapKill(Judge, Case):
         if kind in ("expunge", "close"):
             return "INBOX", kind.upper().encode(), kind
         if kind == "create":
-            return None, b"CREATE D.E", kind
+            return None, f"CREATE D.E{len(seen)}".encode(), kind
         if kind == "rename":
             return None, b"RENAME B C" if "B" in seen else b"RENAME C B", kind
         if kind == "rename inbox":
             return None, b"RENAME INBOX old", kind
-        return None, b"DELETE " + (b"old" if "old" in seen else b"D.E" if "D.E" in seen else b"none"), kind
+        return None, f"DELETE {'old' if 'old' in seen else other}".encode(), kind
 
     def prepare(self, pick):
         """Enough messages to work on, and flags."""
@@ -242,6 +246,7 @@ class ImapKill(Judge, Case):
                 self.seconds[kind] = max(self.seconds.get(kind, 0), min(0.1, time.monotonic() - started))
         self.box.wait_idle()
         self.killed.add(role)
+        self.done.add(kind)
         self.interrupted += not completion
         after = self.look_again(what)
         self.judge(what, kind, command, completion, before, after)
@@ -256,6 +261,7 @@ class ImapKill(Judge, Case):
             if number % 15 == 14:
                 self.compare_with_dovecot(seen)
         self.assertLessEqual({"session", "front"}, self.killed)
+        self.assertTrue(self.done == set(KINDS) or ROUNDS < len(KINDS), f"never done: {set(KINDS) - self.done}")
         self.assertGreater(self.interrupted, ROUNDS // 5, "too few commands were interrupted")
 
     def compare_with_dovecot(self, seen):
