@@ -12,6 +12,7 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -412,6 +413,17 @@ class Offlineimap(Rounds):
 
     def command(self):
         return [program("offlineimap"), "-c", self.work / "offlineimaprc", "-o"], {**os.environ, "HOME": str(self.work)}
+
+    def interrupt(self, kind):
+        """Killed while it makes its notes of a new mailbox, it finds them without a table and gives up for good."""
+        super().interrupt(kind)
+        for path in (self.work / "metadata").glob("Account-*/LocalStatus-sqlite/*"):
+            # Beside them are locks.
+            with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(sqlite3.connect(path)) as notes:
+                if notes.execute("SELECT name FROM sqlite_master WHERE name = 'status'").fetchall():
+                    continue
+                path.unlink()
+                self.note(f"no notes of {path.name}")
 
     def test_starttls(self):
         self.go("STARTTLS")
