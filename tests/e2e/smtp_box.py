@@ -10,7 +10,7 @@ import socketserver
 import threading
 import time
 
-from harness import HOST, IS_ROOT, Box, Case, run
+from harness import HOST, IS_ROOT, Box, Case, run, wait_until
 
 DOMAIN = "example.org"
 
@@ -120,19 +120,19 @@ class Sink:
 
     def __init__(self, host=HOST):
         outer = self
-        self.pause, self.most, live, lock = 0, 0, [], threading.Lock()
+        self.pause, self.most, self.live, lock = 0, 0, [], threading.Lock()
         self.got = collections.Counter()
         self.messages = []
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self):
                 with lock:
-                    live.append(self)
-                    outer.most = max(outer.most, len(live))
+                    outer.live.append(self)
+                    outer.most = max(outer.most, len(outer.live))
                 with contextlib.suppress(OSError):
                     self.serve()
                 with lock:
-                    live.remove(self)
+                    outer.live.remove(self)
 
             def say(self, text):
                 self.wfile.write(text.encode() + b"\r\n")
@@ -184,6 +184,10 @@ class Sink:
         self.server = Server((host, 0), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def settle(self):
+        """Waits until it has read everything from clients that have ended."""
+        wait_until(lambda: not self.live, "the sink's connections have ended", pause=0.001)
 
     def close(self):
         self.server.shutdown()

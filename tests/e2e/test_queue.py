@@ -106,13 +106,15 @@ class Queue(QueueCase):
         # What was forked while it was being killed may still be at work.
         wait_until(lambda: self.queue_run() and not self.names("drop") and not self.names("queue"), f"an empty queue, seed {seed}", pause=0.3)
         self.assertEqual(self.names("corrupt"), [], f"seed {seed}")
-        self.assertEqual(want - set(self.sink.got), set(), f"seed {seed}")
+        self.assertEqual(set(self.sink.got), want, f"seed {seed}")
         twice = sum(count - 1 for count in self.sink.got.values())
-        local = list(self.box.maildir_of(self.user).contents().values())
-        self.assertEqual({re.search(rb"(?m)^Subject: (m\d+)", raw)[1] for raw in local}, {b"m0", b"m8", b"m16", b"m24", b"m32"})
-        print(f"    {kills} kills, {len(want)} deliveries, {twice} of them twice")
-        # Only a kill between the other side's word and our mark can do that.
-        self.assertLessEqual(twice, 3 * kills)
+        local = sorted(re.search(rb"(?m)^Subject: (m\d+)", raw)[1] for raw in self.box.maildir_of(self.user).contents().values())
+        print(f"    {kills} kills, {len(want)} deliveries, {twice} of them twice, seed {seed}")
+        # On this host nothing comes twice.
+        self.assertEqual(local, [b"m0", b"m16", b"m24", b"m32", b"m8"], f"seed {seed}")
+        self.assertGreater(kills, 3, f"seed {seed}")
+        # Only a kill between the other side's word and our mark can do that: a few calls of some hundred, but of two recipients at once.
+        self.assertLessEqual(twice, 6 + kills, f"seed {seed}")
 
     def test_many_runs_at_once(self):
         self.queue_run()

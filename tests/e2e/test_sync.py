@@ -2,7 +2,8 @@
 
 What is changed: messages come, go, move and get flags on either side, mailboxes are made, renamed and removed, the server
 changes while a synchronisation runs, and client or server are killed in the middle of one. No message may be lost or be
-there twice. E2E_SEED and E2E_ROUNDS choose other rounds than those of every day.
+there twice. In each round one mailbox is renamed or removed, on one side. E2E_SEED and E2E_ROUNDS choose other rounds than
+those of every day.
 """
 
 import contextlib
@@ -11,43 +12,26 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 
 import harness
-from harness import Case, needs_root, program, run
+from harness import IS_ROOT, Case, needs_root, program, run, wait_until
+from sync_sides import Message, Sides
 from test_dovecot import Dovecot
 
 SEED = int(os.environ.get("E2E_SEED", "3"))
 ROUNDS = int(os.environ.get("E2E_ROUNDS", "0"))
-FLAGS = {"S": r"\Seen", "F": r"\Flagged", "R": r"\Answered", "D": r"\Draft"}
-# T for both: the model never has it.
-LETTERS = {name: letter for letter, name in FLAGS.items()} | {r"\Deleted": "T"}
+INTERRUPTIONS = ("none", "client", "server", "meanwhile")
+MAILBOX_CHANGES = (("server", "rename"), ("local", "rename"), ("server", "delete"), ("local", "delete"))
+WAYS = ("clear", "STARTTLS", "IMAPS", "tunnel")
 
 
-class Message:
-    """What the model knows of a message."""
-
-    def __init__(self, number, flags=""):
-        self.id, self.flags = f"m{number}@model.example", set(flags)
-        self.text = f"This is message {number}.\n" * (1 + number % 40) + ("x" * 3000 + "\n") * (number % 3 == 0) * 30
-
-    def raw(self):
-        return (f"Date: Sat, 21 Nov 2026 10:00:00 +0000\nFrom: a@example.org\nSubject: {self.id}\n"
-                f"Message-ID: <{self.id}>\n\n{self.text}").encode()
-
-
-def identity(raw):
-    """Message-ID and text of a message as either side has it."""
-    raw = raw.replace(b"\r\n", b"\n")
-    head, _, text = raw.partition(b"\n\n")
-    return re.search(rb"(?mi)^Message-ID: <(.*)>$", head)[1].decode(), text.decode()
-
-
-class Rounds(Case):
+class Rounds(Sides, Case):
     """A server, a store of the client, and the model of both."""
 
-    # Whether it can be told of mailboxes that were renamed or removed.
+    # Whether it can be told on one side of mailboxes that are gone. If not, somebody removes them on the other before it looks.
     follows_mailboxes = True
     # Whether nothing comes back or is stored twice when it is interrupted.
     has_journal = True
@@ -64,153 +48,90 @@ class Rounds(Case):
         self.local.mkdir()
         self.model = {"INBOX": []}
         self.count = 0
-        self.touched = set()
         self.story, self.output = [], ""
+        self.begin()
         self.configure()
+        self.furnish()
+
+    def begin(self):
+        """A round of changes: messages with which something has happened; mailboxes that one side has not got yet; who has to hear
+        of a mailbox that is gone; messages that a client without a journal may repeat."""
+        self.touched, self.fresh, self.left, self.excused = set(), set(), None, set()
 
     def note(self, text):
         self.story.append(text)
 
-    # --- The server's side
-
-    @contextlib.contextmanager
-    def imap(self):
-        with self.server.connect() as imap:
-            imap.login()
-            yield imap
-            imap.quit()
-
-    def uid(self, imap, mailbox, wanted):
-        imap.ok(f'SELECT "{mailbox}"')
-        found = [line for line in imap.ok(f'UID SEARCH HEADER Message-ID "<{wanted.id}>"') if line.startswith(b"* SEARCH")]
-        self.assertEqual(len(found[0].split()), 3, f"{wanted.id} in {mailbox}: {found}")
-        return int(found[0].split()[2])
-
-    def server_add(self, imap, mailbox, new):
-        if mailbox == "INBOX" and not new.flags and self.random.random() < 0.5:
-            self.box.maildir.count = self.count
-            self.box.maildir.add(new.raw(), age=0)
-        else:
-            imap.append(new.raw(), mailbox, " ".join(FLAGS[letter] for letter in new.flags))
-
-    def server_flags(self, imap, mailbox, which, letter, on):
-        uid = self.uid(imap, mailbox, which)
-        imap.ok(f"UID STORE {uid} {'+' if on else '-'}FLAGS ({FLAGS[letter]})")
-
-    def server_remove(self, imap, mailbox, which):
-        uid = self.uid(imap, mailbox, which)
-        imap.ok(rf"UID STORE {uid} +FLAGS.SILENT (\Deleted)")
-        imap.ok(f"UID EXPUNGE {uid}")
-
-    def server_move(self, imap, mailbox, which, to):
-        uid = self.uid(imap, mailbox, which)
-        imap.ok(f'UID MOVE {uid} "{to}"')
-
-    def server_create(self, imap, mailbox):
-        imap.ok(f'CREATE "{mailbox}"')
-
-    def server_rename(self, imap, mailbox, to):
-        imap.ok(f'RENAME "{mailbox}" "{to}"')
-
-    def server_delete(self, imap, mailbox):
-        imap.ok(f'DELETE "{mailbox}"')
-
-    def server_state(self):
-        state = {}
+    def furnish(self):
+        """Mailboxes with messages on both sides."""
         with self.imap() as imap:
-            for line in imap.ok('LIST "" "*"'):
-                name = re.search(rb'"?([^" ]+)"?$', line)[1].decode()
-                imap.ok(f'EXAMINE "{name}"')
-                state[name] = messages = []
-                for response in imap.ok("UID FETCH 1:* (FLAGS BODY.PEEK[])"):
-                    flags = re.search(rb"FLAGS \((.*?)\)", response)[1].decode().split()
-                    raw = response.partition(b"}\r\n")[2]
-                    # What follows the literal is the rest of the list.
-                    raw = raw[:int(re.search(rb"BODY\[\] \{(\d+)\}", response)[1])]
-                    messages.append((*identity(raw), "".join(sorted(LETTERS[flag] for flag in flags if flag in LETTERS))))
-        return state
-
-    # --- The client's side
-
-    def directory(self, mailbox):
-        return self.local / mailbox
-
-    def make_directory(self, mailbox):
-        for part in ("cur", "new", "tmp"):
-            (self.directory(mailbox) / part).mkdir(parents=True, exist_ok=True)
-
-    def local_mailboxes(self):
-        return [path.name for path in self.local.iterdir() if (path / "cur").is_dir()]
-
-    def file(self, mailbox, which):
-        for part in ("cur", "new"):
-            for path in (self.directory(mailbox) / part).iterdir():
-                if f"Message-ID: <{which.id}>".encode() in path.read_bytes()[:2000]:
-                    return path
-        return self.fail(f"{which.id} is not in {mailbox}")
-
-    def local_add(self, mailbox, new, raw=None):
-        self.file_number = getattr(self, "file_number", 0) + 1
-        name = f"{int(time.time())}.{os.getpid()}_{self.file_number}.local:2,{''.join(sorted(new.flags))}"
-        (self.directory(mailbox) / "tmp" / name).write_bytes(raw or new.raw())
-        (self.directory(mailbox) / "tmp" / name).rename(self.directory(mailbox) / "cur" / name)
-
-    def local_flags(self, mailbox, which, letter, on):
-        path = self.file(mailbox, which)
-        base, _, flags = path.name.partition(":2,")
-        flags = (set(flags) | {letter}) if on else (set(flags) - {letter})
-        path.rename(self.directory(mailbox) / "cur" / f"{base}:2,{''.join(sorted(flags))}")
-
-    def local_remove(self, mailbox, which):
-        self.file(mailbox, which).unlink()
-
-    def local_move(self, mailbox, which, to):
-        path = self.file(mailbox, which)
-        self.local_add(to, which, path.read_bytes())
-        path.unlink()
-
-    def local_rename(self, mailbox, to):
-        self.make_directory(to)
-        for which in self.model[mailbox]:
-            self.local_move(mailbox, which, to)
-        shutil.rmtree(self.directory(mailbox))
-
-    def local_delete(self, mailbox):
-        shutil.rmtree(self.directory(mailbox))
-
-    def local_state(self):
-        state = {}
-        for mailbox in self.local_mailboxes():
-            state[mailbox] = messages = []
-            for part in ("cur", "new"):
-                for path in (self.directory(mailbox) / part).iterdir():
-                    flags = "".join(sorted(set(path.name.partition(":2,")[2]) & set(LETTERS.values())))
-                    messages.append((*identity(path.read_bytes()), flags))
-        return state
+            for number in range(4):
+                server = number % 2 == 0
+                name = self.create(imap, server)
+                for _ in range(3):
+                    self.add(imap, server, name)
+        self.settle()
 
     # --- What happens
+
+    def caller(self, imap, server):
+        """What calls server_x or local_x."""
+        return (lambda what, *given: getattr(self, f"server_{what}")(imap, *given)) if server else \
+            (lambda what, *given: getattr(self, f"local_{what}")(*given))
+
+    def create(self, imap, server):
+        name = f"Box{self.count}x{len(self.story)}"
+        if server:
+            self.server_create(imap, name)
+        else:
+            self.make_directory(name)
+        self.model[name] = []
+        # Not to be used before the other side has it.
+        self.fresh.add(name)
+        self.note(f"{'server' if server else 'local'} create {name}")
+        return name
+
+    def add(self, imap, server, mailbox):
+        self.count += 1
+        new = Message(self.count, self.random.sample("SFRD", self.random.choice((0, 0, 1, 2))))
+        self.caller(imap, server)("add", mailbox, new)
+        self.model[mailbox].append(new)
+        self.touched.add(new.id)
+        self.excused |= set() if server else {new.id}
+        self.note(f"{'server' if server else 'local'} add {new.id} {mailbox} {new.flags}")
+
+    def change_mailbox(self, imap, side, what):
+        """Renames or removes a mailbox on one side, one with messages if there is one."""
+        others = sorted(set(self.model) - {"INBOX"})
+        mailbox = self.random.choice([name for name in others if self.model[name]] or others)
+        call = self.caller(imap, side == "server")
+        if what == "delete":
+            call("delete", mailbox)
+            del self.model[mailbox]
+            self.note(f"{side} delete {mailbox}")
+        else:
+            name = f"Renamed{len(self.story)}"
+            call("rename", mailbox, name)
+            self.model[name] = self.model.pop(mailbox)
+            self.touched |= {which.id for which in self.model[name]}
+            self.excused |= {which.id for which in self.model[name]}
+            self.fresh.add(name)
+            self.note(f"{side} rename {mailbox} {name}")
+        self.left = ("local" if side == "server" else "server", mailbox)
+        if not self.follows_mailboxes:
+            self.clear_away(*self.left)
+            self.left = None
 
     def change(self, imap, server=True):
         """One random change on one side, and in the model. A message is moved or removed only where nothing else happens to
         it in the same round: who wins then is the client's choice."""
         pick = self.random
-        side = "server" if server else "local"
+        side, call = "server" if server else "local", self.caller(imap, server)
         mailbox = pick.choice(sorted(set(self.model) - self.fresh))
         untouched = [which for which in self.model[mailbox] if which.id not in self.touched]
-        call = (lambda what, *given: getattr(self, f"server_{what}")(imap, *given)) if server else \
-            (lambda what, *given: getattr(self, f"local_{what}")(*given))
-        what = pick.choices(("add", "flags", "remove", "move", "create", "rename", "delete"), (6, 6, 3, 3, 1, 2, 1))[0]
+        what = pick.choices(("add", "flags", "remove", "move", "create"), (6, 6, 3, 3, 1))[0]
         if what == "add" or len(untouched) < 2 and what in ("flags", "remove", "move"):
-            self.busy.add(mailbox)
-            self.count += 1
-            new = Message(self.count, pick.sample("SFRD", pick.choice((0, 0, 1, 2))))
-            call("add", mailbox, new)
-            self.model[mailbox].append(new)
-            self.touched.add(new.id)
-            self.excused |= set() if server else {new.id}
-            self.note(f"{side} add {new.id} {mailbox} {new.flags}")
+            self.add(imap, server, mailbox)
         elif what == "flags":
-            self.busy.add(mailbox)
             which, letter = pick.choice(untouched), pick.choice("SFRD")
             on = letter not in which.flags
             call("flags", mailbox, which, letter, on)
@@ -218,7 +139,6 @@ class Rounds(Case):
             self.touched.add(which.id)
             self.note(f"{side} flags {which.id} {mailbox} {'+' if on else '-'}{letter}")
         elif what == "remove":
-            self.busy.add(mailbox)
             which = pick.choice(untouched)
             call("remove", mailbox, which)
             self.model[mailbox].remove(which)
@@ -227,79 +147,87 @@ class Rounds(Case):
         elif what == "move":
             which, to = pick.choice(untouched), pick.choice(sorted(set(self.model) - self.fresh))
             if to != mailbox:
-                self.busy |= {mailbox, to}
                 call("move", mailbox, which, to)
                 self.model[mailbox].remove(which)
                 self.model[to].append(which)
                 self.touched.add(which.id)
                 self.excused.add(which.id)
                 self.note(f"{side} move {which.id} {mailbox} {to}")
-        elif what == "create" and len(self.model) < 6:
-            name = f"Box{self.count}x{len(self.story)}"
-            if server:
-                call("create", name)
-            else:
-                self.make_directory(name)
-            self.model[name] = []
-            # Not to be used before the other side has it.
-            self.fresh.add(name)
-            self.note(f"{side} create {name}")
-        elif self.follows_mailboxes and what in ("rename", "delete") and mailbox != "INBOX" \
-                and mailbox not in self.busy and not self.changed_mailbox:
-            self.changed_mailbox = True
-            self.left = ("local" if server else "server", mailbox)
-            if what == "delete":
-                call("delete", mailbox)
-                del self.model[mailbox]
-                self.note(f"{side} delete {mailbox}")
-            else:
-                name = f"Renamed{len(self.story)}"
-                call("rename", mailbox, name)
-                self.model[name] = self.model.pop(mailbox)
-                self.touched |= {which.id for which in self.model[name]}
-                self.fresh.add(name)
-                self.note(f"{side} rename {mailbox} {name}")
+        elif len(self.model) < 7:
+            self.create(imap, server)
 
     def before_round(self, number):
         """What a kind of rounds begins with."""
 
     def round(self, number):
         self.before_round(number)
-        self.touched, self.fresh, self.changed_mailbox, self.left, self.excused = set(), set(), False, None, set()
-        # Mailboxes in which something has changed: a renaming on one side would lose what the other has not told yet.
-        self.busy = set()
+        self.begin()
         self.note(f"--- round {number}")
         with self.imap() as imap:
+            # In every four rounds each of them, with another interruption in the next four, and in another way.
+            shift = number + number // 4 + WAYS.index(self.way)
+            self.change_mailbox(imap, *MAILBOX_CHANGES[shift % 4])
+            if len(self.model) < 5:
+                self.create(imap, self.random.random() < 0.5)
             for _ in range(self.random.randrange(3, 12)):
                 self.change(imap, server=self.random.random() < 0.5)
-        kind = ("none", "client", "server", "meanwhile")[number % 4]
-        self.note(f"interruption: {kind}")
+        kind = INTERRUPTIONS[number % 4]
         if kind == "meanwhile":
-            # Only the server changes: the client may read its own side at any moment. Mailboxes stay as they are.
-            self.changed_mailbox = True
-            process = self.popen()
-            with self.imap() as imap:
-                for _ in range(6):
-                    self.change_message(imap)
-            process.communicate(timeout=60)
+            self.change_meanwhile()
         elif kind != "none":
-            process = self.popen()
-            time.sleep(self.random.uniform(0.01, self.usual))
-            if kind == "client":
-                process.send_signal(signal.SIGKILL)
-            else:
-                for pid in self.box.servers():
-                    with contextlib.suppress(OSError):
-                        os.kill(pid, signal.SIGKILL)
-            process.communicate(timeout=60)
-            if kind == "server":
-                # A launcher's own connection, or that of the test: all are gone.
-                self.box.wait_idle()
+            self.interrupt(kind)
+        self.note(f"interruption: {kind}")
         self.settle()
         if kind in ("client", "server") and not self.has_journal:
             self.tidy()
             self.settle()
         self.check()
+
+    def change_meanwhile(self):
+        """Only the server changes: the client may read its own side at any moment. Mailboxes stay as they are."""
+        with self.imap() as imap:
+            process, beside = self.popen(), 0
+            for _ in range(6):
+                self.change_message(imap)
+                beside += process.poll() is None
+        process.communicate(timeout=60)
+        self.assertGreater(beside, 0, self.tell("the client had ended before anything was changed"))
+
+    def is_served(self):
+        return bool(self.box.servers())
+
+    def interrupt(self, kind):
+        """Kills the client or the servers in the middle of a synchronisation. When they had ended before, there is more to do, and
+        less time for it."""
+        if kind == "server" and self.way == "tunnel" and not IS_ROOT:
+            # Who is not root does not see what is run by others than a launcher.
+            return
+        wait = self.random.uniform(0, self.usual)
+        for _ in range(6):
+            self.box.wait_idle()
+            process = self.popen()
+            wait_until(lambda: self.is_served() or process.poll() is not None, "a connection", pause=0.001)
+            time.sleep(wait)
+            killed = process.poll() is None
+            if kind == "client":
+                process.kill()
+            else:
+                # A launcher's own connections, or that of the tunnel: all are gone.
+                killed = 0
+                for pid in self.box.servers():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                        killed += 1
+            process.communicate(timeout=60)
+            self.box.wait_idle()
+            if killed:
+                return
+            self.note(f"{kind}: not after {wait:.3f} s")
+            wait /= 3
+            with self.imap() as imap:
+                for _ in range(3):
+                    self.change_message(imap)
+        self.fail(self.tell(f"nobody was there to be killed: {kind}"))
 
     def tidy(self):
         """Removes from the server what a client without a journal has sent twice or has not removed, when it was interrupted:
@@ -385,9 +313,15 @@ class Rounds(Case):
 
     def go(self, way):
         self.start(way)
-        for number in range(ROUNDS or self.daily):
-            self.round(number)
+        self.rounds()
         self.nothing_to_do()
+
+    def rounds(self):
+        for number in range(max(ROUNDS or self.daily, len(MAILBOX_CHANGES))):
+            self.round(number)
+        happened = {" ".join(line.split()[:2]) for line in self.story}
+        expected = {" ".join(change) for change in MAILBOX_CHANGES} | {f"interruption: {kind}" for kind in INTERRUPTIONS}
+        self.assertEqual(expected - happened, set(), "what has never happened")
 
     def nothing_to_do(self):
         # Nothing to do: nothing is done.
@@ -436,17 +370,20 @@ class InTurn(Mbsync):
     daily = 6
     test_in_clear = test_starttls = test_imaps = test_tunnel = None
 
+    def is_served(self):
+        return self.dovecot_serves or super().is_served()
+
     def before_round(self, number):
-        port = self.dovecot.imap_port if number % 2 else self.server.port
+        self.dovecot_serves = number % 2 == 1
+        port = self.dovecot.imap_port if self.dovecot_serves else self.server.port
         rc = self.work / "mbsyncrc"
         rc.write_text(re.sub(r"(?m)^Port .*$", f"Port {port}", rc.read_text()))
-        self.note("Dovecot serves" if number % 2 else "imapd serves")
+        self.note("Dovecot serves" if self.dovecot_serves else "imapd serves")
 
     def test_in_turn_with_dovecot(self):
         self.start("clear")
         with Dovecot(self.box) as self.dovecot:
-            for number in range(ROUNDS or self.daily):
-                self.round(number)
+            self.rounds()
             for number in range(2):
                 self.before_round(number)
                 self.nothing_to_do()
@@ -476,6 +413,17 @@ class Offlineimap(Rounds):
 
     def command(self):
         return [program("offlineimap"), "-c", self.work / "offlineimaprc", "-o"], {**os.environ, "HOME": str(self.work)}
+
+    def interrupt(self, kind):
+        """Killed while it makes its notes of a new mailbox, it finds them without a table and gives up for good."""
+        super().interrupt(kind)
+        for path in (self.work / "metadata").glob("Account-*/LocalStatus-sqlite/*"):
+            # Beside them are locks.
+            with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(sqlite3.connect(path)) as notes:
+                if notes.execute("SELECT name FROM sqlite_master WHERE name = 'status'").fetchall():
+                    continue
+                path.unlink()
+                self.note(f"no notes of {path.name}")
 
     def test_starttls(self):
         self.go("STARTTLS")

@@ -1,0 +1,160 @@
+"""kill -9 at the system calls of imapd in each command that changes something: afterwards it is done, not done, or done for some
+of the messages.
+
+A run without a kill tells which calls there are; then each of them is the last one. What may be there afterwards is what
+test_imap_kill.py says, which kills at random moments, and under TLS. E2E_POINTS says how many points of each command are tried, 0: all;
+E2E_SEED which ones, it is another in every run.
+"""
+
+import contextlib
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+
+import harness
+from conversations import Imap
+from harness import Case, needs_root, run
+from killing import WithKiller
+from test_imap_kill import Judge, append, state_of
+
+SEED = int(os.environ.get("E2E_SEED") or random.randrange(1_000_000))
+POINTS = int(os.environ.get("E2E_POINTS", "8"))
+MESSAGES = 6
+
+
+class Piped(Imap):
+    """An IMAP session on a socket that is there already."""
+
+    def __init__(self, end):
+        self.count, self.buffer, self.socket = 0, b"", end
+        self.socket.settimeout(30)
+        self.greeting = self.line()
+
+
+@needs_root
+class CommandKill(WithKiller, Judge, Case):
+    def setUp(self):
+        box = self.new_box(tls=False, protocol="imap")
+        self.path, self.user = box.maildir.path, (box.user.uid, box.user.gid)
+        os.chmod(box.dir, 0o755)
+        os.chmod(box.conf, 0o644)
+        box.log_path.chmod(0o666)
+        self.command = [box.binary, "-c", box.conf, "-o", f"mail_location=maildir:{self.path}", "--preauth"]
+        shutil.rmtree(self.path, ignore_errors=True)
+        with self.session() as imap:
+            imap.ok(append(range(1, MESSAGES + 1), "INBOX"))
+            imap.ok("CREATE B")
+            imap.ok(append(range(MESSAGES + 1, MESSAGES + 4), "B"))
+            imap.ok("SELECT INBOX")
+            imap.ok(r"STORE 2:4 FLAGS.SILENT (\Seen \Deleted)")
+        self.template = box.dir / "template"
+        run("cp", "-a", self.path, self.template)
+
+    @contextlib.contextmanager
+    def session(self):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            process = subprocess.Popen([str(word) for word in self.command], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL,
+                                       user=self.user[0], group=self.user[1], extra_groups=[], env={})
+            theirs.close()
+            imap = Piped(ours)
+            yield imap
+            imap.quit()
+        self.assertEqual(process.wait(30), 0)
+
+    def make(self):
+        shutil.rmtree(self.path)
+        run("cp", "-a", self.template, self.path)
+
+    def state(self):
+        """What a new session sees; without the index it must be the same."""
+        with self.session() as imap:
+            seen = state_of(imap)
+        for path in self.path.rglob("tinmail-*"):
+            if re.fullmatch(r"tinmail-(index|cache)(\.\w+)?", path.name):
+                path.unlink()
+        with self.session() as imap:
+            self.assertEqual(state_of(imap), seen, "the index makes a difference")
+        return seen
+
+    def killed(self, command=None, point=None):
+        """The completion of the command, where there is one and it came, and what the killer saw."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.killer.start(self.command, point, True, stdio=theirs.fileno(), user=self.user)
+        completion = ""
+        with ours, contextlib.suppress(AssertionError, OSError):
+            imap = Piped(ours)
+            imap.ok("SELECT INBOX")
+            if command:
+                completion, _ = imap.say(command)
+            imap.quit()
+        return completion, self.killer.result()
+
+    def over(self, kind, command):
+        before = self.state()
+        self.make()
+        completion, (_, _, hung, points) = self.killed(command)
+        self.assertTrue(completion.startswith("OK") and not hung, completion)
+        done = self.state()
+        self.judge(kind, kind, command, completion, before, done)
+        self.assertNotEqual(done, before, "the command changes nothing")
+        # What comes before is the same without the command.
+        self.make()
+        _, (_, _, _, without) = self.killed()
+        begin = next(at for at, (one, other) in enumerate(zip(points, without)) if one != other)
+        points = points[begin:]
+        chosen = random.Random(SEED).sample(points, min(POINTS, len(points))) if POINTS else points
+        missed, undone, problems = 0, 0, []
+        for place, count, number in sorted(chosen):
+            self.make()
+            completion, (_, reached, hung, _) = self.killed(command, (place, count))
+            what = f"{kind}: killed at {place} {count} (call {number}), seed {SEED}"
+            missed += not reached
+            try:
+                self.assertFalse(hung, what)
+                after = self.state()
+                self.judge(what, kind, command, completion, before, after)
+                undone += after == before
+            except AssertionError as error:
+                problems.append(f"{what}: {error}")
+        print(f"    {kind}: {len(points)} points, {len(chosen)} tried, {missed} not reached, not done at {undone}, seed {SEED}")
+        self.assertEqual(problems, [])
+        self.assertLessEqual(missed, len(chosen) // 10)
+
+    def test_append(self):
+        self.over("append", append(range(101, 104), "B"))
+
+    def test_copy(self):
+        self.over("copy", b"UID COPY 1:* B")
+
+    def test_move(self):
+        self.over("move", b"UID MOVE 1:* B")
+
+    def test_store(self):
+        self.over("store", rb"STORE 1:* +FLAGS (\Flagged word)")
+
+    def test_expunge(self):
+        self.over("expunge", b"EXPUNGE")
+
+    def test_close(self):
+        self.over("close", b"CLOSE")
+
+    def test_create(self):
+        self.over("create", b"CREATE D.E")
+
+    def test_rename(self):
+        self.over("rename", b"RENAME B C")
+
+    def test_rename_inbox(self):
+        self.over("rename inbox", b"RENAME INBOX old")
+
+    def test_delete(self):
+        self.over("delete", b"DELETE B")
+
+
+if __name__ == "__main__":
+    harness.main()
