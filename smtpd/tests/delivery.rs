@@ -73,7 +73,14 @@ fn deliver(config: &Config, home: &str) -> Result<String, Status> {
     };
     let recipient =
         Recipient { address, original: to.clone(), orcpt: None, notify: None, owner: None, target };
-    let trace = Trace { reverse_path: None, original, delivered_to: to, received: String::new(), once: None };
+    let trace = Trace {
+        reverse_path: None,
+        original,
+        delivered_to: to,
+        received: String::new(),
+        is_binary: false,
+        once: None,
+    };
     let begun = deliver::begin(config, &account, &recipient, &trace, &mut |line| println!("{line}"))?;
     let Delivery::Begun(mut sink) = begun else { panic!("forwarded") };
     let mut buffer = [0; 4096];

@@ -2,6 +2,7 @@
 //! RFC 2183, RFC 2231), and lists of tokens. All functions take unfolded values.
 
 use super::Decode;
+use super::boundary::LENGTH_MAX;
 use super::token::{Cursor, Ends, TSPECIALS};
 use std::borrow::Cow;
 
@@ -54,8 +55,48 @@ impl<'a> MediaType<'a> {
     }
 }
 
+/// What a part's header says is in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// Nothing that is looked into.
+    Leaf,
+    /// Parts.
+    Multipart {
+        /// What is between them.
+        boundary: Vec<u8>,
+        /// They are messages unless they say more (RFC 2046 section 5.1.5).
+        is_digest: bool,
+    },
+    /// A message with a header of its own.
+    Message {
+        /// It is not only that of a digest.
+        says_so: bool,
+    },
+}
+
+impl Content {
+    /// By the Content-Type, if there is one, of a part that may be directly in a digest.
+    pub fn of(content_type: Option<&[u8]>, in_digest: bool) -> Content {
+        let Some(value) = content_type else {
+            return if in_digest { Content::Message { says_so: false } } else { Content::Leaf };
+        };
+        let Some(media) = MediaType::parse(value) else { return Content::Leaf };
+        if media.is("message", "rfc822") {
+            return Content::Message { says_so: true };
+        }
+        if !media.kind.eq_ignore_ascii_case(b"multipart") {
+            return Content::Leaf;
+        }
+        let boundary = boundary(&media);
+        match boundary.len() {
+            1..=LENGTH_MAX => Content::Multipart { boundary, is_digest: media.is("multipart", "digest") },
+            _ => Content::Leaf,
+        }
+    }
+}
+
 /// The boundary of a multipart; empty if there is none. It does not end with a blank (RFC 2046 section 5.1.1).
-pub(super) fn boundary(media: &MediaType<'_>) -> Vec<u8> {
+fn boundary(media: &MediaType<'_>) -> Vec<u8> {
     let parameters = media.parameters();
     let found = parameters.iter().find(|parameter| parameter.name.eq_ignore_ascii_case(b"boundary"));
     found.map(|parameter| parameter.value.trim_ascii_end().to_vec()).unwrap_or_default()

@@ -9,6 +9,7 @@
 //! position      octets and lines, as if every line ended with CR LF
 //! header        fields of a header, folded and unfolded
 //! token         atoms, quoted strings, comments
+//! boundary      the lines between parts
 //! content       Content-Type and -Disposition with parameters (RFC 2231), Content-Language
 //! address       lists of addresses
 //! date          dates
@@ -17,6 +18,7 @@
 //! ```
 
 pub mod address;
+pub mod boundary;
 pub mod content;
 pub mod date;
 pub mod encoded_word;

@@ -1,3 +1,4 @@
+use super::super::boundary::LENGTH_MAX;
 use super::*;
 use crate::mime::position::Counter;
 use proptest::prelude::*;
@@ -213,7 +214,7 @@ fn limits() {
     let many = "To:a\n".repeat(200_000);
     assert_eq!(read(many.as_bytes(), 1 << 20).fields(0).count(), FIELDS_MAX);
     // Boundaries.
-    for (length, parts) in [(BOUNDARY_MAX, 2), (BOUNDARY_MAX + 1, 1)] {
+    for (length, parts) in [(LENGTH_MAX, 2), (LENGTH_MAX + 1, 1)] {
         let boundary = "b".repeat(length);
         let message = with_boundary(&boundary, &format!("--{boundary}\n\na"));
         assert_eq!(read(message.as_bytes(), 1 << 20).parts().len(), parts);

@@ -11,7 +11,14 @@ fn run_with(config: &Config, scratch: &Scratch, words: &[&str], message: &[u8]) 
     let to = address("anna@example.org");
     let original = address("Info+x@example.org");
     let reverse_path = Some(address("\"a;$(touch x)\"@x.example"));
-    let trace = Trace { reverse_path, original, delivered_to: to, received: String::new(), once: None };
+    let trace = Trace {
+        reverse_path,
+        original,
+        delivered_to: to,
+        received: String::new(),
+        is_binary: false,
+        once: None,
+    };
     let mut sink = begin(config, &account, &words, &trace)?;
     message.chunks(3000).try_for_each(|piece| sink.write(piece))?;
     sink.finish()

@@ -74,7 +74,14 @@ mod tests {
             Account { name: name_of, uid: 1, gid: 1, groups: vec![], home, mail: None, master: None };
         let reverse_path = Some(address("\"a;$(touch x)`\"@x.example"));
         let (original, delivered_to) = (address("Info+x'y@example.org"), address(to));
-        let trace = Trace { reverse_path, original, delivered_to, received: String::new(), once: None };
+        let trace = Trace {
+            reverse_path,
+            original,
+            delivered_to,
+            received: String::new(),
+            is_binary: false,
+            once: None,
+        };
         let all = of(config, &account, &trace);
         all.into_iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
     }

@@ -11,6 +11,7 @@ fn trace(sender: Option<&str>) -> Trace {
         original: to.clone(),
         delivered_to: to,
         received: String::new(),
+        is_binary: false,
         once: None,
     }
 }

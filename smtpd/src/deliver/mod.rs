@@ -4,10 +4,12 @@
 //! that steer it (`~/.forward`) are the user's own and are trusted with nothing but the user's rights.
 //!
 //! ```text
-//! begin -> Delivery::Begun(sink)    octets -> trace lines, inspection of the header -> Maildir, file or program
+//! begin -> Delivery::Begun(sink)    octets -> trace lines, inspection of the header, BINARYMIME to base64
+//!                                          -> Maildir, file or program
 //!       -> Delivery::Forward(items) the user's ~/.forward says where to; the guard expands that
 //! ```
 
+mod binary;
 mod command;
 mod environment;
 mod file;
@@ -16,6 +18,7 @@ mod looping;
 mod mailbox;
 mod trace;
 
+pub use binary::Recoder;
 pub use trace::{Once, Trace, forward_line};
 
 use crate::envelope::{Recipient, Target};
@@ -84,6 +87,7 @@ pub fn begin(
             return Err(Status::new(451, Enhanced(4, 3, 5), "Server configuration problem"));
         }
     };
+    let sink: Box<dyn Sink> = if trace.is_binary { Box::new(binary::Lines::new(sink)) } else { sink };
     let guard = LoopGuard::new(sink, &trace.delivered_to);
     // What a ~/.forward names besides other addresses, the user's own mailbox, files and programs, gets the copy that begins
     // with the user's line. It ends here: the line is no sign of a circle.

@@ -30,6 +30,7 @@ fn trace() -> Trace {
         original: address.clone(),
         delivered_to: address,
         received: String::new(),
+        is_binary: false,
         once: None,
     }
 }

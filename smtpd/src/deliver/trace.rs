@@ -20,6 +20,8 @@ pub struct Trace {
     pub delivered_to: Address,
     /// The whole Received field, folded, with CRLF at the end of each of its lines; may be empty.
     pub received: String,
+    /// Its body came as BINARYMIME, and is not lines yet.
+    pub is_binary: bool,
     /// For a message that may come again.
     pub once: Option<Once>,
 }
@@ -36,7 +38,7 @@ pub struct Once {
 impl Trace {
     /// The lines, each with CRLF.
     pub fn lines(&self) -> String {
-        let Trace { reverse_path, original, delivered_to, received, once: _ } = self;
+        let Trace { reverse_path, original, delivered_to, received, is_binary: _, once: _ } = self;
         let path = reverse_path.as_ref().map(Address::to_string).unwrap_or_default();
         format!(
             "Return-Path: <{path}>\r\nX-Original-To: {original}\r\nDelivered-To: {delivered_to}\r\n{received}"
@@ -62,6 +64,7 @@ mod tests {
             original: address("B+c@Y.example"),
             delivered_to: address("\"b d\"@y.example"),
             received: "Received: from x\r\n\tby y;\r\n".to_owned(),
+            is_binary: false,
             once: None,
         };
         assert_eq!(

@@ -35,6 +35,8 @@ pub enum Question {
         offset: u64,
         /// Its octets.
         size: u64,
+        /// It came as BINARYMIME.
+        is_binary: bool,
         /// How it is known again in the mailbox.
         once: Once,
         /// To whom.
@@ -66,10 +68,18 @@ impl Question {
     pub fn print(&self) -> String {
         let mut text = String::new();
         match self {
-            Question::Deliver { reverse_path, offset, size, once, recipient } => {
+            Question::Deliver { reverse_path, offset, size, is_binary, once, recipient } => {
                 value(&mut text, "deliver");
                 value(&mut text, &path(reverse_path));
-                value(&mut text, &format!("{offset} {size} {} {}", u8::from(once.again), once.mark));
+                value(
+                    &mut text,
+                    &format!(
+                        "{offset} {size} {} {} {}",
+                        u8::from(*is_binary),
+                        u8::from(once.again),
+                        once.mark
+                    ),
+                );
                 format::print_recipient(&mut text, recipient);
             }
             Question::Expand(address) => {
@@ -98,14 +108,14 @@ impl Question {
                 let reverse_path = parse_path(lines.next()?)?;
                 let mut words = lines.next()?.split(' ');
                 let (offset, size) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-                let again = words.next()? == "1";
+                let (is_binary, again) = (words.next()? == "1", words.next()? == "1");
                 // It becomes part of the name of a file.
                 let is_mark = |mark: &&str| {
                     mark.len() <= 80 && mark.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c))
                 };
                 let mark = words.next().filter(is_mark)?.to_owned();
                 let (once, recipient) = (Once { mark, again }, recipient(lines.next()?)?);
-                Some(Question::Deliver { reverse_path, offset, size, once, recipient })
+                Some(Question::Deliver { reverse_path, offset, size, is_binary, once, recipient })
             }
             "expand" => parse_path(lines.next()?)?.map(Question::Expand),
             "forward" => {
@@ -319,6 +329,7 @@ mod tests {
                 reverse_path: None,
                 offset: 300,
                 size: 1 << 40,
+                is_binary: true,
                 once: Once { mark: "K1-b0_12_".into(), again: true },
                 recipient: recipient.clone(),
             },
@@ -351,7 +362,7 @@ mod tests {
             b"\n",
             b"expand\n\n",
             b"deliver\n\n1 x\nR\n",
-            b"deliver\n\n1 1 0 a/b\nR\n",
+            b"deliver\n\n1 1 0 0 a/b\nR\n",
             b"login\n\n\n",
             b"x\n",
             b"\xff\n",

@@ -9,7 +9,7 @@ use super::attempt::{self, DOUBLE, Outcome};
 use super::slots::{self, Slot};
 use super::{Run, local, ways};
 use crate::deliver::{self, Once};
-use crate::envelope::{Envelope, Recipient, Target};
+use crate::envelope::{Body, Envelope, Recipient, Target};
 use crate::queue::{Id, Incoming, Place, Queued, Received};
 use crate::status::{Enhanced, Status};
 use common::sys::fd;
@@ -159,6 +159,7 @@ impl<'a> Here<'a> {
             reverse_path: queued.envelope().reverse_path_for(recipient).cloned(),
             offset: queued.file().1,
             size: queued.size(),
+            is_binary: queued.envelope().body == Body::BinaryMime,
             once: Once { mark: format!("K{}_{at}_", queued.id()), again },
             recipient: recipient.clone(),
         };

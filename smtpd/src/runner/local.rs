@@ -130,7 +130,7 @@ impl Guard<'_> {
                 self.log.error(format_args!("queue workers ask for more deliveries at once than they have"));
                 Err(local_error("too many deliveries at once"))
             }
-            Question::Deliver { reverse_path, offset, size, once, recipient } => {
+            Question::Deliver { reverse_path, offset, size, is_binary, once, recipient } => {
                 let account = match self.rules().and_then(|rules| rules.account(&recipient)) {
                     Ok(account) => account,
                     Err(status) => return Some(self.again(&recipient, status)),
@@ -146,7 +146,7 @@ impl Guard<'_> {
                             self.config,
                             self.log,
                             (&account, known),
-                            (reverse_path, once),
+                            (reverse_path, is_binary, once),
                             recipient,
                             file,
                             (offset, size),
@@ -292,7 +292,7 @@ fn deliver(
     config: &Config,
     log: &Log,
     (account, known): (&Account, bool),
-    (reverse_path, once): (ReversePath, Once),
+    (reverse_path, is_binary, once): (ReversePath, bool, Once),
     recipient: Recipient,
     message: OwnedFd,
     (offset, size): (u64, u64),
@@ -309,6 +309,7 @@ fn deliver(
         original: recipient.original.clone(),
         delivered_to: recipient.address.clone(),
         received: String::new(),
+        is_binary,
         once: Some(once),
     };
     let mut warn = |text: String| log.warning(format_args!("{}", readable(text.as_bytes()).up_to(500)));
@@ -390,6 +391,7 @@ mod tests {
                 reverse_path: None,
                 offset: 0,
                 size: 0,
+                is_binary: false,
                 once: once.clone(),
                 recipient: recipient.clone(),
             };

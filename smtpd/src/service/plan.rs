@@ -5,7 +5,7 @@ use super::client::Known;
 use super::is;
 use super::transaction::Transaction;
 use super::writers::Writers;
-use crate::envelope::{Recipient, Target};
+use crate::envelope::{Body, Recipient, Target};
 use crate::queue::{Id, Place as QueuePlace, QueueDirectory};
 use crate::received::Received;
 use crate::reply;
@@ -289,10 +289,12 @@ impl Place<'_, '_> {
             Some(mark) => (mark.id, Some(mark.token)),
             None => (new_id()?, None),
         };
+        let envelope = transaction.envelope(Vec::new(), None);
         let job = Job::Deliver(Box::new(Deliver {
             received: self.received(transaction, &id),
             account,
-            reverse_path: transaction.envelope(Vec::new(), None).reverse_path_for(&recipient).cloned(),
+            reverse_path: envelope.reverse_path_for(&recipient).cloned(),
+            is_binary: envelope.body == Body::BinaryMime,
             recipient: recipient.clone(),
             submission: self.submission(transaction),
             spooled,

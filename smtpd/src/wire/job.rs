@@ -46,6 +46,8 @@ pub struct Deliver {
     pub reverse_path: ReversePath,
     /// The Received field.
     pub received: String,
+    /// Its body comes as BINARYMIME.
+    pub is_binary: bool,
     /// A submission: what the header lacks is added.
     pub submission: Option<Submission>,
     /// From the spool file instead of the front.
@@ -133,6 +135,7 @@ impl Job {
                 let writer = optional(writer, account.mail.as_deref());
                 let writer = recipient(writer, &job.recipient);
                 let writer = reverse_path(writer, &job.reverse_path).field(job.received.as_bytes());
+                let writer = writer.field(&[u8::from(job.is_binary)]);
                 submission(writer, job.submission.as_ref()).field(&[u8::from(job.spooled)]).field(token)
             }
             Job::Queue(job) => {
@@ -167,6 +170,7 @@ impl Job {
                 recipient: read_recipient(r)?,
                 reverse_path: read_reverse_path(r)?,
                 received: r.text()?,
+                is_binary: r.flag()?,
                 submission: read_submission(r)?,
                 spooled: r.flag()?,
                 token: read_optional_token(r)?,

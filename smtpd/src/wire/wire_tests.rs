@@ -156,6 +156,7 @@ fn jobs() -> Vec<Job> {
             recipient: recipients().remove(1),
             reverse_path: None,
             received: "Received: from x\r\n".into(),
+            is_binary: true,
             submission: submission.clone(),
             spooled: true,
             token: Some(*b"a secret"),

@@ -122,6 +122,7 @@ impl Work<'_> {
             original: job.recipient.original.clone(),
             delivered_to: job.recipient.address.clone(),
             received: job.received.clone(),
+            is_binary: job.is_binary,
             once: None,
         };
         let mut warn =

@@ -4,8 +4,9 @@
 //! longest that fits, and of two that are alike the inner one. Whatever is open inside ends there. The line end before belongs to
 //! the boundary. A multipart in which no boundary is found has no parts.
 
-use super::{BOUNDARY_MAX, DEPTH_MAX, FIELD_MAX, FIELDS_MAX, KEPT_MAX, Kind, PARTS_MAX, Part, Tree};
-use crate::mime::content::{self, MediaType};
+use super::{DEPTH_MAX, FIELD_MAX, FIELDS_MAX, KEPT_MAX, Kind, PARTS_MAX, Part, Tree};
+use crate::mime::boundary::{self, Found};
+use crate::mime::content::Content;
 use crate::mime::header::{self, Name};
 use crate::mime::position::{Counter, Position};
 use std::io::{self, Read};
@@ -17,13 +18,6 @@ struct Open {
     is_digest: bool,
 }
 
-/// What a part's header says is in it.
-enum Content {
-    Leaf,
-    Multipart { boundary: Vec<u8>, is_digest: bool },
-    Message { says_so: bool },
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Header,
@@ -32,19 +26,6 @@ enum State {
     BoundaryLine,
     /// In the rest of the last boundary line of a multipart.
     LastBoundaryLine,
-}
-
-/// What to do with a line that begins with `--`.
-enum Found {
-    /// There is not enough of it.
-    Unknown,
-    Nothing,
-    /// Octets up to the boundary's end; whether it is a last one.
-    Boundary {
-        open: usize,
-        length: usize,
-        last: bool,
-    },
 }
 
 pub(super) struct Scanner<'t> {
@@ -238,22 +219,8 @@ impl Scanner<'_> {
 
     fn content_of(&self, number: usize) -> Content {
         let in_digest = self.tree.parts.get(number).is_some_and(|part| part.is_digest_message);
-        let Some(value) = self.tree.field(number, Name::ContentType) else {
-            return if in_digest { Content::Message { says_so: false } } else { Content::Leaf };
-        };
-        let value = header::unfold(value);
-        let Some(media) = MediaType::parse(&value) else { return Content::Leaf };
-        if media.is("message", "rfc822") {
-            return Content::Message { says_so: true };
-        }
-        if !media.kind.eq_ignore_ascii_case(b"multipart") {
-            return Content::Leaf;
-        }
-        let boundary = content::boundary(&media);
-        match boundary.len() {
-            1..=BOUNDARY_MAX => Content::Multipart { boundary, is_digest: media.is("multipart", "digest") },
-            _ => Content::Leaf,
-        }
+        let value = self.tree.field(number, Name::ContentType).map(header::unfold);
+        Content::of(value.as_deref(), in_digest)
     }
 
     /// As much of a body as goes at once.
@@ -289,25 +256,12 @@ impl Scanner<'_> {
 
     /// Whether the line at the start of the data is a boundary of an open multipart.
     fn find(&self, data: &[u8], at_end: bool) -> Found {
-        let line = data.get(2..).unwrap_or_default();
-        let longest = self.open.iter().map(|open| open.boundary.len()).max().unwrap_or(0);
-        if !at_end && line.len() < longest + 2 && memchr::memchr(b'\n', line).is_none() {
-            return Found::Unknown;
+        let boundaries = self.open.iter().map(|open| open.boundary.as_slice());
+        match boundary::find(boundaries, data, at_end) {
+            // No room for another part: what would be one is the rest of this one.
+            Found::Boundary { last: false, .. } if self.tree.parts.len() >= PARTS_MAX => Found::Nothing,
+            found => found,
         }
-        let mut best: Option<(usize, usize)> = None;
-        for (at, open) in self.open.iter().enumerate() {
-            let length = open.boundary.len();
-            if line.starts_with(&open.boundary) && best.is_none_or(|(_, longest)| length >= longest) {
-                best = Some((at, length));
-            }
-        }
-        let Some((open, length)) = best else { return Found::Nothing };
-        let last = line.get(length..).is_some_and(|rest| rest.starts_with(b"--"));
-        // No room for another part: what would be one is the rest of this one.
-        if !last && self.tree.parts.len() >= PARTS_MAX {
-            return Found::Nothing;
-        }
-        Found::Boundary { open, length: 2 + length + if last { 2 } else { 0 }, last }
     }
 
     /// A boundary: everything within its multipart ends before it.
