@@ -322,7 +322,13 @@ fn deliver(
         Delivery::Forward(entries) => return Ok(Answer::Forward(entries)),
     };
     let file = File::from(message);
-    deliver::copy(&mut Message::new(&file, offset, size), &mut *sink, failed)?;
+    let mut message = Message::new(&file, offset, size);
+    // What a ~/.forward names besides other addresses, the user's own mailbox, files and programs, gets the copy that begins with
+    // the user's line. It ends here: the line is no sign of a circle, and there is to be one of it.
+    if !matches!(recipient.target, Target::Mailbox { direct: false, .. }) {
+        deliver::skip_forward_line(&mut message, &recipient.address).map_err(failed)?;
+    }
+    deliver::copy(&mut message, &mut *sink, failed)?;
     let name = sink.finish()?;
     let kind = match &recipient.target {
         Target::Command { .. } => "delivered to command",

@@ -3,6 +3,7 @@
 use super::Run;
 use super::ask::{self, Answer, Question, ask, local_error};
 use super::attempt::{self, Outcome, World};
+use super::circles::Circles;
 use super::dispatch::{NO_SLOT, NO_WALLS, RECORD};
 use super::here::{Here, is_busy};
 use super::slots::{self, Slot};
@@ -16,7 +17,7 @@ use crate::status::Status;
 use common::exit::Exit;
 use common::sys::fd;
 use std::fmt::Arguments;
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
@@ -49,6 +50,7 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
         dead: Vec::new(),
         alone: Vec::new(),
         here: Here::new(run, key),
+        circles: Circles::default(),
     };
     let mut code = Exit::Success.code();
     loop {
@@ -120,7 +122,10 @@ struct Way {
 
 /// The same for all: nobody was spoken to, and nobody else tells of success.
 fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
-    let relay = if is_busy(status) { attempt::TURN } else { "none" };
+    unserved_by(if is_busy(status) { attempt::TURN } else { "none" }, group, status)
+}
+
+fn unserved_by(relay: &str, group: &[usize], status: &Status) -> Vec<Outcome> {
     let failed = |&recipient: &usize| Outcome {
         recipient,
         status: status.clone(),
@@ -141,19 +146,25 @@ struct Carrier<'a> {
     /// Ways on which there is no other host to take what one has put off.
     alone: Vec<Way>,
     here: Here<'a>,
+    /// Of this message.
+    circles: Circles,
 }
 
 impl World for Carrier<'_> {
     fn groups(&mut self, queued: &Queued, open: &[usize]) -> Vec<Vec<usize>> {
-        // Where it goes, and the reverse-path it goes with; nothing: a local one, which is served alone.
-        type Key<'a> = Option<(Result<NextHop, Status>, Option<&'a Address>)>;
+        // Where it goes, the reverse-path and first line it goes with, and why it does not; nothing: a local one, which is served
+        // alone.
+        type Key<'a> = Option<(Result<NextHop, Status>, Option<&'a Address>, Option<String>, Option<Status>)>;
+        self.circles = Circles::of(queued, open);
         let mut groups: Vec<(Key<'_>, Vec<usize>)> = Vec::new();
         let envelope = queued.envelope();
         for &at in open {
             let Some(recipient) = envelope.recipients.get(at) else { continue };
-            // Recipients of different reverse-paths cannot share a transaction.
-            let key =
-                self.run.ways.hop(envelope, recipient).map(|hop| (hop, envelope.reverse_path_for(recipient)));
+            // Recipients of different reverse-paths, or with different lines, cannot share a transaction.
+            let key = self.run.ways.hop(envelope, recipient).map(|hop| {
+                let (line, refusal) = (self.circles.line(recipient), self.circles.refusal(recipient));
+                (hop, envelope.reverse_path_for(recipient), line, refusal)
+            });
             let found = groups
                 .iter_mut()
                 .find(|(known, group)| key.is_some() && *known == key && group.len() < RECIPIENTS_MAX);
@@ -177,6 +188,9 @@ impl World for Carrier<'_> {
     fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome> {
         let Some(&first) = group.first() else { return Vec::new() };
         let Some(recipient) = queued.envelope().recipients.get(first) else { return Vec::new() };
+        if let Some(status) = self.circles.refusal(recipient) {
+            return unserved_by("local", group, &status);
+        }
         match self.run.ways.hop(queued.envelope(), recipient) {
             Some(Err(status)) => unserved(group, &status),
             Some(Ok(hop)) => {
@@ -244,6 +258,8 @@ impl Carrier<'_> {
         except: &mut Vec<SocketAddr>,
         outcomes: &mut Vec<Outcome>,
     ) -> Vec<usize> {
+        let first = group.first().and_then(|&at| queued.envelope().recipients.get(at));
+        let line = first.and_then(|first| self.circles.line(first)).unwrap_or_default();
         let (mut open, mut used) = (Vec::new(), None);
         let mut rest = group;
         while !rest.is_empty() {
@@ -257,7 +273,9 @@ impl Carrier<'_> {
             let Some((_, connection, _)) = &mut self.connection else { break };
             let length = connection.recipients_max().unwrap_or(RECIPIENTS_MAX).clamp(1, rest.len());
             let (part, behind) = rest.split_at(length);
-            let settled = connection.send(queued.envelope(), part, &mut queued.message(), queued.size());
+            let mut message = line.as_bytes().chain(queued.message());
+            let size = queued.size().saturating_add(line.len() as u64);
+            let settled = connection.send(queued.envelope(), part, &mut message, size);
             let relay = connection.remote().to_string();
             used = connection.remote().address.or(used);
             if !connection.is_open() {
