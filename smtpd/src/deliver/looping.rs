@@ -265,7 +265,10 @@ mod tests {
     fn whom_it_was_delivered_to() {
         let wanted = ["anna@example.org", "list@example.org"].map(str::to_owned).into();
         for (message, want) in [
-            ("Delivered-To: x@y\r\nA: b\r\ndelivered-to: LIST@example.org\r\n\r\nDelivered-To: anna@example.org\r\n", "list@"),
+            (
+                "Delivered-To: x@y\r\nA: b\r\ndelivered-to: LIST@example.org\r\n\r\nDelivered-To: anna@example.org\r\n",
+                "list@",
+            ),
             ("Delivered-To: <anna@example.org>", "anna@"),
             ("Delivered-To: anna@example.org x\r\n\r\n", ""),
             ("", ""),
