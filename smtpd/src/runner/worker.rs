@@ -9,7 +9,7 @@ use super::here::{Here, is_busy};
 use super::slots::{self, Slot};
 use super::ways;
 use crate::address::{Address, ReversePath};
-use crate::client::{self, Client, Connection};
+use crate::client::{self, Client, Connection, Failed};
 use crate::envelope::{Recipient, Target};
 use crate::queue::{Id, Opened, Place, Queued, queued};
 use crate::route::NextHop;
@@ -122,15 +122,23 @@ struct Way {
 
 /// The same for all: nobody was spoken to, and nobody else tells of success.
 fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
-    unserved_by(if is_busy(status) { attempt::TURN } else { "none" }, group, status)
+    unserved_by(if is_busy(status) { attempt::TURN } else { "none" }, None, group, status)
 }
 
-fn unserved_by(relay: &str, group: &[usize], status: &Status) -> Vec<Outcome> {
+/// The same of a server that has refused the connection, if one has.
+fn unconnected(group: &[usize], failed: &Failed) -> Vec<Outcome> {
+    match failed.said.as_deref() {
+        Some((remote, said)) => unserved_by(&remote.to_string(), Some(said), group, &failed.status),
+        None => unserved(group, &failed.status),
+    }
+}
+
+fn unserved_by(relay: &str, said: Option<&String>, group: &[usize], status: &Status) -> Vec<Outcome> {
     let failed = |&recipient: &usize| Outcome {
         recipient,
         status: status.clone(),
         relay: relay.into(),
-        diagnostic: None,
+        diagnostic: said.cloned(),
         relayed: true,
     };
     group.iter().map(failed).collect()
@@ -142,7 +150,7 @@ struct Carrier<'a> {
     client: Client,
     /// With the slot of its destination, where that of the process is another one's: that of messages to several destinations.
     connection: Option<(Way, Connection, Option<Slot>)>,
-    dead: Vec<(Way, Status)>,
+    dead: Vec<(Way, Failed)>,
     /// Ways on which there is no other host to take what one has put off.
     alone: Vec<Way>,
     here: Here<'a>,
@@ -189,7 +197,7 @@ impl World for Carrier<'_> {
         let Some(&first) = group.first() else { return Vec::new() };
         let Some(recipient) = queued.envelope().recipients.get(first) else { return Vec::new() };
         if let Some(status) = self.circles.refusal(recipient) {
-            return unserved_by("local", group, &status);
+            return unserved_by("local", None, group, &status);
         }
         match self.run.ways.hop(queued.envelope(), recipient) {
             Some(Err(status)) => unserved(group, &status),
@@ -265,8 +273,8 @@ impl Carrier<'_> {
         while !rest.is_empty() {
             let reused = match self.connect(hop, sender, except) {
                 Ok(reused) => reused,
-                Err(status) => {
-                    outcomes.extend(unserved(rest, &status));
+                Err(failed) => {
+                    outcomes.extend(unconnected(rest, &failed));
                     break;
                 }
             };
@@ -313,7 +321,7 @@ impl Carrier<'_> {
         hop: &NextHop,
         sender: &ReversePath,
         except: &[SocketAddr],
-    ) -> Result<bool, Status> {
+    ) -> Result<bool, Failed> {
         let way = self.way(hop, sender);
         let mut slot = None;
         if let Some((known, connection, its)) = self.connection.take() {
@@ -325,12 +333,12 @@ impl Carrier<'_> {
             slot = its.filter(|_| known.hop == way.hop);
             connection.quit();
         }
-        if let Some((_, status)) = self.dead.iter().find(|(dead, _)| *dead == way) {
-            return Err(status.clone());
+        if let Some((_, failed)) = self.dead.iter().find(|(dead, _)| *dead == way) {
+            return Err(failed.clone());
         }
         let login = match ask(&self.run.guard, &Question::Login(sender.clone(), hop.clone()))? {
             Answer::Login(login) => login,
-            _ => return Err(local_error("there is no answer")),
+            _ => return Err(local_error("there is no answer").into()),
         };
         if slot.is_none() {
             slot = self.here.slot_of(hop.to_string())?;
@@ -340,14 +348,14 @@ impl Carrier<'_> {
                 self.connection = Some((way, connection, slot));
                 Ok(false)
             }
-            Err(status) => {
+            Err(failed) => {
                 // The next hundred messages need not wait for the same host to be silent.
                 match except {
-                    [] if self.dead.len() < DEAD_MAX => self.dead.push((way, status.clone())),
+                    [] if self.dead.len() < DEAD_MAX => self.dead.push((way, failed.clone())),
                     [_] if self.alone.len() < DEAD_MAX => self.alone.push(way),
                     _ => {}
                 }
-                Err(status)
+                Err(failed)
             }
         }
     }
