@@ -77,6 +77,19 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// The file or the program with its arguments, for the log; of others, whose it is.
+    pub fn place(&self) -> String {
+        match self {
+            Target::Remote(address) => address.to_string(),
+            Target::Mailbox { user, .. } => user.clone(),
+            Target::File { path, .. } => path.clone(),
+            Target::Command { words, .. } => words.join(" "),
+            Target::Expanded { .. } => String::new(),
+        }
+    }
+}
+
 /// One recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
@@ -95,6 +108,12 @@ pub struct Recipient {
 }
 
 impl Recipient {
+    /// The address that was given, where an alias or virtual alias has made another one of it.
+    pub fn alias(&self) -> Option<&Address> {
+        let is_same = self.original.to_string().to_lowercase() == self.address.to_string().to_lowercase();
+        (!is_same).then_some(&self.original)
+    }
+
     /// Whether the sender wants to hear that it was delivered.
     pub fn wants_success(&self) -> bool {
         self.notify.is_some_and(|notify| notify.success)

@@ -273,6 +273,11 @@ impl Rules {
         expand::names(&mut self.directory, recipient)
     }
 
+    /// Where mail for this recipient's address goes, if not to its file or program any more.
+    pub fn anew(&mut self, recipient: &Recipient) -> Result<Vec<Recipient>, Status> {
+        expand::anew(&mut self.directory, recipient)
+    }
+
     /// What the entries of a user's `~/.forward` mean ([`crate::deliver::Delivery::Forward`]): the recipients that take the
     /// place of this one. The entries are the user's, and get no rights but the user's.
     ///

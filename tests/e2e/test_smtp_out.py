@@ -9,7 +9,7 @@ import threading
 import time
 
 import harness
-from harness import free_port, run
+from harness import free_port, run, wait_until
 from smtp_out import NAME_SERVER, Out, beside
 
 class Names(Out):
@@ -109,6 +109,21 @@ class Elsewhere(Out):
                     server.close()
         for _, relay in self.relays():
             self.assertEqual(relay, "mx2.good.test[192.0.2.3]:25")
+
+    def test_a_server_that_refuses_before_anything_is_sent(self):
+        """The notification says which, and in which words."""
+        sender = self.server("192.0.2.3")
+        for greeting in ("421 4.3.2 go away", "554 5.7.1 no mail here"):
+            with self.subTest(greeting):
+                server = self.server("192.0.2.2", answers={"greeting": greeting})
+                self.configure(maximal_queue_lifetime="0", smtp_skip_5xx_greeting="no")
+                before = len(sender.messages)
+                self.submit("a@[192.0.2.2]", sender="b@plain.test")
+                [notification] = wait_until(lambda before=before: sender.messages[before:], "a notification")
+                server.close()
+                self.assertRegex(notification.decode(), r"(?m)^Remote-MTA: dns; \[?192\.0\.2\.2\]?\r\n"
+                                 rf"Diagnostic-Code: smtp; {re.escape(greeting)}\r$")
+                self.assertIn("relay=192.0.2.2[192.0.2.2]:25", self.log_path.read_text())
 
     def relays(self):
         return re.findall(r"to=<([^>]*)>, relay=([^,]*), .*status=sent", self.log_path.read_text())

@@ -39,12 +39,27 @@ pub struct Client {
     own: OnceCell<Vec<IpAddr>>,
 }
 
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// For people: who said what to what.
+    pub status: Status,
+    /// The server that refused it and its own words; `None`: no server did.
+    pub said: Option<Box<(Remote, String)>>,
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Failed {
+        Failed { status, said: None }
+    }
+}
+
 /// Why one address was of no use.
 pub(super) enum Useless {
     /// Nobody answers there.
     Unreachable(Status),
     /// Somebody answered, and did not want us.
-    Refused(Status),
+    Refused(Failed),
     /// TLS could not be agreed on; in clear it may go.
     NoTls(Status),
     /// It is this host.
@@ -81,7 +96,7 @@ impl Client {
     /// A connection to the first host of the next hop that takes mail. Where none does, the status is the last one's, and a
     /// temporary one if any was.
     pub fn connect(&mut self, hop: &NextHop) -> Result<Connection, Status> {
-        self.connect_as(hop, None, &[])
+        self.connect_as(hop, None, &[]).map_err(|failed| failed.status)
     }
 
     /// The same, logged in, and with none of these addresses, whose servers have not taken the mail.
@@ -90,8 +105,8 @@ impl Client {
         hop: &NextHop,
         login: Option<&Login>,
         except: &[SocketAddr],
-    ) -> Result<Connection, Status> {
-        let no_host = || Status::new(451, Enhanced(4, 4, 1), format!("no host for {hop}"));
+    ) -> Result<Connection, Failed> {
+        let no_host = || Failed::from(Status::new(451, Enhanced(4, 4, 1), format!("no host for {hop}")));
         let mut tried = Counts {
             addresses: self.config.smtp_mx_address_limit,
             sessions: self.config.smtp_mx_session_limit,
@@ -106,14 +121,15 @@ impl Client {
             &[&self.name, &crate::values::myhostname(&self.config)],
         ) {
             Route::Hosts(hosts) => hosts,
-            Route::Fail(status) => return Err(self.of_relayhost(hop, status)),
+            Route::Fail(status) => return Err(self.of_relayhost(hop, status.into())),
         };
         let level = route::tls_level(&self.config, hop)
             .map_err(|error| Status::new(451, Enhanced(4, 3, 5), error.to_string()))?;
-        let mut last: Option<Status> = None;
-        let mut note = |status: Status| {
-            if last.as_ref().is_none_or(|last| status.is_temporary() || !last.is_temporary()) {
-                last = Some(status);
+        let mut last: Option<Failed> = None;
+        let mut note = |failed: Failed| {
+            let is_temporary = failed.status.is_temporary();
+            if last.as_ref().is_none_or(|last| is_temporary || !last.status.is_temporary()) {
+                last = Some(failed);
             }
         };
         'hosts: for host in hosts {
@@ -122,7 +138,7 @@ impl Client {
                 None => match self.resolver.addresses(&host.name) {
                     Ok(addresses) => addresses,
                     Err(not_found) => {
-                        note(no_address(&host.name, &not_found));
+                        note(no_address(&host.name, &not_found).into());
                         // A name server that says nothing takes as long as a host that does not answer.
                         if matches!(not_found, NotFound::Unknown(_)) && !Counts::goes_on(&mut tried.addresses)
                         {
@@ -142,20 +158,21 @@ impl Client {
                     trust: self.trust(level, hop, &host.name)?,
                     login,
                 };
-                match self.attempt_with_and_without_tls(&host, address, hop, wanted) {
+                let attempt = self.attempt_with_and_without_tls(&host, address, hop, wanted);
+                let (failed, has_answered) = match attempt {
                     Ok(connection) => return Ok(connection),
                     Err(Useless::Ourselves) => {
                         // What is better has failed for now; what is worse would only come here.
-                        note(loops(hop.name()));
+                        note(loops(hop.name()).into());
                         break 'hosts;
                     }
-                    Err(Useless::Unreachable(status)) => note(status),
-                    Err(Useless::Refused(status) | Useless::NoTls(status)) => {
-                        note(status);
-                        if !Counts::goes_on(&mut tried.sessions) {
-                            break 'hosts;
-                        }
-                    }
+                    Err(Useless::Unreachable(status)) => (status.into(), false),
+                    Err(Useless::NoTls(status)) => (status.into(), true),
+                    Err(Useless::Refused(failed)) => (failed, true),
+                };
+                note(failed);
+                if has_answered && !Counts::goes_on(&mut tried.sessions) {
+                    break 'hosts;
                 }
                 if !Counts::goes_on(&mut tried.addresses) {
                     break 'hosts;
@@ -168,11 +185,12 @@ impl Client {
 
     /// A relayhost that there is not, or that does not speak with us, whichever setting names it, is a mistake of the
     /// administrator's, or of his name server's: no reason to return mail.
-    fn of_relayhost(&self, hop: &NextHop, mut status: Status) -> Status {
+    fn of_relayhost(&self, hop: &NextHop, mut failed: Failed) -> Failed {
+        let status = &mut failed.status;
         if hop.is_of_settings() && status.is_permanent() {
             (status.code, status.enhanced.0) = (451, 4);
         }
-        status
+        failed
     }
 
     fn attempt_with_and_without_tls(
@@ -248,10 +266,10 @@ impl Client {
         }
         let extensions = self.introduce(&mut stream, &remote, wanted).map_err(|useless| match useless {
             // 421, or nothing: it has closed already.
-            Useless::Refused(status) if status.code != 421 => {
+            Useless::Refused(failed) if failed.status.code != 421 => {
                 let _ =
                     stream.push(b"QUIT\r\n", self.times.rset).and_then(|()| stream.flush(self.times.rset));
-                Useless::Refused(status)
+                Useless::Refused(failed)
             }
             other => other,
         })?;
@@ -274,18 +292,18 @@ impl Client {
         remote: &Remote,
         wanted: &Wanted<'_>,
     ) -> Result<Extensions, Useless> {
-        let greeting = stream.reply(self.times.helo).map_err(|trouble| {
-            Useless::Refused(broken(remote, &trouble, "receiving the initial greeting"))
-        })?;
+        let greeting = stream
+            .reply(self.times.helo)
+            .map_err(|trouble| unwanted(broken(remote, &trouble, "receiving the initial greeting")))?;
         if !greeting.is_positive() {
             let mut status = greeting.failure(&remote.to_string(), "the connection");
             // RFC 5321 section 3.1 has such a host take no mail at all. Most often it is out of order, or knows us from a list.
             if self.config.smtp_skip_5xx_greeting && status.is_permanent() {
                 (status.code, status.enhanced.0) = (451, 4);
             }
-            return Err(Useless::Refused(status));
+            return Err(refused_with(status, &greeting, remote));
         }
-        let mut extensions = self.hello(stream, remote, Useless::Refused)?;
+        let mut extensions = self.hello(stream, remote, unwanted)?;
         if !wanted.wrapped && wanted.level != TlsLevel::None {
             // What was said in clear is forgotten (RFC 3207 section 4.2).
             if self.start_tls(stream, remote, &extensions, wanted)? {
@@ -299,7 +317,7 @@ impl Client {
                 false => self.config.smtp_sasl_security_options,
             };
             auth::log_in(stream, &extensions, login, options, self.times.helo)
-                .map_err(|failure| Useless::Refused(failure.status(remote)))?;
+                .map_err(|failure| unwanted(failure.status(remote)))?;
         }
         Ok(extensions)
     }
@@ -350,11 +368,7 @@ impl Client {
         let must = wanted.level != TlsLevel::May;
         if !extensions.starttls {
             let text = format!("TLS is required, but was not offered by host {remote}");
-            return if must {
-                Err(Useless::Refused(Status::new(451, Enhanced(4, 7, 4), text)))
-            } else {
-                Ok(false)
-            };
+            return if must { Err(unwanted(Status::new(451, Enhanced(4, 7, 4), text))) } else { Ok(false) };
         }
         let reply = self
             .command(stream, remote, "STARTTLS", self.config.smtp_starttls_timeout)
@@ -363,7 +377,7 @@ impl Client {
             let mut status = reply.failure(&remote.to_string(), "STARTTLS");
             // Not a verdict about the mail.
             (status.code, status.enhanced) = (454, Enhanced(4, 7, 4));
-            return if must { Err(Useless::Refused(status)) } else { Ok(false) };
+            return if must { Err(refused_with(status, &reply, remote)) } else { Ok(false) };
         }
         self.handshake(stream, remote, wanted).map(|()| true)
     }
@@ -424,7 +438,17 @@ fn own_addresses() -> Vec<IpAddr> {
 }
 
 fn refused(reply: &Reply, remote: &Remote, what: &str) -> Useless {
-    Useless::Refused(reply.failure(&remote.to_string(), what))
+    refused_with(reply.failure(&remote.to_string(), what), reply, remote)
+}
+
+/// The server has said so: RFC 3464 sections 2.3.5 and 2.3.6 want to hear who, and in which words.
+fn refused_with(status: Status, reply: &Reply, remote: &Remote) -> Useless {
+    Useless::Refused(Failed { status, said: Some(Box::new((remote.clone(), reply.said()))) })
+}
+
+/// It is us who do not want to go on.
+fn unwanted(status: Status) -> Useless {
+    Useless::Refused(status.into())
 }
 
 fn tls_failed(remote: &Remote, trouble: &Trouble) -> Status {

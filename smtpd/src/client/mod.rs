@@ -18,7 +18,7 @@ mod testing;
 mod transaction;
 
 pub use auth::Login;
-pub use connect::{Client, loops};
+pub use connect::{Client, Failed, loops};
 pub use transaction::Outcome;
 
 use crate::status::{Enhanced, Status};

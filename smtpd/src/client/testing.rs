@@ -60,7 +60,8 @@ pub fn open(
 ) -> Result<Connection, Status> {
     let wanted = Wanted { level: TlsLevel::None, wrapped: false, trust: Trust::Anyone, login };
     client.open(stream, remote, &wanted).map_err(|useless| match useless {
-        Useless::Unreachable(status) | Useless::Refused(status) | Useless::NoTls(status) => status,
+        Useless::Unreachable(status) | Useless::NoTls(status) => status,
+        Useless::Refused(failed) => failed.status,
         Useless::Ourselves => unreachable!(),
     })
 }

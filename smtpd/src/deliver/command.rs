@@ -33,6 +33,8 @@ struct Program {
     said: Vec<u8>,
     deadline: Instant,
     name: String,
+    /// With its arguments, for the log.
+    line: String,
     /// Octets for the next write.
     buffer: Vec<u8>,
     cr: bool,
@@ -71,6 +73,7 @@ pub(super) fn begin(
         said: Vec::new(),
         deadline: Instant::now() + config.command_time_limit,
         name: name.clone(),
+        line: words.join(" "),
         buffer: Vec::with_capacity(2 * PIECE),
         cr: false,
         ended: false,
@@ -247,7 +250,7 @@ impl Sink for Program {
         self.feed()?;
         let status = self.end()?;
         self.verdict(status)?;
-        Ok(format!("command: {}", self.name))
+        Ok(std::mem::take(&mut self.line))
     }
 }
 

@@ -110,3 +110,8 @@ fn one_that_takes_too_long_ends() {
     assert!(start.elapsed() < Duration::from_secs(90));
     assert!(!scratch.path().join("late").exists());
 }
+
+#[test]
+fn the_log_has_it_with_its_arguments() {
+    assert_eq!(run(&Scratch::new(), &["/bin/true", "-a", "b"], b"A: b\r\n\r\n").unwrap(), "/bin/true -a b");
+}

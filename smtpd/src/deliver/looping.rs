@@ -5,6 +5,8 @@
 use super::Sink;
 use crate::address::Address;
 use crate::status::{Enhanced, Status};
+use std::collections::HashSet;
+use std::io::{self, BufRead};
 
 /// Octets of a field of the header that are looked at.
 const LOOK_MAX: usize = 400;
@@ -12,39 +14,102 @@ const LOOK_MAX: usize = 400;
 /// A sink that refuses what comes back.
 pub(super) struct LoopGuard {
     inner: Box<dyn Sink>,
+    address: Address,
     /// In small letters.
-    address: String,
+    small: String,
+    header: Header,
+}
+
+impl LoopGuard {
+    pub(super) fn new(inner: Box<dyn Sink>, address: &Address) -> LoopGuard {
+        let (small, address) = (in_small(address), address.clone());
+        LoopGuard { inner, address, small, header: Header::default() }
+    }
+}
+
+impl Sink for LoopGuard {
+    fn prepare(&mut self) {
+        self.inner.prepare();
+    }
+
+    fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
+        let (address, small) = (&self.address, &self.small);
+        self.header.look(octets, &mut |seen| if seen == small { Err(circle(address)) } else { Ok(()) })?;
+        self.inner.write(octets)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<String, Status> {
+        let (address, small) = (&self.address, &self.small);
+        self.header.end(&mut |seen| if seen == small { Err(circle(address)) } else { Ok(()) })?;
+        self.inner.finish()
+    }
+}
+
+/// What is said of a message that was delivered to this address before.
+pub fn circle(address: &Address) -> Status {
+    let text = format!("mail forwarding loop for {}", in_small(address));
+    Status::new(554, Enhanced(5, 4, 6), text)
+}
+
+/// An address as [`delivered_to`] compares it.
+pub fn in_small(address: &Address) -> String {
+    address.to_string().to_lowercase()
+}
+
+/// Which of these addresses, in small letters, a message was delivered to before.
+pub fn delivered_to(message: &mut impl BufRead, wanted: &HashSet<String>) -> io::Result<HashSet<String>> {
+    let (mut header, mut found) = (Header::default(), HashSet::new());
+    let mut note = |seen: &str| -> Result<(), Status> {
+        if wanted.contains(seen) {
+            found.insert(seen.to_owned());
+        }
+        Ok(())
+    };
+    // Nothing is refused here.
+    while !header.body {
+        let octets = message.fill_buf()?;
+        let length = octets.len();
+        if length == 0 {
+            let _ = header.end(&mut note);
+            break;
+        }
+        let _ = header.look(octets, &mut note);
+        message.consume(length);
+    }
+    Ok(found)
+}
+
+/// Passes over the line that the copy of a message for this address's `~/.forward` begins with, which is no sign of a circle. What
+/// came from outside begins with the queue's own Received.
+pub fn skip_forward_line(message: &mut impl BufRead, address: &Address) -> io::Result<()> {
+    let octets = message.fill_buf()?;
+    let end = memchr::memchr(b'\n', octets).map_or(0, |end| end + 1);
+    let seen = octets.get(..end).and_then(|line| address_in(line.trim_ascii()));
+    if seen.is_some_and(|seen| seen == in_small(address)) {
+        message.consume(end);
+    }
+    Ok(())
+}
+
+/// The header of a message that comes in pieces.
+#[derive(Default)]
+struct Header {
     /// The beginning of this field.
     field: Vec<u8>,
     /// So far the field ends with a line.
     ends_line: bool,
     body: bool,
-    /// The next field may be the one that [`super::forward_line`] made.
-    may_be_forward_line: bool,
 }
 
-impl LoopGuard {
-    pub(super) fn new(inner: Box<dyn Sink>, address: &Address) -> LoopGuard {
-        LoopGuard {
-            inner,
-            address: address.to_string().to_lowercase(),
-            field: Vec::new(),
-            ends_line: false,
-            body: false,
-            may_be_forward_line: false,
-        }
-    }
+/// Is told of each address that the message was delivered to, in small letters.
+type Seen<'a> = &'a mut dyn FnMut(&str) -> Result<(), Status>;
 
-    /// The same, but the very first line may name the address.
-    pub(super) fn after_forward_line(self) -> LoopGuard {
-        LoopGuard { may_be_forward_line: true, ..self }
-    }
-
-    /// The next octets of the header. Status: it was here before.
-    fn look(&mut self, octets: &[u8]) -> Result<(), Status> {
+impl Header {
+    /// The next octets.
+    fn look(&mut self, octets: &[u8], seen: Seen<'_>) -> Result<(), Status> {
         let mut rest = octets;
         if self.ends_line && rest.first().is_some_and(|next| !is_blank(*next)) {
-            self.look_at_kept()?;
+            self.look_at_kept(seen)?;
         }
         while !self.body {
             let Some(end) = self.end_of_field(rest) else {
@@ -55,13 +120,18 @@ impl LoopGuard {
             rest = behind;
             // Nearly every field is here as a whole.
             if self.field.is_empty() {
-                self.look_at(field.get(..LOOK_MAX).unwrap_or(field))?;
+                self.look_at(field.get(..LOOK_MAX).unwrap_or(field), seen)?;
             } else {
                 self.keep(field);
-                self.look_at_kept()?;
+                self.look_at_kept(seen)?;
             }
         }
         Ok(())
+    }
+
+    /// The message has no more octets.
+    fn end(&mut self, seen: Seen<'_>) -> Result<(), Status> {
+        if self.body { Ok(()) } else { self.look_at_kept(seen) }
     }
 
     /// Where a field ends, or the empty line. RFC 5322 section 2.2.3: a line that begins with a blank belongs to the field.
@@ -87,58 +157,34 @@ impl LoopGuard {
         self.ends_line = octets.last().map_or(self.ends_line, |last| *last == b'\n');
     }
 
-    fn look_at_kept(&mut self) -> Result<(), Status> {
+    fn look_at_kept(&mut self, seen: Seen<'_>) -> Result<(), Status> {
         let field = std::mem::take(&mut self.field);
         self.ends_line = false;
-        self.look_at(&field)
+        self.look_at(&field, seen)
     }
 
-    fn look_at(&mut self, field: &[u8]) -> Result<(), Status> {
+    fn look_at(&mut self, field: &[u8], seen: Seen<'_>) -> Result<(), Status> {
         let field = field.trim_ascii();
         self.body = field.is_empty();
-        if self.is_ours(field) && !self.may_be_forward_line {
-            let text = format!("mail forwarding loop for {}", self.address);
-            return Err(Status::new(554, Enhanced(5, 4, 6), text));
-        }
-        self.may_be_forward_line = false;
-        Ok(())
+        address_in(field).map_or(Ok(()), |address| seen(&address))
     }
+}
 
-    fn is_ours(&self, field: &[u8]) -> bool {
-        const NAME: &[u8] = b"delivered-to";
-        let Some((name, rest)) = field.split_at_checked(NAME.len()) else { return false };
-        if !name.eq_ignore_ascii_case(NAME) {
-            return false;
-        }
-        let Some(value) = rest.trim_ascii_start().strip_prefix(b":") else { return false };
-        let value = String::from_utf8_lossy(value.trim_ascii());
-        let value = value.strip_prefix('<').and_then(|value| value.strip_suffix('>')).unwrap_or(&value);
-        value.trim().to_lowercase() == self.address
+/// The address in a Delivered-To field, in small letters.
+fn address_in(field: &[u8]) -> Option<String> {
+    const NAME: &[u8] = b"delivered-to";
+    let (name, rest) = field.split_at_checked(NAME.len())?;
+    if !name.eq_ignore_ascii_case(NAME) {
+        return None;
     }
+    let value = rest.trim_ascii_start().strip_prefix(b":")?;
+    let value = String::from_utf8_lossy(value.trim_ascii());
+    let value = value.strip_prefix('<').and_then(|value| value.strip_suffix('>')).unwrap_or(&value);
+    Some(value.trim().to_lowercase())
 }
 
 fn is_blank(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t')
-}
-
-impl Sink for LoopGuard {
-    fn prepare(&mut self) {
-        self.inner.prepare();
-    }
-
-    fn write(&mut self, octets: &[u8]) -> Result<(), Status> {
-        if !self.body {
-            self.look(octets)?;
-        }
-        self.inner.write(octets)
-    }
-
-    fn finish(mut self: Box<Self>) -> Result<String, Status> {
-        if !self.body {
-            self.look_at_kept()?;
-        }
-        self.inner.finish()
-    }
 }
 
 #[cfg(test)]
@@ -201,16 +247,38 @@ mod tests {
 
     #[test]
     fn the_line_of_a_forward_is_no_circle_but_a_later_one_is() {
+        let address = Address::parse(b"Anna@example.org").unwrap();
         for (message, new) in [
-            ("Delivered-To: anna@example.org\r\n\r\nbody\r\n", true),
-            ("Delivered-To: anna@example.org\r\nDelivered-To:\r\n anna@example.org\r\n\r\n", false),
-            ("Delivered-To: anna@example.org\r\nA: b\r\nDelivered-To: anna@example.org\r\n\r\n", false),
-            ("A: b\r\nDelivered-To: anna@example.org\r\n\r\n", false),
+            ("Delivered-To: anna@Example.org\r\n\r\nbody\r\n", true),
+            ("Delivered-To: Anna@example.org\r\nDelivered-To:\r\n anna@example.org\r\n\r\n", false),
+            ("Delivered-To: Anna@example.org\r\nA: b\r\nDelivered-To: anna@example.org\r\n\r\n", false),
+            ("A: b\r\nDelivered-To: Anna@example.org\r\n\r\n", false),
+            ("", true),
         ] {
-            let address = Address::parse(b"anna@example.org").unwrap();
-            let memory = Box::new(Memory(Rc::default()));
-            let mut guard = LoopGuard::new(memory, &address).after_forward_line();
-            assert_eq!(guard.write(message.as_bytes()).is_ok(), new, "{message:?}");
+            let mut rest = message.as_bytes();
+            skip_forward_line(&mut rest, &address).unwrap();
+            assert_eq!(passes(std::str::from_utf8(rest).unwrap(), 0), new, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn whom_it_was_delivered_to() {
+        let wanted = ["anna@example.org", "list@example.org"].map(str::to_owned).into();
+        for (message, want) in [
+            (
+                "Delivered-To: x@y\r\nA: b\r\ndelivered-to: LIST@example.org\r\n\r\nDelivered-To: anna@example.org\r\n",
+                "list@",
+            ),
+            ("Delivered-To: <anna@example.org>", "anna@"),
+            ("Delivered-To: anna@example.org x\r\n\r\n", ""),
+            ("", ""),
+        ] {
+            for size in [1, 7, 1000] {
+                let mut message = io::BufReader::with_capacity(size, message.as_bytes());
+                let found = delivered_to(&mut message, &wanted).unwrap();
+                assert_eq!(found.len(), usize::from(!want.is_empty()), "{found:?} {size}");
+                assert!(found.iter().all(|one| one.starts_with(want)), "{found:?} {size}");
+            }
         }
     }
 

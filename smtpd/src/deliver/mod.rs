@@ -19,6 +19,7 @@ mod mailbox;
 mod trace;
 
 pub use binary::Recoder;
+pub use looping::{circle, delivered_to, in_small, skip_forward_line};
 pub use trace::{Once, Trace, forward_line};
 
 use crate::envelope::{Recipient, Target};
@@ -88,11 +89,15 @@ pub fn begin(
         }
     };
     let sink: Box<dyn Sink> = if trace.is_binary { Box::new(binary::Lines::new(sink)) } else { sink };
-    let guard = LoopGuard::new(sink, &trace.delivered_to);
-    // What a ~/.forward names besides other addresses, the user's own mailbox, files and programs, gets the copy that begins
-    // with the user's line. It ends here: the line is no sign of a circle.
-    let is_end = !matches!(recipient.target, Target::Mailbox { direct: false, .. });
-    Ok(Delivery::Begun(Box::new(if is_end { guard.after_forward_line() } else { guard })))
+    Ok(Delivery::Begun(Box::new(LoopGuard::new(sink, &trace.delivered_to))))
+}
+
+/// The sink of a recipient behind an alias: a message that was delivered to the alias before is refused, too.
+pub fn behind_alias(sink: Box<dyn Sink>, recipient: &Recipient) -> Box<dyn Sink> {
+    match recipient.alias() {
+        Some(alias) => Box::new(LoopGuard::new(sink, alias)),
+        None => sink,
+    }
 }
 
 /// Whether the user's own `~/.forward` names the file or program of this recipient. This process is the account already.
@@ -109,7 +114,12 @@ pub fn is_named_by_user(
 /// here before is refused. Trace lines of the queue's own stand before it, if at all.
 pub fn forwarded(mut sink: Box<dyn Sink>, recipient: &Recipient) -> Result<Box<dyn Sink>, Status> {
     sink.write(forward_line(&recipient.address).as_bytes())?;
-    Ok(Box::new(LoopGuard::new(sink, &recipient.address)))
+    Ok(guarded(sink, recipient))
+}
+
+/// The copy of a message that goes where a recipient's address leads now: one that was delivered to it before is refused.
+pub fn guarded(sink: Box<dyn Sink>, recipient: &Recipient) -> Box<dyn Sink> {
+    Box::new(LoopGuard::new(sink, &recipient.address))
 }
 
 #[cfg(test)]

@@ -57,14 +57,14 @@ impl Job {
                     let target = Target::File { path, owner: rights.owner };
                     self.keep(work, &address, target);
                 }
-                None => return Err(not_allowed(directory, work, &address, "files")),
+                None => return self.not_allowed(directory, work, &address, "files"),
             },
             Item::Command(words) => match may(|rights| rights.commands) {
                 Some(rights) => {
                     let target = Target::Command { words, owner: rights.owner };
                     self.keep(work, &address, target);
                 }
-                None => return Err(not_allowed(directory, work, &address, "programs")),
+                None => return self.not_allowed(directory, work, &address, "programs"),
             },
         }
         Ok(())
@@ -123,9 +123,22 @@ impl Job {
         self.work.extend(next.into_iter().rev());
         Ok(())
     }
-}
 
-fn not_allowed(directory: &mut Directory, work: &Work, address: &Address, what: &str) -> Status {
-    let place = work.rights.as_ref().map_or("?", |rights| rights.place.as_str());
-    broken(directory, address, &format!("{place}: mail to {what} is not allowed there"))
+    /// An entry that may not stand where it does. In a list it is like any other bad line: who else is on it gets the mail.
+    fn not_allowed(
+        &mut self,
+        directory: &mut Directory,
+        work: &Work,
+        address: &Address,
+        what: &str,
+    ) -> Result<(), Status> {
+        let place = work.rights.as_ref().map_or("?", |rights| rights.place.as_str());
+        let status = broken(directory, address, &format!("{place}: mail to {what} is not allowed there"));
+        if !place.starts_with(INCLUDE) {
+            return Err(status);
+        }
+        // If nobody else is.
+        self.refused = Some(status);
+        Ok(())
+    }
 }

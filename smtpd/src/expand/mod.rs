@@ -100,17 +100,49 @@ pub fn expand(directory: &mut Directory, path: &Address) -> Result<Vec<Recipient
 /// named it as an alias, for which `local_recipient_maps` and `virtual_alias_maps` do not count.
 pub fn names(directory: &mut Directory, recipient: &Recipient) -> Result<bool, Status> {
     let address = &recipient.address;
-    let look = Some(Rc::new(Link { key: LOOK.to_owned(), forward: false, above: None }));
     for what in [What::Address(address.clone()), What::Final(address.clone())] {
-        let (domain, above) = (address.domain().into(), look.clone());
-        let first = Work { what, domain, above, list_owner: None, rights: None };
-        match Job::new(address, vec![first]).run(directory) {
+        match look(directory, address, what) {
             Ok(found) if found.iter().any(|one| one.target == recipient.target) => return Ok(true),
             Err(status) if status.is_temporary() => return Err(status),
             Ok(_) | Err(_) => {}
         }
     }
     Ok(false)
+}
+
+/// Where mail for a recipient's address goes now that nobody names its file or program any more. What a user's `~/.forward` has
+/// named goes back to the user alone: whoever gets mail beside the user has had it. Nobody names the same again.
+pub fn anew(directory: &mut Directory, recipient: &Recipient) -> Result<Vec<Recipient>, Status> {
+    let address = &recipient.address;
+    let what = What::Address(address.clone());
+    let mut found = look(directory, address, what)?;
+    found.retain(|one| one.target != recipient.target);
+    if let Target::File { owner: Some(owner), .. } | Target::Command { owner: Some(owner), .. } =
+        &recipient.target
+    {
+        let full = address.local().to_lowercase();
+        let base = directory.split(&full).map_or(full.as_str(), |(base, _)| base);
+        let is_own = |one: &Recipient| matches!(&one.target, Target::Mailbox { user, .. } if user == owner);
+        if [full.as_str(), base].contains(&owner.as_str()) && found.iter().any(is_own) {
+            found.retain(is_own);
+        }
+    }
+    for one in &mut found {
+        one.original = recipient.original.clone();
+        one.owner = one.owner.take().or_else(|| recipient.owner.clone());
+    }
+    asked(&mut found, recipient.orcpt.as_deref(), recipient.notify);
+    match found.is_empty() {
+        true => Err(Status::new(451, Enhanced(4, 3, 5), format!("<{address}>: leads nowhere now"))),
+        false => Ok(found),
+    }
+}
+
+/// What an address means to somebody who only asks.
+fn look(directory: &mut Directory, address: &Address, what: What) -> Result<Vec<Recipient>, Status> {
+    let above = Some(Rc::new(Link { key: LOOK.to_owned(), forward: false, above: None }));
+    let first = Work { what, domain: address.domain().into(), above, list_owner: None, rights: None };
+    Job::new(address, vec![first]).run(directory)
 }
 
 /// What the entries of a user's `~/.forward` mean. They come from that user's process.

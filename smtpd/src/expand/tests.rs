@@ -492,3 +492,6 @@ fn tables_that_cannot_be_read_are_temporary() {
     assert_eq!(shown(expand(&mut directory, &parse("anna@here.example"))), "451 4.3.0");
     assert_eq!(directory.take_warnings().len(), 2);
 }
+
+#[path = "changes_tests.rs"]
+mod changes;

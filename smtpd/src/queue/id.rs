@@ -44,6 +44,11 @@ impl Id {
         Id::parse(&format!("{}-{what}", self.0))
     }
 
+    /// Whether a message has it that was made of another one, to be sent on in its place (`f`).
+    pub fn is_forwarded(&self) -> bool {
+        self.0.rsplit_once('-').is_some_and(|(_, what)| what.starts_with('f'))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

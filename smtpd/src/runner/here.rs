@@ -179,7 +179,7 @@ impl<'a> Here<'a> {
         let (status, relayed) = match answer {
             Ok(Answer::Status(status)) | Err(status) => (status, true),
             Ok(Answer::Forward(entries)) => self.forwarded(self.forward(queued, at, recipient, entries)),
-            Ok(Answer::Recipients(others)) => self.forwarded(self.send_on(queued, at, recipient, others)),
+            Ok(Answer::Recipients(others)) => self.forwarded(self.led_on(queued, at, recipient, others)),
             Ok(_) => (local_error("there is no answer"), true),
         };
         let relay = match recipient.target {
@@ -235,16 +235,39 @@ impl<'a> Here<'a> {
     ) -> Result<Status, Status> {
         let question = Question::Forward(recipient.clone(), entries);
         let recipients = ask::recipients(ask(&self.run.guard, &question)?)?;
-        self.send_on(queued, at, recipient, recipients)
+        self.send_on(queued, at, recipient, recipients, true)
     }
 
-    /// A message of its own takes the recipient's place, the same one each time. It is the one that tells of success.
+    /// Those whom the recipient's address means now take the recipient's place, unless this message goes to them already.
+    fn led_on(
+        &self,
+        queued: &Queued,
+        at: usize,
+        recipient: &Recipient,
+        mut others: Vec<Recipient>,
+    ) -> Result<Status, Status> {
+        let has =
+            |one: &Recipient| queued.envelope().recipients.iter().any(|known| known.target == one.target);
+        others.retain(|one| !has(one));
+        if others.is_empty() {
+            return Ok(Status::new(
+                250,
+                Enhanced(2, 0, 0),
+                "it goes to everybody behind the address already",
+            ));
+        }
+        self.send_on(queued, at, recipient, others, false)
+    }
+
+    /// A message of its own takes the recipient's place, the same one each time. It is the one that tells of success. What a
+    /// `~/.forward` sends on is marked.
     fn send_on(
         &self,
         queued: &Queued,
         at: usize,
         recipient: &Recipient,
         recipients: Vec<Recipient>,
+        by_forward: bool,
     ) -> Result<Status, Status> {
         let failed = |_| Status::new(451, Enhanced(4, 3, 0), "The queue cannot be read");
         let id = queued.id().derived(&format!("f{at}"));
@@ -261,8 +284,16 @@ impl<'a> Here<'a> {
         let incoming = Incoming::create_derived(&self.run.directory, &id, &envelope, &received)?;
         let Some(incoming) = incoming else { return Ok(done(&id)) };
         // Seen again by the same mailbox, it runs in a circle.
-        let mut incoming = deliver::forwarded(Box::new(incoming), recipient)?;
-        deliver::copy(&mut queued.message(), &mut *incoming, failed)?;
+        let mut message = queued.message();
+        let mut incoming = match by_forward {
+            true => deliver::forwarded(Box::new(incoming), recipient)?,
+            false => {
+                // The file or program was named by the user's ~/.forward, and the user has the message again.
+                deliver::skip_forward_line(&mut message, &recipient.address).map_err(failed)?;
+                deliver::guarded(Box::new(incoming), recipient)
+            }
+        };
+        deliver::copy(&mut message, &mut *incoming, failed)?;
         incoming.finish()?;
         Ok(done(&id))
     }

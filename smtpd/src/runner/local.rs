@@ -139,13 +139,16 @@ impl Guard<'_> {
                     Ok(known) => known,
                     Err(status) => return Some(Answer::Status(status)),
                 };
+                // Only the user's process can tell whether the user's own files name it, and a long answer may have to wait
+                // until it is read.
+                let instead = (!known).then(|| self.anew(&recipient));
                 let (time, address) = (time_of(self.config, &recipient), recipient.address.to_string());
                 match process::fork() {
                     Ok(Fork::Child) => {
                         let answer = deliver(
                             self.config,
                             self.log,
-                            (&account, known),
+                            (&account, instead),
                             (reverse_path, is_binary, once),
                             recipient,
                             file,
@@ -184,6 +187,15 @@ impl Guard<'_> {
                 Answer::Recipients(found)
             }
             Ok(_) => Answer::Status(status),
+            Err(status) => self.refused(status),
+        }
+    }
+
+    /// What becomes of a recipient whose file or program nobody names any more: a change of aliases holds at once, also for what
+    /// waits.
+    fn anew(&mut self, recipient: &Recipient) -> Answer {
+        match self.rules().and_then(|rules| rules.anew(recipient)) {
+            Ok(found) => Answer::Recipients(found),
             Err(status) => self.refused(status),
         }
     }
@@ -276,22 +288,28 @@ impl Guard<'_> {
     }
 }
 
-/// Whether the administrator's tables name what is to be done with a user's rights, or nothing special is. A worker that was
-/// taken over must not choose programs for users: where the tables do not, the user's own files have to.
+/// Whether the administrator's tables name the file or program, or it is neither. A worker that was taken over must not choose
+/// programs: where the tables do not name what is to be done with a user's rights, the user's own files have to.
 fn is_named_by_rules(rules: &mut Rules, recipient: &Recipient) -> Result<bool, Status> {
     match &recipient.target {
-        Target::File { owner: Some(_), .. } | Target::Command { owner: Some(_), .. } => {
-            rules.names(recipient)
-        }
+        Target::File { .. } | Target::Command { .. } => rules.names(recipient),
         _ => Ok(true),
     }
 }
 
-/// In the child: becomes the user, then reads the message.
+fn is_a_user_s(recipient: &Recipient) -> bool {
+    let (Target::File { owner, .. } | Target::Command { owner, .. }) = &recipient.target else {
+        return false;
+    };
+    owner.is_some()
+}
+
+/// In the child: becomes the user, then reads the message. `instead` is the answer if the tables do not name the file or program,
+/// and the user's own files do not either.
 fn deliver(
     config: &Config,
     log: &Log,
-    (account, known): (&Account, bool),
+    (account, instead): (&Account, Option<Answer>),
     (reverse_path, is_binary, once): (ReversePath, bool, Once),
     recipient: Recipient,
     message: OwnedFd,
@@ -313,17 +331,25 @@ fn deliver(
         once: Some(once),
     };
     let mut warn = |text: String| log.warning(format_args!("{}", readable(text.as_bytes()).up_to(500)));
-    if !known && !deliver::is_named_by_user(config, account, &recipient, &mut warn)? {
-        let target = &recipient.target;
-        warn(format!("<{}>: nothing of {} names {target:?}: not done", recipient.address, account.name));
-        return Err(Status::new(451, Enhanced(4, 3, 5), "The .forward file does not name this any more"));
+    if let Some(instead) = instead
+        && !(is_a_user_s(&recipient) && deliver::is_named_by_user(config, account, &recipient, &mut warn)?)
+    {
+        let place = recipient.target.place();
+        warn(format!("<{}>: nobody names {place} any more", recipient.address));
+        return Ok(instead);
     }
     let mut sink = match deliver::begin(config, account, &recipient, &trace, &mut warn)? {
         Delivery::Begun(sink) => sink,
         Delivery::Forward(entries) => return Ok(Answer::Forward(entries)),
     };
     let file = File::from(message);
-    deliver::copy(&mut Message::new(&file, offset, size), &mut *sink, failed)?;
+    let mut message = Message::new(&file, offset, size);
+    // What a ~/.forward names besides other addresses, the user's own mailbox, files and programs, gets the copy that begins with
+    // the user's line. It ends here: the line is no sign of a circle, and there is to be one of it.
+    if !matches!(recipient.target, Target::Mailbox { direct: false, .. }) {
+        deliver::skip_forward_line(&mut message, &recipient.address).map_err(failed)?;
+    }
+    deliver::copy(&mut message, &mut *sink, failed)?;
     let name = sink.finish()?;
     let kind = match &recipient.target {
         Target::Command { .. } => "delivered to command",
@@ -410,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_chooses_no_program_for_a_user() {
+    fn a_worker_chooses_no_program() {
         let mut rules = Rules::load(&Config::DEFAULT).unwrap();
         let command = |owner: Option<&str>| Target::Command {
             words: vec!["/bin/sh".into(), "-c".into(), "id".into()],
@@ -419,7 +445,7 @@ mod tests {
         let file =
             Target::File { path: "/home/anna/.ssh/authorized_keys".into(), owner: Some("anna".into()) };
         let mailbox = Target::Mailbox { user: "anna".into(), extension: String::new(), direct: true };
-        let table = [(command(Some("anna")), false), (file, false), (command(None), true), (mailbox, true)];
+        let table = [(command(Some("anna")), false), (file, false), (command(None), false), (mailbox, true)];
         for (target, want) in table {
             let address = Address::new("anna", "elsewhere.example").unwrap();
             let original = address.clone();

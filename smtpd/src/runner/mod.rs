@@ -11,6 +11,7 @@
 
 mod ask;
 pub mod attempt;
+mod circles;
 pub mod dispatch;
 mod here;
 mod lines;

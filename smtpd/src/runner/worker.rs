@@ -3,12 +3,13 @@
 use super::Run;
 use super::ask::{self, Answer, Question, ask, local_error};
 use super::attempt::{self, Outcome, World};
+use super::circles::Circles;
 use super::dispatch::{NO_SLOT, NO_WALLS, RECORD};
 use super::here::{Here, is_busy};
 use super::slots::{self, Slot};
 use super::ways;
 use crate::address::{Address, ReversePath};
-use crate::client::{self, Client, Connection};
+use crate::client::{self, Client, Connection, Failed};
 use crate::envelope::{Recipient, Target};
 use crate::queue::{Id, Opened, Place, Queued, queued};
 use crate::route::NextHop;
@@ -16,7 +17,7 @@ use crate::status::Status;
 use common::exit::Exit;
 use common::sys::fd;
 use std::fmt::Arguments;
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
@@ -49,6 +50,7 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
         dead: Vec::new(),
         alone: Vec::new(),
         here: Here::new(run, key),
+        circles: Circles::default(),
     };
     let mut code = Exit::Success.code();
     loop {
@@ -120,12 +122,23 @@ struct Way {
 
 /// The same for all: nobody was spoken to, and nobody else tells of success.
 fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
-    let relay = if is_busy(status) { attempt::TURN } else { "none" };
+    unserved_by(if is_busy(status) { attempt::TURN } else { "none" }, None, group, status)
+}
+
+/// The same of a server that has refused the connection, if one has.
+fn unconnected(group: &[usize], failed: &Failed) -> Vec<Outcome> {
+    match failed.said.as_deref() {
+        Some((remote, said)) => unserved_by(&remote.to_string(), Some(said), group, &failed.status),
+        None => unserved(group, &failed.status),
+    }
+}
+
+fn unserved_by(relay: &str, said: Option<&String>, group: &[usize], status: &Status) -> Vec<Outcome> {
     let failed = |&recipient: &usize| Outcome {
         recipient,
         status: status.clone(),
         relay: relay.into(),
-        diagnostic: None,
+        diagnostic: said.cloned(),
         relayed: true,
     };
     group.iter().map(failed).collect()
@@ -137,23 +150,29 @@ struct Carrier<'a> {
     client: Client,
     /// With the slot of its destination, where that of the process is another one's: that of messages to several destinations.
     connection: Option<(Way, Connection, Option<Slot>)>,
-    dead: Vec<(Way, Status)>,
+    dead: Vec<(Way, Failed)>,
     /// Ways on which there is no other host to take what one has put off.
     alone: Vec<Way>,
     here: Here<'a>,
+    /// Of this message.
+    circles: Circles,
 }
 
 impl World for Carrier<'_> {
     fn groups(&mut self, queued: &Queued, open: &[usize]) -> Vec<Vec<usize>> {
-        // Where it goes, and the reverse-path it goes with; nothing: a local one, which is served alone.
-        type Key<'a> = Option<(Result<NextHop, Status>, Option<&'a Address>)>;
+        // Where it goes, the reverse-path and first line it goes with, and why it does not; nothing: a local one, which is served
+        // alone.
+        type Key<'a> = Option<(Result<NextHop, Status>, Option<&'a Address>, Option<String>, Option<Status>)>;
+        self.circles = Circles::of(queued, open);
         let mut groups: Vec<(Key<'_>, Vec<usize>)> = Vec::new();
         let envelope = queued.envelope();
         for &at in open {
             let Some(recipient) = envelope.recipients.get(at) else { continue };
-            // Recipients of different reverse-paths cannot share a transaction.
-            let key =
-                self.run.ways.hop(envelope, recipient).map(|hop| (hop, envelope.reverse_path_for(recipient)));
+            // Recipients of different reverse-paths, or with different lines, cannot share a transaction.
+            let key = self.run.ways.hop(envelope, recipient).map(|hop| {
+                let (line, refusal) = (self.circles.line(recipient), self.circles.refusal(recipient));
+                (hop, envelope.reverse_path_for(recipient), line, refusal)
+            });
             let found = groups
                 .iter_mut()
                 .find(|(known, group)| key.is_some() && *known == key && group.len() < RECIPIENTS_MAX);
@@ -177,6 +196,9 @@ impl World for Carrier<'_> {
     fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome> {
         let Some(&first) = group.first() else { return Vec::new() };
         let Some(recipient) = queued.envelope().recipients.get(first) else { return Vec::new() };
+        if let Some(status) = self.circles.refusal(recipient) {
+            return unserved_by("local", None, group, &status);
+        }
         match self.run.ways.hop(queued.envelope(), recipient) {
             Some(Err(status)) => unserved(group, &status),
             Some(Ok(hop)) => {
@@ -244,20 +266,24 @@ impl Carrier<'_> {
         except: &mut Vec<SocketAddr>,
         outcomes: &mut Vec<Outcome>,
     ) -> Vec<usize> {
+        let first = group.first().and_then(|&at| queued.envelope().recipients.get(at));
+        let line = first.and_then(|first| self.circles.line(first)).unwrap_or_default();
         let (mut open, mut used) = (Vec::new(), None);
         let mut rest = group;
         while !rest.is_empty() {
             let reused = match self.connect(hop, sender, except) {
                 Ok(reused) => reused,
-                Err(status) => {
-                    outcomes.extend(unserved(rest, &status));
+                Err(failed) => {
+                    outcomes.extend(unconnected(rest, &failed));
                     break;
                 }
             };
             let Some((_, connection, _)) = &mut self.connection else { break };
             let length = connection.recipients_max().unwrap_or(RECIPIENTS_MAX).clamp(1, rest.len());
             let (part, behind) = rest.split_at(length);
-            let settled = connection.send(queued.envelope(), part, &mut queued.message(), queued.size());
+            let mut message = line.as_bytes().chain(queued.message());
+            let size = queued.size().saturating_add(line.len() as u64);
+            let settled = connection.send(queued.envelope(), part, &mut message, size);
             let relay = connection.remote().to_string();
             used = connection.remote().address.or(used);
             if !connection.is_open() {
@@ -295,7 +321,7 @@ impl Carrier<'_> {
         hop: &NextHop,
         sender: &ReversePath,
         except: &[SocketAddr],
-    ) -> Result<bool, Status> {
+    ) -> Result<bool, Failed> {
         let way = self.way(hop, sender);
         let mut slot = None;
         if let Some((known, connection, its)) = self.connection.take() {
@@ -307,12 +333,12 @@ impl Carrier<'_> {
             slot = its.filter(|_| known.hop == way.hop);
             connection.quit();
         }
-        if let Some((_, status)) = self.dead.iter().find(|(dead, _)| *dead == way) {
-            return Err(status.clone());
+        if let Some((_, failed)) = self.dead.iter().find(|(dead, _)| *dead == way) {
+            return Err(failed.clone());
         }
         let login = match ask(&self.run.guard, &Question::Login(sender.clone(), hop.clone()))? {
             Answer::Login(login) => login,
-            _ => return Err(local_error("there is no answer")),
+            _ => return Err(local_error("there is no answer").into()),
         };
         if slot.is_none() {
             slot = self.here.slot_of(hop.to_string())?;
@@ -322,14 +348,14 @@ impl Carrier<'_> {
                 self.connection = Some((way, connection, slot));
                 Ok(false)
             }
-            Err(status) => {
+            Err(failed) => {
                 // The next hundred messages need not wait for the same host to be silent.
                 match except {
-                    [] if self.dead.len() < DEAD_MAX => self.dead.push((way, status.clone())),
+                    [] if self.dead.len() < DEAD_MAX => self.dead.push((way, failed.clone())),
                     [_] if self.alone.len() < DEAD_MAX => self.alone.push(way),
                     _ => {}
                 }
-                Err(status)
+                Err(failed)
             }
         }
     }

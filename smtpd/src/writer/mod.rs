@@ -132,6 +132,7 @@ impl Work<'_> {
             Ok(Delivery::Forward(entries)) => self.say(&Outcome::Forward(entries)),
             Ok(Delivery::Begun(sink)) => {
                 let about = || about(job.reverse_path.as_ref(), &job.recipient);
+                let sink = deliver::behind_alias(sink, &job.recipient);
                 self.fill(sink, job.submission.as_ref(), job.spooled, job.token, &about)
             }
         }
