@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 /// Parameters of a field that are looked at.
 const PARAMETERS_MAX: usize = 256;
+/// Octets of a boundary (RFC 2046 section 5.1.1 allows 70). A longer one is none.
+pub const BOUNDARY_MAX: usize = 998;
 
 /// A media type with what follows it.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +57,7 @@ impl<'a> MediaType<'a> {
 }
 
 /// The boundary of a multipart; empty if there is none. It does not end with a blank (RFC 2046 section 5.1.1).
-pub(super) fn boundary(media: &MediaType<'_>) -> Vec<u8> {
+pub fn boundary(media: &MediaType<'_>) -> Vec<u8> {
     let parameters = media.parameters();
     let found = parameters.iter().find(|parameter| parameter.name.eq_ignore_ascii_case(b"boundary"));
     found.map(|parameter| parameter.value.trim_ascii_end().to_vec()).unwrap_or_default()

@@ -12,8 +12,6 @@ use std::ops::Range;
 pub const DEPTH_MAX: usize = 100;
 /// Parts of a message. What follows the last is part of it.
 pub const PARTS_MAX: usize = 10_000;
-/// Octets of a boundary (RFC 2046 allows 70). A longer one is none.
-const BOUNDARY_MAX: usize = 998;
 /// Octets of field values that are kept of a message, and of one field. The rest of them is not seen.
 const KEPT_MAX: usize = 4 << 20;
 const FIELD_MAX: usize = 256 << 10;

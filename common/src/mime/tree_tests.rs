@@ -1,4 +1,5 @@
 use super::*;
+use crate::mime::content::BOUNDARY_MAX;
 use crate::mime::position::Counter;
 use proptest::prelude::*;
 

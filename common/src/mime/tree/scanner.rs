@@ -4,7 +4,7 @@
 //! longest that fits, and of two that are alike the inner one. Whatever is open inside ends there. The line end before belongs to
 //! the boundary. A multipart in which no boundary is found has no parts.
 
-use super::{BOUNDARY_MAX, DEPTH_MAX, FIELD_MAX, FIELDS_MAX, KEPT_MAX, Kind, PARTS_MAX, Part, Tree};
+use super::{DEPTH_MAX, FIELD_MAX, FIELDS_MAX, KEPT_MAX, Kind, PARTS_MAX, Part, Tree};
 use crate::mime::content::{self, MediaType};
 use crate::mime::header::{self, Name};
 use crate::mime::position::{Counter, Position};
@@ -251,7 +251,9 @@ impl Scanner<'_> {
         }
         let boundary = content::boundary(&media);
         match boundary.len() {
-            1..=BOUNDARY_MAX => Content::Multipart { boundary, is_digest: media.is("multipart", "digest") },
+            1..=content::BOUNDARY_MAX => {
+                Content::Multipart { boundary, is_digest: media.is("multipart", "digest") }
+            }
             _ => Content::Leaf,
         }
     }
