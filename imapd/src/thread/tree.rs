@@ -13,8 +13,8 @@ const NONE: u32 = u32::MAX;
 /// Steps up the tree, for each node, that looking for loops may take in all. Only a mailbox made for it needs more; then
 /// links are left out.
 const STEPS: u64 = 64;
-/// Dummies that there may be in any mailbox. A thread may be long where little of it is left, and this is little memory: less than 4 MiB, as
-/// for 65,536 messages.
+/// Dummies that there may be in any mailbox. A thread may be long where little of it is left, and this is little memory: less
+/// than 4 MiB, as for 65,536 messages.
 const DUMMIES: usize = 1 << 17;
 
 /// Messages, and dummies for those that are referred to but not there.
