@@ -421,6 +421,21 @@ fn searches_sorts_and_threads() {
 }
 
 #[test]
+fn texts_in_utf16_have_nuls() {
+    let of = |text: &str| Command::parse(format!("a {text} BODY {{4}}\r\n\0x\0y").as_bytes()).unwrap().1;
+    let want = SearchKey::Body(b"\0x\0y".to_vec());
+    for (charset, verb) in [("UTF-16BE", "SEARCH"), ("utf-16", "UID SEARCH"), ("{8+}\r\nutf-16le", "SEARCH")]
+    {
+        let Command::Search { arguments, .. } = of(&format!("{verb} CHARSET {charset}")) else { panic!() };
+        assert_eq!(arguments.key, want);
+    }
+    let Command::Sort { arguments, .. } = of("SORT (DATE) UTF-16BE") else { panic!() };
+    assert_eq!(arguments.key, want);
+    let Command::Thread { arguments, .. } = of("THREAD REFS UTF-16BE") else { panic!() };
+    assert_eq!(arguments.key, want);
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     for (text, tag, why) in [
         ("a", true, "A command is missing."),
@@ -435,6 +450,13 @@ fn what_is_wrong_is_said() {
         ("a LOGIN x", true, "An argument is missing."),
         ("a LOGIN x y z", true, "Too many arguments."),
         ("a SELECT \"x\0\"", true, "NUL in a command."),
+        ("a FOO\0", true, "NUL in a command."),
+        ("a SEARCH BODY {2}\r\n\0x", true, "NUL in a command."),
+        ("a SEARCH CHARSET utf-8 BODY {2}\r\n\0x", true, "NUL in a command."),
+        ("a SEARCH CHARSET utf-16be BODY \"\0x\"", true, "NUL in a command."),
+        ("a SEARCH CHARSET {9}\r\nutf-16be\0 ALL", true, "NUL in a command."),
+        ("a SEARCH CHARSET utf-16be BODY {2}\r\n\0x\0", true, "NUL in a command."),
+        ("a SEARCH CHARSET utf-16be BODY {2}\r\n\0x FOO", true, "Unknown search key."),
         ("+ NOOP", false, "A tag is missing."),
         ("* NOOP", false, "A tag is missing."),
         ("", false, "A tag is missing."),

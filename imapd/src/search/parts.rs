@@ -397,8 +397,8 @@ impl<V: Visitor> Walk<'_, V> {
         }
     }
 
-    /// What a line is to the multiparts around. Only its beginning is compared (RFC 2046 section 5.1.1): with the longest boundary that
-    /// fits, and of two that are alike the inner one's.
+    /// What a line is to the multiparts around. Only its beginning is compared (RFC 2046 section 5.1.1): with the longest
+    /// boundary that fits, and of two that are alike the inner one's.
     fn delimiter(&self, line: &[u8]) -> Option<Delimiter> {
         let line = line.strip_prefix(b"--")?;
         let open = self.boundaries.iter().enumerate();
