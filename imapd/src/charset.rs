@@ -2,7 +2,7 @@
 //!
 //! The names are a client's or a stranger's. Texts that are not what their charset says are read as far as they can be.
 
-use encoding_rs::{DecoderResult, Encoding, REPLACEMENT, UTF_8, WINDOWS_1252};
+use encoding_rs::{DecoderResult, Encoding, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use std::borrow::Cow;
 
 /// The response code for a charset that we do not know (RFC 3501 section 7.1): some that we do.
@@ -50,6 +50,11 @@ pub fn is_stateful(encoding: &'static Encoding) -> bool {
     !encoding.is_ascii_compatible()
 }
 
+/// Whether its characters are made of pairs of octets, any of which may be NUL.
+pub fn is_utf16(encoding: &'static Encoding) -> bool {
+    [UTF_16BE, UTF_16LE].contains(&encoding)
+}
+
 /// `octets` in a charset as UTF-8; what cannot be read becomes U+FFFD.
 pub fn to_utf8<'a>(encoding: &'static Encoding, octets: &'a [u8]) -> Cow<'a, str> {
     encoding.decode_without_bom_handling(octets).0
@@ -65,7 +70,11 @@ pub fn guess(octets: &[u8]) -> Cow<'_, str> {
 
 /// The text of a search key in UTF-8. `None`: it is not in the charset.
 pub fn key(encoding: &'static Encoding, octets: &[u8]) -> Option<Vec<u8>> {
-    let mut decoder = encoding.new_decoder_without_bom_handling();
+    // What is called UTF-16 may begin with a mark that tells the order of its octets (RFC 2781 section 3.2).
+    let mut decoder = match is_utf16(encoding) {
+        true => encoding.new_decoder(),
+        false => encoding.new_decoder_without_bom_handling(),
+    };
     let room = decoder.max_utf8_buffer_length_without_replacement(octets.len())?;
     let mut text = vec![0; room];
     match decoder.decode_to_utf8_without_replacement(octets, &mut text, true) {
@@ -116,6 +125,11 @@ mod tests {
         let latin = encoding(b"iso-8859-1").unwrap();
         assert_eq!(key(latin, b"caf\xe9").as_deref(), Some("caf\u{e9}".as_bytes()));
         assert_eq!(key(UTF_8, b"caf\xe9"), None);
+        let utf16 = encoding(b"utf-16").unwrap();
+        for octets in [&b"\0c\0\xe9"[..], b"\xfe\xff\0c\0\xe9", b"\xff\xfec\0\xe9\0"] {
+            assert_eq!(key(utf16, octets).as_deref(), Some("c\u{e9}".as_bytes()));
+        }
+        assert_eq!(key(utf16, b"\0c\0"), None);
         assert_eq!(
             key(encoding(b"iso-2022-jp").unwrap(), b"\x1b$B%\"\x1b(B").unwrap(),
             "\u{30a2}".as_bytes()

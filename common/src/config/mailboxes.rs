@@ -117,7 +117,8 @@ impl Value for SpecialUseNames {
             let (attribute, name) = pair.split_once(':')?;
             Some((SpecialUse::from_attribute(attribute.trim())?, name.trim().to_owned()))
         };
-        pairs(text).map(pair).collect::<Option<Vec<_>>>().map(|pairs| SpecialUseNames(Cow::Owned(pairs)))
+        let all = pairs(text).flat_map(uses).map(pair);
+        all.collect::<Option<Vec<_>>>().map(|pairs| SpecialUseNames(Cow::Owned(pairs)))
     }
 
     fn print(&self) -> String {
@@ -146,7 +147,10 @@ impl Value for EmptyTrash {
     fn read(text: &str) -> Option<EmptyTrash> {
         let pair = |pair: &str| {
             let (name, days) = match pair.rsplit_once(':') {
-                Some((name, days)) => (Some(name.trim()).filter(|name| !name.is_empty())?, days),
+                Some((name, days)) => {
+                    let name = name.trim();
+                    (Some(name).filter(|name| !name.is_empty() && !lacks_comma(name))?, days)
+                }
                 None => ("", pair),
             };
             let digits = days.trim();
@@ -168,6 +172,27 @@ impl Value for EmptyTrash {
 /// Names may have blanks in them: only commas stand between the pairs of a list.
 fn pairs(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|pair| !pair.is_empty())
+}
+
+/// Who writes a list with blanks means that, too: no name begins with a backslash, but every use does.
+fn uses(pair: &str) -> impl Iterator<Item = &str> {
+    let mut rest = pair;
+    std::iter::from_fn(move || {
+        let begins =
+            |(at, _): &(usize, &str)| rest.get(..*at).is_some_and(|before| before.ends_with([' ', '\t']));
+        let at = rest.match_indices('\\').find(begins).map_or(rest.len(), |(at, _)| at);
+        let (first, behind) = rest.split_at_checked(at)?;
+        rest = behind;
+        (!first.is_empty()).then_some(first.trim_end())
+    })
+}
+
+/// Whether days stand in a name, as in `Trash:7 Sent`. Messages are not removed from what nobody has.
+fn lacks_comma(name: &str) -> bool {
+    name.split(':').skip(1).any(|behind| {
+        let rest = behind.trim_start().trim_start_matches(|octet: char| octet.is_ascii_digit());
+        rest.len() < behind.trim_start().len() && rest.starts_with([' ', '\t'])
+    })
 }
 
 #[cfg(test)]
@@ -203,6 +228,9 @@ mod tests {
             ("\\Sent:Sent", Some("\\Sent:Sent")),
             (" \\sent : Sent Items ,\\Junk:", Some("\\Sent:Sent Items, \\Junk:")),
             ("\\Drafts:a:b,", Some("\\Drafts:a:b")),
+            ("\\Sent:Gesendet \\Trash:Papierkorb", Some("\\Sent:Gesendet, \\Trash:Papierkorb")),
+            ("\\Sent:Sent Items\t \\Junk:  \\All:a\\b", Some("\\Sent:Sent Items, \\Junk:, \\All:a\\b")),
+            ("\\Sent:Sent \\Items", None),
             ("Sent:\\Sent", None),
             ("\\Inbox:x", None),
             ("\\Sent", None),
@@ -213,6 +241,9 @@ mod tests {
             ("", Some("")),
             ("Trash:7,Sent Items : 30", Some("Trash:7, Sent Items:30")),
             ("a:b:1", Some("a:b:1")),
+            ("a:1b c: 2024:1", Some("a:1b c: 2024:1")),
+            ("Trash:7 Sent:30", None),
+            ("Trash: 7\tSent Items:30", None),
             ("30", Some("30")),
             ("Sent:7, 30", Some("Sent:7, 30")),
             ("0", None),

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 
 /// Parameters of a field that are looked at.
 const PARAMETERS_MAX: usize = 256;
-
 /// A media type with what follows it.
 #[derive(Clone, Copy, Debug)]
 pub struct MediaType<'a> {
@@ -96,7 +95,7 @@ impl Content {
 }
 
 /// The boundary of a multipart; empty if there is none. It does not end with a blank (RFC 2046 section 5.1.1).
-fn boundary(media: &MediaType<'_>) -> Vec<u8> {
+pub fn boundary(media: &MediaType<'_>) -> Vec<u8> {
     let parameters = media.parameters();
     let found = parameters.iter().find(|parameter| parameter.name.eq_ignore_ascii_case(b"boundary"));
     found.map(|parameter| parameter.value.trim_ascii_end().to_vec()).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! From a command's text to a [`Command`].
 
 use super::cursor::{
-    Cursor, Parsed, SyntaxError, bad, is_astring_char, is_atom_char, is_lax_char, is_list_char,
+    Cursor, Parsed, SyntaxError, bad, count_nuls, is_astring_char, is_atom_char, is_lax_char, is_list_char,
 };
 use super::{
     AppendMessage, Command, FetchArguments, FlagList, IdField, ListArguments, MailboxName, SearchArguments,
@@ -45,10 +45,12 @@ impl Command {
         if !rest.is_empty() && !rest.starts_with(b" ") {
             return Err(BadCommand { tag: None, error: SyntaxError::Bad("The tag is none.") });
         }
-        // RFC 3501 section 4.3: no NUL anywhere.
-        let command = match rest.contains(&0) {
-            true => bad("NUL in a command."),
-            false => parse(&mut Cursor::new(rest)),
+        let mut cursor = Cursor::new(rest);
+        let command = parse(&mut cursor);
+        // RFC 3501 section 4.3: no NUL anywhere. What was found in spite of them does not count.
+        let command = match count_nuls(rest) == cursor.nuls() {
+            true => command,
+            false => bad("NUL in a command."),
         };
         match command {
             Ok(command) => Ok((tag, command)),

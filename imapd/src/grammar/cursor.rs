@@ -3,6 +3,8 @@
 //! The text is complete and bounded: literals stand in it behind their `{n}` and a CR LF. Like other servers, it takes any
 //! number of blanks where the grammar has one, and octets above 127 in quoted strings.
 
+use crate::charset;
+
 /// Why a command's text is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyntaxError {
@@ -39,15 +41,35 @@ pub(super) fn is_lax_char(c: u8) -> bool {
     c.is_ascii_graphic() && !matches!(c, b'(' | b')' | b'{' | b'"')
 }
 
+/// The NULs in a text.
+pub(super) fn count_nuls(text: &[u8]) -> usize {
+    memchr::memchr_iter(0, text).count()
+}
+
 /// A place in a command's text.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
+    /// Of the texts that may have NULs in them, how many there were; `None`: no text may.
+    nuls: Option<usize>,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(text: &'a [u8]) -> Cursor<'a> {
-        Cursor { text }
+        Cursor { text, nuls: None }
+    }
+
+    /// The charset of texts that follow, which may have NULs in them if its characters do: RFC 3501 section 6.4.4 has any
+    /// charset, and a literal is the only way to write such a text.
+    pub(super) fn charset(&mut self) -> Parsed<Vec<u8>> {
+        let charset = self.astring()?;
+        self.nuls = charset::encoding(&charset).is_some_and(charset::is_utf16).then_some(0);
+        Ok(charset)
+    }
+
+    /// How many NULs were where they may be.
+    pub(super) fn nuls(&self) -> usize {
+        self.nuls.unwrap_or(0)
     }
 
     pub(super) fn rest(&self) -> &'a [u8] {
@@ -180,6 +202,9 @@ impl<'a> Cursor<'a> {
         match self.text.split_at_checked(octets) {
             Some((literal, rest)) if fits => {
                 self.text = rest;
+                if let Some(nuls) = &mut self.nuls {
+                    *nuls += count_nuls(literal);
+                }
                 Ok(literal.to_vec())
             }
             _ => bad("A literal is not at the end of its line."),

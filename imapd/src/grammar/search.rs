@@ -171,7 +171,7 @@ impl SearchArguments {
         let mut charset = None;
         if cursor.eat_word(b"CHARSET") {
             cursor.space()?;
-            charset = Some(cursor.astring()?);
+            charset = Some(cursor.charset()?);
             cursor.space()?;
         }
         Ok(SearchArguments { returns, charset, key: SearchKey::parse(cursor)? })
@@ -229,7 +229,7 @@ impl SortArguments {
             }
         }
         cursor.space()?;
-        let charset = cursor.astring()?;
+        let charset = cursor.charset()?;
         cursor.space()?;
         Ok(SortArguments { criteria, charset, key: SearchKey::parse(cursor)? })
     }
@@ -244,7 +244,7 @@ impl ThreadArguments {
             _ => return bad("Unknown thread algorithm."),
         };
         cursor.space()?;
-        let charset = cursor.astring()?;
+        let charset = cursor.charset()?;
         cursor.space()?;
         Ok(ThreadArguments { algorithm, charset, key: SearchKey::parse(cursor)? })
     }

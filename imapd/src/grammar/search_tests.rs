@@ -184,3 +184,18 @@ fn searches_sorts_and_threads() {
         reason(format!("a {wrong}").as_bytes());
     }
 }
+
+#[test]
+fn texts_in_utf16_have_nuls() {
+    let of = |text: &str| Command::parse(format!("a {text} BODY {{4}}\r\n\0x\0y").as_bytes()).unwrap().1;
+    let want = SearchKey::Body(b"\0x\0y".to_vec());
+    for (charset, verb) in [("UTF-16BE", "SEARCH"), ("utf-16", "UID SEARCH"), ("{8+}\r\nutf-16le", "SEARCH")]
+    {
+        let Command::Search { arguments, .. } = of(&format!("{verb} CHARSET {charset}")) else { panic!() };
+        assert_eq!(arguments.key, want);
+    }
+    let Command::Sort { arguments, .. } = of("SORT (DATE) UTF-16BE") else { panic!() };
+    assert_eq!(arguments.key, want);
+    let Command::Thread { arguments, .. } = of("THREAD REFS UTF-16BE") else { panic!() };
+    assert_eq!(arguments.key, want);
+}

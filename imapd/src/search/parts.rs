@@ -2,9 +2,13 @@
 //!
 //! The file is a stranger's: its header may have no end, its parts may be nested without end or have no end lines. Memory is
 //! the one buffer and at most [`NESTING_MAX`] boundaries. Where a part's type is wrong or missing, the defaults of RFC 2045
-//! section 5.2 hold. Lines end with LF; a CR before it belongs to the end.
+//! section 5.2 hold. Lines end with LF; a CR before it belongs to the end. Parts begin, end and are what FETCH says of them
+//! ([`common::mime::tree`]): what a client is shown can be found.
 
 use crate::charset;
+use common::mime::boundary;
+use common::mime::content::{self, MediaType};
+use common::mime::header::{self, Name};
 use encoding_rs::{Encoding, UTF_8};
 use memchr::memmem;
 use std::io::{self, Read};
@@ -12,9 +16,8 @@ use std::ops::ControlFlow;
 
 /// Multiparts in each other that are told apart (DESIGN.md section 8); what is deeper is passed over.
 pub const NESTING_MAX: usize = 100;
-/// Octets of the longest boundary (RFC 2046 section 5.1.1 says 70), and of a line that can be one.
-const BOUNDARY_MAX: usize = 200;
-const BOUNDARY_LINE_MAX: usize = 1000;
+/// What has to be there of a line to know whether it is a delimiter: the longest boundary with two hyphens at both ends.
+const DELIMITER_MAX: usize = boundary::LENGTH_MAX + 4;
 /// Octets read at first, enough for most messages, and at most held: a longer field comes in pieces.
 const FIRST_READ: usize = 8 * 1024;
 const BUFFER: usize = 64 * 1024;
@@ -74,6 +77,7 @@ pub fn walk(reader: &mut impl Read, buffer: &mut Buffer, visitor: &mut impl Visi
         mode: Mode::Header(Header::Message),
         line_start: true,
         kind: Kind::default(),
+        passing: false,
         long_field: None,
         boundaries: Vec::new(),
         delimiter: memmem::Finder::new(b"\n--"),
@@ -121,8 +125,11 @@ struct Kind {
     body: Body,
     boundary: Vec<u8>,
     encoding: &'static Encoding,
-    transfer: Transfer,
+    /// `None`: nothing has been said.
+    transfer: Option<Transfer>,
     digest: bool,
+    /// Whether there has been a Content-Type.
+    has_type: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,8 +146,9 @@ impl Default for Kind {
             body: Body::Text,
             boundary: Vec::new(),
             encoding: UTF_8,
-            transfer: Transfer::Identity,
+            transfer: None,
             digest: false,
+            has_type: false,
         }
     }
 }
@@ -151,6 +159,8 @@ struct Walk<'v, V> {
     /// Whether a body begins with what comes next.
     line_start: bool,
     kind: Kind,
+    /// Whether the rest of a delimiter's line comes first.
+    passing: bool,
     /// The name of the field whose first piece has been shown already.
     long_field: Option<Vec<u8>>,
     /// Of the multiparts around us, outermost first: the boundary, and whether its parts are messages unless they say more.
@@ -172,6 +182,15 @@ impl<V: Visitor> Walk<'_, V> {
         let mut used = 0;
         loop {
             let rest = data.get(used..).unwrap_or_default();
+            if self.passing {
+                let line = memchr::memchr(b'\n', rest).map(|at| at + 1);
+                used += line.unwrap_or(rest.len());
+                if line.is_none() {
+                    return ControlFlow::Continue(used);
+                }
+                self.passing = false;
+                continue;
+            }
             let before = (used, self.mode);
             used += match self.mode {
                 // The buffer is full for this step only if it can not be made emptier first.
@@ -216,7 +235,13 @@ impl<V: Visitor> Walk<'_, V> {
                         None => return ControlFlow::Continue(0),
                     }
                 }
-                None if is_end || is_full => {}
+                None if is_end || is_full => {
+                    if end == 0 {
+                        if let Some(used) = self.header_line(header, rest)? {
+                            return ControlFlow::Continue(used);
+                        }
+                    }
+                }
                 None => return ControlFlow::Continue(0),
             }
             // What is there has to do. The last octet comes again: if it ends a line, the next one tells whether the field.
@@ -230,6 +255,7 @@ impl<V: Visitor> Walk<'_, V> {
                 Some(name) => self.visitor.field(header, name, piece)?,
                 None => {
                     let (name, value) = split(piece);
+                    self.kind.learn(name, value);
                     self.visitor.field(header, name, value)?;
                     self.long_field = Some(name.to_vec());
                 }
@@ -262,7 +288,7 @@ impl<V: Visitor> Walk<'_, V> {
         // A part without the empty line behind its header.
         if let Some(delimiter) = self.delimiter(line) {
             self.visitor.header_end(header)?;
-            self.part_ends(delimiter);
+            self.part_ends(delimiter, line);
             return ControlFlow::Continue(Some(line.len()));
         }
         ControlFlow::Continue(None)
@@ -273,12 +299,13 @@ impl<V: Visitor> Walk<'_, V> {
         self.line_start = true;
         self.mode = match kind.body {
             Body::Text => {
-                self.visitor.text_begin(Text { encoding: kind.encoding, transfer: kind.transfer });
+                let transfer = kind.transfer.unwrap_or(Transfer::Identity);
+                self.visitor.text_begin(Text { encoding: kind.encoding, transfer });
                 Mode::Text
             }
-            // What is encoded cannot be a message that is read (RFC 2046 section 5.2.1).
-            Body::Message if kind.transfer == Transfer::Identity => Mode::Header(Header::Inner),
-            Body::Multipart if !kind.boundary.is_empty() && self.boundaries.len() < NESTING_MAX => {
+            // It cannot be encoded (RFC 2046 section 5.2.1), whatever its header says.
+            Body::Message => Mode::Header(Header::Inner),
+            Body::Multipart if self.boundaries.len() < NESTING_MAX => {
                 self.boundaries.push((kind.boundary, kind.digest));
                 Mode::Opaque
             }
@@ -286,8 +313,9 @@ impl<V: Visitor> Walk<'_, V> {
         };
     }
 
-    fn part_ends(&mut self, delimiter: Delimiter) {
+    fn part_ends(&mut self, delimiter: Delimiter, line: &[u8]) {
         self.line_start = true;
+        self.passing = !line.ends_with(b"\n");
         self.kind = Kind::default();
         match delimiter {
             Delimiter::Part(level) => {
@@ -330,19 +358,20 @@ impl<V: Visitor> Walk<'_, V> {
             let line = data.get(at..).unwrap_or_default();
             let length = match memchr::memchr(b'\n', line) {
                 Some(length) => length + 1,
-                None if is_end || line.len() > BOUNDARY_LINE_MAX => line.len(),
+                None if is_end || line.len() >= DELIMITER_MAX => line.len(),
                 None => {
                     self.show(data, before)?;
                     self.line_start &= before == 0;
                     return ControlFlow::Continue(before);
                 }
             };
-            if let Some(delimiter) = self.delimiter(line.get(..length).unwrap_or_default()) {
+            let line = line.get(..length).unwrap_or_default();
+            if let Some(delimiter) = self.delimiter(line) {
                 self.show(data, before)?;
                 if self.mode == Mode::Text {
                     self.visitor.text_end()?;
                 }
-                self.part_ends(delimiter);
+                self.part_ends(delimiter, line);
                 return ControlFlow::Continue(at + length);
             }
             // The line's end may be the one before a delimiter.
@@ -369,15 +398,16 @@ impl<V: Visitor> Walk<'_, V> {
         }
     }
 
-    /// What a line is to the multiparts around, the innermost first.
+    /// What a line is to the multiparts around. Only its beginning is compared (RFC 2046 section 5.1.1): with the longest
+    /// boundary that fits, and of two that are alike the inner one's.
     fn delimiter(&self, line: &[u8]) -> Option<Delimiter> {
-        let line = line.strip_prefix(b"--")?.trim_ascii_end();
-        self.boundaries.iter().enumerate().rev().find_map(|(level, (boundary, _))| {
-            match line.strip_prefix(boundary.as_slice())? {
-                b"" => Some(Delimiter::Part(level)),
-                b"--" => Some(Delimiter::Close(level)),
-                _ => None,
-            }
+        let line = line.strip_prefix(b"--")?;
+        let open = self.boundaries.iter().enumerate();
+        let fitting = open.filter(|(_, (boundary, _))| line.starts_with(boundary));
+        let (level, (boundary, _)) = fitting.max_by_key(|(_, (boundary, _))| boundary.len())?;
+        Some(match line.get(boundary.len()..).is_some_and(|rest| rest.starts_with(b"--")) {
+            true => Delimiter::Close(level),
+            false => Delimiter::Part(level),
         })
     }
 }
@@ -388,108 +418,59 @@ fn split(field: &[u8]) -> (&[u8], &[u8]) {
         Some(at) if field.get(at) == Some(&b':') => {
             let (name, value) = field.split_at_checked(at).unwrap_or((field, &[]));
             let value = value.get(1..).unwrap_or_default();
-            (name.trim_ascii(), value.strip_prefix(b" ").unwrap_or(value))
+            (name.trim_ascii_end(), value.strip_prefix(b" ").unwrap_or(value))
         }
         _ => (b"", field),
     }
 }
 
 impl Kind {
-    /// What a field says about the body. Of several Content-Types the last one counts.
+    /// What a field says about the body. Of several with one name the first counts.
     fn learn(&mut self, name: &[u8], value: &[u8]) {
-        if name.eq_ignore_ascii_case(b"Content-Transfer-Encoding") {
-            let value = value.split(|octet| b" \t\r\n;(".contains(octet)).find(|word| !word.is_empty());
-            self.transfer = match value {
-                Some(value) if value.eq_ignore_ascii_case(b"base64") => Transfer::Base64,
-                Some(value) if value.eq_ignore_ascii_case(b"quoted-printable") => Transfer::QuotedPrintable,
-                _ => Transfer::Identity,
-            };
-        } else if name.eq_ignore_ascii_case(b"Content-Type") {
-            let (kind, mut parameters) = value
-                .split_at_checked(memchr::memchr(b';', value).unwrap_or(value.len()))
-                .unwrap_or((value, &[]));
-            let mut pieces = kind.splitn(2, |&octet| octet == b'/');
-            let main = pieces.next().unwrap_or_default().trim_ascii();
-            let sub = pieces.next().unwrap_or_default().trim_ascii();
-            self.digest = sub.eq_ignore_ascii_case(b"digest");
-            self.body = if main.eq_ignore_ascii_case(b"text") || main.is_empty() {
-                Body::Text
-            } else if main.eq_ignore_ascii_case(b"message") {
-                match sub.eq_ignore_ascii_case(b"rfc822") || sub.eq_ignore_ascii_case(b"global") {
-                    true => Body::Message,
-                    false => Body::Text,
-                }
-            } else if main.eq_ignore_ascii_case(b"multipart") {
-                Body::Multipart
-            } else {
-                Body::Opaque
-            };
-            while let Some((name, value, rest)) = parameter(parameters) {
-                parameters = rest;
-                if name.eq_ignore_ascii_case(b"boundary") {
-                    self.boundary = unquoted(value);
-                    self.boundary.truncate(BOUNDARY_MAX);
-                } else if name.eq_ignore_ascii_case(b"charset") {
-                    self.encoding = charset::encoding(&unquoted(value)).unwrap_or(UTF_8);
+        match Name::of(name) {
+            Some(Name::ContentTransferEncoding) if self.transfer.is_none() => {
+                let value = header::unfold(value);
+                let is = |name: &[u8]| {
+                    content::token(&value).is_some_and(|token| token.eq_ignore_ascii_case(name))
+                };
+                self.transfer = Some(match () {
+                    () if is(b"base64") => Transfer::Base64,
+                    () if is(b"quoted-printable") => Transfer::QuotedPrintable,
+                    () => Transfer::Identity,
+                });
+            }
+            Some(Name::ContentType) if !self.has_type => {
+                self.has_type = true;
+                // What is no type is text (RFC 2045 section 5.2), in a digest too.
+                self.body = Body::Text;
+                if let Some(media) = MediaType::parse(&header::unfold(value)) {
+                    self.learn_type(&media);
                 }
             }
+            _ => {}
         }
     }
-}
 
-/// The next parameter of a Content-Type: its name, its value as written, and what is behind it. Comments are not looked for:
-/// nobody writes them there.
-fn parameter(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let mut text = text;
-    loop {
-        text = text.trim_ascii_start();
-        match text.strip_prefix(b";") {
-            Some(rest) => text = rest,
-            None => break,
-        }
-    }
-    let end = memchr::memchr2(b'=', b';', text)?;
-    let (name, rest) = text.split_at_checked(end)?;
-    if rest.starts_with(b";") {
-        return Some((name.trim_ascii(), b"", rest));
-    }
-    let value = rest.get(1..)?.trim_ascii_start();
-    let mut end = 0;
-    if value.starts_with(b"\"") {
-        end = 1;
-        while let Some(found) = value.get(end..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
-            end += found + 1;
-            match value.get(end - 1) {
-                Some(b'\\') => end += 1,
-                _ => break,
+    fn learn_type(&mut self, media: &MediaType<'_>) {
+        let is = |kind: &[u8]| media.kind.eq_ignore_ascii_case(kind);
+        if is(b"multipart") {
+            self.boundary = content::boundary(media);
+            // Without a boundary that can be one there are no parts: then all of it is text.
+            if !self.boundary.is_empty() && self.boundary.len() <= boundary::LENGTH_MAX {
+                self.body = Body::Multipart;
             }
-        }
-        end = end.min(value.len());
-    }
-    let behind = value.get(end..).unwrap_or_default();
-    end += memchr::memchr(b';', behind).unwrap_or(behind.len());
-    let (value, rest) = value.split_at_checked(end)?;
-    Some((name.trim_ascii(), value.trim_ascii(), rest))
-}
-
-/// A parameter's value without quotes.
-fn unquoted(value: &[u8]) -> Vec<u8> {
-    let Some(inner) = value.strip_prefix(b"\"") else {
-        return value.split(|octet| b" \t\r\n".contains(octet)).next().unwrap_or_default().to_vec();
-    };
-    let mut text = Vec::new();
-    let mut octets = inner.iter();
-    while let Some(&octet) = octets.next() {
-        match octet {
-            b'"' => break,
-            b'\\' => text.extend(octets.next()),
-            b'\r' | b'\n' => {}
-            _ => text.push(octet),
+            self.digest = media.is("multipart", "digest");
+        } else if media.is("message", "rfc822") || media.is("message", "global") {
+            self.body = Body::Message;
+        } else if is(b"text") || is(b"message") {
+            let parameters = media.parameters();
+            let charset = parameters.iter().find(|parameter| parameter.name.eq_ignore_ascii_case(b"charset"));
+            let encoding = charset.and_then(|charset| charset::encoding(&charset.value));
+            self.encoding = encoding.unwrap_or(UTF_8);
+        } else {
+            self.body = Body::Opaque;
         }
     }
-    // Blanks at the end of a boundary are not part of it (RFC 2046 section 5.1.1).
-    text.truncate(text.trim_ascii_end().len());
-    text
 }
 
 #[cfg(test)]

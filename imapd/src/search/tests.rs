@@ -288,6 +288,26 @@ fn charsets() {
 }
 
 #[test]
+fn what_fetch_shows_is_found() {
+    let messages = [
+        "Content-Type: multipart/mixed; boundary=x\n\n--x foo\n\nneedle\n--x--\n",
+        "Content-Type: multipart/mixed; boundary=x\n\n--xy\n\nneedle\n--x--\n",
+        "Content-Transfer-Encoding: quoted-printable\n\nneed=  \nle\n",
+        "Content-Transfer-Encoding: quoted-printable\n\nneed=\t\nle\n",
+        "Content-Type: (c) text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\nneed=6Ce\n",
+        "Content-Type: text (c) / plain\n\nneedle\n",
+        "Content-Type: multipart/mixed; (c) boundary=x\n\n--x\nContent-Type: text/plain\n\nneedle\n--x--\n",
+        "Content-Type: multipart/mixed; boundary*0=a; boundary*1=b\n\n--ab\n\nneedle\n--ab--\n",
+        "Content-Transfer-Encoding: (c) base64\n\nbmVlZGxl\n",
+        "Content-Type: text/plain\nContent-Type: image/png\n\nneedle\n",
+    ];
+    let mut fake = Fake::new(&messages);
+    let all: Vec<u32> = (1..=messages.len() as u32).collect();
+    assert_eq!(find(&mut fake, SearchKey::Body(text("needle"))), all);
+    assert_eq!(find(&mut fake, SearchKey::Text(text("needle"))), all);
+}
+
+#[test]
 fn nested_deep() {
     let mut key = SearchKey::Text(text("hello"));
     for _ in 0..100 {

@@ -91,44 +91,80 @@ fn value(octet: u8) -> u8 {
 }
 
 /// quoted-printable. What is no escape stands for itself.
-#[derive(Default, Clone, Copy, Debug)]
+#[derive(Default, Clone, Debug)]
 pub struct QuotedPrintable {
     /// The escape that the last piece ended in.
-    pending: [u8; 2],
-    pending_len: u8,
+    pending: Vec<u8>,
+}
+
+/// Blanks between the `=` of a soft line break and the line's end: no line is longer (RFC 2045 section 6.7, rule 5).
+const BLANKS_MAX: usize = 76;
+
+/// What begins with a `=`.
+enum Escape {
+    /// There is not enough of it.
+    Unknown,
+    /// An octet, written with three.
+    Octet(u8),
+    /// A soft line break of so many octets.
+    SoftBreak(usize),
+    /// The `=` stands for itself.
+    None,
+}
+
+impl Escape {
+    fn of(octets: &[u8]) -> Escape {
+        let behind = octets.get(1..).unwrap_or_default();
+        match behind {
+            [b'\n', ..] => return Escape::SoftBreak(2),
+            [high, low, ..] => {
+                if let Some(octet) = escape(*high, *low) {
+                    return Escape::Octet(octet);
+                }
+            }
+            [one] if one.is_ascii_hexdigit() => return Escape::Unknown,
+            _ => {}
+        }
+        // Blanks at the end of a line were added on the way (rule 3).
+        let blanks = behind.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).take(BLANKS_MAX).count();
+        match behind.get(blanks..).unwrap_or_default() {
+            [] | [b'\r'] => Escape::Unknown,
+            [b'\n', ..] => Escape::SoftBreak(blanks + 2),
+            [b'\r', b'\n', ..] => Escape::SoftBreak(blanks + 3),
+            _ => Escape::None,
+        }
+    }
 }
 
 impl QuotedPrintable {
     /// Appends what the next piece decodes to.
     pub fn decode(&mut self, octets: &[u8], out: &mut Vec<u8>) {
         let mut rest = octets;
-        while self.pending_len > 0 {
+        while !self.pending.is_empty() {
             let Some((&octet, behind)) = rest.split_first() else { return };
-            let [first, second] = self.pending;
-            if self.pending_len == 1 {
-                match octet {
-                    b'\n' => rest = behind,
-                    b'\r' | b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => {
-                        (self.pending, self.pending_len, rest) = ([first, octet], 2, behind);
-                        continue;
-                    }
-                    _ => out.push(first),
+            self.pending.push(octet);
+            match Escape::of(&self.pending) {
+                Escape::Unknown => {
+                    rest = behind;
+                    continue;
                 }
-            } else {
-                match escape(second, octet) {
-                    _ if second == b'\r' && octet == b'\n' => rest = behind,
-                    Some(decoded) => {
-                        out.push(decoded);
-                        rest = behind;
-                    }
-                    None => out.extend_from_slice(&self.pending),
+                Escape::Octet(decoded) => {
+                    out.push(decoded);
+                    rest = behind;
+                }
+                Escape::SoftBreak(_) => rest = behind,
+                // This octet may begin another one.
+                Escape::None => {
+                    self.pending.pop();
+                    out.extend_from_slice(&self.pending);
                 }
             }
-            self.pending_len = 0;
+            self.pending.clear();
         }
         while let Some(at) = memchr::memchr(b'=', rest) {
             let (plain, from) = rest.split_at_checked(at).unwrap_or((rest, &[]));
             out.extend_from_slice(plain);
+            // What nearly all of them are goes first.
             rest = match from {
                 [_, b'\n', behind @ ..] | [_, b'\r', b'\n', behind @ ..] => behind,
                 [_, high, low, behind @ ..] => match escape(*high, *low) {
@@ -136,32 +172,34 @@ impl QuotedPrintable {
                         out.push(decoded);
                         behind
                     }
-                    None => {
-                        out.push(b'=');
-                        from.get(1..).unwrap_or_default()
-                    }
+                    None => self.odd(from, out),
                 },
-                [_, one] if one.is_ascii_hexdigit() || *one == b'\r' => {
-                    (self.pending, self.pending_len) = ([b'=', *one], 2);
-                    return;
-                }
-                [_, _] => {
-                    out.push(b'=');
-                    from.get(1..).unwrap_or_default()
-                }
-                _ => {
-                    (self.pending, self.pending_len) = ([b'=', 0], 1);
-                    return;
-                }
+                _ => self.odd(from, out),
             };
         }
         out.extend_from_slice(rest);
     }
 
+    /// What begins with a `=` and is no ordinary escape, or not all there. What is behind it.
+    fn odd<'o>(&mut self, octets: &'o [u8], out: &mut Vec<u8>) -> &'o [u8] {
+        let used = match Escape::of(octets) {
+            Escape::SoftBreak(length) => length,
+            Escape::Unknown => {
+                self.pending.extend_from_slice(octets);
+                octets.len()
+            }
+            // An octet is none here.
+            Escape::None | Escape::Octet(_) => {
+                out.push(b'=');
+                1
+            }
+        };
+        octets.get(used..).unwrap_or_default()
+    }
+
     /// The end: an escape that was not finished stands for itself.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.pending.get(..usize::from(self.pending_len)).unwrap_or_default());
-        self.pending_len = 0;
+        out.append(&mut self.pending);
     }
 }
 
@@ -256,6 +294,9 @@ mod tests {
             (b"a=3Db", b"a=b"),
             (b"a=3db=C3=A9", b"a=b\xc3\xa9"),
             (b"soft=\r\nline=\nend", b"softlineend"),
+            (b"blanks= \t \nbehind=\t\r\nit=  not= \r =41", b"blanksbehindit=  not= \r A"),
+            (b"a= ", b"a= "),
+            (b"a= =41", b"a= A"),
             (b"a=b", b"a=b"),
             (b"a=", b"a="),
             (b"a=4", b"a=4"),
@@ -286,7 +327,7 @@ mod tests {
         }
 
         #[test]
-        fn pieces_make_no_difference(text in "[=A-F0-9\r\n x]{0,60}", at in 0usize..60, to in 0usize..60) {
+        fn pieces_make_no_difference(text in "[=A-F0-9\r\n \tx]{0,60}", at in 0usize..60, to in 0usize..60) {
             let text = text.as_bytes();
             let (at, to) = (at.min(text.len()), to.min(text.len()));
             let (at, to) = (at.min(to), at.max(to));

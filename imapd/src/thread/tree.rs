@@ -13,6 +13,9 @@ const NONE: u32 = u32::MAX;
 /// Steps up the tree, for each node, that looking for loops may take in all. Only a mailbox made for it needs more; then
 /// links are left out.
 const STEPS: u64 = 64;
+/// Dummies that there may be in any mailbox. A thread may be long where little of it is left, and this is little memory: less
+/// than 4 MiB, as for 65,536 messages.
+const DUMMIES: usize = 1 << 17;
 
 /// Messages, and dummies for those that are referred to but not there.
 pub struct Tree {
@@ -102,8 +105,8 @@ impl Tree {
     /// A tree of messages in the order of the mailbox: sent date and Message-ID of each. Of two with the same Message-ID the
     /// first one has it; a message without one cannot be referred to.
     ///
-    /// Dummies are at most twice as many as messages: then references to what is not there count as if they had not been
-    /// written.
+    /// Dummies are at most twice as many as messages, or [`DUMMIES`]: then references to what is not there count as if they had not
+    /// been written, but for the last of each message, which says most.
     pub fn new(messages: impl ExactSizeIterator<Item = (i64, Option<u64>)>) -> Tree {
         let count = messages.len();
         let mut tree = Tree {
@@ -111,7 +114,7 @@ impl Tree {
             has_children: vec![false; count],
             dates: Vec::with_capacity(count),
             by_id: Ids::new(count),
-            dummies_max: 2 * count + 16,
+            dummies_max: DUMMIES.max(2 * count),
             steps_left: 0,
         };
         for (date, id) in messages {
@@ -125,8 +128,11 @@ impl Tree {
     pub fn link(&mut self, message: u32, references: impl Iterator<Item = u64>) {
         self.steps_left = self.steps_left.saturating_add(STEPS);
         let mut before = NONE;
-        for id in references {
-            let Some(node) = self.node(id) else { continue };
+        let mut references = references.peekable();
+        while let Some(id) = references.next() {
+            // There is room for one dummy for each message that is still to come.
+            let nodes_max = self.dummies_max + message as usize + usize::from(references.peek().is_none());
+            let Some(node) = self.node(id, nodes_max) else { continue };
             // A message that already has a parent keeps it (1.A): the header at hand may be cut short.
             if before != NONE && self.parent(node) == NONE && !self.closes_loop(node, before) {
                 self.set_parent(node, before);
@@ -144,11 +150,11 @@ impl Tree {
         }
     }
 
-    fn node(&mut self, id: u64) -> Option<u32> {
+    fn node(&mut self, id: u64, nodes_max: usize) -> Option<u32> {
         if let Some(node) = self.by_id.get(id) {
             return Some(node);
         }
-        if self.parents.len() >= self.dates.len() + self.dummies_max {
+        if self.parents.len() >= nodes_max {
             return None;
         }
         let node = self.parents.len() as u32;

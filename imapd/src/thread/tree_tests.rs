@@ -203,12 +203,29 @@ fn work_is_bounded() {
 
 #[test]
 fn dummies_are_bounded() {
-    let mut tree = Tree::new((0..10u8).map(|at| (i64::from(at), None)));
-    for at in 0..10 {
-        tree.link(at, (0..100).map(|n| u64::from(at) * 1000 + n));
+    // Each message refers to what nobody else does, but for the last reference, which two have.
+    for (count, each) in [(10, DUMMIES as u64 / 4), (DUMMIES as u32, 5)] {
+        let mut tree = Tree::new((0..count).map(|at| (i64::from(at), None)));
+        for at in 0..count {
+            let own = u64::from(at + 1) << 32;
+            tree.link(at, (0..each).map(|n| own + n).chain([u64::from(at / 2)]));
+        }
+        let dummies = tree.parents.len() - count as usize;
+        assert!((DUMMIES - 10..=DUMMIES.max(2 * count as usize)).contains(&dummies), "{dummies}");
+        let threads = tree.refs();
+        assert_eq!(threads.roots.len(), count as usize / 2);
+        assert_eq!(counts(&threads, count as usize), count as usize);
     }
-    assert!(tree.parents.len() <= 10 + 2 * 10 + 16);
-    assert_eq!(counts(&tree.refs(), 10), 10);
+}
+
+#[test]
+fn many_missing_ancestors() {
+    let missing: Vec<String> = (0..40).map(|n| format!("g{n}@y")).collect();
+    let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+    let mails: &[Mail<'_>] =
+        &[("a", &missing, "r", 1), ("b", &["lost@y"], "s", 2), ("c", &["lost@y"], "t", 3)];
+    assert_eq!(references(mails), "(1)((2)(3))");
+    assert_eq!(refs(mails), "(1)((2)(3))");
 }
 
 /// How many messages are shown; panics if one is shown twice.
