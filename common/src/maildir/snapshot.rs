@@ -130,7 +130,7 @@ impl Snapshot {
             let index = match outcome {
                 Outcome::Written => temp.into_index(),
                 Outcome::Unchanged => old.take(),
-                Outcome::Locked | Outcome::Failed => {
+                Outcome::Locked | Outcome::Damaged | Outcome::Failed => {
                     temp.discard();
                     None
                 }
@@ -145,7 +145,13 @@ impl Snapshot {
                 options.lock_timeout = Duration::ZERO;
             }
         }
-        let built = build::build(maildir, &options, old.as_ref())?;
+        let mut built = build::build(maildir, &options, old.as_ref());
+        // An old index that cannot be read tells nothing, and is in the way of a new one.
+        if old.is_some() && built.as_ref().is_err_and(|error| error.kind == ErrorKind::Corrupt) {
+            let _ = fs::remove_file(&path);
+            built = build::build(maildir, &options, None);
+        }
+        let built = built?;
         let index = in_memory(&built, &path)?;
         let incomplete = built.incomplete.as_ref().map(|error| error.duplicate());
         drop(built);

@@ -21,7 +21,8 @@ pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, con
     let maildir = context.maildir(&name)?;
     // On a read-only disk, and in others' mailboxes, nothing can be changed.
     let read_only = read_only || !maildir.is_writable();
-    let mailbox = Mailbox::open(&maildir, &context.open_options(read_only))?;
+    let mut mailbox = Mailbox::open(&maildir, &context.open_options(read_only))?;
+    mailbox.mended().iter().for_each(|error| context.log.error(&error.to_string()));
     if !read_only {
         // Leftovers are nobody's mail: that they stay does not matter now.
         let _ = clean_tmp(&maildir, CLEAN_TMP_EVERY);
