@@ -27,6 +27,8 @@ pub struct Options<'a> {
     pub index_from: u32,
     /// Messages in `new` are moved to `cur`, and are this session's recent ones. `None`: they stay.
     pub recent_of: Option<u64>,
+    /// Somebody has had the index's lock here before this session.
+    pub had_lock: bool,
     /// For taking over Courier's unique-ids: what they would be without an override.
     pub default_unique_id: Option<&'a DefaultUniqueId<'a>>,
 }
@@ -42,6 +44,7 @@ impl Default for Options<'_> {
             held_lock: None,
             index_from: 128,
             recent_of: None,
+            had_lock: false,
             default_unique_id: None,
         }
     }

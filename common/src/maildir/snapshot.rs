@@ -19,7 +19,7 @@ use super::build::{self, Built, RACY_NANOSECONDS};
 use super::child::{self, Outcome};
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Index, Source};
-use super::mailbox::lock::IndexLock;
+use super::mailbox::lock::{self, IndexLock};
 use super::mailbox::refresh::Loaded;
 use super::options::Options;
 use super::temp_index::TempIndex;
@@ -113,7 +113,8 @@ impl Snapshot {
         path: PathBuf,
         mut old: Option<Index>,
     ) -> Result<Snapshot, StorageError> {
-        let mut options = *options;
+        let had_lock = maildir.index().is_some_and(lock::is_there);
+        let mut options = Options { had_lock, ..*options };
         let large = old.is_some() || scan::holds_at_least(maildir.path(), options.index_from);
         // An IMAP session may be changing it. Who cannot have the lock does without the file.
         let lock = maildir.index().filter(|_| large);

@@ -103,6 +103,7 @@ impl Work<'_> {
                 shown.push(Shown { place, record: NONE });
             }
         }
+        let first = self.first_modseq;
         let mut built = Built {
             listing: self.listing,
             uidlist_stamp: self.on_disk.stamp,
@@ -111,8 +112,8 @@ impl Work<'_> {
             octets: sizes.octets,
             vanished: sizes.vanished,
             history: Vec::new(),
-            highest_modseq: 1,
-            vanished_since: 1,
+            highest_modseq: first,
+            vanished_since: first,
             extras: Extras { order, vanished: Vec::new() },
             recent_of: self.options.recent_of.unwrap_or(0),
             stopgap,
@@ -147,7 +148,7 @@ impl Built {
     fn continue_history(&mut self, old: Option<&Index>) -> io::Result<()> {
         let old = old.filter(|old| old.header.uid_validity == self.list.uid_validity);
         let Some(old) = old else {
-            self.history = vec![(1, index::UNKNOWN_DATE); self.shown.len()];
+            self.history = vec![(self.highest_modseq, index::UNKNOWN_DATE); self.shown.len()];
             return Ok(());
         };
         let next = old.header.highest_modseq.saturating_add(1);

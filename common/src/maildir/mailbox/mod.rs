@@ -165,6 +165,8 @@ pub struct Mailbox {
     untaken: Option<(Stamp, Stamp)>,
     /// UIDs of messages in `new` that this session has learnt of from others, and that its client has not been told of.
     arrived: Vec<u32>,
+    /// Somebody has had an index here before.
+    had_lock: bool,
     /// Something could not be read in the index since the directories were read last.
     is_damaged: Cell<bool>,
     /// It was so, and the log has not been told.

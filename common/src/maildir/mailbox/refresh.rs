@@ -11,7 +11,7 @@ use super::super::uidlist_file::{self, Stamp};
 use super::super::{ErrorKind, Maildir, Options, StorageError};
 use super::differ::few_differences;
 use super::late::Late;
-use super::lock::IndexLock;
+use super::lock::{self, IndexLock};
 use super::log::{Entry, Log, Stamps};
 use super::mend::is_damage;
 use super::tell::LOG_PART;
@@ -163,6 +163,7 @@ impl Mailbox {
             directories: None,
             untaken: None,
             arrived: Vec::new(),
+            had_lock: maildir.index().is_some_and(lock::is_there),
             is_damaged: Cell::new(false),
             gave_up_index: false,
         })
@@ -344,6 +345,7 @@ impl Mailbox {
             fsync: self.options.fsync,
             count_octets: false,
             lock_timeout: self.options.lock_timeout,
+            had_lock: self.had_lock || !self.view.uid_is_unset(),
             recent_of: (!self.options.read_only).then_some(self.token),
             ..Options::default()
         }
