@@ -4,7 +4,7 @@
 //! changed meanwhile is read again, and new messages are numbered and recorded before anybody is shown a UID.
 //! When recording is not possible (full, read-only), messages without a UID stay hidden until it is: a UID that is
 //! different next time would make every client fetch everything again. If that would hide them all, one message is
-//! shown under a unique-id of its own, so that the user can make room.
+//! shown under a unique-id of its own, so that the user can make room; in IMAP, which can say so, all of them.
 //!
 //! A file that comes back under the base name of an expunged message (restored from a backup, moved back) gets a new UID,
 //! as with Dovecot: IMAP clients have been told that the old one is gone, and it must not come back (RFC 3501 section

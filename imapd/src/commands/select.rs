@@ -38,6 +38,11 @@ pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, con
     let (validity, next, modseq) = (mailbox.uid_validity(), mailbox.next_uid(), mailbox.highest_modseq());
     print::text(&mut out, format_args!("* OK [UIDVALIDITY {validity}] UIDs are valid.\r\n"));
     print::text(&mut out, format_args!("* OK [UIDNEXT {next}] Next UID.\r\n"));
+    if let Some(why) = mailbox.unrecorded() {
+        context.log.error(&format!("UIDs cannot be recorded, and last as long as the session: {why}"));
+        // RFC 4315 section 2.
+        out.extend_from_slice(b"* NO [UIDNOTSTICKY] UIDs do not outlive the session.\r\n");
+    }
     match mailbox.keeps_modseq() {
         true => print::text(&mut out, format_args!("* OK [HIGHESTMODSEQ {modseq}] Highest.\r\n")),
         // RFC 7162 section 3.1.2.2.

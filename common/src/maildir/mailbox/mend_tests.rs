@@ -142,3 +142,30 @@ fn pop3_does_without_it() {
         assert_eq!(uids, (1..=300).collect::<Vec<u32>>(), "{at}");
     }
 }
+
+#[test]
+fn where_no_uid_can_be_recorded_all_messages_have_some_for_the_session() {
+    for uidlist in [None, Some("3 V1500000000 N9 G0123456789abcdef0123456789abcdef\n")] {
+        let dir = TempDir::maildir();
+        (1..=5).for_each(|i| dir.write(&format!("cur/{i}.m:2,"), "x\n"));
+        uidlist.into_iter().for_each(|text| dir.write("dovecot-uidlist", text));
+        dir.write("dovecot-uidlist.lock", "1:elsewhere");
+        settle(&dir);
+        let maildir = Maildir::open(dir.path()).unwrap();
+        let maildir = Maildir { index: None, ..maildir };
+        let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
+        let uids = |mailbox: &Mailbox| (1..=5).map(|msn| mailbox.uid(msn).unwrap()).collect::<Vec<u32>>();
+        assert!(mailbox.unrecorded().is_some() && uids(&mailbox) == [1, 2, 3, 4, 5]);
+        let own = mailbox.uid_validity();
+        // The directories are read again, and nothing is other than it was.
+        std::thread::sleep(Duration::from_millis(1100));
+        settle(&dir);
+        assert_eq!(events(&mut mailbox, true), []);
+        assert_eq!((mailbox.uid_validity(), uids(&mailbox)), (own, vec![1, 2, 3, 4, 5]));
+        // What is recorded has another UIDVALIDITY: the client has to select again.
+        fs::remove_file(dir.path().join("dovecot-uidlist.lock")).unwrap();
+        assert!(mailbox.sync(true, &mut |_| {}).is_err());
+        let recorded = Mailbox::open(&maildir, &OPTIONS).unwrap();
+        assert!(recorded.unrecorded().is_none() && recorded.uid_validity() > own && recorded.len() == 5);
+    }
+}

@@ -165,6 +165,8 @@ pub struct Mailbox {
     untaken: Option<(Stamp, Stamp)>,
     /// UIDs of messages in `new` that this session has learnt of from others, and that its client has not been told of.
     arrived: Vec<u32>,
+    /// The UIDs are this session's.
+    has_own_uids: bool,
     /// Somebody has had an index here before.
     had_lock: bool,
     /// Something could not be read in the index since the directories were read last.
@@ -192,6 +194,11 @@ impl Mailbox {
     /// HIGHESTMODSEQ (RFC 7162).
     pub fn highest_modseq(&self) -> u64 {
         self.view.highest_modseq().max(1)
+    }
+
+    /// Why the UIDs last as long as the session, where they do (RFC 4315 section 2: UIDNOTSTICKY).
+    pub fn unrecorded(&self) -> Option<&StorageError> {
+        self.unwritten.as_ref().filter(|_| self.has_own_uids)
     }
 
     /// Messages.

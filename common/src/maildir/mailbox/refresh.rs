@@ -163,6 +163,7 @@ impl Mailbox {
             directories: None,
             untaken: None,
             arrived: Vec::new(),
+            has_own_uids: false,
             had_lock: maildir.index().is_some_and(lock::is_there),
             is_damaged: Cell::new(false),
             gave_up_index: false,
@@ -345,6 +346,8 @@ impl Mailbox {
             fsync: self.options.fsync,
             count_octets: false,
             lock_timeout: self.options.lock_timeout,
+            own_uids: true,
+            had_own_uids: self.has_own_uids,
             had_lock: self.had_lock || !self.view.uid_is_unset(),
             recent_of: (!self.options.read_only).then_some(self.token),
             ..Options::default()
@@ -464,6 +467,7 @@ impl Mailbox {
             if self.view.uid_is_unset() { None } else { merged(&self.view, &self.stamps).ok().flatten() };
         let mut built = build::build(&self.maildir, &self.build_options(), old.as_ref())?;
         self.unwritten = built.unwritten.take();
+        self.has_own_uids |= built.has_own_uids();
         let mut bytes = Vec::new();
         let path = self.maildir.path();
         snapshot::write_built(&mut bytes, &built).map_err(StorageError::at("read", path))?;
