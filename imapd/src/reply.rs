@@ -103,6 +103,9 @@ fn of_kind(kind: ErrorKind) -> Reply {
         ErrorKind::NotFound => Reply::no("There is no such mailbox or message now.").with_code("NONEXISTENT"),
         ErrorKind::NoPerm => Reply::no("Permission denied.").with_code("NOPERM"),
         ErrorKind::Full => Reply::no("There is no room for that.").with_code("OVERQUOTA"),
+        ErrorKind::ReadOnly => {
+            Reply::no("The disk is read-only now; nothing can be changed.").with_code("UNAVAILABLE")
+        }
         ErrorKind::InUse => Reply::no("The mailbox is in use; try again later.").with_code("INUSE"),
         ErrorKind::Temp => Reply::no("Out of order; try again later.").with_code("UNAVAILABLE"),
         ErrorKind::Corrupt => {

@@ -24,6 +24,7 @@ impl Context<'_> {
             true => selected.mailbox.sync_what_is_there(may_expunge, &mut report)?,
             false => selected.mailbox.sync(may_expunge, &mut report)?,
         }
+        selected.mailbox.mended().iter().for_each(|error| self.log.error(&error.to_string()));
         let mut out = Vec::new();
         for event in events {
             match event {

@@ -90,7 +90,8 @@ impl Mailbox {
                 list += &format!("{uid} :{base}\n");
             }
         }
-        place.deliver(&format!("{directory}dovecot-uidlist"), list.as_bytes());
+        // Of now: modification sequences begin with 1.
+        place.write(&format!("Maildir/{directory}dovecot-uidlist"), list.as_bytes());
         if !self.keywords.is_empty() {
             let lines = self.keywords.iter().zip(0..).map(|(name, at)| format!("{at} {name}\n"));
             place.deliver(&format!("{directory}dovecot-keywords"), lines.collect::<String>().as_bytes());

@@ -41,11 +41,11 @@ pub fn message(subject: &str, octets: usize) -> Vec<u8> {
     text
 }
 
-/// A dovecot-uidlist that numbers these messages from 1.
+/// A dovecot-uidlist of now that numbers these messages from 1: modification sequences begin with 1, too.
 pub fn uidlist(place: &Place, bases: &[&str]) {
     let mut text = format!("3 V{UID_VALIDITY} N{} G0123456789abcdef0123456789abcdef\n", bases.len() + 1);
     for (base, uid) in bases.iter().zip(1..) {
         text += &format!("{uid} :{base}\n");
     }
-    place.deliver("dovecot-uidlist", text.as_bytes());
+    place.write("Maildir/dovecot-uidlist", text.as_bytes());
 }

@@ -151,6 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn what_would_be_another_name_in_utf_8_is_in_modified_utf_7() {
+        let place = Place::new();
+        place.mkdir("m/.Gel\u{f6}scht");
+        place.mkdir("m/.R&D");
+        // In UTF-8 it is what stands for another letter.
+        place.create("x&-AOk-").unwrap();
+        place.create("x&AOk-").unwrap();
+        assert_eq!(place.directories(), [".Gel\u{f6}scht", ".R&D", ".x&-AOk-", ".x\u{e9}"]);
+        for name in ["x&-AOk-", "x&AOk-"] {
+            assert!(matches!(place.create(name), Err(HierarchyError::Exists)), "{name}");
+        }
+    }
+
+    #[test]
     fn control_and_index_directories_are_dovecot_s() {
         let place = Place::with(":CONTROL=%/c:INDEX=%/i", &[]);
         // Left by a mailbox that somebody else deleted.

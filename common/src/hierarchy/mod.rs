@@ -265,13 +265,19 @@ impl Hierarchy {
         if memchr::memchr(b'&', name.as_bytes()).is_none() {
             return Ok(name.directory());
         }
+        // A level that looks like modified UTF-7 in UTF-8 too would be read as another name.
+        let in_utf8 = |name: &Name| {
+            let text = name.utf8_directory();
+            Some(text).filter(|text| name::of_directory(text, &self.namespace).as_ref() == Some(name))
+        };
         let (mut utf8, mut shifted) = (false, false);
         self.each_directory(|directory, name, _| {
             utf8 |= !directory.as_bytes().is_ascii() && std::str::from_utf8(directory.as_bytes()).is_ok();
             let same = directory.as_bytes().get(1..) == Some(name.as_bytes());
-            shifted |= same && memchr::memchr(b'&', name.as_bytes()).is_some();
+            shifted |= same && memchr::memchr(b'&', name.as_bytes()).is_some() && in_utf8(&name).is_some();
         })?;
-        Ok(if utf8 && !shifted { name.utf8_directory() } else { name.directory() })
+        let text = in_utf8(name).filter(|_| utf8 && !shifted);
+        Ok(text.unwrap_or_else(|| name.directory()))
     }
 
     /// A path in a directory that nobody else uses; no listing shows it.

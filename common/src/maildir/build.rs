@@ -4,7 +4,7 @@
 //! changed meanwhile is read again, and new messages are numbered and recorded before anybody is shown a UID.
 //! When recording is not possible (full, read-only), messages without a UID stay hidden until it is: a UID that is
 //! different next time would make every client fetch everything again. If that would hide them all, one message is
-//! shown under a unique-id of its own, so that the user can make room.
+//! shown under a unique-id of its own, so that the user can make room; in IMAP, which can say so, all of them.
 //!
 //! A file that comes back under the base name of an expunged message (restored from a backup, moved back) gets a new UID,
 //! as with Dovecot: IMAP clients have been told that the old one is gone, and it must not come back (RFC 3501 section
@@ -35,6 +35,8 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) const RESCANS: u32 = 3;
 /// That many messages are counted at once, even if nobody asked for octets yet.
 const COUNTED_EARLY: usize = 32;
+/// Nobody has been told much of a mailbox whose uidlist is so young.
+const YOUNG_MILLISECONDS: u64 = 60_000;
 /// Time stamps this close together may belong to different changes.
 pub(super) const RACY_NANOSECONDS: i64 = 2_000_000_000;
 
@@ -62,6 +64,7 @@ pub(super) fn build(
         maildir,
         options,
         listing,
+        first_modseq: first_modseq(options, on_disk.list.is_some(), on_disk.stamp),
         on_disk,
         taken,
         record_of: Vec::new(),
@@ -110,6 +113,8 @@ pub(super) struct Work<'a> {
     pub options: &'a Options<'a>,
     pub listing: Listing,
     pub on_disk: OnDisk,
+    /// See [`first_modseq`].
+    first_modseq: u64,
     /// Bases of the messages that were moved from `new` just now.
     taken: Vec<Vec<u8>>,
     /// For each place of the listing its record, or NONE.
@@ -211,6 +216,18 @@ impl Work<'_> {
         let directory = self.maildir.path().join(if in_new { "new" } else { "cur" });
         directory.join(OsStr::from_bytes(self.listing.name(place)))
     }
+}
+
+/// The modification sequence that a mailbox begins with of which there is no index. Where there has been one, greater ones have been
+/// told of it, and they must not go down under one UIDVALIDITY (RFC 7162 section 3.1): so it goes on from what no count of changes
+/// has come to, the milliseconds since 1970. That may have been so if our lock was there, or another program's uidlist that is not
+/// of the last minute.
+pub(super) fn first_modseq(options: &Options<'_>, has_uidlist: bool, uidlist: Stamp) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_millis()).unwrap_or(1).max(1);
+    let made = u64::try_from(uidlist.mtime / 1_000_000).unwrap_or(0);
+    let was_here = has_uidlist && (options.had_lock || now.saturating_sub(made) > YOUNG_MILLISECONDS);
+    if was_here { now } else { 1 }
 }
 
 /// Whether a time stamp is so recent, or so wrong, that the host's clock cannot rule out a change right after it.

@@ -19,6 +19,8 @@ pub(super) enum Outcome {
     Unchanged = b'U',
     /// Somebody else held the uidlist's lock all the time that one may wait.
     Locked = b'L',
+    /// The old index cannot be read.
+    Damaged = b'D',
     /// It did not work.
     Failed = b'F',
 }
@@ -50,7 +52,7 @@ pub(super) fn run(work: impl FnOnce() -> Outcome) -> Outcome {
             };
             process::wait(child);
             let told = |outcome: &Outcome| read.is_ok() && octet == [*outcome as u8];
-            [Outcome::Written, Outcome::Unchanged, Outcome::Locked]
+            [Outcome::Written, Outcome::Unchanged, Outcome::Locked, Outcome::Damaged]
                 .into_iter()
                 .find(told)
                 .unwrap_or(Outcome::Failed)

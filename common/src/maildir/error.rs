@@ -14,8 +14,10 @@ pub enum ErrorKind {
     NotFound,
     /// The user's uid may not do that.
     NoPerm,
-    /// No space, no quota, or a read-only file system: nothing new can be written.
+    /// No space or no quota: nothing new can be written.
     Full,
+    /// The file system is read-only, by somebody's will or because its disk is failing.
+    ReadOnly,
     /// Somebody else holds the lock.
     InUse,
     /// Anything that may be different the next time.
@@ -64,7 +66,7 @@ impl StorageError {
 
     /// Whether the store cannot be written now though it can be read: full, over quota, read-only, not ours.
     pub fn is_unwritable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Full | ErrorKind::NoPerm)
+        matches!(self.kind, ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::NoPerm)
     }
 
     /// Whether a file cannot be used the next time either: it is none, or not ours to read.
@@ -78,7 +80,8 @@ fn kind_of(error: &io::Error) -> ErrorKind {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ESTALE) => ErrorKind::NotFound,
         Some(libc::EACCES | libc::EPERM) => ErrorKind::NoPerm,
-        Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EFBIG) => ErrorKind::Full,
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => ErrorKind::Full,
+        Some(libc::EROFS) => ErrorKind::ReadOnly,
         // A link to itself, or one where we follow none; a directory; a FIFO that nobody reads, or a socket.
         Some(libc::ELOOP | libc::EISDIR | libc::ENXIO) => ErrorKind::Corrupt,
         Some(_) => ErrorKind::Temp,
@@ -111,6 +114,14 @@ impl std::error::Error for StorageError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_read_only_one_are_not_the_same() {
+        for (code, kind) in [(libc::ENOSPC, ErrorKind::Full), (libc::EROFS, ErrorKind::ReadOnly)] {
+            let error = StorageError::new("open", "/a", io::Error::from_raw_os_error(code));
+            assert!(error.kind == kind && error.is_unwritable());
+        }
+    }
 
     #[test]
     fn a_line_of_the_log_cannot_be_forged_and_names_the_file() {

@@ -11,7 +11,7 @@
 
 mod known;
 
-use super::build::is_recent;
+use super::build::{first_modseq, is_recent};
 use super::error::StorageError;
 use super::index::{self, Extras, Header, Source, base_hash};
 use super::mailbox::spool::Spool;
@@ -86,11 +86,12 @@ pub(super) fn look(
     let takes = options.recent_of.is_some();
     let messages = Numbering::new(sorted, Spool::new(directory), known.next_uid(), takes);
     let mut look = Look { maildir, options, before, known, count, messages };
+    let first_modseq = first_modseq(options, look.known.list.is_some(), look.known.stamp);
     let Some(uidlist) = look.number()? else { return Ok(None) };
     let mut header = Header::default();
     (header.uid_validity, header.next_uid) = (look.known.uid_validity(), look.messages.next_uid);
     header.uidlist = uidlist;
-    (header.highest_modseq, header.vanished_since) = (1, 1);
+    (header.highest_modseq, header.vanished_since) = (first_modseq, first_modseq);
     header.recent_of = options.recent_of.unwrap_or(0);
     if !takes || count.in_new == 0 {
         (header.new, header.cur) = before;
@@ -108,7 +109,7 @@ impl FirstLook {
                 visit(&Source {
                     uid: u32::from_le_bytes(*uid),
                     octets: name::size_hint(name, b'W').unwrap_or(index::UNKNOWN),
-                    modseq: 1,
+                    modseq: self.header.highest_modseq,
                     flags: u16::from(*mark),
                     name,
                     ..Source::default()

@@ -29,10 +29,10 @@ type Seen = (Vec<(u32, u16, u64, String)>, Vec<String>);
 
 fn seen(dir: &TempDir, index: Vec<u8>) -> Seen {
     let index = Index::in_memory(index).unwrap();
-    let mut messages = Vec::new();
+    let (mut messages, modseq) = (Vec::new(), index.header.highest_modseq);
     let mut visit = |message: &Source<'_>| {
         let name = String::from_utf8(message.name.to_vec()).unwrap();
-        assert_eq!((message.modseq, message.unique_id, message.guid), (1, None, None));
+        assert_eq!((message.modseq, message.unique_id, message.guid), (modseq, None, None));
         messages.push((message.uid, message.flags, message.octets, name));
         Ok(())
     };

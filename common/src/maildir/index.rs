@@ -1,7 +1,7 @@
 //! `tinmail-index`: a mailbox as one binary file that a session reads through a small window.
 //!
 //! It only repeats what the directories, the file names and `dovecot-uidlist` say, so it may be deleted at any time;
-//! modification sequences and the list of vanished UIDs begin anew then. A session opens it and keeps the descriptor: a
+//! modification sequences go on from the clock then, and the list of vanished UIDs begins anew. A session opens it and keeps the descriptor: a
 //! later replacement by rename leaves its view as it was. It is read with pread, not mapped: mapped pages would count as
 //! the session's own memory.
 //!

@@ -27,6 +27,12 @@ pub struct Options<'a> {
     pub index_from: u32,
     /// Messages in `new` are moved to `cur`, and are this session's recent ones. `None`: they stay.
     pub recent_of: Option<u64>,
+    /// Where none of the UIDs can be recorded all messages get some that last as long as the session. Else one message is shown.
+    pub own_uids: bool,
+    /// That is so in the index that is out of date.
+    pub had_own_uids: bool,
+    /// Somebody has had the index's lock here before this session.
+    pub had_lock: bool,
     /// For taking over Courier's unique-ids: what they would be without an override.
     pub default_unique_id: Option<&'a DefaultUniqueId<'a>>,
 }
@@ -42,6 +48,9 @@ impl Default for Options<'_> {
             held_lock: None,
             index_from: 128,
             recent_of: None,
+            own_uids: false,
+            had_own_uids: false,
+            had_lock: false,
             default_unique_id: None,
         }
     }

@@ -19,7 +19,7 @@ use super::build::{self, Built, RACY_NANOSECONDS};
 use super::child::{self, Outcome};
 use super::error::{ErrorKind, StorageError};
 use super::index::{self, Index, Source};
-use super::mailbox::lock::IndexLock;
+use super::mailbox::lock::{self, IndexLock};
 use super::mailbox::refresh::Loaded;
 use super::options::Options;
 use super::temp_index::TempIndex;
@@ -113,7 +113,8 @@ impl Snapshot {
         path: PathBuf,
         mut old: Option<Index>,
     ) -> Result<Snapshot, StorageError> {
-        let mut options = *options;
+        let had_lock = maildir.index().is_some_and(lock::is_there);
+        let mut options = Options { had_lock, ..*options };
         let large = old.is_some() || scan::holds_at_least(maildir.path(), options.index_from);
         // An IMAP session may be changing it. Who cannot have the lock does without the file.
         let lock = maildir.index().filter(|_| large);
@@ -130,7 +131,7 @@ impl Snapshot {
             let index = match outcome {
                 Outcome::Written => temp.into_index(),
                 Outcome::Unchanged => old.take(),
-                Outcome::Locked | Outcome::Failed => {
+                Outcome::Locked | Outcome::Damaged | Outcome::Failed => {
                     temp.discard();
                     None
                 }
@@ -145,7 +146,13 @@ impl Snapshot {
                 options.lock_timeout = Duration::ZERO;
             }
         }
-        let built = build::build(maildir, &options, old.as_ref())?;
+        let mut built = build::build(maildir, &options, old.as_ref());
+        // An old index that cannot be read tells nothing, and is in the way of a new one.
+        if old.is_some() && built.as_ref().is_err_and(|error| error.kind == ErrorKind::Corrupt) {
+            let _ = fs::remove_file(&path);
+            built = build::build(maildir, &options, None);
+        }
+        let built = built?;
         let index = in_memory(&built, &path)?;
         let incomplete = built.incomplete.as_ref().map(|error| error.duplicate());
         drop(built);

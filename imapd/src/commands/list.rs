@@ -10,6 +10,7 @@ use crate::waiting::Waiting;
 use common::hierarchy::{Entry, HierarchyError, Listing, Namespaces, Pattern};
 use common::io::Ending;
 use common::mailbox::{OpenOptions, Status};
+use common::process::session::SessionLog;
 
 /// `LIST`
 pub fn list(context: &mut Context<'_>, arguments: &ListArguments) -> Completion {
@@ -37,10 +38,11 @@ pub fn list(context: &mut Context<'_>, arguments: &ListArguments) -> Completion 
         // RFC 5819 section 2: not for what is there only because of what is below it.
         if !arguments.returns.status.is_empty() && entry.exists && bits & SELECTED != 0 {
             // One that cannot be looked into has no STATUS response; the LIST does not fail.
-            let status = status_of(namespaces, entry.name, arguments.returns.status, &options, &waiting);
+            let items = arguments.returns.status;
+            let status = status_of(namespaces, entry.name, items, &options, &waiting, log);
             waiting.look()?;
             match status {
-                Ok(status) => status::print(&mut line, entry.name, arguments.returns.status, &status, most),
+                Ok(status) => status::print(&mut line, entry.name, items, &status, most),
                 Err(HierarchyError::Storage(error)) => log.error(&error.to_string()),
                 Err(_) => {}
             }
@@ -57,9 +59,10 @@ fn status_of(
     items: StatusItems,
     options: &OpenOptions,
     waiting: &Waiting<'_>,
+    log: &SessionLog,
 ) -> Result<Status, HierarchyError> {
     let located = namespaces.locate(visible).map_err(HierarchyError::Name)?;
-    status::look(&open(&located)?, items, options, waiting).map_err(HierarchyError::Storage)
+    status::look(&open(&located)?, items, options, waiting, log).map_err(HierarchyError::Storage)
 }
 
 /// RFC 3501 section 6.3.8: an empty pattern asks for the separator and the root of the reference; RFC 5258 section 3: only

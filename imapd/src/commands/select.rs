@@ -21,7 +21,8 @@ pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, con
     let maildir = context.maildir(&name)?;
     // On a read-only disk, and in others' mailboxes, nothing can be changed.
     let read_only = read_only || !maildir.is_writable();
-    let mailbox = Mailbox::open(&maildir, &context.open_options(read_only))?;
+    let mut mailbox = Mailbox::open(&maildir, &context.open_options(read_only))?;
+    mailbox.mended().iter().for_each(|error| context.log.error(&error.to_string()));
     if !read_only {
         // Leftovers are nobody's mail: that they stay does not matter now.
         let _ = clean_tmp(&maildir, CLEAN_TMP_EVERY);
@@ -37,6 +38,11 @@ pub fn select(context: &mut Context<'_>, name: MailboxName, read_only: bool, con
     let (validity, next, modseq) = (mailbox.uid_validity(), mailbox.next_uid(), mailbox.highest_modseq());
     print::text(&mut out, format_args!("* OK [UIDVALIDITY {validity}] UIDs are valid.\r\n"));
     print::text(&mut out, format_args!("* OK [UIDNEXT {next}] Next UID.\r\n"));
+    if let Some(why) = mailbox.unrecorded() {
+        context.log.error(&format!("UIDs cannot be recorded, and last as long as the session: {why}"));
+        // RFC 4315 section 2.
+        out.extend_from_slice(b"* NO [UIDNOTSTICKY] UIDs do not outlive the session.\r\n");
+    }
     match mailbox.keeps_modseq() {
         true => print::text(&mut out, format_args!("* OK [HIGHESTMODSEQ {modseq}] Highest.\r\n")),
         // RFC 7162 section 3.1.2.2.

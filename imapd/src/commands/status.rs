@@ -7,6 +7,7 @@ use crate::reply::{Completion, Reply};
 use crate::waiting::Waiting;
 use common::mailbox::{self, OpenOptions, Status};
 use common::maildir::{Maildir, StorageError};
+use common::process::session::SessionLog;
 
 /// `STATUS mailbox (items)`
 pub fn status(context: &mut Context<'_>, mailbox: &MailboxName, items: StatusItems) -> Completion {
@@ -18,7 +19,7 @@ pub fn status(context: &mut Context<'_>, mailbox: &MailboxName, items: StatusIte
     }
     let (options, most) = (context.open_options(true), context.config.message_size_limit.0);
     let waiting = Waiting::new(context.conn);
-    let status = look(&maildir, items, &options, &waiting);
+    let status = look(&maildir, items, &options, &waiting, context.log);
     waiting.look()?;
     let mut line = Vec::new();
     print(&mut line, &located.visible(), items, &status?, most);
@@ -32,8 +33,10 @@ pub fn look(
     items: StatusItems,
     options: &OpenOptions,
     waiting: &Waiting<'_>,
+    log: &SessionLog,
 ) -> Result<Status, StorageError> {
-    mailbox::status(maildir, options, items.contains(StatusItem::Size), &|| waiting.goes_on())
+    let mut mended = |error: &StorageError| log.error(&error.to_string());
+    mailbox::status(maildir, options, items.contains(StatusItem::Size), &|| waiting.goes_on(), &mut mended)
 }
 
 /// The untagged response.

@@ -13,6 +13,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// That many vanished UIDs are remembered.
 const VANISHED_MAX: usize = 8192;
@@ -24,15 +25,15 @@ struct Shown {
     record: u32,
 }
 
-/// What a message is called that could not be recorded: no other message and no other time has these.
+/// What messages are called that could not be recorded: no other message and no other time has these.
 #[derive(Debug)]
 struct Stopgap {
-    /// The UID, and the UIDVALIDITY in which it is the only one: what is recorded in the end has another, so that no client takes one
+    /// The first UID, and the UIDVALIDITY in which there are no others: what is recorded in the end has another, so that no client takes one
     /// message for the other (RFC 3501 section 2.3.1.1).
     uid: u32,
     uid_validity: u32,
-    /// The unique-id.
-    unique_id: Vec<u8>,
+    /// The unique-id, where one message is shown.
+    unique_id: Option<Vec<u8>>,
 }
 
 /// The mailbox as it was found, ready to be written as an index.
@@ -50,7 +51,7 @@ pub(in super::super) struct Built {
     /// POP3's order and the UIDs that vanished.
     pub extras: Extras,
     recent_of: u64,
-    /// The one message shown when none has a recorded UID.
+    /// When none has a recorded UID.
     stopgap: Option<Stopgap>,
     /// Why messages without a UID are hidden, if they are.
     pub incomplete: Option<StorageError>,
@@ -66,6 +67,13 @@ impl Work<'_> {
         incomplete: Option<StorageError>,
         old: Option<&Index>,
     ) -> Result<Built, StorageError> {
+        let recorded = self.on_disk.list.as_ref().map(|list| list.uid_validity);
+        // What this session has numbered keeps its numbers.
+        let own = old.filter(|_| self.options.had_own_uids && incomplete.is_some());
+        if let Some(list) = own.and_then(|old| restore::uidlist(old, &self.listing, Vec::new())) {
+            self.on_disk.list = Some(list);
+            self.join();
+        }
         if self.on_disk.list.is_none() {
             let restored = old.and_then(|old| restore::uidlist(old, &self.listing, Vec::new()));
             let list = restored.unwrap_or_else(|| {
@@ -98,11 +106,15 @@ impl Work<'_> {
         if shown.is_empty() && !self.record_of.is_empty() && incomplete.is_some() {
             let mut places: Vec<u32> = (0u32..).zip(&self.record_of).map(|(place, _)| place).collect();
             name::sort_by_delivery(&mut places, &|place| self.listing.name(place));
-            if let Some(&place) = places.first() {
-                stopgap = Some(self.stopgap(place, &list));
-                shown.push(Shown { place, record: NONE });
+            if !self.options.own_uids {
+                places.truncate(1);
+                stopgap = places.first().map(|&place| self.stopgap(place, &list));
+            } else {
+                stopgap = Some(Stopgap { uid: 1, uid_validity: own_uid_validity(recorded), unique_id: None });
             }
+            shown.extend(places.into_iter().map(|place| Shown { place, record: NONE }));
         }
+        let first = self.first_modseq;
         let mut built = Built {
             listing: self.listing,
             uidlist_stamp: self.on_disk.stamp,
@@ -111,8 +123,8 @@ impl Work<'_> {
             octets: sizes.octets,
             vanished: sizes.vanished,
             history: Vec::new(),
-            highest_modseq: 1,
-            vanished_since: 1,
+            highest_modseq: first,
+            vanished_since: first,
             extras: Extras { order, vanished: Vec::new() },
             recent_of: self.options.recent_of.unwrap_or(0),
             stopgap,
@@ -132,11 +144,31 @@ impl Work<'_> {
         // Above the times that are UIDVALIDITYs now, and no negative number to anybody.
         let uid_validity = 0x7000_0000 | (hasher.finish() as u32 & 0x0fff_ffff);
         let uid_validity = uid_validity ^ u32::from(uid_validity == list.uid_validity);
-        Stopgap { uid: list.next_uid, uid_validity, unique_id }
+        Stopgap { uid: list.next_uid, uid_validity, unique_id: Some(unique_id) }
     }
 }
 
+/// The UIDVALIDITY of a session that cannot record any: less than those that are recorded, which are times as a rule, because what
+/// comes later must be greater (RFC 3501 section 2.3.1.1), and greater than that of the session before.
+fn own_uid_validity(recorded: Option<u32>) -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let own = u32::try_from(now).unwrap_or(u32::MAX).saturating_sub(1 << 30);
+    own.min(recorded.map_or(own, |recorded| recorded.saturating_sub(1))).max(1)
+}
+
 impl Built {
+    /// Whether no UID of it will be the same the next time.
+    pub fn has_own_uids(&self) -> bool {
+        self.stopgap.is_some()
+    }
+
+    fn uid(&self, i: usize, shown: Shown) -> u32 {
+        match &self.stopgap {
+            Some(it) => it.uid.saturating_add(u32::try_from(i).unwrap_or(u32::MAX)),
+            None => self.list.uid(shown.record as usize),
+        }
+    }
+
     /// How many messages are shown.
     pub fn len(&self) -> usize {
         self.shown.len()
@@ -147,7 +179,7 @@ impl Built {
     fn continue_history(&mut self, old: Option<&Index>) -> io::Result<()> {
         let old = old.filter(|old| old.header.uid_validity == self.list.uid_validity);
         let Some(old) = old else {
-            self.history = vec![(1, index::UNKNOWN_DATE); self.shown.len()];
+            self.history = vec![(self.highest_modseq, index::UNKNOWN_DATE); self.shown.len()];
             return Ok(());
         };
         let next = old.header.highest_modseq.saturating_add(1);
@@ -157,8 +189,11 @@ impl Built {
         let mut history = Vec::with_capacity(self.shown.len());
         let mut vanished = |uid| self.extras.vanished.push(Vanished { uid, modseq: next });
         let mut i = 0;
-        for &shown in &self.shown {
-            let uid = self.stopgap.as_ref().map_or(self.list.uid(shown.record as usize), |it| it.uid);
+        for (at, &shown) in self.shown.iter().enumerate() {
+            let uid = match &self.stopgap {
+                Some(it) => it.uid.saturating_add(u32::try_from(at).unwrap_or(u32::MAX)),
+                None => self.list.uid(shown.record as usize),
+            };
             let mut before = None;
             while i < old.header.count {
                 let row = old.row(i)?;
@@ -197,7 +232,10 @@ impl Built {
     pub fn header(&self) -> index::Header {
         let mut header = index::Header::default();
         (header.uid_validity, header.next_uid) = match &self.stopgap {
-            Some(it) => (it.uid_validity, it.uid.saturating_add(1)),
+            Some(it) => {
+                let count = u32::try_from(self.shown.len()).unwrap_or(u32::MAX);
+                (it.uid_validity, it.uid.saturating_add(count))
+            }
             None => (self.list.uid_validity, self.list.next_uid),
         };
         (header.new, header.cur, header.uidlist) = (self.listing.new, self.listing.cur, self.uidlist_stamp);
@@ -224,7 +262,7 @@ impl Built {
         let unique_id = unique_id.map(|id| if id.is_empty() { name::base(file_name) } else { id });
         let (modseq, date) = self.history.get(i).copied().unwrap_or((1, index::UNKNOWN_DATE));
         Source {
-            uid: self.stopgap.as_ref().map_or(self.list.uid(record), |it| it.uid),
+            uid: self.uid(i, shown),
             octets: self.octets.get(shown.place as usize).copied().unwrap_or(index::UNKNOWN),
             modseq,
             date,
@@ -232,7 +270,7 @@ impl Built {
                 | if vanished { index::VANISHED } else { 0 }
                 | if recent { index::RECENT } else { 0 },
             name: file_name,
-            unique_id: self.stopgap.as_ref().map_or(unique_id, |it| Some(&it.unique_id)),
+            unique_id: self.stopgap.as_ref().map_or(unique_id, |it| it.unique_id.as_deref()),
             guid: self.list.field(record, b'G').filter(|guid| !guid.is_empty()),
         }
     }

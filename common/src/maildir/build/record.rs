@@ -120,6 +120,8 @@ impl Work<'_> {
     fn first_list(&self, old: Option<&Index>) -> Result<UidList, StorageError> {
         let (control, shared) = (self.maildir.control(), self.maildir.shared());
         let guid = uidvalidity::new_guid(control);
+        // What was only a session's own is not for the time after it.
+        let old = old.filter(|_| !self.options.had_own_uids);
         if let Some(list) = old.and_then(|old| restore::uidlist(old, &self.listing, guid.clone())) {
             return Ok(list);
         }

@@ -33,7 +33,7 @@ impl Mailbox {
             return Err(StorageError::with_kind(ErrorKind::NotFound, "read", path, why));
         }
         self.note_recent(&loaded.view)?;
-        if let Some(changed) = self.known_rows(&loaded.view).map_err(|error| self.damaged(error))? {
+        if let Some(changed) = self.known_rows(&loaded.view).map_err(|error| self.damaged_anew(error))? {
             self.go_over(loaded, changed);
             return Ok(());
         }
@@ -54,7 +54,7 @@ impl Mailbox {
             return Ok(());
         }
         for row in 0..view.rows() {
-            let data = view.row(row).map_err(|error| self.damaged(error))?;
+            let data = view.row(row).map_err(|error| self.damaged_anew(error))?;
             if data.flags & index::RECENT != 0 && !self.recent.contains(data.uid) {
                 self.recent.insert(data.uid);
                 self.untold.recent = true;
@@ -64,12 +64,14 @@ impl Mailbox {
     }
 
     /// If the first messages of the other view are those that the client knows, and all of them: which of them have other
-    /// flags there, by row.
+    /// flags there, by row. Rows that cannot be read any more are the same if as many are there: see [`mend`](super::mend).
     fn known_rows(&self, other: &View) -> io::Result<Option<Ascending>> {
         let (mut changed, mut theirs, mut last) = (Ascending::default(), 0, 0);
+        let mut some_are_lost = false;
         for row in 0..self.view.announced {
-            let mine = self.view.row(row)?;
-            last = mine.uid;
+            let mine = self.view.row(row).ok();
+            some_are_lost |= mine.is_none();
+            last = mine.map_or(last, |mine| mine.uid);
             if self.view.is_gone(row) {
                 continue;
             }
@@ -78,17 +80,24 @@ impl Mailbox {
             }
             let found = other.row(theirs)?;
             // What the other's log has expunged already is there for this client.
-            if mine.uid != found.uid || other.is_gone(theirs) {
+            if mine.is_some_and(|mine| mine.uid != found.uid) || found.uid < last || other.is_gone(theirs) {
                 return Ok(None);
             }
-            if mine.mail_flags != found.mail_flags {
+            last = found.uid;
+            // Nobody knows which flags the client has been told of a lost one.
+            if mine.is_none_or(|mine| mine.mail_flags != found.mail_flags) {
                 changed.insert(theirs);
             }
             theirs += 1;
         }
+        let next = if theirs < other.rows() { Some(other.row(theirs)?.uid) } else { None };
+        if some_are_lost {
+            // Those that came after the index was made are not in it, and can be read.
+            let later = self.view.row(self.view.announced).map_or(self.view.next_uid, |row| row.uid);
+            return Ok((last < later && next.is_none_or(|next| next >= later)).then_some(changed));
+        }
         // What the client knows to be gone must not come back.
-        let comes_back = theirs < other.rows() && other.row(theirs)?.uid <= last;
-        Ok((!comes_back).then_some(changed))
+        Ok(next.is_none_or(|next| next > last).then_some(changed))
     }
 
     /// The other view takes the place of this one, whose lists of changes may be long. What is not told yet stays so.

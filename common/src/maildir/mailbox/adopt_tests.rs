@@ -83,7 +83,35 @@ fn modification_sequences_do_not_go_back_where_an_index_was_lost() {
     fs::File::open(dir.path().join("cur")).unwrap().set_modified(long_ago).unwrap();
     told(&mut old);
     assert!(is_whole(&maildir, 10));
-    assert_eq!((old.highest_modseq(), open(&maildir).highest_modseq()), (modseq, modseq));
+    let other = open(&maildir);
+    assert!(old.highest_modseq() > modseq);
+    assert_eq!(
+        (other.highest_modseq(), other.info(1).unwrap().modseq),
+        (old.highest_modseq(), old.highest_modseq())
+    );
+}
+
+#[test]
+fn who_asks_for_changes_since_the_index_was_lost_is_told_of_all() {
+    let (dir, maildir) = with_messages(10);
+    let modseq = open(&maildir).highest_modseq();
+    assert_eq!(modseq, 1);
+    let uidlist = fs::File::options().write(true).open(dir.path().join("dovecot-uidlist")).unwrap();
+    for lock_is_left in [true, false] {
+        set(&mut open(&maildir), 3, Flags::SEEN);
+        let before = open(&maildir).highest_modseq();
+        for name in [INDEX_NAME, log::NAME] {
+            let _ = fs::remove_file(dir.path().join(name));
+        }
+        if !lock_is_left {
+            fs::remove_file(dir.path().join(super::super::lock::NAME)).unwrap();
+            uidlist.set_modified(std::time::SystemTime::now() - Duration::from_secs(100)).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let other = open(&maildir);
+        assert!(other.highest_modseq() > before.max(1 << 40));
+        assert!((1..=10).all(|msn| other.info(msn).unwrap().modseq > before));
+    }
 }
 
 #[test]

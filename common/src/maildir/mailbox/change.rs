@@ -85,11 +85,11 @@ impl Mailbox {
                 keyword_bits |= self.keywords.bit(keyword).unwrap_or(0);
             }
         } else if !change.keywords.is_empty() {
-            let known = self.keywords.names.len();
-            let (control, timeout) = (self.maildir.control().to_owned(), self.options.lock_timeout);
-            let (bits, enough) = self.keywords.bits_for(change.keywords, &control, timeout)?;
+            let known = self.keywords.names.clone();
+            let timeout = self.options.lock_timeout;
+            let (bits, enough) = self.keywords.bits_for(change.keywords, &self.maildir, timeout)?;
             (keyword_bits, stored.too_many_keywords) = (bits, !enough);
-            self.untold.keywords |= self.keywords.names.len() != known;
+            self.untold.keywords |= self.keywords.names != known;
         }
         let wanted = Flags { bits: change.bits & Flags::ALL, keywords: keyword_bits };
         let mut unchanged = unchanged_since.map(|since| Unchanged::new(since, change, wanted));

@@ -170,9 +170,8 @@ impl Mailbox {
     fn letters_in(&self, append: &mut Append, keywords: u32) -> Result<u32, StorageError> {
         let keywords = self.names_of(keywords);
         let keywords: Vec<&str> = keywords.iter().map(|keyword| &**keyword).collect();
-        let path = append.mailbox.maildir.control().to_owned();
-        let timeout = append.mailbox.options.lock_timeout;
-        let (letters, _) = append.mailbox.keywords.bits_for(&keywords, &path, timeout)?;
+        let Mailbox { keywords: known, maildir, options, .. } = &mut append.mailbox;
+        let (letters, _) = known.bits_for(&keywords, maildir, options.lock_timeout)?;
         Ok(letters)
     }
 

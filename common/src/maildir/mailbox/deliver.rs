@@ -89,9 +89,8 @@ impl Append {
         internal_date: Option<i64>,
     ) -> Result<bool, StorageError> {
         self.complete()?;
-        let control = self.mailbox.maildir.control().to_owned();
-        let timeout = self.mailbox.options.lock_timeout;
-        let (letters, enough) = self.mailbox.keywords.bits_for(keywords, &control, timeout)?;
+        let Mailbox { keywords: known, maildir, options, .. } = &mut self.mailbox;
+        let (letters, enough) = known.bits_for(keywords, maildir, options.lock_timeout)?;
         let flags = Flags { bits: bits & Flags::ALL, keywords: letters };
         self.current = Some(Current::begin(&self.mailbox.maildir, flags, internal_date)?);
         Ok(enough)

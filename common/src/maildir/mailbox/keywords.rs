@@ -5,9 +5,9 @@
 
 use super::super::dotlock::Dotlock;
 use super::super::error::{ErrorKind, StorageError};
-use super::super::flags::KEYWORDS;
+use super::super::flags::{Flags, KEYWORDS};
 use super::super::uidlist_file::Stamp;
-use super::super::{make_anew, name};
+use super::super::{Maildir, make_anew, name};
 use crate::sys::fs as sys;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -63,13 +63,15 @@ impl Keywords {
     }
 
     /// The bits of all these keywords; those without a letter get one, as long as there are letters. `false` beside
-    /// it: there were not enough.
+    /// it: there were not enough. Letters that files have already, though nobody knows what they mean, are not given: their
+    /// messages would have the keyword.
     pub fn bits_for(
         &mut self,
         keywords: &[&str],
-        control: &Path,
+        maildir: &Maildir,
         timeout: Duration,
     ) -> Result<(u32, bool), StorageError> {
+        let control = maildir.control();
         let mut bits = 0;
         let mut missing = Vec::new();
         for keyword in keywords {
@@ -92,18 +94,20 @@ impl Keywords {
             ));
         }
         let (mut enough, mut added) = (true, false);
+        let in_use = letters_in_use(maildir.path())?;
         for keyword in missing {
             if let Some(bit) = self.bit(keyword) {
                 bits |= bit;
                 continue;
             }
-            let free = self.names.iter().position(|name| name.is_empty()).unwrap_or(self.names.len());
-            if free >= KEYWORDS {
+            let is_free =
+                |at: &usize| self.names.get(*at).is_none_or(|name| name.is_empty()) && in_use & 1 << at == 0;
+            let Some(free) = (0..KEYWORDS).find(is_free) else {
                 enough = false;
                 continue;
-            }
-            if free == self.names.len() {
-                self.names.push(Box::default());
+            };
+            if free >= self.names.len() {
+                self.names.resize(free + 1, Box::default());
             }
             if let Some(slot) = self.names.get_mut(free) {
                 *slot = keyword.into();
@@ -138,6 +142,21 @@ impl Keywords {
         self.stamp = Stamp::at(&path)?;
         Ok(())
     }
+}
+
+/// The letters in the names of all files, whether they mean something or not.
+fn letters_in_use(maildir: &Path) -> Result<u32, StorageError> {
+    let mut letters = 0;
+    for below in ["new", "cur"] {
+        let directory = maildir.join(below);
+        let read = sys::for_each_name(&directory, &mut |file_name, is_directory| {
+            if !is_directory {
+                letters |= Flags::of_name(file_name).keywords;
+            }
+        });
+        read.map_err(StorageError::at("readdir", &directory))?;
+    }
+    Ok(letters)
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
@@ -183,46 +202,66 @@ mod tests {
     use super::super::super::testing::{TempDir, each_oddity};
     use super::*;
 
+    fn maildir() -> (TempDir, Maildir) {
+        let dir = TempDir::maildir();
+        let maildir = Maildir::open(dir.path()).unwrap();
+        (dir, maildir)
+    }
+
     #[test]
     fn dovecots_file_is_read_and_kept() {
-        let dir = TempDir::new();
+        let (dir, maildir) = maildir();
         dir.write(NAME, "0 $Forwarded\n2 Work\nx y\n26 TooHigh\n3 a(b\n4 work\n");
         let mut keywords = Keywords::read(dir.path()).unwrap();
         assert_eq!(keywords.names, ["$Forwarded".into(), "".into(), Box::<str>::from("Work")]);
         assert_eq!(keywords.bit("WORK"), Some(4));
-        let bits = keywords.bits_for(&["$forwarded", "New", "Other"], dir.path(), Duration::ZERO).unwrap();
+        let bits = keywords.bits_for(&["$forwarded", "New", "Other"], &maildir, Duration::ZERO).unwrap();
         assert_eq!(bits, (1 | 2 | 8, true));
         assert_eq!(dir.read(NAME), "0 $Forwarded\n1 New\n2 Work\n3 Other\n");
-        assert_eq!(dir.list(""), [NAME]);
+        assert_eq!(dir.list(""), ["cur", NAME, "new", "tmp"]);
         assert_eq!(Keywords::read(dir.path()).unwrap().stamp, keywords.stamp);
     }
 
     #[test]
+    fn letters_that_files_have_are_given_to_nobody_else() {
+        let (dir, maildir) = maildir();
+        for name in ["cur/1.a:2,Sa", "cur/2.b:2,b", "cur/3.c:2,", "new/4.d:2,d"] {
+            dir.write(name, "");
+        }
+        let mut keywords = Keywords::default();
+        let bits = keywords.bits_for(&["$Junk", "$NotJunk"], &maildir, Duration::ZERO).unwrap();
+        assert_eq!((bits, dir.read(NAME).as_str()), ((1 << 2 | 1 << 4, true), "2 $Junk\n4 $NotJunk\n"));
+        // Once no file has it any more, it is free.
+        fs::remove_file(dir.path().join("cur/2.b:2,b")).unwrap();
+        assert_eq!(keywords.bits_for(&["Work"], &maildir, Duration::ZERO).unwrap(), (2, true));
+    }
+
+    #[test]
     fn where_nobody_knows_which_letters_are_taken_none_gets_a_name() {
-        let dir = TempDir::new();
+        let (dir, maildir) = maildir();
         each_oddity(&dir.path().join(NAME), |what| {
             let mut keywords = Keywords::read(dir.path()).unwrap();
             assert!(keywords.names.is_empty() && !keywords.has_room(), "{what}");
-            let error = keywords.bits_for(&["new"], dir.path(), Duration::ZERO).unwrap_err();
+            let error = keywords.bits_for(&["new"], &maildir, Duration::ZERO).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Corrupt, "{what}");
         });
         assert!(Keywords::read(dir.path()).unwrap().has_room());
         // What is left where the new file is made is in nobody's way.
         each_oddity(&dir.path().join(TEMP_NAME), |what| {
             let mut keywords = Keywords::default();
-            assert!(keywords.bits_for(&[what], dir.path(), Duration::ZERO).unwrap().1, "{what}");
+            assert!(keywords.bits_for(&[what], &maildir, Duration::ZERO).unwrap().1, "{what}");
         });
         assert_eq!(Keywords::read(dir.path()).unwrap().names.len(), 5);
     }
 
     #[test]
     fn there_are_only_so_many_letters() {
-        let dir = TempDir::new();
+        let (_dir, maildir) = maildir();
         let mut keywords = Keywords::default();
         let names: Vec<String> = (0..30).map(|i| format!("k{i}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (bits, enough) = keywords.bits_for(&names, dir.path(), Duration::ZERO).unwrap();
+        let (bits, enough) = keywords.bits_for(&names, &maildir, Duration::ZERO).unwrap();
         assert_eq!((bits, enough), ((1 << 26) - 1, false));
-        assert_eq!(keywords.bits_for(&["k3"], dir.path(), Duration::ZERO).unwrap(), (8, true));
+        assert_eq!(keywords.bits_for(&["k3"], &maildir, Duration::ZERO).unwrap(), (8, true));
     }
 }

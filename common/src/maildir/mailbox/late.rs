@@ -4,7 +4,7 @@
 //! The summary is believed as far as its checksum goes, which is over itself, its place in the log, and the index that
 //! it belongs to; and only if the log is of this boot, because a crash of the machine may lose what comes before it. Where clocks
 //! were wrong, or a disk has forgotten, a mailbox may still be told of rows that there are not. That is found out when the log is
-//! read, and every row is an error from then on, upon which the index is removed and the next session makes a new one.
+//! read, and every row is an error from then on, upon which the index is [mended](super::mend).
 
 use super::super::index::{Header, Index};
 use super::log::Log;

@@ -13,6 +13,11 @@ use std::time::{Duration, Instant};
 /// The file's name in the index directory.
 pub(in super::super) const NAME: &str = "tinmail-index.lock";
 
+/// Whether somebody has taken it here before.
+pub(in super::super) fn is_there(directory: &Path) -> bool {
+    directory.join(NAME).exists()
+}
+
 /// The held lock. Dropping it gives it back, and so does the end of the process.
 #[derive(Debug)]
 pub(in super::super) struct IndexLock {

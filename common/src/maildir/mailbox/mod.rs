@@ -12,6 +12,7 @@
 //! differ    what changed, as entries           tell        what the client hears, and when
 //! take      what moves after the answer      summary, late  SELECT without a look at the log
 //! cache     what was parsed once               status      a mailbox that is not selected
+//! mend      an index that is damaged
 //! ```
 //!
 //! What this reads is the user's own and may be damaged; names of files are anybody's. Where nothing can be written the
@@ -29,6 +30,7 @@ mod keywords;
 mod late;
 pub(super) mod lock;
 pub(super) mod log;
+mod mend;
 #[cfg(test)]
 mod model_tests;
 mod quick;
@@ -62,6 +64,7 @@ use cache::Cache;
 use keywords::Keywords;
 use late::Late;
 use log::{Log, Stamps};
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -162,22 +165,17 @@ pub struct Mailbox {
     untaken: Option<(Stamp, Stamp)>,
     /// UIDs of messages in `new` that this session has learnt of from others, and that its client has not been told of.
     arrived: Vec<u32>,
+    /// The UIDs are this session's.
+    has_own_uids: bool,
+    /// Somebody has had an index here before.
+    had_lock: bool,
+    /// Something could not be read in the index since the directories were read last.
+    is_damaged: Cell<bool>,
+    /// It was so, and the log has not been told.
+    gave_up_index: bool,
 }
 
 impl Mailbox {
-    /// Opens it. New messages get their UIDs; unless it is read-only they move to `cur` and are recent here.
-    ///
-    /// Errors: the directories cannot be read; `InUse`.
-    pub fn open(maildir: &Maildir, options: &OpenOptions) -> Result<Mailbox, StorageError> {
-        if !options.read_only {
-            courier_keywords::take_over(maildir, options)?;
-        }
-        let mut mailbox = Mailbox::load(maildir, options)?;
-        mailbox.refresh_first()?;
-        mailbox.keeps_modseq = mailbox.in_file;
-        Ok(mailbox)
-    }
-
     /// The directories.
     pub fn maildir(&self) -> &Maildir {
         &self.maildir
@@ -196,6 +194,11 @@ impl Mailbox {
     /// HIGHESTMODSEQ (RFC 7162).
     pub fn highest_modseq(&self) -> u64 {
         self.view.highest_modseq().max(1)
+    }
+
+    /// Why the UIDs last as long as the session, where they do (RFC 4315 section 2: UIDNOTSTICKY).
+    pub fn unrecorded(&self) -> Option<&StorageError> {
+        self.unwritten.as_ref().filter(|_| self.has_own_uids)
     }
 
     /// Messages.
@@ -461,15 +464,5 @@ impl Mailbox {
         }
         let row = self.view.row_of(msn);
         Ok((row, self.view.row(row).map_err(|error| self.damaged(error))?))
-    }
-
-    /// An index that cannot be read is taken away, so that the next session makes a new one; not if that has happened.
-    fn damaged(&self, error: io::Error) -> StorageError {
-        let path = self.index_directory().join(super::INDEX_NAME);
-        let is_damage = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
-        if is_damage && (!self.view.is_broken() || self.has_index_in_place()) {
-            let _ = std::fs::remove_file(&path);
-        }
-        StorageError::new("read", path, error)
     }
 }

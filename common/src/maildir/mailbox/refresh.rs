@@ -11,12 +11,14 @@ use super::super::uidlist_file::{self, Stamp};
 use super::super::{ErrorKind, Maildir, Options, StorageError};
 use super::differ::few_differences;
 use super::late::Late;
-use super::lock::IndexLock;
+use super::lock::{self, IndexLock};
 use super::log::{Entry, Log, Stamps};
+use super::mend::is_damage;
 use super::tell::LOG_PART;
 use super::view::{Effect, View};
 use super::{Keywords, Mailbox, OpenOptions, Untold};
 use crate::sys::fs as sys;
+use std::cell::Cell;
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -161,6 +163,10 @@ impl Mailbox {
             directories: None,
             untaken: None,
             arrived: Vec::new(),
+            has_own_uids: false,
+            had_lock: maildir.index().is_some_and(lock::is_there),
+            is_damaged: Cell::new(false),
+            gave_up_index: false,
         })
     }
 
@@ -183,12 +189,14 @@ impl Mailbox {
 
     /// Learns what others did.
     pub(super) fn refresh(&mut self) -> Result<(), StorageError> {
-        self.follow(false)?;
-        if self.is_current()? {
-            return Ok(());
-        }
-        let lock = self.lock()?;
-        self.rescan_locked(lock.as_ref(), false)
+        self.with_mending(|mailbox| {
+            mailbox.follow(false)?;
+            if mailbox.is_current()? {
+                return Ok(());
+            }
+            let lock = mailbox.lock()?;
+            mailbox.rescan_locked(lock.as_ref(), false)
+        })
     }
 
     /// The lock under which files change; `None` where they cannot.
@@ -208,8 +216,10 @@ impl Mailbox {
 
     /// Brings the view up to date under the lock.
     pub(super) fn refresh_locked(&mut self, lock: Option<&IndexLock>) -> Result<(), StorageError> {
-        self.follow(false)?;
-        if self.is_current()? { Ok(()) } else { self.rescan_locked(lock, false) }
+        self.with_mending(|mailbox| {
+            mailbox.follow(false)?;
+            if mailbox.is_current()? { Ok(()) } else { mailbox.rescan_locked(lock, false) }
+        })
     }
 
     fn rescan_locked(&mut self, lock: Option<&IndexLock>, first: bool) -> Result<(), StorageError> {
@@ -218,7 +228,8 @@ impl Mailbox {
         if nothing_to_take && !self.view.uid_is_unset() && self.is_current()? {
             return Ok(());
         }
-        match lock {
+        // Since the lock was taken the index may have been given up.
+        match lock.filter(|_| self.in_file || self.view.uid_is_unset()) {
             Some(_) if self.rescan_quickly()? => sys::release_free_memory(),
             Some(_) => self.rescan_into_file()?,
             None => self.rescan_into_memory()?,
@@ -335,6 +346,9 @@ impl Mailbox {
             fsync: self.options.fsync,
             count_octets: false,
             lock_timeout: self.options.lock_timeout,
+            own_uids: true,
+            had_own_uids: self.has_own_uids,
+            had_lock: self.had_lock || !self.view.uid_is_unset(),
             recent_of: (!self.options.read_only).then_some(self.token),
             ..Options::default()
         }
@@ -371,6 +385,10 @@ impl Mailbox {
                     "another program",
                 ));
             }
+            Outcome::Damaged => {
+                temp.discard();
+                return Err(self.damaged(io::ErrorKind::InvalidData.into()));
+            }
             Outcome::Failed => {
                 temp.discard();
                 return self.rescan_into_memory();
@@ -395,7 +413,13 @@ impl Mailbox {
             // The other way does without a file, or says what is wrong.
             Some(Ok(None) | Err(_)) | None => {}
         }
-        let old = if self.view.uid_is_unset() { None } else { merged(&self.view, &self.stamps)? };
+        let old = match merged(&self.view, &self.stamps) {
+            _ if self.view.uid_is_unset() => None,
+            // Once it has been taken away it is made of what is there.
+            Err(error) if is_damage(&error) && !self.has_index_in_place() => None,
+            Err(error) if is_damage(&error) => return Ok(Outcome::Damaged),
+            old => old?,
+        };
         let built = build::build(&self.maildir, &self.build_options(), old.as_ref());
         let built = built.map_err(|error| error.source)?;
         match &built.incomplete {
@@ -443,6 +467,7 @@ impl Mailbox {
             if self.view.uid_is_unset() { None } else { merged(&self.view, &self.stamps).ok().flatten() };
         let mut built = build::build(&self.maildir, &self.build_options(), old.as_ref())?;
         self.unwritten = built.unwritten.take();
+        self.has_own_uids |= built.has_own_uids();
         let mut bytes = Vec::new();
         let path = self.maildir.path();
         snapshot::write_built(&mut bytes, &built).map_err(StorageError::at("read", path))?;

@@ -29,14 +29,16 @@ pub struct Status {
 /// Looks at a mailbox without changing anything in it. Octets that nobody knows are counted as long as `goes_on` says that
 /// somebody waits for them.
 ///
-/// Errors: `Temp` if nobody does.
+/// Errors: `Temp` if nobody does. `mended` is what [`Mailbox::mended`] says.
 pub fn status(
     maildir: &Maildir,
     options: &OpenOptions,
     with_size: bool,
     goes_on: &dyn Fn() -> bool,
+    mended: &mut dyn FnMut(&StorageError),
 ) -> Result<Status, StorageError> {
     let mut mailbox = Mailbox::open(maildir, &OpenOptions { read_only: true, ..*options })?;
+    mailbox.mended().iter().for_each(mended);
     mailbox.status(with_size, goes_on)
 }
 

@@ -157,8 +157,10 @@ impl Mailbox {
         let path = self.index_directory().join(INDEX_NAME);
         let published =
             temp.publish_made(&path, self.stamps.made, |file| self.view.write(file, &self.stamps));
-        if published.is_err() {
+        if let Err(error) = published {
             temp.discard();
+            // The next look makes it anew.
+            let _ = self.damaged(error);
             return;
         }
         drop(temp);

@@ -177,7 +177,7 @@ fn appended_messages() {
     append.write(b"x").unwrap();
     drop(append);
     assert!(dir.list("tmp").is_empty());
-    let status = status(&maildir, &OPTIONS, true, &|| true).unwrap();
+    let status = status(&maildir, &OPTIONS, true, &|| true, &mut |_| {}).unwrap();
     assert_eq!((status.messages, status.unseen, status.next_uid), (3, 2, 4));
     assert_eq!(status.size, Some(30 + 7 + 20));
 }
@@ -411,7 +411,7 @@ fn modification_sequences_that_are_not_kept_are_none() {
     let location = crate::maildir::Location::parse(&text, user).unwrap();
     let maildir = Maildir::open_location(&location, true).unwrap();
     assert!(!Mailbox::open(&maildir, &OPTIONS).unwrap().keeps_modseq());
-    assert_eq!(status(&maildir, &OPTIONS, false, &|| true).unwrap().highest_modseq, 0);
+    assert_eq!(status(&maildir, &OPTIONS, false, &|| true, &mut |_| {}).unwrap().highest_modseq, 0);
 }
 
 #[test]
@@ -428,9 +428,9 @@ fn octets_are_counted_as_long_as_somebody_waits() {
         asked.set(asked.get() + 1);
         asked.get() < 3
     };
-    let error = status(&maildir, &OPTIONS, true, &goes_on).unwrap_err();
+    let error = status(&maildir, &OPTIONS, true, &goes_on, &mut |_| {}).unwrap_err();
     assert_eq!((error.kind, asked.get() < 10), (ErrorKind::Temp, true));
-    assert_eq!(status(&maildir, &OPTIONS, false, &|| false).unwrap().messages, 40);
+    assert_eq!(status(&maildir, &OPTIONS, false, &|| false, &mut |_| {}).unwrap().messages, 40);
     let mut mailbox = Mailbox::open(&maildir, &OPTIONS).unwrap();
     assert_eq!(mailbox.octets(2, &|| false).unwrap_err().kind, ErrorKind::Temp);
 }

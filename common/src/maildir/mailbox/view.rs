@@ -247,10 +247,6 @@ impl View {
         Ok(data)
     }
 
-    pub fn is_broken(&self) -> bool {
-        self.broken.is_some()
-    }
-
     fn check(&self) -> io::Result<()> {
         if self.broken.is_some() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
     }
