@@ -103,6 +103,18 @@ class Changes(BoxAndSink):
         self.assertEqual([raw.count(line) for raw in self.box.received(self.user)], [1, 1, 1])
         self.assertEqual(self.box.log().count("any more"), 3)
 
+    def test_a_forward_that_has_kept_a_copy(self):
+        """The user has it, and so has who else is named."""
+        self.aliases("")
+        keeps = f"\\{self.user.name}, {self.carol.name}"
+        self.forward(f"{keeps}, {self.pipe('first', '1')}")
+        self.assertEqual(self.sendmail("-i", self.user.name, input="Subject: x\n\nhello\n").returncode, 0)
+        self.again(lambda: self.runs("first") > 0)
+        self.forward(keeps)
+        before = self.runs("first")
+        self.again(lambda: not self.queue())
+        self.assertEqual((self.copies(self.user, self.carol), self.runs("first")), ([1, 1], before))
+
 
 if __name__ == "__main__":
     harness.main()

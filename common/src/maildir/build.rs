@@ -227,7 +227,8 @@ pub(super) fn first_modseq(options: &Options<'_>, has_uidlist: bool, uidlist: St
     let now = u64::try_from(now.as_millis()).unwrap_or(1).max(1);
     let made = u64::try_from(uidlist.mtime / 1_000_000).unwrap_or(0);
     let was_here = has_uidlist && (options.had_lock || now.saturating_sub(made) > YOUNG_MILLISECONDS);
-    if was_here { now } else { 1 }
+    // Where there is no clock yet, later than the last change is late enough.
+    if was_here { now.max(made) } else { 1 }
 }
 
 /// Whether a time stamp is so recent, or so wrong, that the host's clock cannot rule out a change right after it.

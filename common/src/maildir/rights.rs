@@ -99,7 +99,9 @@ pub(super) fn create(path: &Path, fsync: bool) -> Result<(), StorageError> {
     if path.is_dir() && !fsync {
         return Ok(());
     }
-    let there = path.ancestors().find(|above| above.is_dir()).unwrap_or(path);
+    // Above a name alone is the current directory.
+    let is_there = |above: &&Path| above.as_os_str().is_empty() || above.is_dir();
+    let there = path.ancestors().find(is_there).unwrap_or(path);
     let sync = |path: &Path| match fsync {
         true => sys::sync_name(path).map_err(StorageError::at("fsync the directory of", path)),
         false => Ok(()),

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 /// Parameters of a field that are looked at.
 const PARAMETERS_MAX: usize = 256;
+
 /// A media type with what follows it.
 #[derive(Clone, Copy, Debug)]
 pub struct MediaType<'a> {

@@ -199,7 +199,10 @@ fn is_of_ca(error: &rustls::Error) -> bool {
 fn has(roots: &RootCertStore, certificate: &CertificateDer<'_>) -> bool {
     webpki::anchor_from_trusted_cert(certificate).is_ok_and(|own| {
         let same = |root: &TrustAnchor<'_>| {
-            root.subject == own.subject && root.subject_public_key_info == own.subject_public_key_info
+            let is_own =
+                root.subject == own.subject && root.subject_public_key_info == own.subject_public_key_info;
+            // What a root may vouch for is not looked at here.
+            is_own && root.name_constraints.is_none()
         };
         roots.roots.iter().any(same)
     })

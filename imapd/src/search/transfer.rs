@@ -5,6 +5,9 @@
 /// What stands in the table for octets that are none of base64's.
 const NONE: u8 = 0xFF;
 
+/// Octets in which the end of a line is looked for.
+const NEAR: usize = 256;
+
 /// The value of each octet in base64.
 static BASE64: [u8; 256] = {
     let mut table = [NONE; 256];
@@ -34,8 +37,10 @@ impl Base64 {
         while !rest.is_empty() {
             // Whole groups of four to the end of the line; line ends and the like are stepped over one octet at a time.
             if self.count == 0 && rest.len() >= 4 {
-                let line = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
-                let groups = groups(rest.get(..line).unwrap_or_default(), out);
+                // Not far: what is none of base64's is looked at once more for each of its octets.
+                let near = rest.get(..NEAR).unwrap_or(rest);
+                let line = memchr::memchr2(b'\n', b'\r', near).unwrap_or(near.len());
+                let groups = groups(near.get(..line).unwrap_or_default(), out);
                 rest = rest.get(groups * 4..).unwrap_or_default();
             }
             let Some((&octet, behind)) = rest.split_first() else { return };

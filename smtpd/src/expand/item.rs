@@ -93,7 +93,11 @@ impl Job {
             }
         };
         let ours = user_and_group().0;
-        let owner = if uid == 0 || uid == ours { None } else { self.name_of(directory, uid).ok() };
+        let owner = match uid == 0 || uid == ours {
+            true => None,
+            // Who cannot be looked up now may have a name: that waits.
+            false => directory.users.name_of(uid).map_err(|error| directory.unreadable(&error))?,
+        };
         let known = uid == 0 || uid == ours || owner.is_some();
         let rights = Rc::new(Rights {
             files: known && directory.files.contains(Expansion::Include),

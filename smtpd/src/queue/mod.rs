@@ -197,11 +197,14 @@ impl QueueDirectory {
     fn prepare(&self) -> io::Result<()> {
         let root = process::is_root();
         self.check_top(&self.look_or_make(&self.path, 0o755)?)?;
+        let mut made = false;
         for place in Place::ALL {
             let path = self.place(place);
+            let is_missing = self.sync && self.look(&path)?.is_none();
+            made |= is_missing;
             // The last one: whoever finds it finds the others on the disk. What lies in one that the disk does not know of may be
             // lost with it.
-            if place == Place::Drop && self.sync && self.look(&path)?.is_none() {
+            if place == Place::Drop && is_missing {
                 fs::sync_name(&self.path)?;
                 fs::sync_directory(&self.path)?;
             }
@@ -215,7 +218,7 @@ impl QueueDirectory {
             }
             self.check_place(place, &path, &meta)?;
         }
-        Ok(())
+        if made { fs::sync_directory(&self.path) } else { Ok(()) }
     }
 
     /// `None`: it is missing.

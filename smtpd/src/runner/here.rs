@@ -246,8 +246,16 @@ impl<'a> Here<'a> {
         recipient: &Recipient,
         mut others: Vec<Recipient>,
     ) -> Result<Status, Status> {
-        let has =
-            |one: &Recipient| queued.envelope().recipients.iter().any(|known| known.target == one.target);
+        // Where a ~/.forward has kept a copy, its user has the message.
+        let is_same = |known: &Target, one: &Target| match (known, one) {
+            (Target::Mailbox { user: known, direct: true, .. }, Target::Mailbox { user, .. }) => {
+                known == user
+            }
+            _ => known == one,
+        };
+        let has = |one: &Recipient| {
+            queued.envelope().recipients.iter().any(|known| is_same(&known.target, &one.target))
+        };
         others.retain(|one| !has(one));
         if others.is_empty() {
             return Ok(Status::new(

@@ -84,6 +84,11 @@ pub fn begin(config: &Config) -> io::Result<Box<dyn Service>> {
 impl Service for Smtp {
     fn answer(&mut self, ground: &mut Ground<'_>, question: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let question = Question::decode(question).ok_or(io::ErrorKind::InvalidData)?;
+        // The front ends what is refused too often. One that goes on was taken over, and tries addresses or fills the log.
+        let most = ground.config.max_bad_commands.saturating_mul(2).saturating_add(LINES_MAX);
+        if self.refused > most {
+            return Err(io::Error::other("the front goes on although too much was refused"));
+        }
         if self.writers.has_lost()
             && !matches!(question, Question::Note(..) | Question::Next | Question::Overdue)
         {
@@ -102,11 +107,6 @@ impl Service for Smtp {
             && !matches!(question, Question::Note(..) | Question::Overdue | Question::Vrfy(_))
         {
             return Err(io::ErrorKind::InvalidData.into());
-        }
-        // The front ends what is refused too often. One that goes on was taken over, and tries addresses or fills the log.
-        let most = ground.config.max_bad_commands.saturating_mul(2).saturating_add(LINES_MAX);
-        if self.refused > most {
-            return Err(io::Error::other("the front goes on although too much was refused"));
         }
         let (is_note, is_next) = (matches!(question, Question::Note(..)), matches!(question, Question::Next));
         self.waits = matches!(question, Question::Rcpt { more: false, .. });

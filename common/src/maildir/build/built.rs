@@ -148,12 +148,12 @@ impl Work<'_> {
     }
 }
 
-/// The UIDVALIDITY of a session that cannot record any: less than those that are recorded, which are times as a rule, because what
-/// comes later must be greater (RFC 3501 section 2.3.1.1), and greater than that of the session before.
+/// The UIDVALIDITY of a session that cannot record any: its own, because its UIDs may be other messages' in the next one. It is less than
+/// those that are recorded, which are times as a rule: what comes later must be greater (RFC 3501 section 2.3.1.1).
 fn own_uid_validity(recorded: Option<u32>) -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let own = u32::try_from(now).unwrap_or(u32::MAX).saturating_sub(1 << 30);
-    own.min(recorded.map_or(own, |recorded| recorded.saturating_sub(1))).max(1)
+    if recorded == Some(own) { own.saturating_sub(1).max(1) } else { own.max(1) }
 }
 
 impl Built {

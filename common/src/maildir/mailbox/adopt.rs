@@ -11,11 +11,14 @@ use std::io;
 
 impl Mailbox {
     /// The index was replaced: the differences are what changed.
-    pub(super) fn follow_to_new_index(&mut self) -> Result<(), StorageError> {
+    pub(super) fn follow_to_new_index(&mut self, mine: bool) -> Result<(), StorageError> {
         let Some(loaded) = Loaded::read(&self.maildir) else {
-            // It was removed. The view is all that is left; the next look at the directories makes a new one.
+            // It was removed. The view is all that is left; the next look at the directories makes a new one. The modification
+            // sequences that others have told since our last look must not come again.
             self.stamps = Stamps::default();
-            return Ok(());
+            let read = self.read_on_in_log(mine);
+            self.stamps = Stamps::default();
+            return read;
         };
         self.adopt(loaded)
     }
@@ -92,8 +95,12 @@ impl Mailbox {
         }
         let next = if theirs < other.rows() { Some(other.row(theirs)?.uid) } else { None };
         if some_are_lost {
-            // Those that came after the index was made are not in it, and can be read.
-            let later = self.view.row(self.view.announced).map_or(self.view.next_uid, |row| row.uid);
+            // Those that came after the index was made are not in it, and can be read as a rule.
+            let later = match self.view.row(self.view.announced) {
+                Ok(row) => row.uid,
+                Err(_) if self.view.announced >= self.view.rows() => self.view.next_uid,
+                Err(_) => return Ok(None),
+            };
             return Ok((last < later && next.is_none_or(|next| next >= later)).then_some(changed));
         }
         // What the client knows to be gone must not come back.

@@ -21,15 +21,20 @@ impl Mailbox {
         let is_damage = |error: &StorageError| {
             error.kind == ErrorKind::Corrupt && error.path.file_name().is_some_and(|name| name == INDEX_NAME)
         };
+        // Nobody has been told of the messages before, so they may as well be others.
+        let is_replaced =
+            |error: &StorageError| error.kind == ErrorKind::NotFound && error.path == maildir.path();
         let mut opened = Mailbox::load_and_look(maildir, options);
         // It has been taken away; where that cannot be done it is left alone.
         for index in [maildir.index(), None] {
-            if !opened.as_ref().is_err_and(is_damage) {
+            let Err(error) = &opened else { break };
+            let is_damage = is_damage(error);
+            if !is_damage && !is_replaced(error) {
                 break;
             }
             let maildir = Maildir { index: index.map(ToOwned::to_owned), ..maildir.clone() };
             opened = Mailbox::load_and_look(&maildir, options);
-            opened.iter_mut().for_each(|mailbox| mailbox.gave_up_index = true);
+            opened.iter_mut().for_each(|mailbox| mailbox.gave_up_index = is_damage);
         }
         opened
     }
@@ -54,7 +59,8 @@ impl Mailbox {
     pub(super) fn damaged(&self, error: io::Error) -> StorageError {
         let path = self.index_directory().join(INDEX_NAME);
         if is_damage(&error) {
-            if self.has_index_in_place() {
+            // With a newer one in place the damage is in one that has gone already.
+            if self.fresh.is_none() && self.has_index_in_place() {
                 let _ = fs::remove_file(&path);
             }
             self.is_damaged.set(true);

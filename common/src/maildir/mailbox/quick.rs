@@ -248,7 +248,11 @@ impl Mailbox {
             return Ok(None);
         }
         drop(bases);
-        let lock = uidlist_file::lock(self.maildir.control(), self.options.lock_timeout)?;
+        let lock = match uidlist_file::lock(self.maildir.control(), self.options.lock_timeout) {
+            // The slower way does without.
+            Err(error) if error.is_unwritable() => return Ok(None),
+            lock => lock?,
+        };
         if self.uidlist_stamp()? != self.stamps.uidlist {
             return Ok(None);
         }

@@ -279,8 +279,13 @@ impl Mailbox {
             return Ok(());
         }
         if !self.has_index_in_place() || (self.log.is_long(self.newest_index()) && self.rewrite_index()) {
-            return self.follow_to_new_index();
+            return self.follow_to_new_index(mine);
         }
+        self.read_on_in_log(mine)
+    }
+
+    /// What others have written into the log since the last time, and we.
+    pub(super) fn read_on_in_log(&mut self, mine: bool) -> Result<(), StorageError> {
         let path = self.index_directory().join(INDEX_NAME);
         let mut log = std::mem::replace(&mut self.log, Log::nowhere());
         let mut taken = Ok(());
@@ -332,7 +337,7 @@ impl Mailbox {
         }
         if let Some(fresh) = &mut self.fresh {
             let applied = fresh.apply(entry.clone());
-            applied.map_err(|error| self.damaged(error))?;
+            applied.map_err(|error| self.damaged_anew(error))?;
         }
         match self.view.apply(entry).map_err(|error| self.damaged(error))? {
             Effect::Flags(row) => self.untold.flags.insert(row),
