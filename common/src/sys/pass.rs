@@ -22,6 +22,12 @@ pub fn message_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
+/// Whether a message could not be sent because the user has as many descriptors on their way to others as the limit of open files
+/// allows (unix(7), `ETOOMANYREFS`): it can be once some of them have been taken.
+pub fn are_too_many(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ETOOMANYREFS)
+}
+
 /// Sends one message with copies of these descriptors. Waits for room.
 pub fn send_with(
     socket: &impl AsFd,

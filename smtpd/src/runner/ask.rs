@@ -233,6 +233,9 @@ pub fn ask_with(
     Asked::send(guard, question, file)?.answer_within(patience).unwrap_or_else(|| Err(nobody()))
 }
 
+/// When the guard has taken some of the descriptors that are on their way to it.
+const TAKEN_SOON: Duration = Duration::from_millis(5);
+
 /// A question that is on its way.
 #[derive(Debug)]
 pub struct Asked {
@@ -250,8 +253,17 @@ impl Asked {
         }
         let go = || -> io::Result<OwnedFd> {
             let (reading, writing) = fd::pipe()?;
-            pass::send_with(guard, text.as_bytes(), [file.unwrap_or(writing.as_fd()), writing.as_fd()])?;
-            Ok(reading)
+            let descriptors = [file.unwrap_or(writing.as_fd()), writing.as_fd()];
+            let until = Instant::now() + PATIENCE;
+            loop {
+                match pass::send_with(guard, text.as_bytes(), descriptors) {
+                    // Those that the guard has not taken yet count against the limit of all workers together.
+                    Err(error) if pass::are_too_many(&error) && Instant::now() < until => {
+                        fd::poll([(reading.as_fd(), Interest::Read)], Some(TAKEN_SOON))?;
+                    }
+                    sent => return sent.map(|()| reading),
+                }
+            }
         };
         let from = go().map_err(|error| local_error(&error.to_string()))?;
         Ok(Asked { from, heard: Vec::new() })
