@@ -9,6 +9,7 @@ Only calls that others can see are counted, or that wait for others: between two
 at the second one. KILL_AT_ALL_CALLS=1 counts every one.
 """
 
+import contextlib
 import ctypes
 import os
 import pickle
@@ -79,13 +80,33 @@ class Killer:
 
 
 class WithKiller:
-    """Test cases that have a Killer; it is made before there are threads."""
+    """Test cases that have a Killer; it is made before there are threads. They have a command, and a user (uid, gid) to run it as."""
 
     @classmethod
     def setUpClass(cls):
         cls.killer = Killer()
         cls.addClassCleanup(cls.killer.close)
         super().setUpClass()
+
+    @contextlib.contextmanager
+    def spoken_with(self):
+        """The other end of the command's standard input and output. It is left alone, and ends well."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            process = subprocess.Popen([str(word) for word in self.command], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL,
+                                       user=self.user[0], group=self.user[1], extra_groups=[], env={})
+            theirs.close()
+            yield ours
+        self.assertEqual(process.wait(30), 0)
+
+    @contextlib.contextmanager
+    def killed_at(self, point, everybody):
+        """The same where the killer runs it: then it has a result."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                self.killer.start(self.command, point, everybody, stdio=theirs.fileno(), user=self.user)
+            yield ours
 
 
 class Expired(Exception):

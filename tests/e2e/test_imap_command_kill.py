@@ -12,7 +12,6 @@ import random
 import re
 import shutil
 import socket
-import subprocess
 
 import harness
 from conversations import Imap
@@ -55,15 +54,10 @@ class CommandKill(WithKiller, Judge, Case):
 
     @contextlib.contextmanager
     def session(self):
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            process = subprocess.Popen([str(word) for word in self.command], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL,
-                                       user=self.user[0], group=self.user[1], extra_groups=[], env={})
-            theirs.close()
-            imap = Piped(ours)
+        with self.spoken_with() as client:
+            imap = Piped(client)
             yield imap
             imap.quit()
-        self.assertEqual(process.wait(30), 0)
 
     def make(self):
         shutil.rmtree(self.path)
@@ -82,12 +76,9 @@ class CommandKill(WithKiller, Judge, Case):
 
     def killed(self, command=None, point=None):
         """The completion of the command, where there is one and it came, and what the killer saw."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.killer.start(self.command, point, True, stdio=theirs.fileno(), user=self.user)
         completion = ""
-        with ours, contextlib.suppress(AssertionError, OSError):
-            imap = Piped(ours)
+        with self.killed_at(point, True) as client, contextlib.suppress(AssertionError, OSError):
+            imap = Piped(client)
             imap.ok("SELECT INBOX")
             if command:
                 completion, _ = imap.say(command)

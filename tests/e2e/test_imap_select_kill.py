@@ -10,8 +10,6 @@ import os
 import random
 import re
 import shutil
-import socket
-import subprocess
 import time
 
 import harness
@@ -79,14 +77,8 @@ class SelectKill(WithKiller, Case):
             os.utime(self.path / name, (time.time() - 100,) * 2)
 
     def session(self):
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            process = subprocess.Popen([str(word) for word in self.command], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL,
-                                       user=self.user[0], group=self.user[1], extra_groups=[], env={})
-            theirs.close()
-            told = Told(self.converse(ours))
-        self.assertEqual(process.wait(30), 0, told.octets[-300:])
-        return told
+        with self.spoken_with() as client:
+            return Told(self.converse(client))
 
     def converse(self, client):
         client.settimeout(30)
@@ -98,11 +90,8 @@ class SelectKill(WithKiller, Case):
         return octets
 
     def killed(self, point, everybody=True):
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                self.killer.start(self.command, point, everybody, stdio=theirs.fileno(), user=self.user)
-            told = Told(self.converse(ours))
+        with self.killed_at(point, everybody) as client:
+            told = Told(self.converse(client))
         return told, self.killer.result()
 
     def judge(self, what, first, total):

@@ -1,27 +1,10 @@
+use super::super::testing::{command, reason, set};
 use super::super::{
-    BodySection, FetchItem, ListReturn, ListSelection, Partial, Section, SectionText, SequenceRange,
-    StatusItem, StoreHow, bits,
+    BodySection, FetchItem, ListReturn, ListSelection, Partial, Section, SectionText, StatusItem, StoreHow,
+    bits,
 };
 use super::*;
 use proptest::prelude::*;
-
-fn command(text: &str) -> Command {
-    match Command::parse(format!("a {text}").as_bytes()) {
-        Ok((tag, command)) if tag.as_bytes() == b"a" => command,
-        other => panic!("{text}: {other:?}"),
-    }
-}
-
-fn reason(text: &[u8]) -> &'static str {
-    match Command::parse(text) {
-        Err(BadCommand { error: SyntaxError::Bad(why), .. }) => why,
-        other => panic!("{text:?}: {other:?}"),
-    }
-}
-
-fn set(pairs: &[(u32, u32)]) -> SequenceSet {
-    SequenceSet::new(pairs.iter().map(|&(first, last)| SequenceRange { first, last }).collect())
-}
 
 fn flags(bits: u8, keywords: &[&str]) -> FlagList {
     FlagList { bits, keywords: keywords.iter().map(|&keyword| keyword.into()).collect() }

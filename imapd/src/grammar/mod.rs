@@ -14,6 +14,8 @@ pub mod receive;
 mod search;
 mod sequence;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub use command::{BadCommand, LiteralHeader};
 pub use common::hierarchy::SpecialUse;

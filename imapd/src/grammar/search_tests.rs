@@ -1,21 +1,6 @@
-use super::super::cursor::SyntaxError;
-use super::super::{BadCommand, Command, SequenceRange};
+use super::super::Command;
+use super::super::testing::{command, reason, set};
 use super::*;
-
-fn command(text: &str) -> Command {
-    Command::parse(format!("a {text}").as_bytes()).unwrap().1
-}
-
-fn reason(text: &[u8]) -> &'static str {
-    match Command::parse(text) {
-        Err(BadCommand { error: SyntaxError::Bad(why), .. }) => why,
-        other => panic!("{text:?}: {other:?}"),
-    }
-}
-
-fn set(pairs: &[(u32, u32)]) -> SequenceSet {
-    SequenceSet::new(pairs.iter().map(|&(first, last)| SequenceRange { first, last }).collect())
-}
 
 fn key(text: &str) -> SearchKey {
     match command(&format!("SEARCH {text}")) {

@@ -1,4 +1,4 @@
-use super::super::testing::Fake;
+use super::super::testing::{Dribble, Fake};
 use super::*;
 use crate::grammar::SearchKey;
 use base64ct::{Base64 as Encoder, Encoding as _};
@@ -44,18 +44,6 @@ fn message(charset: &str, transfer: u8, body: &[u8]) -> Vec<u8> {
     let head =
         format!("Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: {name}\r\n\r\n");
     [head.into_bytes(), body].concat()
-}
-
-/// Hands out so many octets at a time.
-struct Dribble<'a>(&'a [u8], usize);
-
-impl Read for Dribble<'_> {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let count = room.len().min(self.1).min(self.0.len());
-        room[..count].copy_from_slice(&self.0[..count]);
-        self.0 = &self.0[count..];
-        Ok(count)
-    }
 }
 
 fn is_found(message: &[u8], step: usize, wanted: &str) -> bool {

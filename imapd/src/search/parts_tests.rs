@@ -1,3 +1,4 @@
+use super::super::testing::Dribble;
 use super::*;
 use common::mime::tree::{Kind, Tree};
 use proptest::prelude::*;
@@ -39,18 +40,6 @@ impl Visitor for Said {
         assert!(std::mem::replace(&mut self.1, false));
         self.line(format_args!(">\n"));
         ControlFlow::Continue(())
-    }
-}
-
-/// Hands out so many octets at a time.
-struct Dribble<'a>(&'a [u8], usize);
-
-impl Read for Dribble<'_> {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let count = room.len().min(self.1).min(self.0.len());
-        room[..count].copy_from_slice(&self.0[..count]);
-        self.0 = &self.0[count..];
-        Ok(count)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A mailbox in memory, for tests.
+//! A mailbox in memory, and messages that come in pieces, for tests.
 
 use super::messages::Messages;
 use crate::digest::Digest;
@@ -7,7 +7,7 @@ use common::io::Ending;
 use common::mailbox::{Flags, Info};
 use common::maildir::{ErrorKind, StorageError};
 use std::collections::BTreeSet;
-use std::io::{self, Cursor};
+use std::io::{self, Cursor, Read};
 use std::ops::{ControlFlow, RangeInclusive};
 
 /// The mailbox.
@@ -139,5 +139,17 @@ impl Messages for Fake {
             true => Err(Ending::Disconnected),
             false => Ok(()),
         }
+    }
+}
+
+/// Hands out so many octets at a time.
+pub struct Dribble<'a>(pub &'a [u8], pub usize);
+
+impl Read for Dribble<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let count = room.len().min(self.1).min(self.0.len());
+        room[..count].copy_from_slice(&self.0[..count]);
+        self.0 = &self.0[count..];
+        Ok(count)
     }
 }
