@@ -129,6 +129,23 @@ class AskedAhead(OneClient):
         self.wait_for(self.other, "both")
 
     @needs_root
+    def test_a_writer_that_is_gone_within_a_large_message(self):
+        self.open(self.user)
+        self.assertEqual(self.client.docmd("DATA")[0], 354)
+        line = b"x" * 76 + b"\r\n"
+        self.client.sock.sendall(b"Subject: lost\r\n\r\n" + line * 1000)
+        wait_until(lambda: any(path.stat().st_size for path in self.begun(self.user)), "some of it is on disk")
+        [writer] = self.box.servers_of(self.user)
+        os.kill(writer, signal.SIGKILL)
+        # More than the sockets hold. The client would not wait as long as a writer that is only slow is waited for.
+        self.client.sock.sendall(line * 100_000 + b".\r\n")
+        self.assertEqual(self.client.getreply()[0], 451)
+        self.client.close()
+        self.box.wait_idle()
+        self.assertEqual(self.subjects(self.user), [])
+        self.assertNotIn("takes too long", self.box.log())
+
+    @needs_root
     def test_a_writer_that_is_gone_at_data(self):
         self.open(self.user)
         self.wait_for_file(self.user)

@@ -200,15 +200,21 @@ impl Channel {
         Answer::decode(kind, &body).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// Front: waits for an answer, or for something elsewhere. `true`: there is something elsewhere.
-    pub fn wait_beside(&self, elsewhere: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
+    /// Front: waits for an answer, or for something to read or room to write elsewhere. `true`: that is there.
+    pub fn wait_beside(
+        &self,
+        elsewhere: BorrowedFd<'_>,
+        interest: Interest,
+        patience: Duration,
+    ) -> io::Result<bool> {
         if !self.ahead().is_empty() {
             return Ok(false);
         }
-        let both = [(elsewhere, Interest::Read), (self.socket.as_fd(), Interest::Read)];
+        let both = [(elsewhere, interest), (self.socket.as_fd(), Interest::Read)];
         let [other, guard] = fd::poll(both, Some(patience))?;
-        let heard = [guard.read, guard.hangup, other.read, other.hangup].contains(&true);
-        if heard { Ok(other.read) } else { Err(io::ErrorKind::TimedOut.into()) }
+        let is_there = other.read || other.write;
+        let heard = is_there || [guard.read, guard.hangup, other.hangup].contains(&true);
+        if heard { Ok(is_there) } else { Err(io::ErrorKind::TimedOut.into()) }
     }
 
     /// Front: tells something that is not answered.
@@ -386,7 +392,10 @@ mod tests {
     fn the_front_can_listen_to_somebody_else() {
         let (front, guard) = pair();
         let (ours, theirs) = fd::socketpair().unwrap();
-        let wait = |patience| front.wait_beside(ours.as_fd(), patience).map_err(|error| error.kind());
+        let wait_for = |interest, patience| {
+            front.wait_beside(ours.as_fd(), interest, patience).map_err(|error| error.kind())
+        };
+        let wait = |patience| wait_for(Interest::Read, patience);
         assert_eq!(wait(Duration::from_millis(10)), Err(io::ErrorKind::TimedOut));
         guard.answer(&Answer::Service(b"Go".to_vec())).unwrap();
         assert_eq!(wait(SOON), Ok(false));
@@ -399,8 +408,12 @@ mod tests {
         front.hear().unwrap();
         assert_eq!(wait(SOON), Ok(true));
         fd::receive(ours.as_fd(), &mut [0]).unwrap();
+        let room = |patience| wait_for(Interest::Write, patience);
+        assert_eq!(room(SOON), Ok(true));
+        while fd::send(ours.as_fd(), &[0; 4096]).is_ok() {}
+        assert_eq!(room(Duration::from_millis(10)), Err(io::ErrorKind::TimedOut));
         drop(guard);
-        assert_eq!(wait(SOON), Ok(false));
+        assert_eq!((wait(SOON), room(SOON)), (Ok(false), Ok(false)));
     }
 
     #[test]

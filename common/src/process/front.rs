@@ -7,7 +7,7 @@ use super::channel::{Answer, Channel, Proof, Refused, Request};
 use crate::cli;
 use crate::config::Config;
 use crate::io::{Conn, Ending};
-use crate::sys::fd;
+use crate::sys::fd::{self, Interest};
 use crate::tls::proof::ClientProof;
 use crate::tls::{self, Remote, Tickets};
 use std::fmt;
@@ -183,7 +183,13 @@ impl Front {
 
     /// Waits for what the service says, or for something on the data socket. `true`: there is something on that.
     pub fn wait_for_data(&self, patience: Duration) -> Result<bool, Ending> {
-        self.guard.0.wait_beside(fd::DATA, patience).map_err(Ending::Failed)
+        self.guard.0.wait_beside(fd::DATA, Interest::Read, patience).map_err(Ending::Failed)
+    }
+
+    /// What waits for room on the data socket while the connection is read: `true`, unless the service says something before.
+    pub fn room_for_data(&self, patience: Duration) -> impl Fn() -> std::io::Result<bool> + use<> {
+        let guard = self.guard.clone();
+        move || guard.0.wait_beside(fd::DATA, Interest::Write, patience)
     }
 
     /// What the service said before the front was there ([`super::service::Service::welcome`]), once.

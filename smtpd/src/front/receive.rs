@@ -9,10 +9,10 @@ use crate::data::Machine;
 use crate::envelope::Body;
 use crate::reply::{self, Reply};
 use crate::status::Status;
-use crate::wire::pieces::{Pieces, hear_token};
+use crate::wire::pieces::{PATIENCE_MAX, Pieces, hear_token};
 use crate::wire::{Answer, Note, Promise, Question};
-use common::config::Config;
 use common::io::Ending;
+use common::process::front::Front;
 use common::sys::fd;
 use std::io;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) struct Incoming {
     pieces: Option<Pieces>,
     /// The guard has yet to say that it knows.
     unheard: bool,
-    /// The writer does not read what it is sent. The guard has yet to end it.
+    /// The writer does not read what it is sent, or is gone. The guard has yet to end it, or to say so.
     stuck: bool,
     /// Octets so far, those of the message.
     octets: u64,
@@ -43,9 +43,11 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    fn new(machine: Option<Machine>, promise: Option<Promise>, config: &Config) -> Incoming {
+    fn new(machine: Option<Machine>, promise: Option<Promise>, front: &Front) -> Incoming {
+        let config = &front.config;
         let limit = if config.message_size_limit.0 == 0 { u64::MAX } else { config.message_size_limit.0 };
-        let pieces = Some(Pieces::new(config.ipc_timeout));
+        let room = front.room_for_data(config.ipc_timeout.min(PATIENCE_MAX));
+        let pieces = Some(Pieces::new(Box::new(room)));
         Incoming {
             machine,
             pieces,
@@ -178,7 +180,7 @@ impl Conversation<'_> {
             }
         };
         let machine = Machine::for_data(self.welcome.normalize);
-        let mut incoming = Incoming::new(Some(machine), promise, &self.front.config);
+        let mut incoming = Incoming::new(Some(machine), promise, self.front);
         // From here on the message is given up unless it comes to its end.
         let received =
             self.say(&"354 End data with <CR><LF>.<CR><LF>").and_then(|()| self.receive_data(&mut incoming));
@@ -252,10 +254,10 @@ impl Conversation<'_> {
         }
         let Some(transaction) = &mut self.transaction else { return self.not(verb, reply::MAIL_FIRST) };
         let is_binary = transaction.body == Body::BinaryMime;
-        let (normalize, config) = (self.welcome.normalize, &self.front.config);
+        let (normalize, front) = (self.welcome.normalize, &self.front);
         let mut incoming = transaction.chunks.take().unwrap_or_else(|| {
             let machine = (!is_binary).then(|| Machine::for_chunks(normalize));
-            Incoming::new(machine, promise, config)
+            Incoming::new(machine, promise, front)
         });
         let received = self.receive_chunk(&mut incoming, size);
         if let Some(transaction) = &mut self.transaction {

@@ -4,7 +4,7 @@
 //! said what became of this one, so nothing of it can be read too early; a front that sends it nevertheless is not ours.
 
 use common::io::Ending;
-use common::sys::fd::{self, Interest};
+use common::sys::fd;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const ABANDONED: u32 = u32::MAX;
 
 /// How long the front waits at most for a writer that does not read: one that waits for a disk, most likely, or that its user has
 /// stopped. The client waits for three minutes (RFC 5321 section 4.5.3.2.5).
-const PATIENCE_MAX: Duration = Duration::from_secs(150);
+pub const PATIENCE_MAX: Duration = Duration::from_secs(150);
 
 /// Octets that the front gathers before they leave: what it has read of the client at once fits.
 const GATHERED_MAX: usize = 16 * 1024;
@@ -30,21 +30,23 @@ const BUFFER: usize = 16 * 1024;
 /// Octets of a length or a mark.
 const HEAD: usize = 4;
 
+/// Waits until the writer can take something. `false`: the guard has said before what becomes of the message, so nobody will.
+pub type Room = Box<dyn Fn() -> io::Result<bool>>;
+
 /// The front's end.
-#[derive(Debug)]
 pub struct Pieces {
-    patience: Duration,
+    room: Room,
     /// A piece that has not left yet, behind the place of its length.
     gathered: Vec<u8>,
 }
 
 impl Pieces {
-    /// A message's start. A writer that takes longer than this to take something is given up.
-    pub fn new(patience: Duration) -> Pieces {
-        Pieces { patience: patience.min(PATIENCE_MAX), gathered: Vec::new() }
+    /// A message's start.
+    pub fn new(room: Room) -> Pieces {
+        Pieces { room, gathered: Vec::new() }
     }
 
-    /// Adds octets. They leave with [`Pieces::flush`] or when there are many.
+    /// Adds octets. They leave with [`Pieces::flush`] or when there are many. `TimedOut`: nobody takes them.
     pub fn push(&mut self, octets: &[u8]) -> Result<(), Ending> {
         for part in octets.chunks(GATHERED_MAX) {
             if self.gathered.len().saturating_add(part.len()) > GATHERED_MAX + HEAD {
@@ -61,7 +63,7 @@ impl Pieces {
     /// Sends what has been gathered: nothing more comes for now.
     pub fn flush(&mut self) -> Result<(), Ending> {
         self.close_piece();
-        let sent = send_all(fd::DATA, &self.gathered, self.patience);
+        let sent = send_all(fd::DATA, &self.gathered, &self.room);
         self.gathered.clear();
         sent.map_err(Ending::Failed)
     }
@@ -74,7 +76,7 @@ impl Pieces {
         self.close_piece();
         let mark = if complete { COMPLETE } else { ABANDONED };
         self.gathered.extend_from_slice(&mark.to_be_bytes());
-        send_all(fd::DATA, &self.gathered, self.patience).map_err(Ending::Failed)
+        send_all(fd::DATA, &self.gathered, &self.room).map_err(Ending::Failed)
     }
 
     fn close_piece(&mut self) {
@@ -105,15 +107,14 @@ pub fn hear_token(from: BorrowedFd<'_>, token: Token) -> Result<bool, Ending> {
     }
 }
 
-fn send_all(to: BorrowedFd<'_>, octets: &[u8], patience: Duration) -> io::Result<()> {
+fn send_all(to: BorrowedFd<'_>, octets: &[u8], room: &dyn Fn() -> io::Result<bool>) -> io::Result<()> {
     let mut rest = octets;
     while !rest.is_empty() {
         match fd::send(to, rest) {
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let [ready] = fd::poll([(to, Interest::Write)], Some(patience))?;
-                if !ready.write && !ready.hangup {
+                if !room()? {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
             }
