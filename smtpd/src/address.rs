@@ -6,7 +6,7 @@
 //! Domain         = sub-domain *("." sub-domain)
 //! ```
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Octets of a local-part (RFC 5321 section 4.5.3.1.1).
 pub const LOCAL_PART_MAX: usize = 64;
@@ -162,6 +162,19 @@ fn is_dot_string(text: &str) -> bool {
 /// RFC 5322 section 3.2.3 atext, and RFC 6531 section 3.3 UTF8-non-ascii.
 fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (c as u32) >= 0xa0
+}
+
+/// What is not ASCII as `\x{...}`: RFC 6533 section 3, for places that have no room for UTF-8.
+pub fn unitext(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            let _ = write!(out, "\\x{{{:X}}}", c as u32);
+        }
+    }
+    out
 }
 
 #[cfg(test)]

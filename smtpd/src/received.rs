@@ -82,7 +82,8 @@ impl fmt::Display for Received<'_> {
             write!(f, "\r\n\t(Authenticated sender: {})", Comment(login))?;
         }
         write!(f, "\r\n\tby {} (tinmail) with {} id {}", self.by, self.with, self.id)?;
-        if let Some(recipient) = self.recipient {
+        // With UTF-8 in it the message could go on to nobody but servers with SMTPUTF8, wherever an alias leads.
+        if let Some(recipient) = self.recipient.filter(|recipient| recipient.is_ascii()) {
             write!(f, "\r\n\tfor <{recipient}>")?;
         }
         write!(f, ";\r\n\t{}\r\n", date::print(self.at))

@@ -39,6 +39,9 @@ fn fields() {
          (Authenticated sender: jo\\(e)\r\n\tby mx.example.org (tinmail) with ESMTP id 1PJ3\r\n\t\
          for <\"a b\"@c.example>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
     );
+    let recipient = Address::parse("gr\u{fc}n@c.example".as_bytes()).unwrap();
+    let to_utf8 = Received { recipient: Some(&recipient), ..all };
+    assert!(to_utf8.to_string().is_ascii() && !to_utf8.to_string().contains("for <"));
     let local = Received { helo: "what is this?", address: None, ..received() };
     assert!(local.to_string().starts_with("Received: from unknown (unknown)\r\n"));
 }

@@ -25,8 +25,9 @@ class Circles(BoxAndSink):
         self.port = self.box.serve(change={"cps": "1000 1"}).port
 
     def send(self, *to, text=b"Subject: x\r\n\r\nhello\r\n", sender=""):
+        to = [one if "@" in one else f"{one}@{DOMAIN}" for one in to]
         with smtplib.SMTP(HOST, self.port, timeout=60) as client:
-            client.sendmail(sender, [one if "@" in one else f"{one}@{DOMAIN}" for one in to], text)
+            client.sendmail(sender, to, text, [] if "".join(to).isascii() else ["SMTPUTF8"])
 
     def settled(self):
         wait_until(lambda: not self.queue(), f"an empty queue\n{self.box.log()}")
@@ -66,6 +67,17 @@ class Circles(BoxAndSink):
                        virtual_alias_maps=f"inline:{{{{team@alias.test=alice@{DOMAIN}, x@loopy.test}}}}")
         self.send("team@alias.test")
         self.come_back("team@alias.test")
+        self.assertEqual((self.copies(self.alice), len(self.sink.messages)), (1, 1))
+
+    def test_an_alias_that_is_not_ascii(self):
+        """Its line is, or the message could go to nobody but servers with SMTPUTF8."""
+        alias = "gr\u00fcn@alias.test"
+        self.configure("", virtual_alias_domains="alias.test",
+                       virtual_alias_maps=f"inline:{{{{{alias}=alice@{DOMAIN}, x@loopy.test}}}}")
+        self.send(alias)
+        self.settled()
+        self.assertTrue(self.sink.messages[0].startswith(b"Delivered-To: gr\\x{FC}n@alias.test\r\n"), self.sink.messages[0])
+        self.come_back(alias)
         self.assertEqual((self.copies(self.alice), len(self.sink.messages)), (1, 1))
 
     def test_one_recipient_behind_an_alias(self):

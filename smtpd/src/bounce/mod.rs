@@ -6,7 +6,7 @@
 
 mod text;
 
-use crate::address::Address;
+use crate::address::{Address, unitext};
 use crate::deliver::{self, Sink};
 use crate::envelope::{Body, Recipient, Ret};
 use crate::queue::notes::Note;
@@ -17,7 +17,7 @@ use common::sys::process;
 use std::fmt::Write as _;
 use std::io::BufRead;
 use std::time::SystemTime;
-use text::{clean, folded, host_name, original, unitext, xtext};
+use text::{clean, folded, host_name, original, xtext};
 
 /// Octets of a header that are returned at most.
 const HEADER_MAX: usize = 100 * 1024;

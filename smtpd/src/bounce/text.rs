@@ -1,6 +1,6 @@
 //! Making words of strangers harmless for a field of a notification.
 
-use std::fmt::Write as _;
+use crate::address::unitext;
 use std::net::IpAddr;
 
 /// Octets of a field, after which the rest is left out.
@@ -66,19 +66,6 @@ pub fn host_name(relay: &str) -> String {
         Ok(IpAddr::V6(address)) => format!("[IPv6:{address}]"),
         Err(_) => name.to_owned(),
     }
-}
-
-/// What is not ASCII as `\x{...}`.
-pub fn unitext(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_ascii() {
-            out.push(c);
-        } else {
-            let _ = write!(out, "\\x{{{:X}}}", c as u32);
-        }
-    }
-    out
 }
 
 /// Decodes `\x{...}`. What is malformed stays as it is, all of it.

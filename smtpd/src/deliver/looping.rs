@@ -3,7 +3,7 @@
 //! The message is a stranger's; one field of it is held at most, and only as far as an address can be long.
 
 use super::Sink;
-use crate::address::Address;
+use crate::address::{Address, unitext};
 use crate::status::{Enhanced, Status};
 use std::collections::HashSet;
 use std::io::{self, BufRead};
@@ -51,9 +51,13 @@ pub fn circle(address: &Address) -> Status {
     Status::new(554, Enhanced(5, 4, 6), text)
 }
 
-/// An address as [`delivered_to`] compares it.
+/// An address as [`delivered_to`] compares it: in small letters, which are ASCII.
 pub fn in_small(address: &Address) -> String {
-    address.to_string().to_lowercase()
+    small_ascii(&address.to_string())
+}
+
+fn small_ascii(address: &str) -> String {
+    unitext(&address.to_lowercase()).to_lowercase()
 }
 
 /// Which of these addresses, in small letters, a message was delivered to before.
@@ -180,7 +184,7 @@ fn address_in(field: &[u8]) -> Option<String> {
     let value = rest.trim_ascii_start().strip_prefix(b":")?;
     let value = String::from_utf8_lossy(value.trim_ascii());
     let value = value.strip_prefix('<').and_then(|value| value.strip_suffix('>')).unwrap_or(&value);
-    Some(value.trim().to_lowercase())
+    Some(small_ascii(value.trim()))
 }
 
 fn is_blank(octet: u8) -> bool {
@@ -258,6 +262,21 @@ mod tests {
             let mut rest = message.as_bytes();
             skip_forward_line(&mut rest, &address).unwrap();
             assert_eq!(passes(std::str::from_utf8(rest).unwrap(), 0), new, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ascii_is_known_in_both_ways_to_write_it() {
+        let address = Address::parse("Gr\u{fc}n@b\u{fc}ro.example".as_bytes()).unwrap();
+        let wanted = [in_small(&address)].into();
+        for field in [
+            r"Delivered-To: gr\x{FC}n@b\x{FC}ro.example",
+            r"Delivered-To: Gr\x{fc}n@b\x{FC}ro.example",
+            "Delivered-To: GR\u{dc}N@b\u{fc}ro.example",
+            crate::deliver::forward_line(&address).trim_end(),
+        ] {
+            let found = delivered_to(&mut format!("{field}\r\n\r\n").as_bytes(), &wanted).unwrap();
+            assert_eq!(found.len(), 1, "{field}");
         }
     }
 

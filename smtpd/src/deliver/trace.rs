@@ -7,7 +7,7 @@
 //! Received: from ...
 //! ```
 
-use crate::address::{Address, ReversePath};
+use crate::address::{Address, ReversePath, unitext};
 
 /// What the lines say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +47,9 @@ impl Trace {
 }
 
 /// What the copies begin with that a user's `~/.forward` sends on, with CRLF: when one of them comes back, it says that it was
-/// here.
+/// here. In ASCII: a header in UTF-8 could go to nobody but servers with SMTPUTF8 (RFC 6531 section 3.4).
 pub fn forward_line(forwarded: &Address) -> String {
-    format!("Delivered-To: {forwarded}\r\n")
+    format!("Delivered-To: {}\r\n", unitext(&forwarded.to_string()))
 }
 
 #[cfg(test)]

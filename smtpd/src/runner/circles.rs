@@ -37,10 +37,9 @@ impl Circles {
         self.seen.contains(&deliver::in_small(alias)).then(|| deliver::circle(alias))
     }
 
-    /// What a recipient's copy begins with when it leaves this host. An alias that is not ASCII makes none: the header could
-    /// then go to nobody but servers with SMTPUTF8 (RFC 6531 section 3.4), and hops end such a circle as well.
+    /// What a recipient's copy begins with when it leaves this host.
     pub fn line(&self, recipient: &Recipient) -> Option<String> {
-        let alias = recipient.alias().filter(|alias| alias.is_ascii())?;
+        let alias = recipient.alias()?;
         let is_needed = matches!(recipient.target, Target::Remote(_));
         let is_there = self.seen.contains(&deliver::in_small(alias));
         (is_needed && !is_there).then(|| deliver::forward_line(alias))
