@@ -6,8 +6,8 @@
 //! ([`common::mime::tree`]): what a client is shown can be found.
 
 use crate::charset;
-use common::mime::boundary;
-use common::mime::content::{self, MediaType};
+use common::mime::boundary::{self, Found};
+use common::mime::content::{self, Content, MediaType};
 use common::mime::header::{self, Name};
 use encoding_rs::{Encoding, UTF_8};
 use memchr::memmem;
@@ -16,8 +16,6 @@ use std::ops::ControlFlow;
 
 /// Multiparts in each other that are told apart (DESIGN.md section 8); what is deeper is passed over.
 pub const NESTING_MAX: usize = 100;
-/// What has to be there of a line to know whether it is a delimiter: the longest boundary with two hyphens at both ends.
-const DELIMITER_MAX: usize = boundary::LENGTH_MAX + 4;
 /// Octets read at first, enough for most messages, and at most held: a longer field comes in pieces.
 const FIRST_READ: usize = 8 * 1024;
 const BUFFER: usize = 64 * 1024;
@@ -76,7 +74,7 @@ pub fn walk(reader: &mut impl Read, buffer: &mut Buffer, visitor: &mut impl Visi
         visitor,
         mode: Mode::Header(Header::Message),
         line_start: true,
-        kind: Kind::default(),
+        kind: Kind::new(false),
         passing: false,
         long_field: None,
         boundaries: Vec::new(),
@@ -122,34 +120,19 @@ enum Mode {
 
 /// What the header at hand has said about its body so far.
 struct Kind {
-    body: Body,
-    boundary: Vec<u8>,
-    encoding: &'static Encoding,
+    content: Content,
+    /// The charset of what is not looked into; `None`: it is no text.
+    encoding: Option<&'static Encoding>,
     /// `None`: nothing has been said.
     transfer: Option<Transfer>,
-    digest: bool,
     /// Whether there has been a Content-Type.
     has_type: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Body {
-    Text,
-    Message,
-    Multipart,
-    Opaque,
-}
-
-impl Default for Kind {
-    fn default() -> Kind {
-        Kind {
-            body: Body::Text,
-            boundary: Vec::new(),
-            encoding: UTF_8,
-            transfer: None,
-            digest: false,
-            has_type: false,
-        }
+impl Kind {
+    /// Of a header of which nothing has been seen.
+    fn new(in_digest: bool) -> Kind {
+        Kind { content: Content::of(None, in_digest), encoding: Some(UTF_8), transfer: None, has_type: false }
     }
 }
 
@@ -166,14 +149,6 @@ struct Walk<'v, V> {
     /// Of the multiparts around us, outermost first: the boundary, and whether its parts are messages unless they say more.
     boundaries: Vec<(Vec<u8>, bool)>,
     delimiter: memmem::Finder<'static>,
-}
-
-/// What a line that begins with two hyphens is.
-enum Delimiter {
-    /// The next part of the multipart at this place begins.
-    Part(usize),
-    /// The multipart at this place is over.
-    Close(usize),
 }
 
 impl<V: Visitor> Walk<'_, V> {
@@ -286,50 +261,45 @@ impl<V: Visitor> Walk<'_, V> {
             return ControlFlow::Continue(Some(line.len()));
         }
         // A part without the empty line behind its header.
-        if let Some(delimiter) = self.delimiter(line) {
-            self.visitor.header_end(header)?;
-            self.part_ends(delimiter, line);
-            return ControlFlow::Continue(Some(line.len()));
+        if line.starts_with(b"--") {
+            if let Found::Boundary { open, last, .. } = self.find(line, true) {
+                self.visitor.header_end(header)?;
+                self.part_ends(open, last, line);
+                return ControlFlow::Continue(Some(line.len()));
+            }
         }
         ControlFlow::Continue(None)
     }
 
     fn body_begins(&mut self) {
-        let kind = std::mem::take(&mut self.kind);
+        let Kind { content, encoding, transfer, .. } = std::mem::replace(&mut self.kind, Kind::new(false));
         self.line_start = true;
-        self.mode = match kind.body {
-            Body::Text => {
-                let transfer = kind.transfer.unwrap_or(Transfer::Identity);
-                self.visitor.text_begin(Text { encoding: kind.encoding, transfer });
-                Mode::Text
-            }
+        self.mode = match (content, encoding) {
             // It cannot be encoded (RFC 2046 section 5.2.1), whatever its header says.
-            Body::Message => Mode::Header(Header::Inner),
-            Body::Multipart if self.boundaries.len() < NESTING_MAX => {
-                self.boundaries.push((kind.boundary, kind.digest));
+            (Content::Message { .. }, _) => Mode::Header(Header::Inner),
+            (Content::Multipart { boundary, is_digest }, _) => {
+                if self.boundaries.len() < NESTING_MAX {
+                    self.boundaries.push((boundary, is_digest));
+                }
                 Mode::Opaque
             }
-            _ => Mode::Opaque,
+            (Content::Leaf, Some(encoding)) => {
+                let transfer = transfer.unwrap_or(Transfer::Identity);
+                self.visitor.text_begin(Text { encoding, transfer });
+                Mode::Text
+            }
+            (Content::Leaf, None) => Mode::Opaque,
         };
     }
 
-    fn part_ends(&mut self, delimiter: Delimiter, line: &[u8]) {
+    /// With the line of this open multipart's boundary, or with what is there of the line.
+    fn part_ends(&mut self, open: usize, last: bool, line: &[u8]) {
         self.line_start = true;
         self.passing = !line.ends_with(b"\n");
-        self.kind = Kind::default();
-        match delimiter {
-            Delimiter::Part(level) => {
-                self.boundaries.truncate(level + 1);
-                if self.boundaries.last().is_some_and(|(_, digest)| *digest) {
-                    self.kind.body = Body::Message;
-                }
-                self.mode = Mode::Header(Header::Inner);
-            }
-            Delimiter::Close(level) => {
-                self.boundaries.truncate(level);
-                self.mode = Mode::Opaque;
-            }
-        }
+        self.boundaries.truncate(if last { open } else { open + 1 });
+        let in_digest = self.boundaries.last().is_some_and(|(_, is_digest)| *is_digest);
+        self.kind = Kind::new(in_digest && !last);
+        self.mode = if last { Mode::Opaque } else { Mode::Header(Header::Inner) };
     }
 
     /// Octets of a body, up to the next delimiter or to the end of what is there.
@@ -356,27 +326,23 @@ impl<V: Visitor> Walk<'_, V> {
                 },
             };
             let line = data.get(at..).unwrap_or_default();
-            let length = match memchr::memchr(b'\n', line) {
-                Some(length) => length + 1,
-                None if is_end || line.len() >= DELIMITER_MAX => line.len(),
-                None => {
+            match self.find(line, is_end) {
+                Found::Unknown => {
                     self.show(data, before)?;
                     self.line_start &= before == 0;
                     return ControlFlow::Continue(before);
                 }
-            };
-            let line = line.get(..length).unwrap_or_default();
-            if let Some(delimiter) = self.delimiter(line) {
-                self.show(data, before)?;
-                if self.mode == Mode::Text {
-                    self.visitor.text_end()?;
+                Found::Nothing => (from, self.line_start) = (at, false),
+                Found::Boundary { open, last, .. } => {
+                    self.show(data, before)?;
+                    if self.mode == Mode::Text {
+                        self.visitor.text_end()?;
+                    }
+                    let length = memchr::memchr(b'\n', line).map_or(line.len(), |end| end + 1);
+                    self.part_ends(open, last, line.get(..length).unwrap_or_default());
+                    return ControlFlow::Continue(at + length);
                 }
-                self.part_ends(delimiter, line);
-                return ControlFlow::Continue(at + length);
             }
-            // The line's end may be the one before a delimiter.
-            from = at + length.saturating_sub(1).max(1);
-            self.line_start = false;
         }
         // What may be the beginning of a delimiter comes again.
         let held = match data {
@@ -398,17 +364,8 @@ impl<V: Visitor> Walk<'_, V> {
         }
     }
 
-    /// What a line is to the multiparts around. Only its beginning is compared (RFC 2046 section 5.1.1): with the longest
-    /// boundary that fits, and of two that are alike the inner one's.
-    fn delimiter(&self, line: &[u8]) -> Option<Delimiter> {
-        let line = line.strip_prefix(b"--")?;
-        let open = self.boundaries.iter().enumerate();
-        let fitting = open.filter(|(_, (boundary, _))| line.starts_with(boundary));
-        let (level, (boundary, _)) = fitting.max_by_key(|(_, (boundary, _))| boundary.len())?;
-        Some(match line.get(boundary.len()..).is_some_and(|rest| rest.starts_with(b"--")) {
-            true => Delimiter::Close(level),
-            false => Delimiter::Part(level),
-        })
+    fn find(&self, line: &[u8], is_end: bool) -> Found {
+        boundary::find(self.boundaries.iter().map(|(boundary, _)| boundary.as_slice()), line, is_end)
     }
 }
 
@@ -441,36 +398,25 @@ impl Kind {
             }
             Some(Name::ContentType) if !self.has_type => {
                 self.has_type = true;
-                // What is no type is text (RFC 2045 section 5.2), in a digest too.
-                self.body = Body::Text;
-                if let Some(media) = MediaType::parse(&header::unfold(value)) {
-                    self.learn_type(&media);
-                }
+                let value = header::unfold(value);
+                self.content = Content::of(Some(&value), false);
+                // What is no type is text (RFC 2045 section 5.2).
+                self.encoding = MediaType::parse(&value).map_or(Some(UTF_8), |media| text_of(&media));
             }
             _ => {}
         }
     }
+}
 
-    fn learn_type(&mut self, media: &MediaType<'_>) {
-        let is = |kind: &[u8]| media.kind.eq_ignore_ascii_case(kind);
-        if is(b"multipart") {
-            self.boundary = content::boundary(media);
-            // Without a boundary that can be one there are no parts: then all of it is text.
-            if !self.boundary.is_empty() && self.boundary.len() <= boundary::LENGTH_MAX {
-                self.body = Body::Multipart;
-            }
-            self.digest = media.is("multipart", "digest");
-        } else if media.is("message", "rfc822") || media.is("message", "global") {
-            self.body = Body::Message;
-        } else if is(b"text") || is(b"message") {
-            let parameters = media.parameters();
-            let charset = parameters.iter().find(|parameter| parameter.name.eq_ignore_ascii_case(b"charset"));
-            let encoding = charset.and_then(|charset| charset::encoding(&charset.value));
-            self.encoding = encoding.unwrap_or(UTF_8);
-        } else {
-            self.body = Body::Opaque;
-        }
+/// The charset of what is not looked into: text, multiparts and messages are text then.
+fn text_of(media: &MediaType<'_>) -> Option<&'static Encoding> {
+    let is = |kind: &[u8]| media.kind.eq_ignore_ascii_case(kind);
+    if !is(b"text") && !is(b"message") && !is(b"multipart") {
+        return None;
     }
+    let parameters = media.parameters();
+    let charset = parameters.iter().find(|parameter| parameter.name.eq_ignore_ascii_case(b"charset"));
+    Some(charset.and_then(|charset| charset::encoding(&charset.value)).unwrap_or(UTF_8))
 }
 
 #[cfg(test)]

@@ -176,9 +176,7 @@ fn fetched(message: &[u8]) -> Vec<(String, Transfer, Vec<u8>)> {
                 all.find(|parameter| parameter.name.eq_ignore_ascii_case(wanted))
                     .map(|found| &found.value[..])
             };
-            if !is(b"multipart") {
-                encoding = parameter(b"charset").and_then(charset::encoding).unwrap_or(UTF_8);
-            }
+            encoding = parameter(b"charset").and_then(charset::encoding).unwrap_or(UTF_8);
             let boundary = parameter(b"boundary").unwrap_or_default().trim_ascii_end().len();
             if !(is(b"text") || is(b"message") || is(b"multipart") && !(1..=998).contains(&boundary)) {
                 continue;
@@ -209,7 +207,7 @@ fn parts_are_what_fetch_shows() {
     let mixed = |field: &str| format!("Content-Type: multipart/mixed; {field}\n\n--ab\n\nneedle\n--ab--\n");
     let part = |line: &str| format!("Content-Type: multipart/mixed; boundary=x\n\n{line}\n\nneedle\n--x--\n");
     let far = format!("--x{}", " ".repeat(3 * BUFFER));
-    let field = format!("--x{}Content-Type: image/png", " ".repeat(DELIMITER_MAX - 3));
+    let field = format!("--x{}Content-Type: image/png", " ".repeat(boundary::LENGTH_MAX));
     type Row<'a> = (&'a str, String, Option<(&'a str, Transfer)>);
     let table: &[Row<'_>] = &[
         ("words behind a delimiter", part("--x foo"), Some(("UTF-8", Transfer::Identity))),
@@ -268,6 +266,12 @@ fn parts_are_what_fetch_shows() {
             "an encoded message",
             "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nA: b\n\nneedle".to_owned(),
             Some(("UTF-8", Transfer::Identity)),
+        ),
+        (
+            // RFC 6532 section 3.7.
+            "an encoded message that may be",
+            "Content-Type: message/global\nContent-Transfer-Encoding: base64\n\nneedle".to_owned(),
+            Some(("UTF-8", Transfer::Base64)),
         ),
     ];
     for (what, message, want) in table {
