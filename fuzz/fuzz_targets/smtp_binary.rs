@@ -1,16 +1,20 @@
-//! BINARYMIME on its way to lines: the same however it is cut, nothing changed but what is binary, and that not at all once it is
-//! decoded.
+//! BINARYMIME on its way to lines, and eight bits on theirs to seven: the same however they are cut, nothing changed but what says so,
+//! and that not at all once it is decoded.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use smtpd::deliver::Recoder;
+use smtpd::recode::{Recoder, To};
 use std::convert::Infallible;
 
 const HEADER: &[u8] = b"Content-Transfer-Encoding: binary\r\n\r\n";
 const MIXED: &[u8] = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n";
 
 fn recode(pieces: &[&[u8]]) -> Vec<u8> {
-    let (mut recoder, mut stored) = (Recoder::default(), Vec::new());
+    recode_to(To::Lines, pieces)
+}
+
+fn recode_to(to: To, pieces: &[&[u8]]) -> Vec<u8> {
+    let (mut recoder, mut stored) = (Recoder::new(to), Vec::new());
     let mut to = |octets: &[u8]| {
         stored.extend_from_slice(octets);
         Ok::<(), Infallible>(())
@@ -60,6 +64,13 @@ fuzz_target!(|input: (u16, &[u8])| {
     assert!(has(message, b"binary") || stored == message);
     // Nothing is left to be done.
     assert_eq!(recode(&[&stored]), stored);
+
+    let sent = recode_to(To::SevenBits, &[message]);
+    assert_eq!(recode_to(To::SevenBits, &[front, back]), sent);
+    assert_eq!(recode_to(To::SevenBits, &[&sent]), sent);
+    assert!(has(message, b"binary") || has(message, b"8bit") || sent == message);
+    let text = recode_to(To::SevenBits, &[b"Content-Transfer-Encoding: 8bit\r\n\r\n", message]);
+    assert!(text.is_ascii() && text.split(|octet| *octet == b'\n').all(|line| line.len() <= 77));
 
     // A part that is binary, alone and between boundaries.
     let header = b"Content-Transfer-Encoding: base64\r\n\r\n";

@@ -108,6 +108,12 @@ pub struct Recipient {
 }
 
 impl Recipient {
+    /// One that nothing else was said of.
+    pub fn new(address: Address, target: Target) -> Recipient {
+        let original = address.clone();
+        Recipient { address, original, orcpt: None, notify: None, owner: None, target }
+    }
+
     /// The address that was given, where an alias or virtual alias has made another one of it.
     pub fn alias(&self) -> Option<&Address> {
         let is_same = self.original.to_string().to_lowercase() == self.address.to_string().to_lowercase();
@@ -178,12 +184,9 @@ mod tests {
     fn members(names: &[&str], owner: Option<&str>) -> Vec<Recipient> {
         let address = |text: &str| Address::parse(text.as_bytes()).unwrap();
         let member = |text: &&str| Recipient {
-            address: address(text),
             original: address("all@x"),
-            orcpt: None,
-            notify: None,
             owner: owner.map(address),
-            target: Target::Remote(address(text)),
+            ..Recipient::new(address(text), Target::Remote(address(text)))
         };
         names.iter().map(member).collect()
     }

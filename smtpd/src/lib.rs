@@ -31,6 +31,7 @@ pub mod networks;
 pub mod queue;
 mod readers;
 pub mod received;
+pub mod recode;
 pub mod reply;
 pub mod restrictions;
 pub mod route;

@@ -233,6 +233,7 @@ settings! {
     smtpd smtp_mx_address_limit: u32 = 5, "addresses that are tried at most, one after another; 0: all";
     smtpd smtp_mx_session_limit: u32 = 2, "servers that may refuse service before it is tried again later; 0: all";
     smtpd smtp_skip_5xx_greeting: bool = true, "a server that greets with 5xx says nothing about the mail, which waits";
+    smtpd disable_mime_output_conversion: bool = false, "mail goes as it is to servers that do not offer what it needs";
     smtpd smtp_bind_address: SourceAddress = SourceAddress(None), "IPv4 address of this host that connections come from";
     smtpd smtp_bind_address6: SourceAddress = SourceAddress(None), "IPv6 address of this host that connections come from";
     smtpd smtp_tls_security_level: TlsLevel = TlsLevel::May, "how much TLS other servers have to offer";

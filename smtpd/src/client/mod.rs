@@ -21,6 +21,8 @@ pub use auth::Login;
 pub use connect::{Client, Failed, loops};
 pub use transaction::Outcome;
 
+use crate::envelope::Body;
+use crate::recode::To;
 use crate::status::{Enhanced, Status};
 use common::config::Config;
 use common::sys::fd::Pages;
@@ -125,6 +127,17 @@ impl Connection {
     /// Recipients that the server takes in one transaction, if it said so (RFC 9422).
     pub fn recipients_max(&self) -> Option<usize> {
         self.extensions.recipients_max
+    }
+
+    /// What a message of this kind has to be made for before it can go to this server; `None`: it can go as it is, or for all that
+    /// the server says.
+    pub fn recoding(&self, body: Body) -> Option<To> {
+        let Extensions { eight_bit_mime, chunking, binary_mime, .. } = self.extensions;
+        match eight_bit_mime {
+            false => Some(To::SevenBits),
+            true if body == Body::BinaryMime && !(chunking && binary_mime) => Some(To::Lines),
+            true => None,
+        }
     }
 
     /// Says goodbye. The answer is not waited for: it decides nothing.

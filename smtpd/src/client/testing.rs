@@ -76,14 +76,7 @@ pub fn address(text: &str) -> Address {
 }
 
 pub fn envelope(recipients: &[&str]) -> Envelope {
-    let recipient = |text: &&str| Recipient {
-        address: address(text),
-        original: address(text),
-        orcpt: None,
-        notify: None,
-        owner: None,
-        target: Target::Remote(address(text)),
-    };
+    let recipient = |text: &&str| Recipient::new(address(text), Target::Remote(address(text)));
     Envelope {
         reverse_path: Some(address("from@me.test")),
         recipients: recipients.iter().map(recipient).collect(),

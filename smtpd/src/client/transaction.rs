@@ -50,6 +50,7 @@ struct Transaction<'a> {
     settled: Vec<Outcome>,
     utf8: bool,
     size: u64,
+    body: Body,
     /// The end of the message was sent.
     ended: bool,
 }
@@ -68,13 +69,15 @@ impl Stop {
 
 impl Connection {
     /// Sends one message of `size` octets, in wire form, to these of the envelope's recipients; no more than
-    /// [`Connection::recipients_max`], and all with the same reverse-path. Each of them is in the result once.
+    /// [`Connection::recipients_max`], and all with the same reverse-path. Each of them is in the result once. `body` is the
+    /// envelope's, unless the message was made another one for this server ([`Connection::recoding`]).
     pub fn send(
         &mut self,
         envelope: &Envelope,
         recipients: &[usize],
         message: &mut dyn Read,
         size: u64,
+        body: Body,
     ) -> Vec<Outcome> {
         self.mails += 1;
         let patience = self.times.transaction(size);
@@ -90,6 +93,7 @@ impl Connection {
             settled: Vec::new(),
             utf8: false,
             size,
+            body,
             ended: false,
         };
         let stop = match &mut scratch {
@@ -147,7 +151,7 @@ impl Transaction<'_> {
     fn run(&mut self, message: &mut dyn Read, scratch: &mut Pages) -> Result<(), Stop> {
         let first = read_piece(message, scratch).map_err(|error| unreadable(&error))?;
         self.check(scratch.get(..first).unwrap_or_default())?;
-        let chunked = self.envelope.body == Body::BinaryMime;
+        let chunked = self.body == Body::BinaryMime;
         let mut goes_on = match self.connection.extensions.pipelining {
             true => self.envelope_in_groups(!chunked)?,
             false => self.envelope_one_by_one()?,
@@ -180,8 +184,8 @@ impl Transaction<'_> {
             let text = format!("message of {} octets exceeds the limit of {max} of host {remote}", self.size);
             return Err(Stop::ours(552, Enhanced(5, 3, 4), text));
         }
-        if self.envelope.body == Body::BinaryMime && !(extensions.chunking && extensions.binary_mime) {
-            // RFC 3030 section 3: it would have to be converted, which breaks signatures.
+        // RFC 3030 section 3: it was to be converted, or comes back.
+        if self.body == Body::BinaryMime && !(extensions.chunking && extensions.binary_mime) {
             let text = format!("host {remote} does not take BINARYMIME");
             return Err(Stop::ours(554, Enhanced(5, 6, 3), text));
         }

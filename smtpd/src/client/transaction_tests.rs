@@ -12,7 +12,7 @@ fn send(script: &[&str], envelope: &Envelope) -> (Vec<Outcome>, String) {
     let mut outcomes = Vec::new();
     let said = talk(script, |connection| {
         let mut connection = connection.unwrap();
-        outcomes = connection.send(envelope, &everybody, &mut &*MESSAGE, MESSAGE.len() as u64);
+        outcomes = connection.send(envelope, &everybody, &mut &*MESSAGE, MESSAGE.len() as u64, envelope.body);
         connection.quit();
     });
     outcomes.sort_by_key(|outcome| outcome.recipient);
@@ -44,6 +44,28 @@ fn one_recipient_without_pipelining() {
         unsure: false,
     };
     assert_eq!(outcomes, [want]);
+}
+
+#[test]
+fn what_a_server_takes() {
+    use crate::recode::To;
+    for (offers, plain, binary) in [
+        ("250 mx.test", Some(To::SevenBits), Some(To::SevenBits)),
+        ("250-mx.test\r\n250 8BITMIME", None, Some(To::Lines)),
+        ("250-mx.test\r\n250-8BITMIME\r\n250 CHUNKING", None, Some(To::Lines)),
+        ("250-mx.test\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 BINARYMIME", None, None),
+    ] {
+        let script: Vec<&str> = ["220 mx.test"].into_iter().chain(offers.split("\r\n")).collect();
+        talk(&script, |connection| {
+            let connection = connection.unwrap();
+            for (body, want) in
+                [(Body::SevenBit, plain), (Body::EightBitMime, plain), (Body::BinaryMime, binary)]
+            {
+                assert_eq!(connection.recoding(body), want, "{body:?} {offers}");
+            }
+            connection.quit();
+        });
+    }
 }
 
 #[test]
@@ -168,7 +190,8 @@ fn the_next_message_begins_with_rset_where_one_was_not_ended() {
     let said = talk(&script(&PIPELINING, &rest), |connection| {
         let mut connection = connection.unwrap();
         for _ in 0..3 {
-            let outcomes = connection.send(&envelope(&["a@b.test"]), &[0], &mut &b"x\r\n"[..], 3);
+            let outcomes =
+                connection.send(&envelope(&["a@b.test"]), &[0], &mut &b"x\r\n"[..], 3, Body::SevenBit);
             codes.push(outcomes[0].status.code);
         }
         connection.quit();
@@ -237,7 +260,7 @@ fn utf8_goes_only_where_it_is_taken() {
     let message = "Subject: \u{fc}\r\n\r\n".as_bytes();
     let mut outcomes = Vec::new();
     talk(&PLAIN, |connection| {
-        outcomes = connection.unwrap().send(&header, &[0], &mut &*message, message.len() as u64);
+        outcomes = connection.unwrap().send(&header, &[0], &mut &*message, message.len() as u64, header.body);
     });
     assert_eq!(codes(&outcomes), [code(550, "5.6.7")]);
     // An ASCII header needs nothing.
@@ -257,7 +280,8 @@ fn binary_goes_in_a_chunk_or_not_at_all() {
     let mut outcomes = Vec::new();
     let said =
         talk_in_pieces(&script(&greeting, &["250 Ok", "250 Ok", "250 Ok"]), usize::MAX, |connection| {
-            outcomes = connection.unwrap().send(&binary, &[0], &mut &message[..], message.len() as u64);
+            outcomes =
+                connection.unwrap().send(&binary, &[0], &mut &message[..], message.len() as u64, binary.body);
         });
     assert_eq!(codes(&outcomes), [code(250, "2.0.0")]);
     assert!(
@@ -273,7 +297,7 @@ fn a_message_that_is_not_whole_is_not_ended() {
         let mut outcomes = Vec::new();
         let said = talk(&script(&PLAIN, &rest), |connection| {
             let mut connection = connection.unwrap();
-            outcomes = connection.send(&envelope(&["a@b.test"]), &[0], &mut &*MESSAGE, size);
+            outcomes = connection.send(&envelope(&["a@b.test"]), &[0], &mut &*MESSAGE, size, Body::SevenBit);
             assert!(!connection.is_open());
         });
         assert_eq!(codes(&outcomes), [code(451, "4.3.0")]);
@@ -287,7 +311,7 @@ fn a_message_that_is_not_whole_is_not_ended() {
     }
     let mut outcomes = Vec::new();
     let said = talk(&PLAIN, |connection| {
-        outcomes = connection.unwrap().send(&envelope(&["a@b.test"]), &[0], &mut Broken, 20);
+        outcomes = connection.unwrap().send(&envelope(&["a@b.test"]), &[0], &mut Broken, 20, Body::SevenBit);
     });
     assert_eq!((codes(&outcomes), &*said), (vec![code(451, "4.3.0")], "EHLO me.test\n"));
 }
@@ -298,7 +322,8 @@ fn replies_may_come_in_pieces() {
     for piece in [1, 2, 3, 7] {
         let mut outcomes = Vec::new();
         talk_in_pieces(&script(&PIPELINING, &rest), piece, |connection| {
-            outcomes = connection.unwrap().send(&envelope(&["a@b.test"]), &[0], &mut &*MESSAGE, 20);
+            outcomes =
+                connection.unwrap().send(&envelope(&["a@b.test"]), &[0], &mut &*MESSAGE, 20, Body::SevenBit);
         });
         assert_eq!(outcomes[0].status, Status::new(250, Enhanced(2, 0, 0), "a b"));
     }
@@ -362,7 +387,8 @@ fn a_server_that_takes_its_time_with_everything_is_left() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (envelope, begun) = (envelope(&names), std::time::Instant::now());
     let everybody: Vec<usize> = (0..90).collect();
-    let outcomes = connection.send(&envelope, &everybody, &mut &*MESSAGE, MESSAGE.len() as u64);
+    let outcomes =
+        connection.send(&envelope, &everybody, &mut &*MESSAGE, MESSAGE.len() as u64, envelope.body);
     assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
     assert!(
         outcomes.len() == 90 && outcomes.iter().all(|outcome| outcome.status.code == 421),

@@ -29,14 +29,7 @@ impl Home {
         let cut = local.split_once(['+', '-']);
         let extension = cut.map(|(_, extension)| extension.to_owned()).unwrap_or_default();
         let target = Target::Mailbox { user: "anna".into(), extension, direct: false };
-        let recipient = Recipient {
-            address: address.clone(),
-            original: address,
-            orcpt: None,
-            notify: None,
-            owner: None,
-            target,
-        };
+        let recipient = Recipient::new(address, target);
         let mut warnings = Vec::new();
         let read = read(&self.config, &self.account(), &recipient, &mut |line| warnings.push(line));
         (read, warnings)
@@ -218,8 +211,8 @@ fn only_what_the_file_names_is_done_in_the_user_s_name() {
     ];
     for (local, target, want) in table {
         let address = Address::new(local, "example.org").unwrap();
-        let (original, what) = (address.clone(), format!("{local} {target:?}"));
-        let recipient = Recipient { address, original, orcpt: None, notify: None, owner: None, target };
+        let what = format!("{local} {target:?}");
+        let recipient = Recipient::new(address, target);
         let got = names(&home.config, &home.account(), &recipient, &mut |_| ());
         assert_eq!(got, Ok(want), "{what}");
     }

@@ -18,7 +18,6 @@ mod looping;
 mod mailbox;
 mod trace;
 
-pub use binary::Recoder;
 pub use looping::{circle, delivered_to, in_small, skip_forward_line};
 pub use trace::{Once, Trace, forward_line};
 

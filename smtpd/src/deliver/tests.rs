@@ -20,7 +20,7 @@ fn account(home: &Path) -> Account {
 fn recipient() -> Recipient {
     let address = Address::parse(b"anna@example.org").unwrap();
     let target = Target::Mailbox { user: "anna".into(), extension: String::new(), direct: true };
-    Recipient { address: address.clone(), original: address, orcpt: None, notify: None, owner: None, target }
+    Recipient::new(address, target)
 }
 
 fn trace() -> Trace {

@@ -320,19 +320,13 @@ fn too_many() -> Status {
 
 /// A user's mailbox that there is not.
 fn itself(path: Address, wanted: &Wanted) -> Recipient {
-    Recipient {
-        address: path.clone(),
-        owner: None,
-        orcpt: None,
-        notify: wanted.notify,
-        target: Target::Mailbox {
-            // With its domain: it must not find another domain's user.
-            user: path.to_string().to_lowercase(),
-            extension: String::new(),
-            direct: false,
-        },
-        original: path,
-    }
+    let target = Target::Mailbox {
+        // With its domain: it must not find another domain's user.
+        user: path.to_string().to_lowercase(),
+        extension: String::new(),
+        direct: false,
+    };
+    Recipient { notify: wanted.notify, ..Recipient::new(path, target) }
 }
 
 /// For a message that can be sent to nobody: its sender, and of those whom he named the first. `None`: he could not be told.

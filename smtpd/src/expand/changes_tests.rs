@@ -41,13 +41,11 @@ fn where_mail_goes_that_nobody_names_a_program_for_any_more() {
         ("stale@here.example", Some("anna"), "->a@x.example, ->b@x.example"),
         ("bert@here.example", Some("bert"), "->d@x.example"),
     ] {
+        let target = Target::Command { words: vec!["/bin/old".into()], owner: owner.map(str::to_owned) };
         let recipient = Recipient {
-            address: parse(address),
             original: parse("all@here.example"),
             orcpt: Some("rfc822;all@x".to_owned()),
-            notify: None,
-            owner: None,
-            target: Target::Command { words: vec!["/bin/old".into()], owner: owner.map(str::to_owned) },
+            ..Recipient::new(parse(address), target)
         };
         let found = anew(&mut host.directory(), &recipient);
         assert_eq!(shown(found.clone()), want, "{address} {owner:?}");

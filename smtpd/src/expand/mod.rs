@@ -389,14 +389,8 @@ impl Job {
     }
 
     fn recipient(&self, work: &Work, address: &Address, target: Target) -> Recipient {
-        Recipient {
-            address: address.clone(),
-            original: self.original.clone(),
-            orcpt: None,
-            notify: None,
-            owner: work.list_owner.clone(),
-            target,
-        }
+        let (original, owner) = (self.original.clone(), work.list_owner.clone());
+        Recipient { original, owner, ..Recipient::new(address.clone(), target) }
     }
 
     fn keep(&mut self, work: &Work, address: &Address, target: Target) {

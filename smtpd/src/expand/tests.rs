@@ -40,14 +40,7 @@ impl Host {
     fn forwarded(&self, entries: &[&str]) -> Result<Vec<Recipient>, Status> {
         let target = Target::Mailbox { user: "anna".into(), extension: String::new(), direct: false };
         let address = parse("anna@here.example");
-        let recipient = Recipient {
-            address: address.clone(),
-            original: address,
-            orcpt: None,
-            notify: None,
-            owner: None,
-            target,
-        };
+        let recipient = Recipient::new(address, target);
         let entries: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
         forward(&mut self.directory(), &recipient, "anna", &entries)
     }

@@ -6,14 +6,7 @@ fn address(text: &str) -> Address {
 }
 
 fn recipient(text: &str, target: Target) -> Recipient {
-    Recipient {
-        address: address(text),
-        original: address(text),
-        orcpt: None,
-        notify: None,
-        owner: None,
-        target,
-    }
+    Recipient::new(address(text), target)
 }
 
 fn full() -> Envelope {

@@ -32,14 +32,7 @@ pub(crate) fn queue(scratch: &Scratch) -> QueueDirectory {
 
 pub(crate) fn envelope(recipients: &[&str]) -> Envelope {
     let address = |text: &str| Address::parse(text.as_bytes()).unwrap();
-    let recipient = |text: &&str| Recipient {
-        address: address(text),
-        original: address(text),
-        orcpt: None,
-        notify: None,
-        owner: None,
-        target: Target::Remote(address(text)),
-    };
+    let recipient = |text: &&str| Recipient::new(address(text), Target::Remote(address(text)));
     let recipients = recipients.iter().map(recipient).collect();
     Envelope { reverse_path: Some(address("sender@example.org")), recipients, ..Envelope::default() }
 }

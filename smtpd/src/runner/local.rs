@@ -399,18 +399,9 @@ mod tests {
             looked: Instant::now(),
         };
         let address = Address::new("anna", "example.org").unwrap();
-        let recipient = Recipient {
-            original: address.clone(),
-            address,
-            orcpt: None,
-            notify: None,
-            owner: None,
-            target: Target::Mailbox {
-                user: "nobody-like-that".into(),
-                extension: String::new(),
-                direct: true,
-            },
-        };
+        let nobody = "nobody-like-that".into();
+        let target = Target::Mailbox { user: nobody, extension: String::new(), direct: true };
+        let recipient = Recipient::new(address, target);
         let once = Once { mark: "K1_0_".to_owned(), again: false };
         let ask = |guard: &mut Guard<'_>| {
             let question = Question::Deliver {
@@ -448,8 +439,7 @@ mod tests {
         let table = [(command(Some("anna")), false), (file, false), (command(None), false), (mailbox, true)];
         for (target, want) in table {
             let address = Address::new("anna", "elsewhere.example").unwrap();
-            let original = address.clone();
-            let recipient = Recipient { address, original, orcpt: None, notify: None, owner: None, target };
+            let recipient = Recipient::new(address, target);
             assert_eq!(is_named_by_rules(&mut rules, &recipient), Ok(want), "{recipient:?}");
         }
     }

@@ -111,8 +111,7 @@ mod tests {
     fn a_user_of_this_host_is_a_destination() {
         let key = |address: &str, target: Target| {
             let address = Address::parse(address.as_bytes()).unwrap();
-            let original = address.clone();
-            local_key(&Recipient { address, original, orcpt: None, notify: None, owner: None, target })
+            local_key(&Recipient::new(address, target))
         };
         let command =
             |owner: Option<&str>| Target::Command { words: vec!["/x".into()], owner: owner.map(Into::into) };

@@ -10,8 +10,9 @@ use super::slots::{self, Slot};
 use super::ways;
 use crate::address::{Address, ReversePath};
 use crate::client::{self, Client, Connection, Failed};
-use crate::envelope::{Recipient, Target};
+use crate::envelope::{Body, Recipient, Target};
 use crate::queue::{Id, Opened, Place, Queued, queued};
+use crate::recode::{self, Recoded, To};
 use crate::route::NextHop;
 use crate::status::Status;
 use common::exit::Exit;
@@ -281,9 +282,8 @@ impl Carrier<'_> {
             let Some((_, connection, _)) = &mut self.connection else { break };
             let length = connection.recipients_max().unwrap_or(RECIPIENTS_MAX).clamp(1, rest.len());
             let (part, behind) = rest.split_at(length);
-            let mut message = line.as_bytes().chain(queued.message());
-            let size = queued.size().saturating_add(line.len() as u64);
-            let settled = connection.send(queued.envelope(), part, &mut message, size);
+            let converts = !self.run.config.disable_mime_output_conversion;
+            let settled = send(connection, queued, part, &line, converts);
             let relay = connection.remote().to_string();
             used = connection.remote().address.or(used);
             if !connection.is_open() {
@@ -357,6 +357,33 @@ impl Carrier<'_> {
                 }
                 Err(failed)
             }
+        }
+    }
+}
+
+/// Sends a message, behind this line of its header, in a form that the server takes, if it may be changed.
+fn send(
+    connection: &mut Connection,
+    queued: &Queued,
+    recipients: &[usize],
+    line: &str,
+    converts: bool,
+) -> Vec<client::Outcome> {
+    let (envelope, body) = (queued.envelope(), queued.envelope().body);
+    let whole = || line.as_bytes().chain(queued.message());
+    let wanted = connection.recoding(body).filter(|_| converts);
+    // One that cannot be read is found out when it is sent.
+    let measured =
+        wanted.and_then(|to| recode::measure(&mut whole(), to).ok().map(|measured| (to, measured)));
+    match measured {
+        // What has seven bits anyway keeps its signatures, whatever it says of itself.
+        Some((to, (size, has_eight))) if has_eight || body == Body::BinaryMime => {
+            let body = if to == To::Lines { Body::EightBitMime } else { Body::SevenBit };
+            connection.send(envelope, recipients, &mut Recoded::new(whole(), to), size, body)
+        }
+        _ => {
+            let size = queued.size().saturating_add(line.len() as u64);
+            connection.send(envelope, recipients, &mut whole(), size, body)
         }
     }
 }

@@ -16,10 +16,10 @@ impl Transaction<'_> {
         if extensions.size.is_some() {
             push(&mut line, format_args!(" SIZE={}", self.size));
         }
-        match envelope.body {
+        match self.body {
             Body::EightBitMime if extensions.eight_bit_mime => line.push_str(" BODY=8BITMIME"),
             Body::BinaryMime => line.push_str(" BODY=BINARYMIME"),
-            // To a server without 8BITMIME it goes as it is: doc/decisions.
+            // Where it was not to be converted it goes as it is.
             Body::EightBitMime | Body::SevenBit => {}
         }
         if self.utf8 {

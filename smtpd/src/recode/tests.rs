@@ -1,10 +1,16 @@
 use super::*;
+use base64ct::{Base64, Encoding as _};
 use common::mime::tree::{Kind, Tree};
 use proptest::prelude::*;
 use std::convert::Infallible;
+use std::io::Read as _;
 
 fn recode(pieces: &[&[u8]]) -> Vec<u8> {
-    let (mut recoder, mut stored) = (Recoder::default(), Vec::new());
+    recode_to(To::Lines, pieces)
+}
+
+fn recode_to(to: To, pieces: &[&[u8]]) -> Vec<u8> {
+    let (mut recoder, mut stored) = (Recoder::new(to), Vec::new());
     let mut to = |octets: &[u8]| {
         stored.extend_from_slice(octets);
         Ok::<(), Infallible>(())
@@ -36,7 +42,11 @@ fn with_base64(text: &str) -> String {
 
 /// Fields by short names.
 fn with_fields(text: &str) -> String {
-    const FIELDS: [(&str, &str); 8] = [
+    const FIELDS: [(&str, &str); 12] = [
+        ("<7bit>", "Content-Transfer-Encoding: 7bit\r\n"),
+        ("<quoted>", "Content-Transfer-Encoding: quoted-printable\r\n"),
+        ("<text>", "Content-Type: text/plain; charset=utf-8\r\n"),
+        ("<png>", "Content-Type: image/png\r\n"),
         ("<binary>", "Content-Transfer-Encoding: binary\r\n"),
         ("<base64>", "Content-Transfer-Encoding: base64\r\n"),
         ("<8bit>", "Content-Transfer-Encoding: 8bit\r\n"),
@@ -132,6 +142,54 @@ fn what_is_binary_becomes_base64_and_nothing_else_changes() {
 }
 
 #[test]
+fn for_seven_bits_text_is_quoted_and_the_rest_base64() {
+    for (message, sent) in [
+        ("<8bit>\r\nf\u{fc}r = \r\n.\r\n", "<quoted>\r\nf=C3=BCr =3D=20\r\n.\r\n"),
+        ("<text><8bit>A: b\r\n\r\n\u{fc}", "<text>A: b\r\n<quoted>\r\n=C3=BC"),
+        ("Content-Type: nonsense\r\n<8bit>\r\n\u{fc}", "Content-Type: nonsense\r\n<quoted>\r\n=C3=BC"),
+        ("<png><8bit>\r\n\u{fc}\r\n", "<png><base64>\r\nw7wNCg==\r\n"),
+        ("<text><binary>\r\n\u{fc}\n", "<text><base64>\r\nw7wK\r\n"),
+        ("<8bit><base64>\r\n\u{fc}", "<quoted>\r\n=C3=BC"),
+        ("<global><8bit>\r\n\u{fc}", "<global><base64>\r\nw7w=\r\n"),
+        // Nobody has said what it is.
+        ("<text>\r\n\u{fc}\r\n", "<text>\r\n\u{fc}\r\n"),
+        ("<7bit><8bit>\r\n\u{fc} \r\n", "<7bit><8bit>\r\n\u{fc} \r\n"),
+        ("<quoted>\r\n\u{fc} \r\n", "<quoted>\r\n\u{fc} \r\n"),
+        (
+            "<mixed b><8bit>\r\npre\u{fc}\r\n--b\r\n<text><8bit>\r\n\u{fc} \r\n--b\r\n<png><8bit>\r\n\u{fc}\r\n--b\r\n\r\n=\r\n--b--\r\n",
+            "<mixed b><7bit>\r\npre\u{fc}\r\n--b\r\n<text><quoted>\r\n=C3=BC=20\r\n--b\r\n<png><base64>\r\nw7w=\r\n--b\r\n\r\n=\r\n--b--\r\n",
+        ),
+        ("<message><8bit>\r\n<8bit>\r\n\u{fc}", "<message><7bit>\r\n<quoted>\r\n=C3=BC"),
+        (
+            "Content-Type: multipart/mixed\r\n<8bit>\r\n\u{fc}",
+            "Content-Type: multipart/mixed\r\n<8bit>\r\n\u{fc}",
+        ),
+    ] {
+        let (message, sent) = (with_fields(message), with_fields(sent));
+        let single: Vec<&[u8]> = message.as_bytes().chunks(1).collect();
+        for pieces in [&[message.as_bytes()][..], &single] {
+            assert_eq!(String::from_utf8(recode_to(To::SevenBits, pieces)).unwrap(), sent, "{message:?}");
+        }
+        // And as it is read.
+        for to in [To::SevenBits, To::Lines] {
+            let mut read = Vec::new();
+            Recoded::new(message.as_bytes(), to).read_to_end(&mut read).unwrap();
+            assert_eq!(read, recode_to(to, &[message.as_bytes()]));
+            assert_eq!(
+                measure(&mut message.as_bytes(), to).unwrap(),
+                (read.len() as u64, !message.is_ascii())
+            );
+        }
+    }
+    // More than is held.
+    let (line, quoted) = ("gr\u{fc}n\r\n".repeat(20_000), "gr=C3=BCn\r\n".repeat(20_000));
+    let mut read = String::new();
+    let message = with_fields(&format!("<8bit>\r\n{line}"));
+    Recoded::new(message.as_bytes(), To::SevenBits).read_to_string(&mut read).unwrap();
+    assert_eq!(read, with_fields(&format!("<quoted>\r\n{quoted}")));
+}
+
+#[test]
 fn lines_have_76_columns() {
     for length in [0, 1, 56, 57, 58, 114, 115, 40_000] {
         let octets: Vec<u8> = (0..length).map(|at| (at * 7 % 251) as u8).collect();
@@ -172,7 +230,7 @@ fn what_is_too_long_or_too_deep_is_no_harm() {
         let stored = recode(&[message.as_bytes()]);
         assert_eq!(stored.ends_with(b"eA==\r\n"), levels <= DEPTH_MAX, "{levels}");
     }
-    let mut recoder = Recoder::default();
+    let mut recoder = Recoder::new(To::Lines);
     let message = with_fields("<binary>Content-Type: multipart/mixed; boundary=b") + &long + "\r\n--" + &long;
     for piece in message.repeat(20).as_bytes().chunks(1000) {
         let Ok(()) = recoder.write(piece, &mut |_| Ok::<(), Infallible>(()));
@@ -287,6 +345,9 @@ proptest! {
         prop_assert_eq!(&recode(&[front, back]), &stored);
         // Nothing is left to be done.
         prop_assert_eq!(recode(&[&stored]), stored.clone());
+        let sent = recode_to(To::SevenBits, &[&message]);
+        prop_assert_eq!(&recode_to(To::SevenBits, &[front, back]), &sent);
+        prop_assert_eq!(&recode_to(To::SevenBits, &[&sent]), &sent);
         if memmem::find(&message, b"binary").is_none() {
             prop_assert_eq!(message, stored);
         }
