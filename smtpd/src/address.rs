@@ -164,6 +164,23 @@ fn is_atext(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (c as u32) >= 0xa0
 }
 
+/// Decodes `\x{...}`. What is malformed stays as it is, all of it.
+pub fn from_unitext(text: &str) -> String {
+    fn decode(text: &str) -> Option<String> {
+        let mut pieces = text.split('\\');
+        let mut out = pieces.next()?.to_owned();
+        for piece in pieces {
+            let (digits, rest) = piece.strip_prefix("x{")?.split_once('}')?;
+            let is_point = (2..=6).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_hexdigit());
+            let point = u32::from_str_radix(digits, 16).ok().filter(|_| is_point)?;
+            out.push(char::from_u32(point)?);
+            out.push_str(rest);
+        }
+        Some(out)
+    }
+    decode(text).unwrap_or_else(|| text.to_owned())
+}
+
 /// What is not ASCII as `\x{...}`: RFC 6533 section 3, for places that have no room for UTF-8.
 pub fn unitext(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -119,10 +119,12 @@ class Server:
                 say("235 2.7.0 Ok" if ok else "535 5.7.8 No")
             elif verb == "DATA":
                 say("354 Go")
-                octets = b""
-                while not octets.endswith(b"\r\n.\r\n") and octets != b".\r\n":
-                    octets += stream.readline()
-                self.messages.append(octets.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n."))
+                lines = []
+                while (more := stream.readline()) != b".\r\n":
+                    if not more:
+                        return
+                    lines.append(more)
+                self.messages.append(b"".join(lines).replace(b"\r\n..", b"\r\n."))
                 self.encrypted.append(encrypted)
                 end = self.answers.get("end", "250 2.0.0 Ok")
                 end = end(self.messages[-1]) if callable(end) else end

@@ -117,7 +117,7 @@ TEXT = (b"From: a@client.example\r\nSubject: eight\r\nMIME-Version: 1.0\r\nConte
 class ToOthers(Sender, BoxAndSink):
     """Servers that do not offer what a message would need."""
 
-    def relayed(self, extensions, message=MESSAGE, **settings):
+    def relayed(self, extensions, message=MESSAGE, options=("BODY=8BITMIME",), **settings):
         """What such a server gets, and the MAIL before it."""
         server = Server(HOST, port=0, extensions=extensions)
         self.addCleanup(server.close)
@@ -126,14 +126,14 @@ class ToOthers(Sender, BoxAndSink):
         if message == MESSAGE:
             self.assertEqual(self.send("x@other.example"), [250])
         else:
-            self.submit("x@other.example", message)
+            self.submit("x@other.example", message, options)
         wait_until(lambda: not self.queue(), "an empty queue")
         mail = [line for line in server.said if line.startswith("MAIL")]
         return (server.messages or [None])[0], mail[0] if mail else None
 
-    def submit(self, to, message):
+    def submit(self, to, message, options=("BODY=8BITMIME",)):
         with smtplib.SMTP(HOST, self.port, timeout=60) as client:
-            client.sendmail("a@client.example", [to], message, ["BODY=8BITMIME"])
+            client.sendmail("a@client.example", [to], message, options)
 
     def test_binary_for_eight_bits(self):
         message, mail = self.relayed(("SIZE 0", "8BITMIME"))
@@ -153,6 +153,14 @@ class ToOthers(Sender, BoxAndSink):
         header, _, body = message.partition(b"\r\n\r\n")
         self.assertEqual((header.count(b"Content-Transfer-Encoding: quoted-printable"), header.count(b"Content-Transfer-Encoding")), (1, 1))
         self.assertEqual(body, b"Gr=C3=BC=C3=9Fe =3D=20\r\n.\r\n")
+
+    def test_what_its_client_has_not_said(self):
+        plain = TEXT.replace(b"\xc3\xbc\xc3\x9f", b"ue")
+        for extensions, text, parameter, body in ((("8BITMIME",), TEXT, " BODY=8BITMIME", TEXT), (("8BITMIME",), plain, "", plain),
+                                                  ((), TEXT, "", b"Gr=C3=BC=C3=9Fe =3D=20\r\n.\r\n"), ((), plain, "", plain)):
+            message, mail = self.relayed(extensions, text, options=())
+            self.assertEqual(mail, f"MAIL FROM:<a@client.example>{parameter}")
+            self.assertTrue(message.endswith(body), message)
 
     def test_what_need_not_be_touched(self):
         plain = TEXT.replace(b"\xc3\xbc\xc3\x9f", b"ue")

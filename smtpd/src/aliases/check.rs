@@ -89,11 +89,11 @@ pub fn check(path: &Path, is_user: &dyn Fn(&str) -> bool) -> io::Result<Checked>
                 break;
             }
         };
-        let Ok(line) = std::str::from_utf8(line) else {
-            checked.add(number, true, "not UTF-8");
-            continue;
-        };
-        let (name, value) = match entry(line) {
+        let text = String::from_utf8_lossy(line);
+        if std::str::from_utf8(line).is_err() {
+            checked.add(number, true, format!("{text}: not UTF-8"));
+        }
+        let (name, value) = match entry(&text) {
             Ok(entry) => entry,
             Err(why) => {
                 checked.add(number, true, why);
@@ -131,7 +131,8 @@ pub fn check(path: &Path, is_user: &dyn Fn(&str) -> bool) -> io::Result<Checked>
         }
     }
     for (name, error) in [("postmaster", true), ("root", false)] {
-        if !names.contains_key(name) {
+        // A postmaster without an alias gets root's mail.
+        if !names.contains_key(name) && !names.contains_key("root") {
             let text =
                 format!("{name}: is missing; write \"{name}: somebody\" (mail is never delivered as root)");
             checked.add(0, error, text);
@@ -318,7 +319,6 @@ mod tests {
         let (checked, problems) = problems(text);
         assert!(!checked.is_good());
         for want in [
-            "0:postmaster: is missing",
             "2:want name: address",
             "3:root: is in line 1 already",
             "4:a: there is no user or alias nobody",
@@ -332,7 +332,36 @@ mod tests {
         ] {
             assert!(problems.iter().any(|line| line.starts_with(want)), "{want}: {problems:?}");
         }
-        assert_eq!(problems.len(), 11);
+        assert_eq!(problems.len(), 10);
+    }
+
+    #[test]
+    fn a_postmaster_there_has_to_be() {
+        for (text, want) in [
+            ("postmaster: anna\nroot: anna\n", &[][..]),
+            // It goes where root's goes.
+            ("root: anna\n", &[]),
+            ("a: anna\n", &["0:postmaster: is missing", "0:root: is missing"]),
+            ("postmaster: anna\n", &["0:root: is missing"]),
+        ] {
+            let (_, problems) = problems(text);
+            assert_eq!(problems.len(), want.len(), "{text}: {problems:?}");
+            assert!(
+                want.iter().zip(&problems).all(|(want, got)| got.starts_with(want)),
+                "{text}: {problems:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn octets_that_are_not_utf_8_are_named_with_their_line() {
+        let scratch = Scratch::new();
+        let path = scratch.file("aliases", b"postmaster: anna\nroot: anna\nteam: anna # Kollegen f\xfcr\n");
+        let checked = check(&path, &|_| true).unwrap();
+        let first = checked.problems.first().unwrap();
+        assert!(
+            first.line == 3 && first.text.starts_with("team: anna") && first.text.ends_with(": not UTF-8")
+        );
     }
 
     #[test]

@@ -129,8 +129,9 @@ fn find_in_file(path: &Path, keys: &[&str]) -> io::Result<Option<Alias>> {
     let mut lines = LogicalLines::of_aliases(BufReader::new(file));
     let mut best: Option<Alias> = None;
     while let Some((number, line)) = lines.next().map_err(named)? {
-        let Ok(line) = std::str::from_utf8(line) else { continue };
-        let Ok((name, value)) = entry(line) else { continue };
+        // What is not UTF-8 is nobody's name, but the others in the line are.
+        let line = String::from_utf8_lossy(line);
+        let Ok((name, value)) = entry(&line) else { continue };
         let open = keys.get(..best.as_ref().map_or(keys.len(), |alias| alias.key)).unwrap_or_default();
         if let Some(key) = open.iter().position(|wanted| wanted.eq_ignore_ascii_case(&name)) {
             let place = format!("{}:{number}", path.display());
@@ -212,6 +213,15 @@ mod tests {
         assert_eq!(aliases.find(&["root"]).unwrap().unwrap().owner, Owner::Nobody);
         std::fs::remove_file(&second).unwrap();
         assert!(aliases.find(&["nobody"]).unwrap_err().to_string().contains("second"));
+    }
+
+    #[test]
+    fn octets_that_are_not_utf_8_cost_nobody_else_the_mail() {
+        let scratch = Scratch::new();
+        let path = scratch.file("aliases", b"team: bert, m\xfcller # f\xfcr\n");
+        let aliases = Aliases::parse(&format!("hash:{}", path.display())).unwrap();
+        let found = aliases.find(&["team"]).unwrap().unwrap();
+        assert_eq!(found.value, "bert, m\u{fffd}ller # f\u{fffd}r");
     }
 
     #[test]

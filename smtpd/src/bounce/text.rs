@@ -1,6 +1,6 @@
 //! Making words of strangers harmless for a field of a notification.
 
-use crate::address::unitext;
+use crate::address::{from_unitext, unitext};
 use std::net::IpAddr;
 
 /// Octets of a field, after which the rest is left out.
@@ -66,23 +66,6 @@ pub fn host_name(relay: &str) -> String {
         Ok(IpAddr::V6(address)) => format!("[IPv6:{address}]"),
         Err(_) => name.to_owned(),
     }
-}
-
-/// Decodes `\x{...}`. What is malformed stays as it is, all of it.
-fn from_unitext(text: &str) -> String {
-    fn decode(text: &str) -> Option<String> {
-        let mut pieces = text.split('\\');
-        let mut out = pieces.next()?.to_owned();
-        for piece in pieces {
-            let (digits, rest) = piece.strip_prefix("x{")?.split_once('}')?;
-            let is_point = (2..=6).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_hexdigit());
-            let point = u32::from_str_radix(digits, 16).ok().filter(|_| is_point)?;
-            out.push(char::from_u32(point)?);
-            out.push_str(rest);
-        }
-        Some(out)
-    }
-    decode(text).unwrap_or_else(|| text.to_owned())
 }
 
 /// Broken at blanks into lines, all but the first with an indent. Words that are longer than a line are broken as well

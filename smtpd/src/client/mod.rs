@@ -133,10 +133,11 @@ impl Connection {
     /// the server says.
     pub fn recoding(&self, body: Body) -> Option<To> {
         let Extensions { eight_bit_mime, chunking, binary_mime, .. } = self.extensions;
-        match eight_bit_mime {
-            false => Some(To::SevenBits),
-            true if body == Body::BinaryMime && !(chunking && binary_mime) => Some(To::Lines),
-            true => None,
+        match body {
+            Body::SevenBit => None,
+            _ if !eight_bit_mime => Some(To::SevenBits),
+            Body::BinaryMime if !(chunking && binary_mime) => Some(To::Lines),
+            Body::EightBitMime | Body::BinaryMime => None,
         }
     }
 

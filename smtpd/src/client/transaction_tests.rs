@@ -59,7 +59,7 @@ fn what_a_server_takes() {
         talk(&script, |connection| {
             let connection = connection.unwrap();
             for (body, want) in
-                [(Body::SevenBit, plain), (Body::EightBitMime, plain), (Body::BinaryMime, binary)]
+                [(Body::SevenBit, None), (Body::EightBitMime, plain), (Body::BinaryMime, binary)]
             {
                 assert_eq!(connection.recoding(body), want, "{body:?} {offers}");
             }

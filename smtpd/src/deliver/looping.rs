@@ -3,13 +3,13 @@
 //! The message is a stranger's; one field of it is held at most, and only as far as an address can be long.
 
 use super::Sink;
-use crate::address::{Address, unitext};
+use crate::address::{Address, from_unitext, unitext};
 use crate::status::{Enhanced, Status};
 use std::collections::HashSet;
 use std::io::{self, BufRead};
 
-/// Octets of a field of the header that are looked at.
-const LOOK_MAX: usize = 400;
+/// Octets of a field of the header that are looked at: of an address each letter may be ten.
+const LOOK_MAX: usize = 1600;
 
 /// A sink that refuses what comes back.
 pub(super) struct LoopGuard {
@@ -57,7 +57,7 @@ pub fn in_small(address: &Address) -> String {
 }
 
 fn small_ascii(address: &str) -> String {
-    unitext(&address.to_lowercase()).to_lowercase()
+    unitext(&from_unitext(address).to_lowercase()).to_lowercase()
 }
 
 /// Which of these addresses, in small letters, a message was delivered to before.
@@ -277,6 +277,19 @@ mod tests {
         ] {
             let found = delivered_to(&mut format!("{field}\r\n\r\n").as_bytes(), &wanted).unwrap();
             assert_eq!(found.len(), 1, "{field}");
+        }
+        // With capitals, and as long as they can be.
+        let label = |c: &str| format!("{}.{0}.{0}.{0}", c.repeat(48 / c.len()));
+        for local in
+            ["GR\u{dc}N".to_owned(), "\u{fc}".repeat(32), "\u{4e00}".repeat(21), "\u{1f600}".repeat(16)]
+        {
+            for domain in ["b.example".to_owned(), label("\u{fc}"), label("\u{4e00}"), label("\u{1f600}")] {
+                let address = Address::new(local.as_str(), &domain).unwrap();
+                let (line, wanted) = (crate::deliver::forward_line(&address), [in_small(&address)].into());
+                assert!(line.is_ascii());
+                let found = delivered_to(&mut format!("{line}\r\n").as_bytes(), &wanted).unwrap();
+                assert_eq!(found.len(), 1, "{line}");
+            }
         }
     }
 

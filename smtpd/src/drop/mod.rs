@@ -15,23 +15,30 @@ mod turns;
 
 pub use turns::pick_up;
 
+use crate::queue::{Id, Place};
+
 /// What the name of a file begins with as long as it is being written.
 pub const UNFINISHED: &str = "new.";
 
 /// Names that are looked at for a message: whoever leaves more rubbish than that makes his host wait for the timer.
 const LOOKED_AT: usize = 2000;
 
+/// The ID that a message of this user's gets in the queue.
+pub fn id_in_queue(id: &Id, uid: u32) -> Option<Id> {
+    id.derived(&format!("u{uid}"))
+}
+
 /// Whether a message lies in the drop directory below this `queue_directory`. Rubbish does not count: anybody may leave some,
 /// and each connection would start a run for it. The look is bounded for the same reason.
 pub fn is_waiting(queue: &std::path::Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(queue.join(crate::queue::Place::Drop.name())) else {
+    let Ok(entries) = std::fs::read_dir(queue.join(Place::Drop.name())) else {
         return false;
     };
     entries.take(LOOKED_AT).any(|entry| {
         entry.is_ok_and(|entry| {
             let name = entry.file_name();
             let name = name.to_str().filter(|name| !name.starts_with(UNFINISHED));
-            let is_name = name.is_some_and(|name| crate::queue::Id::parse(name).is_some());
+            let is_name = name.is_some_and(|name| Id::parse(name).is_some());
             is_name && entry.file_type().is_ok_and(|kind| kind.is_file())
         })
     })

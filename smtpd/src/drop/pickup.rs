@@ -239,7 +239,7 @@ impl Dropped<'_> {
         from: Patient,
     ) -> Result<(), Status> {
         let now = SystemTime::now();
-        let new = self.id.derived(&format!("u{}", self.uid)).ok_or_else(|| malformed(self.id.as_str()))?;
+        let new = super::id_in_queue(self.id, self.uid).ok_or_else(|| malformed(self.id.as_str()))?;
         let received = Received { at: now, from: format!("uid={}", self.uid) };
         let mut input = BufReader::with_capacity(16 * 1024, Counted { from, count: 0 });
         // Nothing may pass unseen.

@@ -119,7 +119,11 @@ impl Quoted {
                 }
                 b'!'..=b'<' | b'>'..=b'~' => {
                     self.put_blank(out);
-                    self.put(&[octet], out);
+                    // No line may begin like a boundary that was none before, for a soft line break or for what a `=` makes of it.
+                    match octet == b'-' && matches!(self.column, 0 | COLUMNS) {
+                        true => self.put_quoted(octet, out),
+                        false => self.put(&[octet], out),
+                    }
                 }
                 _ => {
                     self.put_blank(out);
@@ -170,7 +174,7 @@ impl Quoted {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -184,7 +188,7 @@ mod tests {
     }
 
     /// RFC 2045 section 6.7, read strictly.
-    fn decoded(text: &str) -> Vec<u8> {
+    pub fn decoded(text: &str) -> Vec<u8> {
         let (mut octets, mut is_whole) = (Vec::new(), false);
         for line in text.split("\r\n") {
             assert!(line.len() <= 76 && !line.ends_with([' ', '\t']), "{line}");
@@ -224,6 +228,7 @@ mod tests {
             ("\r\r\n", "=0D\r\n"),
             ("a\nb\0", "a=0Ab=00"),
             ("\r\n\r\n", "\r\n\r\n"),
+            ("--a-\r\n -\r\n-", "=2D-a-\r\n -\r\n=2D"),
         ] {
             let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
             assert_eq!(encoded(Encoding::QuotedPrintable, &[text.as_bytes()]), want, "{text:?}");
@@ -239,11 +244,12 @@ mod tests {
         #[test]
         fn what_is_quoted_means_the_same(octets in prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..300),
-            "(x| |\t|=|\r\n|\r|\n|\u{fc}){0,200}".prop_map(String::into_bytes),
+            "(x|-| |\t|=|\r\n|\r|\n|\u{fc}){0,200}".prop_map(String::into_bytes),
         ], cut in 0usize..300) {
             let (front, back) = octets.split_at(cut.min(octets.len()));
             let text = encoded(Encoding::QuotedPrintable, &[front, back]);
             prop_assert_eq!(&text, &encoded(Encoding::QuotedPrintable, &[&octets]));
+            prop_assert!(!text.starts_with('-') && !text.contains("\n-"));
             prop_assert_eq!(decoded(&text), octets);
         }
     }

@@ -7,6 +7,7 @@
 //! anything else that says 8bit    as it is          base64
 //! what says binary                base64            base64
 //! multipart/..., message/rfc822   8bit              7bit (RFC 2045 section 6.4); what is in them is looked at
+//! message/..., no boundary        8bit              quoted-printable
 //! everything else, preambles and epilogues          as it is
 //! ```
 //! The message is a stranger's. What is held of it is a line's beginning, one Content-Type, what may be a boundary, and the boundaries
@@ -16,7 +17,7 @@
 mod encoder;
 mod reader;
 
-pub use reader::{Recoded, measure};
+pub use reader::{Recoded, has_eight_bits};
 
 use common::mime::boundary::{self, Found};
 use common::mime::content::{self, Content, MediaType};
@@ -225,7 +226,13 @@ impl Recoder {
 
     fn begin_field(&mut self, line: &[u8]) {
         self.end_field();
-        let name = header::split(line).and_then(|(name, _)| Name::of(name));
+        let split = header::split(line);
+        // There are readers for whom the header is over here: what it has said has to stand before it.
+        if split.is_none() && self.to == To::SevenBits && self.header.transfer == Some(Transfer::EightBit) {
+            self.out.extend_from_slice(b"Content-Transfer-Encoding: 8bit\r\n");
+            self.header.transfer = Some(Transfer::Plain);
+        }
+        let name = split.and_then(|(name, _)| Name::of(name));
         self.header.field = match (name, self.header.transfer) {
             (Some(Name::ContentType), _) if self.header.kind.is_none() => {
                 self.header.kind = Some(Vec::new());
@@ -310,9 +317,14 @@ impl Recoder {
             }
             let is_text = kind.as_deref().and_then(MediaType::parse).is_none_or(|media| is(&media, b"text"));
             let name = match (is_composite(&content, kind.as_deref()), transfer) {
-                // What is in it is seven bits then, if that can be known.
+                // What is in it is seven bits then, unless somebody has left it unsaid that it is not.
                 (true, _) if self.to == To::SevenBits && is_looked_into(&content, self.depth) => "7bit",
-                (true, _) => "8bit",
+                (true, _) if self.to == To::Lines || self.depth > DEPTH_MAX => "8bit",
+                // No encoding is provided for, but readers know what it means, and 8bit would be untrue of what is around it.
+                (true, _) => {
+                    encoding = Encoding::QuotedPrintable;
+                    "quoted-printable"
+                }
                 (false, Transfer::EightBit) if is_text => {
                     encoding = Encoding::QuotedPrintable;
                     "quoted-printable"

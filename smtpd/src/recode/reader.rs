@@ -51,24 +51,18 @@ impl<R: Read> Read for Recoded<R> {
     }
 }
 
-/// How many octets a message has when it is recoded, and whether it has any of eight bits as it is.
-pub fn measure(message: &mut dyn Read, to: To) -> io::Result<(u64, bool)> {
-    let mut recoder = Recoder::new(to);
-    let (mut length, mut has_eight) = (0u64, false);
-    let mut count = |octets: &[u8]| -> io::Result<()> {
-        length = length.saturating_add(octets.len() as u64);
-        Ok(())
-    };
+/// Whether a message has octets of eight bits.
+pub fn has_eight_bits(message: &mut dyn Read) -> io::Result<bool> {
     let mut buffer = vec![0; PIECE];
     loop {
         let n = match message.read(&mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             read => read?,
         };
-        let Some(octets) = buffer.get(..n).filter(|octets| !octets.is_empty()) else { break };
-        has_eight |= !octets.is_ascii();
-        recoder.write(octets, &mut count)?;
+        match buffer.get(..n) {
+            Some([]) | None => return Ok(false),
+            Some(octets) if !octets.is_ascii() => return Ok(true),
+            Some(_) => {}
+        }
     }
-    recoder.end(&mut count)?;
-    Ok((length, has_eight))
 }

@@ -162,8 +162,15 @@ fn for_seven_bits_text_is_quoted_and_the_rest_base64() {
         ("<message><8bit>\r\n<8bit>\r\n\u{fc}", "<message><7bit>\r\n<quoted>\r\n=C3=BC"),
         (
             "Content-Type: multipart/mixed\r\n<8bit>\r\n\u{fc}",
-            "Content-Type: multipart/mixed\r\n<8bit>\r\n\u{fc}",
+            "Content-Type: multipart/mixed\r\n<quoted>\r\n=C3=BC",
         ),
+        (
+            "<mixed b><8bit>\r\n--b\r\nContent-Type: message/delivery-status\r\n<8bit>\r\nA: \u{fc}\r\n--b--",
+            "<mixed b><7bit>\r\n--b\r\nContent-Type: message/delivery-status\r\n<quoted>\r\nA: =C3=BC\r\n--b--",
+        ),
+        // For other readers the header ends with a line that is no field.
+        ("<text><8bit>>From x\r\nA: b\r\n\r\n= \u{fc}", "<text><8bit>>From x\r\nA: b\r\n\r\n= \u{fc}"),
+        (">From x\r\n<text><8bit>\r\n\u{fc}", ">From x\r\n<text><quoted>\r\n=C3=BC"),
     ] {
         let (message, sent) = (with_fields(message), with_fields(sent));
         let single: Vec<&[u8]> = message.as_bytes().chunks(1).collect();
@@ -175,11 +182,8 @@ fn for_seven_bits_text_is_quoted_and_the_rest_base64() {
             let mut read = Vec::new();
             Recoded::new(message.as_bytes(), to).read_to_end(&mut read).unwrap();
             assert_eq!(read, recode_to(to, &[message.as_bytes()]));
-            assert_eq!(
-                measure(&mut message.as_bytes(), to).unwrap(),
-                (read.len() as u64, !message.is_ascii())
-            );
         }
+        assert_eq!(has_eight_bits(&mut message.as_bytes()).unwrap(), !message.is_ascii());
     }
     // More than is held.
     let (line, quoted) = ("gr\u{fc}n\r\n".repeat(20_000), "gr=C3=BCn\r\n".repeat(20_000));
@@ -236,6 +240,50 @@ fn what_is_too_long_or_too_deep_is_no_harm() {
         let Ok(()) = recoder.write(piece, &mut |_| Ok::<(), Infallible>(()));
         let held = recoder.held.len() + recoder.out.len() + recoder.header.kind.as_ref().map_or(0, Vec::len);
         assert!(held < TYPE_MAX + 2 * PIECE, "{held}");
+    }
+}
+
+/// What a message's leaves mean.
+fn meant(message: &[u8]) -> Vec<Vec<u8>> {
+    let mut tree = Tree::new();
+    tree.read_whole(message);
+    let leaves = tree.parts().iter().enumerate().filter(|(_, part)| part.kind == Kind::Leaf);
+    leaves
+        .map(|(number, part)| {
+            let body = &message[part.body.offset as usize..part.end.offset as usize];
+            let encoding = tree.field(number, Name::ContentTransferEncoding).unwrap_or_default().trim_ascii();
+            match encoding {
+                b"quoted-printable" => encoder::tests::decoded(std::str::from_utf8(body).unwrap()),
+                b"base64" => Base64::decode_vec(&String::from_utf8_lossy(body).replace("\r\n", "")).unwrap(),
+                _ => body.to_vec(),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn no_line_becomes_a_boundary() {
+    let part = |boundary: &str, body: &str| {
+        format!(
+            "Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n--{boundary}\r\n{}{body}\r\n--{boundary}--\r\n",
+            with_fields("<text><8bit>\r\n")
+        )
+    };
+    let injected = "--b\r\n<text>\r\ninjected";
+    let mut table: Vec<(&str, Vec<u8>)> = vec![
+        ("a=FC", part("a=FC", "--a?\r\nrest").replace('?', "\0").into_bytes()),
+        ("b=3D", part("b=3D", "\u{fc}\r\n--b=\r\nrest").into_bytes()),
+        ("=2D", part("=2D", "\u{fc}\r\n---\r\nrest").into_bytes()),
+    ];
+    table[0].1.iter_mut().for_each(|octet| *octet = if *octet == 0 { 0xfc } else { *octet });
+    // Wherever the soft line breaks fall.
+    table.extend(
+        (0..80).map(|length| ("b", part("b", &format!("\u{fc}{}{injected}", "x".repeat(length))).into())),
+    );
+    for (boundary, message) in table {
+        let sent = recode_to(To::SevenBits, &[&message]);
+        assert!(sent.is_ascii());
+        assert_eq!(meant(&sent), meant(&message), "{boundary}: {}", sent.escape_ascii());
     }
 }
 
@@ -351,5 +399,19 @@ proptest! {
         if memmem::find(&message, b"binary").is_none() {
             prop_assert_eq!(message, stored);
         }
+    }
+
+    #[test]
+    fn the_parts_mean_the_same_in_seven_bits(
+        texts in proptest::collection::vec("(x{1,76}|--|-|b|bb|=| |\t|\u{fc}|\r\n|\r\n--x|b=3D){0,40}", 1..5), kinds in 0usize..1000
+    ) {
+        let mut message = with_fields("<mixed bb><8bit>\r\npre").into_bytes();
+        for (at, text) in texts.iter().enumerate() {
+            let kind = ["<text><8bit>", "<8bit>", "<png><8bit>", "<text>", "<message><8bit>\r\n<8bit>"][(kinds >> at) % 5];
+            message.extend(with_fields(&format!("\r\n--bb\r\n{kind}\r\n")).bytes());
+            message.extend(text.replace("\r\n--b", "\r\n-b").trim_start_matches('-').bytes());
+        }
+        message.extend(b"\r\n--bb--\r\n");
+        prop_assert_eq!(meant(&recode_to(To::SevenBits, &[&message])), meant(&message));
     }
 }

@@ -369,19 +369,26 @@ fn send(
     line: &str,
     converts: bool,
 ) -> Vec<client::Outcome> {
-    let (envelope, body) = (queued.envelope(), queued.envelope().body);
+    let envelope = queued.envelope();
     let whole = || line.as_bytes().chain(queued.message());
-    let wanted = connection.recoding(body).filter(|_| converts);
-    // One that cannot be read is found out when it is sent.
-    let measured =
-        wanted.and_then(|to| recode::measure(&mut whole(), to).ok().map(|measured| (to, measured)));
-    match measured {
-        // What has seven bits anyway keeps its signatures, whatever it says of itself.
-        Some((to, (size, has_eight))) if has_eight || body == Body::BinaryMime => {
+    // A file that cannot be read is found out when it is sent.
+    let has_eight = || recode::has_eight_bits(&mut whole()).unwrap_or(false);
+    // What its client has said may be too much, or too little: what counts is what it is (RFC 6152 section 3).
+    let body = match envelope.body {
+        Body::BinaryMime => Body::BinaryMime,
+        Body::EightBitMime if connection.recoding(Body::EightBitMime).is_none() => Body::EightBitMime,
+        Body::EightBitMime | Body::SevenBit if has_eight() => Body::EightBitMime,
+        // What has seven bits anyway keeps its signatures.
+        Body::EightBitMime | Body::SevenBit => Body::SevenBit,
+    };
+    match connection.recoding(body).filter(|_| converts) {
+        Some(to) => {
+            // To know how long it will be, one has to do it.
+            let size = io::copy(&mut Recoded::new(whole(), to), &mut io::sink()).unwrap_or(0);
             let body = if to == To::Lines { Body::EightBitMime } else { Body::SevenBit };
             connection.send(envelope, recipients, &mut Recoded::new(whole(), to), size, body)
         }
-        _ => {
+        None => {
             let size = queued.size().saturating_add(line.len() as u64);
             connection.send(envelope, recipients, &mut whole(), size, body)
         }

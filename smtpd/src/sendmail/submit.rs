@@ -4,8 +4,8 @@ use super::body::Wire;
 use super::header;
 use super::options::Options;
 use super::{Exit, Failure};
-use crate::drop::UNFINISHED;
 use crate::drop::format::{HEAD_MAX, MAGIC, RECIPIENTS_MAX, Wanted, print_body};
+use crate::drop::{UNFINISHED, id_in_queue};
 use crate::envelope::Body;
 use crate::queue::{Id, Place, QueueDirectory};
 use crate::runner::HANDED_OVER;
@@ -253,7 +253,7 @@ impl Dropped {
         self.put(octets)
     }
 
-    /// The message is complete: it is on the disk, and has a name under which it is picked up.
+    /// The message is complete: it is on the disk, and has a name under which it is picked up. The ID that it will have in the queue.
     pub fn finish(mut self, eight_bit: bool) -> Result<Id, Failure> {
         let body = if eight_bit { Body::EightBitMime } else { Body::SevenBit };
         let at = MAGIC.len() as u64;
@@ -267,7 +267,7 @@ impl Dropped {
             .and_then(|()| sync());
         result.map_err(|error| self.failed(&error))?;
         self.done = true;
-        Ok(self.id.clone())
+        Ok(id_in_queue(&self.id, process::user_and_group().0).unwrap_or_else(|| self.id.clone()))
     }
 }
 
