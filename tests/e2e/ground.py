@@ -89,12 +89,20 @@ def wait_until(condition, what, seconds=SOON, pause=0.02):
         time.sleep(pause)
 
 
+_given_ports = set()
+
+
 def free_port():
-    """A port that is free now. Launchers that cannot be told to choose one themselves get this."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    """A port that is free now, and that nobody here has been given before: one who was may not listen yet. Launchers that cannot be
+    told to choose one themselves get this."""
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, 0))
+            port = probe.getsockname()[1]
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
 
 
 def write(path, lines, mode):
