@@ -101,8 +101,12 @@ class CommandKill(WithKiller, Judge, Case):
         chosen = random.Random(SEED).sample(points, min(POINTS, len(points))) if POINTS else points
         missed, undone, problems = 0, 0, []
         for place, count, number in sorted(chosen):
-            self.make()
-            completion, (_, reached, hung, _) = self.killed(command, (place, count))
+            # How many calls it takes to read what the client says is a matter of chance.
+            for _ in range(3):
+                self.make()
+                completion, (_, reached, hung, _) = self.killed(command, (place, count))
+                if reached:
+                    break
             what = f"{kind}: killed at {place} {count} (call {number}), seed {SEED}"
             missed += not reached
             try:
@@ -114,7 +118,7 @@ class CommandKill(WithKiller, Judge, Case):
                 problems.append(f"{what}: {error}")
         print(f"    {kind}: {len(points)} points, {len(chosen)} tried, {missed} not reached, not done at {undone}, seed {SEED}")
         self.assertEqual(problems, [])
-        self.assertLessEqual(missed, len(chosen) // 10)
+        self.assertLessEqual(missed, max(1, len(chosen) // 10))
 
     def test_append(self):
         self.over("append", append(range(101, 104), "B"))
