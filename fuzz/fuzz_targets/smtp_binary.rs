@@ -3,27 +3,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use smtpd::recode::{Recoder, To};
-use std::convert::Infallible;
+use smtpd::recode::{Recoded, To};
+use std::io::Read;
 
 const HEADER: &[u8] = b"Content-Transfer-Encoding: binary\r\n\r\n";
 const MIXED: &[u8] = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n";
 
-fn recode(pieces: &[&[u8]]) -> Vec<u8> {
-    recode_to(To::Lines, pieces)
-}
-
-fn recode_to(to: To, pieces: &[&[u8]]) -> Vec<u8> {
-    let (mut recoder, mut stored) = (Recoder::new(to), Vec::new());
-    let mut to = |octets: &[u8]| {
-        stored.extend_from_slice(octets);
-        Ok::<(), Infallible>(())
-    };
-    for piece in pieces {
-        let Ok(()) = recoder.write(piece, &mut to);
-    }
-    let Ok(()) = recoder.end(&mut to);
-    stored
+/// What is read of a message that comes in two pieces.
+fn recode(to: To, front: &[u8], back: &[u8]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    Recoded::new(front.chain(back), to).read_to_end(&mut octets).expect("memory");
+    octets
 }
 
 fn has(text: &[u8], word: &[u8]) -> bool {
@@ -57,29 +47,28 @@ fn decode(lines: &[u8]) -> Vec<u8> {
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (cut, message) = input;
-    let stored = recode(&[message]);
     let (front, back) = message.split_at(usize::from(cut).min(message.len()));
-    assert_eq!(recode(&[front, back]), stored);
-    assert_eq!(recode(&message.chunks(1).collect::<Vec<_>>()), stored);
+    let [stored, sent] = [To::Lines, To::SevenBits].map(|to| {
+        let recoded = recode(to, message, b"");
+        assert_eq!(recode(to, front, back), recoded);
+        // Nothing is left to be done.
+        assert_eq!(recode(to, &recoded, b""), recoded);
+        recoded
+    });
     assert!(has(message, b"binary") || stored == message);
-    // Nothing is left to be done.
-    assert_eq!(recode(&[&stored]), stored);
-
-    let sent = recode_to(To::SevenBits, &[message]);
-    assert_eq!(recode_to(To::SevenBits, &[front, back]), sent);
-    assert_eq!(recode_to(To::SevenBits, &[&sent]), sent);
     assert!(has(message, b"binary") || has(message, b"8bit") || sent == message);
-    let text = recode_to(To::SevenBits, &[b"Content-Transfer-Encoding: 8bit\r\n\r\n", message]);
-    // No line may look like a boundary that was none.
+
+    // Text of eight bits: no line may look like a boundary that was none.
+    let text = recode(To::SevenBits, b"Content-Transfer-Encoding: 8bit\r\n\r\n", message);
     let is_good = |line: &[u8]| line.len() <= 77 && line.first() != Some(&b'-');
     assert!(text.is_ascii() && text.split(|octet| *octet == b'\n').all(is_good));
 
     // A part that is binary, alone and between boundaries.
     let header = b"Content-Transfer-Encoding: base64\r\n\r\n";
-    let alone = recode(&[HEADER, message]);
+    let alone = recode(To::Lines, HEADER, message);
     assert_eq!(decode(alone.strip_prefix(header).expect("a header")), message);
     if !has(message, b"\r\n--b") && !message.starts_with(b"--b") {
-        let stored = recode(&[MIXED, HEADER, message, b"\r\n--b--\r\n"]);
+        let stored = recode(To::Lines, &[MIXED, HEADER, message].concat(), b"\r\n--b--\r\n");
         let part = stored.strip_prefix(&[MIXED, header].concat()[..]).expect("a header");
         let part = part.strip_suffix(b"\r\n--b--\r\n").expect("a boundary");
         assert_eq!(decode(part), message);
