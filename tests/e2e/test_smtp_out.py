@@ -245,14 +245,14 @@ class Tls(Out):
         return "-not_before" in run("openssl", "x509", "-help", check=False).stderr
 
     def test_certificates(self):
-        for kind, want in [
+        for kind, want, why in [
                 # none, may, encrypt, verify, secure: whether it is sent, and whether encrypted
-                ("good", [False, True, True, True, True]),
-                ("self", [False, True, True, None, None]),
-                ("other", [False, True, True, None, None]),
-                ("expired", [False, True, True, None, None]),
-                ("broken", [False, False, None, None, None]),
-                (None, [False, False, None, None, None]),
+                ("good", [False, True, True, True, True], None),
+                ("self", [False, True, True, None, None], "server's certificate: no trusted authority has signed it"),
+                ("other", [False, True, True, None, None], "server's certificate: it is for another name"),
+                ("expired", [False, True, True, None, None], "server's certificate: it has expired"),
+                ("broken", [False, False, None, None, None], "TLS"),
+                (None, [False, False, None, None, None], "TLS is required, but was not offered"),
         ]:
             server = self.server("192.0.2.2", context=kind and self.context(kind))
             for level, encrypted in zip(("none", "may", "encrypt", "verify", "secure"), want):
@@ -263,19 +263,26 @@ class Tls(Out):
                     status, said = self.send(recipient)
                     self.assertEqual(status, "deferred" if encrypted is None else "sent", said)
                     self.assertEqual(server.encrypted, [] if encrypted is None else [encrypted])
+                    if encrypted is None:
+                        self.assertIn(why, said)
             server.close()
 
     def test_a_certificate_that_is_its_own_authority(self):
         """As `openssl req -x509` makes it, and as it is put into smtp_tls_CAfile by itself."""
         authorities = {kind: self.certificate(kind)[0] for kind in ("ca-else",)}
-        for kind, trusted, want in (("ca", "ca", "sent"), ("self", "self", "sent"), ("ca", "ca-else", "deferred"),
-                                    ("ca-other", "ca-other", "deferred"), ("ca-expired", "ca-expired", "deferred")):
+        for kind, trusted, want in (("ca", "ca", "sent"), ("self", "self", "sent"),
+                                    ("ca", "ca-else", "it is an authority's, not a server's"),
+                                    ("ca-other", "ca-other", "it is for another name"),
+                                    ("ca-expired", "ca-expired", "it has expired")):
             with self.subTest(certificate=kind, trusted=trusted):
                 server = self.server("192.0.2.2", context=self.context(kind))
                 authorities[kind] = self.dir / "tls" / f"{kind}.pem"
                 self.configure(smtp_tls_security_level="verify", smtp_tls_CAfile=authorities[trusted], smtp_mx_address_limit=1)
                 status, said = self.send(f"{kind}-{trusted}@good.test")
-                self.assertEqual((status, server.encrypted), (want, [True] if want == "sent" else []), said)
+                is_sent = want == "sent"
+                self.assertEqual((status, server.encrypted), ("sent", [True]) if is_sent else ("deferred", []), said)
+                if not is_sent:
+                    self.assertIn(f"server's certificate: {want}", said)
                 server.close()
 
     def test_who_breaks_off_at_tls_gets_mail_in_clear_if_it_may(self):

@@ -124,9 +124,10 @@ error_notice_recipient.\tdouble_bounce_notice_recipient
 delay_notice_recipient.\tleave it out
 bounce_template_file.\tnot supported
 header_size_limit.\tleave it out: no header field is held in memory
-mime_\tleave it out: messages pass as they are
-disable_mime_\tleave it out: messages pass as they are
+mime_\tleave it out: what comes in is not changed
+disable_mime_input_processing.\tleave it out: what comes in is not changed
 line_length_limit.\tleave it out
+smtp_line_length_limit.\tleave it out: it is 998
 import_environment.\tleave it out
 forward_expansion_filter.\tleave it out
 smtpd_expansion_filter.\tleave it out

@@ -112,7 +112,7 @@ impl Session {
     /// Takes what the server has sent into the session. `WouldBlock` when it has sent nothing.
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         let received = self.session.read_tls(&mut Socket(socket))?;
-        self.session.process_new_packets().map_err(io::Error::other)?;
+        self.session.process_new_packets().map_err(|error| io::Error::other(in_words(error)))?;
         if received == 0 && self.session.is_handshaking() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -138,6 +138,25 @@ impl Session {
     pub fn say_goodbye(&mut self) {
         self.session.send_close_notify();
     }
+}
+
+/// What the log and the sender are told of a failed handshake. Of a certificate rustls's own words are names of its variants.
+fn in_words(error: rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(why) = &error else { return error.to_string() };
+    let words = match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
+        CertificateError::UnknownIssuer => "no trusted authority has signed it",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another name"
+        }
+        // Of the authority that it names, or of the handshake.
+        CertificateError::BadSignature => "no trusted authority has signed it, or somebody else uses it",
+        CertificateError::BadEncoding => "it is damaged",
+        _ if is_of_ca(&error) => "it is an authority's, not a server's",
+        _ => return error.to_string(),
+    };
+    format!("server's certificate: {words}")
 }
 
 /// A host's name as TLS wants it; `None` for what is neither a domain in ASCII nor an address.
