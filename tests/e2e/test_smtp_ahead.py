@@ -206,6 +206,39 @@ class Promised(SecondMessage):
         self.assertEqual(sorted(self.subjects(self.user)), ["first", "second"])
 
 
+class TakingTurns(OneClient):
+    """Guard and front are where the writer is, unless they have more to do than to wake each other."""
+
+    def places(self, size=None):
+        """Where guard and front, then the writer, may run while a message of this announced size is on its way."""
+        self.assertEqual(self.client.mail("a@client.example", [f"SIZE={size}"] if size else [])[0], 250)
+        self.assertEqual(self.client.rcpt(self.to)[0], 250)
+        writers = self.box.servers_of(self.user)
+        others = {frozenset(os.sched_getaffinity(pid)) for pid in self.box.servers() if pid not in writers}
+        self.assertEqual((len(writers), len(others)), (1, 1))
+        return others.pop(), os.sched_getaffinity(writers[0])
+
+    @needs_root
+    def test_small_messages_and_others(self):
+        everywhere = os.sched_getaffinity(0)
+        self.open(self.user)
+        self.send("first")
+        # By then the writer has tried all processors that it tries.
+        for _ in range(20):
+            others, writer = self.places()
+            self.send("small")
+        self.assertEqual((len(writer), others), (1, writer))
+        large = "large\r\n\r\n" + "text\r\n" * 20_000
+        self.assertEqual(self.places(size=len(large)), (everywhere, writer))
+        self.send(large)
+        # Nothing is said of the size: it will be like the last one.
+        self.assertEqual(self.places(), (everywhere, writer))
+        self.send("small")
+        self.assertEqual(self.places(), (writer, writer))
+        self.send("last")
+        self.end()
+
+
 class SentForAhead(SecondMessage):
     """From the second message on the data are sent for before it is known that somebody takes them."""
 

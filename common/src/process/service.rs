@@ -117,7 +117,12 @@ pub struct User {
 }
 
 impl Ground<'_> {
-    /// The conversation lasts longer than its beginning: guard and front need not take turns on one processor any more.
+    /// Guard and front take turns with this helper, and go to the processor on which it stays.
+    pub fn follow(&self, helper: i32) {
+        processor::follow_with(self.front, helper);
+    }
+
+    /// Each of them has much to do: they need not stay on one processor.
     pub fn roam(&self) {
         processor::roam_with(self.front);
     }

@@ -19,16 +19,13 @@ pub fn stay() {
     if STAYS.load(Ordering::Relaxed) {
         return;
     }
-    // SAFETY: the set is ours, of the size that is said, and of words that may have any value; the other call takes no pointer.
-    let (known, allowed, here) = unsafe {
-        let mut allowed: libc::cpu_set_t = mem::zeroed();
-        let known = libc::sched_getaffinity(0, mem::size_of_val(&allowed), &raw mut allowed) == 0;
-        (known, mem::transmute::<libc::cpu_set_t, [u64; WORDS]>(allowed), libc::sched_getcpu())
-    };
+    let Some(allowed) = affinity_of(0) else { return };
+    // SAFETY: the call takes no argument.
+    let here = unsafe { libc::sched_getcpu() };
     // Not what sysconf says is online: musl counts what is allowed, which is one from here on.
     let choice: u32 = allowed.iter().map(|word| word.count_ones()).sum();
     let Ok(here) = usize::try_from(here) else { return };
-    if known && choice > 1 && set_affinity(0, &only(here)) {
+    if choice > 1 && set_affinity(0, &only(here)) {
         ALLOWED.iter().zip(allowed).for_each(|(place, word)| place.store(word, Ordering::Relaxed));
         STAYS.store(true, Ordering::Relaxed);
     }
@@ -52,8 +49,22 @@ pub fn stay_at(processor: usize) -> bool {
     STAYS.load(Ordering::Relaxed) && set_affinity(0, &only(processor))
 }
 
-/// The opposite of [`stay`], for a conversation that lasts: this process and its `child` run anywhere again. What they do is
-/// shorter than what they wait for by then, and the kernel brings whoever is woken to the processor of the one who woke it.
+/// This process and its `child` go where `other` stays, and stay there, if they have a choice. Nothing changes if that may run
+/// anywhere.
+pub fn follow_with(child: i32, other: i32) {
+    let Some(there) = affinity_of(other) else { return };
+    let is_one = there.iter().map(|word| word.count_ones()).sum::<u32>() == 1;
+    let may = allowed().iter().zip(there).any(|(may, word)| may & word != 0);
+    // SAFETY: the call takes no argument.
+    let here = usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(usize::MAX);
+    let is_there = STAYS.load(Ordering::Relaxed) && there == only(here);
+    if is_one && may && !is_there {
+        set_affinity(child, &there);
+        STAYS.store(set_affinity(0, &there), Ordering::Relaxed);
+    }
+}
+
+/// The opposite of [`stay`]: this process and its `child` run anywhere again.
 pub fn roam_with(child: i32) {
     if STAYS.load(Ordering::Relaxed) {
         set_affinity(child, &allowed());
@@ -85,6 +96,13 @@ fn only(processor: usize) -> [u64; WORDS] {
     only
 }
 
+fn affinity_of(pid: i32) -> Option<[u64; WORDS]> {
+    let mut set = [0u64; WORDS];
+    // SAFETY: the set is ours, of the size that is said, and of words that may have any value.
+    let known = unsafe { libc::sched_getaffinity(pid, mem::size_of_val(&set), set.as_mut_ptr().cast()) == 0 };
+    known.then_some(set)
+}
+
 fn set_affinity(pid: i32, set: &[u64; WORDS]) -> bool {
     // SAFETY: a set is read that is as large as is said.
     unsafe { libc::sched_setaffinity(pid, mem::size_of_val(set), set.as_ptr().cast()) == 0 }
@@ -106,6 +124,25 @@ mod tests {
                 None => 1,
             })
             .sum()
+    }
+
+    /// From a process that may run anywhere, on one of so many processors.
+    fn follows_where_another_stays(choice: usize) -> bool {
+        let Fork::Parent(other) = process::fork().unwrap() else {
+            std::thread::sleep(std::time::Duration::from_secs(60));
+            process::exit_now(0);
+        };
+        follow_with(0, other);
+        let unmoved = post().is_none();
+        let places: Vec<usize> = (0..WORDS * 64).filter(|&at| set_affinity(other, &only(at))).collect();
+        let everywhere = places.iter().all(|&there| {
+            set_affinity(other, &only(there));
+            follow_with(0, other);
+            choice == 1 || post().is_some_and(|(here, _)| here == there) && allowed_count() == 1
+        });
+        process::terminate(other);
+        let _ = process::wait_for(other);
+        unmoved && places.len() >= choice && everywhere
     }
 
     #[test]
@@ -131,13 +168,17 @@ mod tests {
             let roams = allowed_count() == before;
             roam_with(0);
             let is_free = post().is_none();
+            let follows = follows_where_another_stays(before);
+            roam_with(0);
             // Who was given one of the processors has no choice.
             let kept = set_affinity(0, &only(0)) && {
                 stay();
                 roam();
                 post().is_none() && allowed_count() == 1
             };
-            process::exit_now(u8::from(!(untouched && stayed && moved && roams && is_free && kept)));
+            process::exit_now(u8::from(
+                !(untouched && stayed && moved && roams && is_free && follows && kept),
+            ));
         };
         assert!(matches!(process::wait_for(pid), Ok(Ended::Code(0))));
     }

@@ -250,9 +250,12 @@ impl Smtp {
 
     /// A new transaction takes the place of one that was given up. Where the sender is refused, each recipient will be.
     fn begin_transaction(&mut self, ground: &Ground<'_>, mail: Mail) {
-        // Most connections bring one message.
-        if self.messages == 1 {
-            ground.roam();
+        // Most connections bring one message. In one that lasts the writer has found its place.
+        if self.messages > 0 {
+            match self.writers.partner(mail.size) {
+                Some(writer) => ground.follow(writer),
+                None => ground.roam(),
+            }
         }
         let checked = self.checked_sender(ground, &mail);
         self.transaction = Some(Transaction::new(mail, checked));

@@ -46,6 +46,8 @@ pub(super) struct Writers {
     spool: Option<OwnedFd>,
     /// The data of a message may be there before its writer has said its first word.
     sent_for: bool,
+    /// Octets of the message that was written last.
+    octets: u64,
     /// A writer was lost. What it has not read is still in the data socket, and the next one would take it for its own message.
     lost: bool,
 }
@@ -174,7 +176,16 @@ impl Writers {
         Ok(())
     }
 
+    /// The writer of the last message, if the next one is small, too. `size`: what the client says of that.
+    pub fn partner(&self, size: Option<u64>) -> Option<i32> {
+        let is_small = size.unwrap_or(self.octets) <= writer::post::SMALL;
+        self.running.last().filter(|_| is_small).map(|writer| writer.pid)
+    }
+
     fn note_word(&mut self, user: &User, outcome: &Outcome) {
+        if let Outcome::Written(written) = outcome {
+            self.octets = written.octets;
+        }
         if let Some(writer) = self.running.iter_mut().find(|writer| writer.user == *user) {
             writer.busy = *outcome == Outcome::Ready;
         }

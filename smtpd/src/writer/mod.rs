@@ -7,7 +7,7 @@
 
 pub(crate) mod fields;
 pub(crate) mod header;
-mod post;
+pub(crate) mod post;
 
 use crate::address::Address;
 use crate::deliver::{self, Delivery, Sink, Trace};

@@ -12,7 +12,7 @@ const TIMED: u32 = 3;
 /// Processors that are tried besides the first.
 const OTHERS: usize = 3;
 /// Octets of a message beyond which it is its size that counts.
-const SMALL: u64 = 64 * 1024;
+pub(crate) const SMALL: u64 = 64 * 1024;
 
 /// What is known of the processors.
 pub(super) struct Post {
