@@ -14,7 +14,7 @@
 mod built;
 mod record;
 
-pub(super) use built::{Built, forget_vanished};
+pub(super) use built::{Built, VANISHED_MAX, forget_vanished};
 
 use super::error::{ErrorKind, StorageError};
 use super::index::Index;

@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// That many vanished UIDs are remembered.
-const VANISHED_MAX: usize = 8192;
+pub(in super::super) const VANISHED_MAX: usize = 8192;
 
 /// A message that is shown.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,7 @@ use super::super::error::{ErrorKind, StorageError};
 use super::super::index;
 use super::Mailbox;
 use super::ascending::Ascending;
+use super::differ::Differences;
 use super::log::Stamps;
 use super::refresh::Loaded;
 use super::view::View;
@@ -40,10 +41,16 @@ impl Mailbox {
             self.go_over(loaded, changed);
             return Ok(());
         }
-        let entries = self.differences(&loaded.view).map_err(|error| self.damaged(error))?;
         self.fresh = None;
-        for entry in entries {
-            self.take(entry, false)?;
+        let mut differences = Differences::new(&self.view, &loaded.view);
+        loop {
+            let entries = differences.next(&self.view).map_err(|error| self.damaged(error))?;
+            if entries.is_empty() {
+                break;
+            }
+            for entry in entries {
+                self.take(entry, false)?;
+            }
         }
         self.view.highest_modseq = self.view.highest_modseq.max(loaded.view.highest_modseq);
         self.view.next_uid = self.view.next_uid.max(loaded.view.next_uid);

@@ -2,52 +2,79 @@
 
 use super::super::build::Built;
 use super::super::index::{self, Index};
-use super::Mailbox;
+use super::change::BATCH;
 use super::log::Entry;
 use super::view::View;
 use std::io;
 
-impl Mailbox {
-    /// What leads from this view to the other.
-    pub(super) fn differences(&self, other: &View) -> io::Result<Vec<Entry>> {
+/// What leads from a view to another one, a piece at a time: all of it may be more than the session's memory.
+pub(super) struct Differences<'o> {
+    other: &'o View,
+    /// Rows that have been compared.
+    row: u32,
+    rows: u32,
+    theirs: u32,
+    /// The last UID of those.
+    last: u32,
+}
+
+impl<'o> Differences<'o> {
+    pub fn new(view: &View, other: &'o View) -> Differences<'o> {
+        Differences { other, row: 0, rows: view.rows(), theirs: 0, last: 0 }
+    }
+
+    /// The next of them; none: that was all. `view`: as it is when the ones before have been taken into account.
+    pub fn next(&mut self, view: &View) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        let mut theirs = 0;
-        let modseq = other.highest_modseq;
-        let mut last = 0;
-        for row in 0..self.view.rows() {
-            let mine = self.view.row(row)?;
-            last = mine.uid;
-            while theirs < other.rows() && other.row(theirs)?.uid < mine.uid {
-                theirs += 1;
-            }
-            if self.view.is_gone(row) || self.view.dead.contains(row) {
-                continue;
-            }
-            let found = if theirs < other.rows() { Some(other.row(theirs)?) } else { None };
-            match found.filter(|found| found.uid == mine.uid && !other.is_gone(theirs)) {
-                None => entries.push(Entry::Expunged { uid: mine.uid, modseq }),
-                Some(found)
-                    if (found.mail_flags, found.modseq, found.flags & index::IN_NEW)
-                        != (mine.mail_flags, mine.modseq, mine.flags & index::IN_NEW) =>
-                {
-                    let (flags, place) = (found.mail_flags, found.flags & index::IN_NEW);
-                    entries.push(Entry::Flags { uid: mine.uid, modseq: found.modseq, flags, place });
-                }
-                Some(_) => {}
+        while self.row < self.rows && entries.len() < BATCH {
+            entries.extend(self.compare(view)?);
+            self.row += 1;
+            if self.row == self.rows {
+                self.theirs = self.other.at_or_after(self.last.saturating_add(1))?;
             }
         }
-        let mut name = Vec::new();
-        for row in other.at_or_after(last.saturating_add(1))?..other.rows() {
-            if other.is_gone(row) {
-                continue;
-            }
-            let found = other.row(row)?;
-            other.name(row, &found, &mut name)?;
-            let (uid, modseq, octets, date) = (found.uid, found.modseq, found.octets, found.date);
-            let place = found.flags & index::IN_NEW;
-            entries.push(Entry::Added { uid, modseq, octets, date, place, name: name.as_slice().into() });
+        while self.row == self.rows && self.theirs < self.other.rows() && entries.len() < BATCH {
+            entries.extend(self.added()?);
+            self.theirs += 1;
         }
         Ok(entries)
+    }
+
+    fn compare(&mut self, view: &View) -> io::Result<Option<Entry>> {
+        let (other, row) = (self.other, self.row);
+        let mine = view.row(row)?;
+        self.last = mine.uid;
+        while self.theirs < other.rows() && other.row(self.theirs)?.uid < mine.uid {
+            self.theirs += 1;
+        }
+        if view.is_gone(row) || view.dead.contains(row) {
+            return Ok(None);
+        }
+        let found = if self.theirs < other.rows() { Some(other.row(self.theirs)?) } else { None };
+        Ok(match found.filter(|found| found.uid == mine.uid && !other.is_gone(self.theirs)) {
+            None => Some(Entry::Expunged { uid: mine.uid, modseq: other.highest_modseq }),
+            Some(found)
+                if (found.mail_flags, found.modseq, found.flags & index::IN_NEW)
+                    != (mine.mail_flags, mine.modseq, mine.flags & index::IN_NEW) =>
+            {
+                let (flags, place) = (found.mail_flags, found.flags & index::IN_NEW);
+                Some(Entry::Flags { uid: mine.uid, modseq: found.modseq, flags, place })
+            }
+            Some(_) => None,
+        })
+    }
+
+    /// What came later.
+    fn added(&self) -> io::Result<Option<Entry>> {
+        if self.other.is_gone(self.theirs) {
+            return Ok(None);
+        }
+        let mut name = Vec::new();
+        let found = self.other.row(self.theirs)?;
+        self.other.name(self.theirs, &found, &mut name)?;
+        let (uid, modseq, octets, date) = (found.uid, found.modseq, found.octets, found.date);
+        let place = found.flags & index::IN_NEW;
+        Ok(Some(Entry::Added { uid, modseq, octets, date, place, name: name.into() }))
     }
 }
 
@@ -97,4 +124,50 @@ pub(super) fn few_differences(old: &Index, built: &Built) -> io::Result<Option<V
         i += 1;
     }
     Ok((sayable && entries.len() <= limit).then_some(entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(messages: &[(u32, &str)]) -> View {
+        let names: Vec<String> = messages.iter().map(|(uid, flags)| format!("{uid}.x:2,{flags}")).collect();
+        let mut out = Vec::new();
+        let written = index::write(&mut out, index::Header::default(), &index::Extras::default(), |visit| {
+            let message = |(&(uid, _), name): (&(u32, &str), &String)| {
+                visit(&index::Source { uid, name: name.as_bytes(), modseq: 1, ..Default::default() })
+            };
+            messages.iter().zip(&names).try_for_each(message)
+        });
+        written.unwrap();
+        View::new(Index::in_memory(out).unwrap())
+    }
+
+    fn living(view: &View) -> Vec<(u32, u8)> {
+        let rows = (0..view.rows()).filter(|&row| !view.is_gone(row) && !view.dead.contains(row));
+        rows.map(|row| view.row(row).unwrap()).map(|data| (data.uid, data.mail_flags.bits)).collect()
+    }
+
+    #[test]
+    fn pieces_of_any_number_lead_to_the_other_view() {
+        let most = BATCH as u32;
+        for (count, later) in [(0, 0), (0, 5), (7, 0), (most, 1), (3 * most, 2 * most), (5 * most + 3, 0)] {
+            let before: Vec<_> = (1..=count).map(|uid| (uid, if uid % 4 == 0 { "S" } else { "" })).collect();
+            let after: Vec<_> = (1..=count + later)
+                .filter(|uid| uid % 3 != 0)
+                .map(|uid| (uid, if uid % 5 == 0 { "F" } else { "" }))
+                .collect();
+            let (mut mine, other) = (view(&before), view(&after));
+            let mut differences = Differences::new(&mine, &other);
+            loop {
+                let entries = differences.next(&mine).unwrap();
+                assert!(entries.len() <= BATCH);
+                if entries.is_empty() {
+                    break;
+                }
+                entries.into_iter().for_each(|entry| drop(mine.apply(entry).unwrap()));
+            }
+            assert_eq!(living(&mine), living(&other), "{count} and {later}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! those that came later, by UID; a message keeps its row while the view lives. Message sequence numbers leave out the
 //! rows whose EXPUNGE the client has been told.
 
-use super::super::build::forget_vanished;
+use super::super::build::{VANISHED_MAX, forget_vanished};
 use super::super::flags::Flags;
 use super::super::index::{self, Extras, Index, Row, Source, Vanished};
 use super::ascending::Ascending;
@@ -86,8 +86,10 @@ pub(in super::super) struct View {
     pub announced: u32,
     /// Dates that the index does not know, by row: for the next index. Many of them are worth one.
     pub learned: Vec<(u32, i64)>,
-    /// What was expunged since the index was written.
+    /// What was expunged since the index was written, the last of it.
     vanished: Vec<Vanished>,
+    /// What was expunged up to here is not in that list.
+    vanished_since: u64,
     /// No change here has a greater one.
     pub highest_modseq: u64,
     /// Greater than every UID in the mailbox.
@@ -122,6 +124,7 @@ impl View {
             gone: Ascending::default(),
             dead: Ascending::default(),
             vanished: Vec::new(),
+            vanished_since: 0,
             learned: Vec::new(),
         }
     }
@@ -360,6 +363,10 @@ impl View {
                 let before = self.row(row)?;
                 self.tally.remove(&before);
                 self.vanished.push(Vanished { uid, modseq });
+                // No index remembers more.
+                if self.vanished.len() >= 2 * VANISHED_MAX {
+                    forget_vanished(&mut self.vanished, &mut self.vanished_since);
+                }
                 self.dead.insert(row);
                 Ok(Effect::Expunged)
             }
@@ -435,7 +442,7 @@ impl View {
     pub fn write(&self, out: impl io::Write, stamps: &Stamps) -> io::Result<()> {
         self.check()?;
         let mut extras = self.index.extras()?;
-        let mut since = self.index.header.vanished_since;
+        let mut since = self.index.header.vanished_since.max(self.vanished_since);
         extras.vanished.extend_from_slice(&self.vanished);
         forget_vanished(&mut extras.vanished, &mut since);
         self.renumber(&mut extras);
@@ -462,3 +469,7 @@ impl View {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;
