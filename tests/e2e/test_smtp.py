@@ -113,9 +113,23 @@ class Clients(Smtp):
                         self.assertEqual(error.smtp_code, 554)
                         continue
                     _, text = self.only_message()
-                    self.assertEqual(plain(text), plain(raw))
+                    # Return-Path is ours.
+                    self.assertEqual(plain(text), plain(raw).replace(b"Return-Path: <sender@example.org>\n", b"", 1))
                     for file in self.box.maildir_of(self.user).files():
                         os.unlink(self.user.home / "Maildir" / file)
+
+    def test_there_is_one_return_path(self):
+        other = self.box.add_user(f"o{len(self.box.users)}")
+        raw = b"Return-Path: <b@client.example>\r\nSubject: x\r\nreturn-path:\r\n <c@client.example>\r\n\r\nReturn-Path: text\r\n"
+        # Straight into the mailbox, and through the queue.
+        for recipients in ([self.to], [self.to, f"{other.name}@{DOMAIN}"]):
+            with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:
+                client.sendmail("a@client.example", recipients, raw)
+        wait_until(lambda: len(self.box.received(self.user)) == 2 and self.box.received(other), "they are there")
+        for stored in self.box.received(self.user) + self.box.received(other):
+            trace, text = added_lines(stored)
+            self.assertTrue(trace.startswith(b"Return-Path: <a@client.example>\n"))
+            self.assertEqual(text, b"Subject: x\n\nReturn-Path: text\n")
 
     def test_smtp_source(self):
         run(program("smtp-source"), "-s", "5", "-m", "100", "-l", "4096", "-f", "a@client.example", "-t", self.to,
@@ -401,11 +415,11 @@ class Queued(Smtp):
     @needs_root
     def test_forward_to_a_program_and_a_file(self):
         forward, out = self.user.home / ".forward", self.user.home / "out"
-        forward.write_text(f'"|/usr/bin/tee {out}", {self.user.home}/mbox, \\{self.user.name}\n')
+        forward.write_text(f'"|/usr/bin/tee {out}", {self.user.home}/mbox, ~/own, "~/in quotes", \\{self.user.name}\n')
         os.chown(forward, self.user.uid, self.user.gid)
         self.send(self.user.name)
         self.arrives(self.user)
-        for path in (out, self.user.home / "mbox"):
+        for path in (out, self.user.home / "mbox", self.user.home / "own", self.user.home / "in quotes"):
             self.assertIn(b"\nbody\n", path.read_bytes())
             self.assertEqual(path.stat().st_uid, self.user.uid)
 

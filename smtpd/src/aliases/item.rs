@@ -34,6 +34,20 @@ pub fn items(text: &str) -> Vec<Result<Item, String>> {
     split(text).into_iter().map(str::trim).filter(|entry| !entry.is_empty()).map(item).collect()
 }
 
+/// The entries of a list of a user's, who may write `~/file` for one in this home directory.
+pub fn items_at_home(text: &str, home: &str) -> Vec<Result<Item, String>> {
+    let whole = |entry: &str| {
+        let (quote, path) = entry.strip_prefix('"').map_or(("", entry), |path| ("\"", path));
+        let path = path.strip_prefix("~/")?;
+        let home = home.trim_end_matches('/');
+        let home =
+            if quote.is_empty() { home.to_owned() } else { home.replace('\\', "\\\\").replace('"', "\\\"") };
+        Some(item(&format!("{quote}{home}/{path}")))
+    };
+    let entries = split(text).into_iter().map(str::trim).filter(|entry| !entry.is_empty());
+    entries.map(|entry| whole(entry).unwrap_or_else(|| item(entry))).collect()
+}
+
 /// Cuts at commas that are neither quoted nor in `<>` nor in a comment.
 fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut start) = (Vec::new(), 0);

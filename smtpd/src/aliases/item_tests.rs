@@ -110,3 +110,22 @@ proptest! {
         prop_assert_eq!(super::words(&text.join(" ")).unwrap(), words);
     }
 }
+
+#[test]
+fn a_home_directory_is_meant_at_the_beginning_of_a_path_alone() {
+    let (plain, odd) = ("/home/anna", "/home/an\"na/");
+    for (text, home, want) in [
+        ("~/mbox", plain, Ok("/home/anna/mbox")),
+        ("\"~/an mbox\"", plain, Ok("/home/anna/an mbox")),
+        ("~/Maildir/", odd, Ok("/home/an\"na/Maildir/")),
+        ("\"~/mbox\"", odd, Ok("/home/an\"na/mbox")),
+        ("/~/mbox", plain, Ok("/~/mbox")),
+        ("~bert/mbox", plain, Err(())),
+    ] {
+        let found = items_at_home(&format!("{text}, bert"), home);
+        let [path, other] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(other, &Ok(Item::Name("bert".into())));
+        let want = want.map(|path| Item::File(path.to_owned()));
+        assert_eq!(path.clone().map_err(drop), want, "{text}");
+    }
+}

@@ -14,7 +14,7 @@ mod check;
 mod item;
 
 pub use check::{Checked, Problem, check};
-pub use item::{Item, item, items, words};
+pub use item::{Item, item, items, items_at_home, words};
 
 use crate::logical::LogicalLines;
 use crate::map::Map;

@@ -3,7 +3,7 @@
 //! The file steers what happens with the user's rights, so it counts only if nobody else can have put it there; otherwise
 //! mail goes into the mailbox, and the log says why. The extension in its name is a stranger's.
 
-use crate::aliases::{Item, items};
+use crate::aliases::{Item, items_at_home};
 use crate::envelope::{Recipient, Target};
 use crate::expand::RECIPIENTS_MAX;
 use crate::status::{Enhanced, Status};
@@ -40,7 +40,7 @@ pub(super) fn read(
         }
         match read_file(&path, account.uid) {
             Ok(text) => {
-                let mut reading = Reading { uid: account.uid, entries: Vec::new(), files: 0, octets: 0 };
+                let mut reading = Reading { account, entries: Vec::new(), files: 0, octets: 0 };
                 reading.add(&text, &path, 0, warn)?;
                 // An empty one means the mailbox.
                 return Ok((!reading.entries.is_empty()).then_some(reading.entries));
@@ -150,14 +150,14 @@ fn read_file(path: &Path, uid: u32) -> io::Result<String> {
 }
 
 /// What has been read so far.
-struct Reading {
-    uid: u32,
+struct Reading<'a> {
+    account: &'a Account,
     entries: Vec<String>,
     files: usize,
     octets: usize,
 }
 
-impl Reading {
+impl Reading<'_> {
     /// Adds the entries of a file, with those of the files that it includes.
     fn add(
         &mut self,
@@ -176,14 +176,14 @@ impl Reading {
             return Err(broken(warn, "too many files are included, or too large ones"));
         }
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            for found in items(line) {
+            for found in items_at_home(line, &self.account.home.to_string_lossy()) {
                 match found {
                     Ok(Item::Include(included)) => {
                         if depth >= DEPTH_MAX {
                             return Err(broken(warn, "files include each other in a circle"));
                         }
                         let included = PathBuf::from(included);
-                        let text = read_file(&included, self.uid).map_err(|error| {
+                        let text = read_file(&included, self.account.uid).map_err(|error| {
                             broken(warn, &format!(":include:{}: {error}", included.display()))
                         })?;
                         self.add(&text, &included, depth + 1, warn)?;

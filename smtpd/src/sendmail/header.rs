@@ -95,6 +95,17 @@ pub fn addresses(list: &[u8], into: &mut Vec<String>) {
     });
 }
 
+/// The same of an argument. One that is an address and nothing else is taken by its letters, so that a slip is told as one.
+pub fn of_argument(list: &str, into: &mut Vec<String>) {
+    let bare = list.strip_prefix('<').and_then(|list| list.strip_suffix('>')).unwrap_or(list);
+    let is_one = !bare.contains(|c: char| c.is_whitespace() || c.is_control() || "\"(),:;<>[]\\".contains(c));
+    match is_one {
+        true if into.iter().any(|known| known == bare) || bare.is_empty() => {}
+        true => into.push(bare.to_owned()),
+        false => addresses(list.as_bytes(), into),
+    }
+}
+
 /// A local-part with quotes where it needs them.
 fn quoted(local: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) || !c.is_ascii();
@@ -116,6 +127,28 @@ mod tests {
         let want =
             "From: a@x\r\nTo: B <b@x>, c\r\nSubject: To: f@x\r\nCc : \"G, H\" <\"g h\"@x>,\r\n b@x\r\n\r\n";
         assert_eq!(String::from_utf8(found.header).unwrap(), want);
+    }
+
+    #[test]
+    fn arguments() {
+        for (argument, want) in [
+            ("a@x", &["a@x"][..]),
+            ("<a@x>", &["a@x"]),
+            ("anna", &["anna"]),
+            ("<a@@x>", &["a@@x"]),
+            ("a@x@y", &["a@x@y"]),
+            ("a..b@x", &["a..b@x"]),
+            ("a@x, Bert <b@x>", &["a@x", "b@x"]),
+            ("\"a b\"@x", &["\"a b\"@x"]),
+            ("a@[192.0.2.1]", &["a@[192.0.2.1]"]),
+            ("<>", &[]),
+            ("", &[]),
+        ] {
+            let mut found = Vec::new();
+            of_argument(argument, &mut found);
+            of_argument(argument, &mut found);
+            assert_eq!(found, want, "{argument}");
+        }
     }
 
     #[test]

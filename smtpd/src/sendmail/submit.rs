@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn message(config: &Config, options: &Options) -> Result<(), Failure> {
     let mut wanted = wanted(config, options)?;
     for list in &options.recipients {
-        header::addresses(list.as_bytes(), &mut wanted.recipients);
+        header::of_argument(list, &mut wanted.recipients);
     }
     if wanted.recipients.is_empty() && !options.from_header {
         return Err(Failure(Exit::Usage, "recipient addresses must be specified, or -t".to_owned()));

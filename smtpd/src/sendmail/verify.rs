@@ -17,7 +17,7 @@ use std::io::{self, Write};
 pub fn addresses(config: &Config, options: &Options, out: &mut dyn Write) -> Result<(), Failure> {
     let mut named = Vec::new();
     for list in &options.recipients {
-        header::addresses(list.as_bytes(), &mut named);
+        header::of_argument(list, &mut named);
     }
     if named.is_empty() {
         return Err(Failure(Exit::Usage, "-bv: name the addresses".to_owned()));

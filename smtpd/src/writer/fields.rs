@@ -2,7 +2,8 @@
 //!
 //! Many a program writes a text and no header, or forgets the empty line between them: a line that can be no field's ends the
 //! header (RFC 5322 section 2.2), so that what we add does not stand below the text. Fields that are not for the recipients'
-//! eyes, or mean nothing outside of a mailbox file, go: those of Postfix's `message_drop_headers`.
+//! eyes, or mean nothing outside of a mailbox file, go: those of Postfix's `message_drop_headers`. Of what other hosts send only
+//! Return-Path goes: there is one in a mailbox, and it is ours (RFC 5321 section 4.4).
 //!
 //! The message is a stranger's. Of a line that may be a field's no more is held than a line may have.
 
@@ -11,7 +12,8 @@ use crate::status::Status;
 /// Octets of a line (RFC 5322 section 2.1.1): what has no colon by then is no field.
 const LINE_MAX: usize = 998;
 /// Fields that go.
-const DROPPED: [&str; 4] = ["bcc", "resent-bcc", "return-path", "content-length"];
+const DROPPED: [&str; 4] = [RETURN_PATH, "bcc", "resent-bcc", "content-length"];
+const RETURN_PATH: &str = "return-path";
 
 /// Takes a message in wire form.
 #[derive(Debug, Default)]
@@ -23,9 +25,19 @@ pub struct Fields {
     begun: bool,
     /// The field that the line belongs to goes.
     drops: bool,
-    keeps_all: bool,
-    /// What follows the first field passes as it is.
-    only_first: bool,
+    of: Of,
+}
+
+/// Whose message it is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// A user's, who sends it here.
+    #[default]
+    Submission,
+    /// The same, and no field goes.
+    Program,
+    /// Another host's. A line behind the first field that is none passes, as everything does behind it.
+    Host,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +68,12 @@ fn pass_some(octets: Option<&[u8]>, out: &mut Out<'_>) -> Result<(), Status> {
 impl Fields {
     /// At a message's first octet; no field goes.
     pub fn all() -> Fields {
-        Fields { keeps_all: true, ..Fields::default() }
+        Fields { of: Of::Program, ..Fields::default() }
     }
 
-    /// At a message's first octet; what has a header passes as it is.
-    pub fn first() -> Fields {
-        Fields { only_first: true, ..Fields::all() }
+    /// At the first octet of a message from elsewhere; what has a header passes as it is, but for Return-Path.
+    pub fn received() -> Fields {
+        Fields { of: Of::Host, ..Fields::default() }
     }
 
     /// Passes octets on: all of them at once where nothing is held, put in or left out.
@@ -119,9 +131,13 @@ impl Fields {
     /// A field with this name begins.
     fn field(&mut self, name: &[u8]) {
         self.begun = true;
-        let is_one = || DROPPED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-        self.drops = !self.keeps_all && is_one();
-        self.at = if self.only_first { At::Body } else { At::Line };
+        let dropped: &[&str] = match self.of {
+            Of::Submission => &DROPPED,
+            Of::Program => &[],
+            Of::Host => &[RETURN_PATH],
+        };
+        self.drops = dropped.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        self.at = At::Line;
     }
 
     /// The message is over.
@@ -140,7 +156,7 @@ impl Fields {
                 return Ok(());
             }
             Kind::Mailbox => {
-                self.drops = !self.keeps_all;
+                self.drops = self.of == Of::Submission;
                 self.at = At::Line;
             }
             Kind::Continuation => self.at = At::Line,
@@ -161,7 +177,9 @@ impl Fields {
     /// The empty line is missing.
     fn text(&mut self, out: &mut Out<'_>) -> Result<(), Status> {
         self.at = At::Body;
-        out(b"\r\n")?;
+        if self.of != Of::Host || !self.begun {
+            out(b"\r\n")?;
+        }
         out(&std::mem::take(&mut self.held))
     }
 
@@ -244,9 +262,16 @@ mod tests {
             ("hello\r\nA: b\r\n", "\r\nhello\r\nA: b\r\n"),
             (" hello\r\n", "\r\n hello\r\n"),
             ("hello", "\r\nhello"),
+            ("A: b\r\n c\r\nhello", "A: b\r\n c\r\nhello"),
+            (
+                "Return-Path: <a@b>\r\n\tc\r\nBcc: b\r\nRETURN-PATH :\r\n\r\nReturn-Path: x\r\n",
+                "Bcc: b\r\n\r\nReturn-Path: x\r\n",
+            ),
+            ("A: b\r\nhello\r\nReturn-Path: x\r\n\r\n", "A: b\r\nhello\r\nReturn-Path: x\r\n\r\n"),
+            ("Return-Path: <a@b>", ""),
         ] {
             for piece in [1, 3, 1000] {
-                assert_eq!(pass(text, piece, Fields::first()), want, "{text:?} {piece}");
+                assert_eq!(pass(text, piece, Fields::received()), want, "{text:?} {piece}");
             }
         }
     }

@@ -34,8 +34,8 @@ enum At {
 #[derive(Debug)]
 pub struct Header<'a> {
     submission: Option<&'a Submission>,
-    /// Those of a submission are told from its text. Of other mail only the first line is looked at: a text without any field
-    /// would stand in the header that begins with our Received, and one that begins with a blank would continue that.
+    /// Those of a submission are told from its text. Of other mail Return-Path goes, and otherwise only the first line counts: a text
+    /// without any field would stand in the header that begins with our Received, and one that begins with a blank would continue that.
     fields: Option<Fields>,
     at: At,
     name: [u8; NAME_MAX],
@@ -56,7 +56,7 @@ impl<'a> Header<'a> {
     pub fn new(submission: Option<&'a Submission>) -> Header<'a> {
         Header {
             submission,
-            fields: Some(submission.map_or_else(Fields::first, |_| Fields::default())),
+            fields: Some(submission.map_or_else(Fields::received, |_| Fields::default())),
             at: At::Name,
             name: [0; NAME_MAX],
             filled: 0,
