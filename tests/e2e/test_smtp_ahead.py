@@ -221,6 +221,8 @@ class TakingTurns(OneClient):
     @needs_root
     def test_small_messages_and_others(self):
         everywhere = os.sched_getaffinity(0)
+        if len(everywhere) == 1:
+            self.skipTest("one processor is no choice")
         self.open(self.user)
         self.send("first")
         # By then the writer has tried all processors that it tries.

@@ -250,7 +250,7 @@ class Tls(Out):
                 ("good", [False, True, True, True, True], None),
                 ("self", [False, True, True, None, None], "server's certificate: no trusted authority has signed it"),
                 ("other", [False, True, True, None, None], "server's certificate: it is for another name"),
-                ("expired", [False, True, True, None, None], "server's certificate: it has expired"),
+                ("expired", [False, True, True, None, None], "server's certificate: it, or one above it, has expired"),
                 ("broken", [False, False, None, None, None], "TLS"),
                 (None, [False, False, None, None, None], "TLS is required, but was not offered"),
         ]:
@@ -273,7 +273,7 @@ class Tls(Out):
         for kind, trusted, want in (("ca", "ca", "sent"), ("self", "self", "sent"),
                                     ("ca", "ca-else", "it is an authority's, not a server's"),
                                     ("ca-other", "ca-other", "it is for another name"),
-                                    ("ca-expired", "ca-expired", "it has expired")):
+                                    ("ca-expired", "ca-expired", "it, or one above it, has expired")):
             with self.subTest(certificate=kind, trusted=trusted):
                 server = self.server("192.0.2.2", context=self.context(kind))
                 authorities[kind] = self.dir / "tls" / f"{kind}.pem"

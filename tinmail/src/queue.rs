@@ -41,7 +41,7 @@ pub fn run(config: &Config, line: &CommandLine, words: &[&str], out: &mut dyn Wr
         }
         ["release", ids @ ..] if !ids.is_empty() => {
             each(&directory, Place::Hold, ids, out, "released", &mut |mut queued| {
-                queued.make_due(SystemTime::now())?;
+                queued.take_up(SystemTime::now())?;
                 queued.move_to(Place::Queue)
             })
         }

@@ -122,6 +122,11 @@ impl Ground<'_> {
         processor::follow_with(self.front, helper);
     }
 
+    /// Nanoseconds for which the guard had to wait for others, since it began.
+    pub fn waited(&self) -> u64 {
+        processor::waited().unwrap_or_default()
+    }
+
     /// Each of them has much to do: they need not stay on one processor.
     pub fn roam(&self) {
         processor::roam_with(self.front);

@@ -50,7 +50,7 @@ pub fn stay_at(processor: usize) -> bool {
 }
 
 /// This process and its `child` go where `other` stays, and stay there, if they have a choice. Nothing changes if that may run
-/// anywhere.
+/// anywhere, or if the child cannot be moved: it has another uid, and root may be without CAP_SYS_NICE.
 pub fn follow_with(child: i32, other: i32) {
     let Some(there) = affinity_of(other) else { return };
     let is_one = there.iter().map(|word| word.count_ones()).sum::<u32>() == 1;
@@ -58,10 +58,15 @@ pub fn follow_with(child: i32, other: i32) {
     // SAFETY: the call takes no argument.
     let here = usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(usize::MAX);
     let is_there = STAYS.load(Ordering::Relaxed) && there == only(here);
-    if is_one && may && !is_there {
-        set_affinity(child, &there);
-        STAYS.store(set_affinity(0, &there), Ordering::Relaxed);
+    if is_one && may && !is_there && set_affinity(child, &there) && set_affinity(0, &there) {
+        STAYS.store(true, Ordering::Relaxed);
     }
+}
+
+/// Nanoseconds for which this process could have run, and others had the processor; `None`: the kernel does not say.
+pub fn waited() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/schedstat").ok()?;
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// The opposite of [`stay`]: this process and its `child` run anywhere again.
@@ -128,13 +133,15 @@ mod tests {
 
     /// From a process that may run anywhere, on one of so many processors.
     fn follows_where_another_stays(choice: usize) -> bool {
+        let ours = affinity_of(0).unwrap();
         let Fork::Parent(other) = process::fork().unwrap() else {
             std::thread::sleep(std::time::Duration::from_secs(60));
             process::exit_now(0);
         };
         follow_with(0, other);
         let unmoved = post().is_none();
-        let places: Vec<usize> = (0..WORDS * 64).filter(|&at| set_affinity(other, &only(at))).collect();
+        let is_ours = |at: &usize| ours.iter().zip(only(*at)).any(|(ours, place)| ours & place != 0);
+        let places: Vec<usize> = (0..WORDS * 64).filter(is_ours).collect();
         let everywhere = places.iter().all(|&there| {
             set_affinity(other, &only(there));
             follow_with(0, other);
@@ -142,7 +149,10 @@ mod tests {
         });
         process::terminate(other);
         let _ = process::wait_for(other);
-        unmoved && places.len() >= choice && everywhere
+        unmoved
+            && places.len() == choice
+            && everywhere
+            && waited().is_some_and(|waited| waited < 60_000_000_000)
     }
 
     #[test]

@@ -144,15 +144,19 @@ impl Session {
 fn in_words(error: rustls::Error) -> String {
     let rustls::Error::InvalidCertificate(why) = &error else { return error.to_string() };
     let words = match why {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it, or one above it, has expired"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it, or one above it, is not valid yet"
+        }
         CertificateError::UnknownIssuer => "no trusted authority has signed it",
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "it is for another name"
         }
         // Of the authority that it names, or of the handshake.
         CertificateError::BadSignature => "no trusted authority has signed it, or somebody else uses it",
-        CertificateError::BadEncoding => "it is damaged",
+        CertificateError::BadEncoding => "it, or one above it, is damaged",
         _ if is_of_ca(&error) => "it is an authority's, not a server's",
         _ => return error.to_string(),
     };

@@ -1,6 +1,6 @@
 //! Lists of flags (RFC 3501 section 2.3.2).
 
-use super::cursor::{Cursor, Parsed, bad, is_astring_char};
+use super::cursor::{Cursor, Parsed, bad, is_atom_char};
 
 /// The system flags as bits.
 pub mod bits {
@@ -43,11 +43,15 @@ const KEYWORDS_MAX: usize = 100;
 impl FlagList {
     /// `"(" [flag *(SP flag)] ")"`
     pub(super) fn parse_list(cursor: &mut Cursor<'_>) -> Parsed<FlagList> {
+        Self::list(cursor, true)
+    }
+
+    fn list(cursor: &mut Cursor<'_>, is_new: bool) -> Parsed<FlagList> {
         let mut flags = FlagList::default();
         cursor.open()?;
         let mut closed = cursor.eat(b')');
         while !closed {
-            flags.flag(cursor)?;
+            flags.flag(cursor, is_new)?;
             closed = cursor.closes()?;
         }
         Ok(flags)
@@ -56,11 +60,11 @@ impl FlagList {
     /// A list, or the flags without parentheses up to the end, as STORE takes them.
     pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<FlagList> {
         if cursor.peek() == Some(b'(') {
-            return Self::parse_list(cursor);
+            return Self::list(cursor, false);
         }
         let mut flags = FlagList::default();
         loop {
-            flags.flag(cursor)?;
+            flags.flag(cursor, false)?;
             if cursor.is_at_end() {
                 return Ok(flags);
             }
@@ -68,16 +72,19 @@ impl FlagList {
         }
     }
 
-    fn flag(&mut self, cursor: &mut Cursor<'_>) -> Parsed<()> {
+    /// `is_new`: of a message that is added.
+    fn flag(&mut self, cursor: &mut Cursor<'_>, is_new: bool) -> Parsed<()> {
         let system = cursor.eat(b'\\');
-        let name = cursor.run(is_astring_char);
+        let name = cursor.run(is_atom_char);
         if system {
             let known = |(_, known): &&(u8, &str)| {
                 known.as_bytes().get(1..).is_some_and(|k| k.eq_ignore_ascii_case(name))
             };
             return match SYSTEM_FLAGS.iter().find(known) {
                 // Clients copy it from FETCH to APPEND; there is nothing to be set.
-                Some((bits::RECENT, _)) => Ok(()),
+                Some((bits::RECENT, _)) if is_new => Ok(()),
+                // RFC 3501 section 2.3.2: FLAGS (\Recent) would take all others away.
+                Some((bits::RECENT, _)) => bad("\\Recent cannot be changed."),
                 Some((bit, _)) => {
                     self.bits |= bit;
                     Ok(())

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::io::{self, BufRead};
 
 /// Octets of a field of the header that are looked at: of an address each letter may be ten.
-const LOOK_MAX: usize = 1600;
+const LOOK_MAX: usize = 2048;
 
 /// A sink that refuses what comes back.
 pub(super) struct LoopGuard {

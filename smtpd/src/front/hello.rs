@@ -8,6 +8,9 @@ use common::io::Ending;
 use common::process::sasl;
 use std::io;
 
+/// RFC 9422 section 4: a limit has six digits at most.
+const LIMIT_MAX: u32 = 999_999;
+
 impl Conversation<'_> {
     pub(super) fn helo(&mut self, name: &str, extended: bool, verb: &'static str) -> Result<Next, Ending> {
         match (self.service.lmtp, verb) {
@@ -59,9 +62,9 @@ impl Conversation<'_> {
             lines.push("BINARYMIME".to_owned());
         }
         // RFC 9422.
-        let mut limits = format!("LIMITS RCPTMAX={}", config.smtpd_recipient_limit);
+        let mut limits = format!("LIMITS RCPTMAX={}", config.smtpd_recipient_limit.min(LIMIT_MAX));
         if config.smtpd_mail_limit > 0 {
-            limits.push_str(&format!(" MAILMAX={}", config.smtpd_mail_limit));
+            limits.push_str(&format!(" MAILMAX={}", config.smtpd_mail_limit.min(LIMIT_MAX)));
         }
         lines.push(limits);
         lines.push("HELP".to_owned());

@@ -270,7 +270,7 @@ impl Conversation<'_> {
         self.after = verb;
         // Who says more where the reply decides about it hides something, or wastes our time. Without EHLO there is no
         // pipelining at all (RFC 2920 section 3.1). Behind BDAT stand its own octets.
-        let extended = self.hello.as_ref().is_none_or(|hello| hello.extended);
+        let extended = self.hello.as_ref().is_none_or(|hello| hello.extended) && self.offers("PIPELINING");
         let waits =
             command.ends_group() || !extended && !matches!(command, Command::Quit | Command::Bdat { .. });
         if waits && !self.front.conn.unread().is_empty() {

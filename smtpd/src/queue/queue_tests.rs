@@ -2,7 +2,8 @@ use super::*;
 use crate::address::Address;
 use crate::deliver::Sink;
 use crate::envelope::{Envelope, Recipient, Target};
-use crate::queue::schedule::Counters;
+use crate::queue::schedule::{Counters, Schedule};
+use common::config::Config;
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 
@@ -168,6 +169,22 @@ fn marks_and_counters_stay() {
     assert!(!queued.is_done());
     let mtime = directory.file(Place::Queue, &id).metadata().unwrap().mtime();
     assert_eq!(mtime, 1_700_000_600);
+}
+
+#[test]
+fn time_on_hold_does_not_make_it_older() {
+    let scratch = Scratch::new("held");
+    let directory = queue(&scratch);
+    let id = add(&directory, &envelope(&["a@x"]), b"x\r\n");
+    let mut queued = open(&directory, &id);
+    let before = Counters { attempts: 1, age: 300, last: 1_700_000_300, next: 1_700_000_600, warned: false };
+    queued.set_counters(before).unwrap();
+    queued.take_up(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_090_000)).unwrap();
+    drop(queued);
+    let counters = open(&directory, &id).counters();
+    assert_eq!(counters, Counters { last: 1_700_090_000, next: 1_700_090_000, ..before });
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_090_007);
+    assert_eq!(Schedule::of(&Config::DEFAULT).older(counters, later).age, 307);
 }
 
 #[test]

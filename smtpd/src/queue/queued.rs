@@ -216,6 +216,12 @@ impl Queued {
         self.set_counters(Counters { next, ..self.head.counters })
     }
 
+    /// Takes up again what was on hold. That time is none in which it could have been delivered, and does not make it older.
+    pub fn take_up(&mut self, now: SystemTime) -> io::Result<()> {
+        let now = super::schedule::seconds(now);
+        self.set_counters(Counters { last: now, next: now, ..self.head.counters })
+    }
+
     /// Removes it: everybody has it, or knows that they will not.
     pub fn remove(self) -> io::Result<()> {
         std::fs::remove_file(self.directory.file(self.place, &self.id))?;

@@ -14,7 +14,7 @@ pub struct Counters {
     pub attempts: u32,
     /// Seconds that it has been here, as far as is certain.
     pub age: u64,
-    /// When the last attempt was, or when it came: seconds since 1970.
+    /// When the last attempt was, or when it came, or was on hold no more: seconds since 1970.
     pub last: u64,
     /// When it is due: seconds since 1970.
     pub next: u64,

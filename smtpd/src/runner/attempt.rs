@@ -222,7 +222,9 @@ fn settle(
         status if status.is_permanent() || tried.expired => State::Failed,
         _ => State::Pending,
     };
-    log_outcome(queued, world, &outcome, state, now);
+    // An attempt may have taken minutes.
+    let done = world.now().max(now);
+    log_outcome(queued, world, &outcome, state, done);
     match state {
         State::Pending => tried.deferred += 1,
         _ if unmarked => {}

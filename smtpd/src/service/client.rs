@@ -14,8 +14,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 #[derive(Default)]
 pub(super) struct Known {
     connected: bool,
-    /// A listed host has spoken for its client, and may again.
-    xclient: bool,
     name: Option<String>,
     helo: Option<String>,
     login: Option<String>,
@@ -45,10 +43,6 @@ impl Known {
 
     pub fn set_connected(&mut self) {
         self.connected = true;
-    }
-
-    pub fn was_xclient(&self) -> bool {
-        self.xclient
     }
 
     /// The client's name: told by somebody trusted, or none but this host's own.
@@ -94,7 +88,6 @@ impl Known {
 
     /// The host that speaks says who its client is.
     pub fn take_xclient(&mut self, ground: &mut Ground<'_>, said: Attributes) {
-        self.xclient = true;
         if let Some(name) = said.name {
             self.name = Some(name).filter(|name| name != "unknown");
         }

@@ -43,6 +43,12 @@ const MANY: usize = 16;
 /// Lines that a front may have in the log besides those for what was refused: of TLS, and of the end.
 const LINES_MAX: u32 = 8;
 
+/// After so many messages the guard looks for how long it had to wait for a processor.
+const LOOK_EVERY: u32 = 16;
+/// Nanoseconds for each message, beyond which too many others are on the same one: they wait for the same disk, and find the same
+/// place. What front and writer do there for a message takes some 100,000.
+const CROWDED: u64 = 500_000;
+
 /// The state of one conversation.
 pub struct Smtp {
     rules: Rules,
@@ -60,6 +66,10 @@ pub struct Smtp {
     runner: Runner,
     /// Messages that were taken.
     messages: u32,
+    /// How long the guard had waited when it looked last.
+    waited: u64,
+    /// Front and guard need not be where the writer is.
+    is_crowded: bool,
     /// Refusals, and lines that the front had in the log, since the last of them.
     refused: u32,
 }
@@ -77,6 +87,8 @@ pub fn begin(config: &Config) -> io::Result<Box<dyn Service>> {
         unlogged: None,
         runner: Runner::default(),
         messages: 0,
+        waited: 0,
+        is_crowded: false,
         refused: 0,
     }))
 }
@@ -217,7 +229,7 @@ impl Smtp {
             // RFC 5321 section 4.2: the greeting begins with our name.
             banner: if banner.starts_with(&host) { banner } else { format!("{host} {banner}") },
             host,
-            xclient: ground.peer.is_in(&config.smtpd_authorized_xclient_hosts) || self.known.was_xclient(),
+            xclient: may_xclient(ground),
             normalize: ground.peer.is_in(&config.smtpd_forbid_bare_newline_exclusions),
             trusted_way: ground.facts.trusted_way,
             logged_in: self.known.login(ground).is_some(),
@@ -250,15 +262,24 @@ impl Smtp {
 
     /// A new transaction takes the place of one that was given up. Where the sender is refused, each recipient will be.
     fn begin_transaction(&mut self, ground: &Ground<'_>, mail: Mail) {
-        // Most connections bring one message. In one that lasts the writer has found its place.
-        if self.messages > 0 {
-            match self.writers.partner(mail.size) {
-                Some(writer) => ground.follow(writer),
-                None => ground.roam(),
-            }
-        }
+        self.choose_processor(ground, mail.size);
         let checked = self.checked_sender(ground, &mail);
         self.transaction = Some(Transaction::new(mail, checked));
+    }
+
+    /// Where small messages come one after the other, guard and front are where the writer is: see [`common::sys::processor`].
+    fn choose_processor(&mut self, ground: &Ground<'_>, size: Option<u64>) {
+        if self.messages > 0 && self.messages % LOOK_EVERY == 0 {
+            let waited = ground.waited();
+            self.is_crowded |= waited.saturating_sub(self.waited) > CROWDED * u64::from(LOOK_EVERY);
+            self.waited = waited;
+        }
+        if self.is_crowded || !self.writers.expects_small(size) {
+            ground.roam();
+        } else if let (Some(writer), 1..) = (self.writers.latest(), self.messages) {
+            // Most connections bring one message, and stay where they began.
+            ground.follow(writer);
+        }
     }
 
     fn checked_sender(&mut self, ground: &Ground<'_>, mail: &Mail) -> Result<ReversePath, Status> {
@@ -440,8 +461,7 @@ impl Smtp {
     }
 
     fn xclient(&mut self, ground: &mut Ground<'_>, attributes: Attributes) -> io::Result<Answer> {
-        let is_allowed = ground.peer.is_in(&ground.config.smtpd_authorized_xclient_hosts);
-        if !is_allowed && !self.known.was_xclient() {
+        if !may_xclient(ground) {
             return Ok(Answer::Status(reply::XCLIENT_REFUSED.into()));
         }
         self.transaction = None;
@@ -483,6 +503,12 @@ impl Smtp {
             )),
         }
     }
+}
+
+/// Whether the client may say who it is. Once it has said, it is that client who speaks: what a proxy only passes on must not
+/// take another's address or login. Nor does one go on with its own login as somebody else.
+fn may_xclient(ground: &Ground<'_>) -> bool {
+    ground.peer.is_in(&ground.config.smtpd_authorized_xclient_hosts) && ground.account.is_none()
 }
 
 /// Whether an option was given.

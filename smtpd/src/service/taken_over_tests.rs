@@ -187,6 +187,8 @@ fn state(config: &Config, messages: u32, stage: Option<Stage>) -> Smtp {
         unlogged: None,
         runner: Runner::default(),
         messages,
+        waited: 0,
+        is_crowded: false,
         refused: 0,
     }
 }

@@ -176,10 +176,14 @@ impl Writers {
         Ok(())
     }
 
-    /// The writer of the last message, if the next one is small, too. `size`: what the client says of that.
-    pub fn partner(&self, size: Option<u64>) -> Option<i32> {
-        let is_small = size.unwrap_or(self.octets) <= writer::post::SMALL;
-        self.running.last().filter(|_| is_small).map(|writer| writer.pid)
+    /// The writer of the last message.
+    pub fn latest(&self) -> Option<i32> {
+        self.running.last().map(|writer| writer.pid)
+    }
+
+    /// Whether the next message is small. `size`: what the client says of it.
+    pub fn expects_small(&self, size: Option<u64>) -> bool {
+        size.unwrap_or(self.octets) <= writer::post::SMALL
     }
 
     fn note_word(&mut self, user: &User, outcome: &Outcome) {

@@ -4,7 +4,7 @@ use super::super::error::{ErrorKind, StorageError};
 use super::super::index;
 use super::Mailbox;
 use super::ascending::Ascending;
-use super::differ::Differences;
+use super::differ::{Differences, Unreadable};
 use super::log::Stamps;
 use super::refresh::Loaded;
 use super::view::View;
@@ -44,7 +44,10 @@ impl Mailbox {
         self.fresh = None;
         let mut differences = Differences::new(&self.view, &loaded.view);
         loop {
-            let entries = differences.next(&self.view).map_err(|error| self.damaged(error))?;
+            let entries = differences.next(&self.view).map_err(|error| match error {
+                Unreadable::Mine(error) => self.damaged(error),
+                Unreadable::Other(error) => self.damaged_anew(error),
+            })?;
             if entries.is_empty() {
                 break;
             }

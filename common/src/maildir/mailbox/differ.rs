@@ -1,11 +1,17 @@
 //! What is different between two states of a mailbox, as entries of the log.
 
 use super::super::build::Built;
-use super::super::index::{self, Index};
+use super::super::index::{self, Index, Row};
 use super::change::BATCH;
 use super::log::Entry;
 use super::view::View;
 use std::io;
+
+/// Which of the two cannot be read.
+pub(super) enum Unreadable {
+    Mine(io::Error),
+    Other(io::Error),
+}
 
 /// What leads from a view to another one, a piece at a time: all of it may be more than the session's memory.
 pub(super) struct Differences<'o> {
@@ -24,25 +30,26 @@ impl<'o> Differences<'o> {
     }
 
     /// The next of them; none: that was all. `view`: as it is when the ones before have been taken into account.
-    pub fn next(&mut self, view: &View) -> io::Result<Vec<Entry>> {
+    pub fn next(&mut self, view: &View) -> Result<Vec<Entry>, Unreadable> {
         let mut entries = Vec::new();
         while self.row < self.rows && entries.len() < BATCH {
-            entries.extend(self.compare(view)?);
+            let mine = view.row(self.row).map_err(Unreadable::Mine)?;
+            entries.extend(self.compare(view, &mine).map_err(Unreadable::Other)?);
             self.row += 1;
             if self.row == self.rows {
-                self.theirs = self.other.at_or_after(self.last.saturating_add(1))?;
+                let behind = self.other.at_or_after(self.last.saturating_add(1));
+                self.theirs = behind.map_err(Unreadable::Other)?;
             }
         }
         while self.row == self.rows && self.theirs < self.other.rows() && entries.len() < BATCH {
-            entries.extend(self.added()?);
+            entries.extend(self.added().map_err(Unreadable::Other)?);
             self.theirs += 1;
         }
         Ok(entries)
     }
 
-    fn compare(&mut self, view: &View) -> io::Result<Option<Entry>> {
+    fn compare(&mut self, view: &View, mine: &Row) -> io::Result<Option<Entry>> {
         let (other, row) = (self.other, self.row);
-        let mine = view.row(row)?;
         self.last = mine.uid;
         while self.theirs < other.rows() && other.row(self.theirs)?.uid < mine.uid {
             self.theirs += 1;
@@ -160,7 +167,7 @@ mod tests {
             let (mut mine, other) = (view(&before), view(&after));
             let mut differences = Differences::new(&mine, &other);
             loop {
-                let entries = differences.next(&mine).unwrap();
+                let entries = differences.next(&mine).ok().unwrap();
                 assert!(entries.len() <= BATCH);
                 if entries.is_empty() {
                     break;

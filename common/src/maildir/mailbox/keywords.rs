@@ -12,7 +12,7 @@ use crate::sys::fs as sys;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// The file's name in the control directory.
 pub(super) const NAME: &str = "dovecot-keywords";
@@ -93,7 +93,7 @@ impl Keywords {
                 "its keywords are not known",
             ));
         }
-        let (mut enough, mut added) = (true, false);
+        let (mut enough, mut added, known) = (true, false, self.names.clone());
         let in_use = letters_in_use(maildir.path())?;
         for keyword in missing {
             if let Some(bit) = self.bit(keyword) {
@@ -116,7 +116,10 @@ impl Keywords {
             added = true;
         }
         if added {
-            self.write(control, &lock)?;
+            if let Err(error) = self.write(control, &lock) {
+                self.names = known;
+                return Err(error);
+            }
         }
         Ok((bits, enough))
     }
@@ -129,6 +132,7 @@ impl Keywords {
         }
         let written = make_anew(&temp).and_then(|mut file| {
             file.write_all(&text)?;
+            self.make_newer(&file)?;
             file.sync_data()?;
             if !lock.is_held() {
                 return Err(io::Error::other("the lock was taken over by somebody else"));
@@ -141,6 +145,14 @@ impl Keywords {
         })?;
         self.stamp = Stamp::at(&path)?;
         Ok(())
+    }
+
+    /// Dovecot looks at the seconds of the file's time alone, and would not see that it has changed again.
+    fn make_newer(&self, file: &fs::File) -> io::Result<()> {
+        let before =
+            UNIX_EPOCH + Duration::from_secs(u64::try_from(self.stamp.mtime / 1_000_000_000).unwrap_or(0));
+        let next = before + Duration::from_secs(1);
+        if file.metadata()?.modified()? < next { file.set_modified(next) } else { Ok(()) }
     }
 }
 
@@ -220,6 +232,32 @@ mod tests {
         assert_eq!(dir.read(NAME), "0 $Forwarded\n1 New\n2 Work\n3 Other\n");
         assert_eq!(dir.list(""), ["cur", NAME, "new", "tmp"]);
         assert_eq!(Keywords::read(dir.path()).unwrap().stamp, keywords.stamp);
+    }
+
+    #[test]
+    fn each_change_has_a_second_of_its_own() {
+        let (dir, maildir) = maildir();
+        let mut keywords = Keywords::read(dir.path()).unwrap();
+        let mut last = 0;
+        for name in ["one", "two", "three", "four"] {
+            assert!(keywords.bits_for(&[name], &maildir, Duration::ZERO).unwrap().1);
+            let second = keywords.stamp.mtime / 1_000_000_000;
+            assert!(second > last, "{name}: {second} after {last}");
+            last = second;
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_written_is_not_there() {
+        let (dir, maildir) = maildir();
+        let mut keywords = Keywords::read(dir.path()).unwrap();
+        // Nothing takes the place of a directory that is not empty.
+        fs::create_dir_all(dir.path().join(TEMP_NAME).join("x")).unwrap();
+        assert!(keywords.bits_for(&["one"], &maildir, Duration::ZERO).is_err());
+        assert_eq!((keywords.bit("one"), &keywords.names), (None, &Vec::new()));
+        fs::remove_dir_all(dir.path().join(TEMP_NAME)).unwrap();
+        assert_eq!(keywords.bits_for(&["one"], &maildir, Duration::ZERO).unwrap(), (1, true));
+        assert_eq!(dir.read(NAME), "0 one\n");
     }
 
     #[test]
