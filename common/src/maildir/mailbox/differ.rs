@@ -172,7 +172,9 @@ mod tests {
                 if entries.is_empty() {
                     break;
                 }
-                entries.into_iter().for_each(|entry| drop(mine.apply(entry).unwrap()));
+                for entry in entries {
+                    mine.apply(entry).unwrap();
+                }
             }
             assert_eq!(living(&mine), living(&other), "{count} and {later}");
         }
