@@ -165,3 +165,26 @@ fn what_came_with_a_new_index_is_recent_where_it_is_told_first() {
     assert_eq!(told(&mut mailbox), [Event::Exists(4), Event::Recent(1)]);
     assert_eq!((dir.list("new").len(), open(&maildir).recent()), (0, 0));
 }
+
+#[test]
+fn a_new_index_that_is_damaged_is_taken_away_and_the_session_goes_on() {
+    const COUNT: u32 = 3000;
+    let (dir, maildir) = with_messages(COUNT);
+    let (mut mine, mut other) = (open(&maildir), open(&maildir));
+    let every_second = (1..=COUNT).step_by(2).map(|msn| msn..=msn).collect();
+    let deleted = FlagChange { how: How::Add, bits: Flags::DELETED, keywords: &[], silent: true };
+    other.store_flags(&every_second, &deleted, None).unwrap();
+    other.expunge(&vec![1..=COUNT]).unwrap();
+    drop(with_new_index(&dir, &maildir));
+    // Late enough that some of the differences have been taken over by then.
+    let path = dir.path().join(INDEX_NAME);
+    let mut octets = fs::read(&path).unwrap();
+    octets[19 * 4096 + 100] ^= 1;
+    fs::write(&path, octets).unwrap();
+    let told = told(&mut mine);
+    assert!(told.len() as u32 >= COUNT / 2, "{}", told.len());
+    assert_eq!(mine.len(), COUNT / 2);
+    assert!(mine.mended().is_some());
+    assert_eq!(self::told(&mut mine), []);
+    assert!(is_whole(&maildir, COUNT / 2));
+}

@@ -237,9 +237,13 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Whether messages lie in `new` that this session will move.
+    /// Whether messages lie in `new` that this session will move. Time stamps that are old enough tell of all that came later.
     fn has_new_to_take(&self) -> bool {
-        let known = self.view.tally().in_new > 0 || !self.log.is_empty();
+        let is_young = || {
+            let Stamps { new, cur, made, .. } = self.stamps;
+            made.saturating_sub(new.mtime.max(cur.mtime)) < RACY_NANOSECONDS
+        };
+        let known = self.view.tally().in_new > 0 || (!self.log.is_empty() && is_young());
         known && !self.options.read_only && scan::has_new(self.maildir.path())
     }
 
