@@ -36,16 +36,14 @@ pub fn items(text: &str) -> Vec<Result<Item, String>> {
 
 /// The entries of a list of a user's, who may write `~/file` for one in this home directory.
 pub fn items_at_home(text: &str, home: &str) -> Vec<Result<Item, String>> {
-    let whole = |entry: &str| {
-        let (quote, path) = entry.strip_prefix('"').map_or(("", entry), |path| ("\"", path));
-        let path = path.strip_prefix("~/")?;
-        let home = home.trim_end_matches('/');
-        let home =
-            if quote.is_empty() { home.to_owned() } else { home.replace('\\', "\\\\").replace('"', "\\\"") };
-        Some(item(&format!("{quote}{home}/{path}")))
+    let home = home.trim_end_matches('/');
+    let quoted = home.replace('\\', "\\\\").replace('"', "\\\"");
+    let one = |entry: &str| match (entry.strip_prefix("~/"), entry.strip_prefix("\"~/")) {
+        (Some(path), _) => item(&format!("{home}/{path}")),
+        (None, Some(path)) => item(&format!("\"{quoted}/{path}")),
+        (None, None) => item(entry),
     };
-    let entries = split(text).into_iter().map(str::trim).filter(|entry| !entry.is_empty());
-    entries.map(|entry| whole(entry).unwrap_or_else(|| item(entry))).collect()
+    split(text).into_iter().map(str::trim).filter(|entry| !entry.is_empty()).map(one).collect()
 }
 
 /// Cuts at commas that are neither quoted nor in `<>` nor in a comment.
