@@ -51,6 +51,10 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
                       another one with default_privs: mail to programs and files of aliases waits until then";
         found.push(Finding::warning(format!("default_privs = {why}"), advice));
     }
+    for name in crate::drop::listing::unknown_users(config) {
+        let what = format!("authorized_mailq_users: nobody here is called {name}");
+        found.push(Finding::warning(what, "name a user of this host, or leave it out"));
+    }
     if let Err(error) = QueueDirectory::check(config) {
         let advice = "mend its owner and mode, or change queue_directory or mail_owner";
         found.push(Finding::error(error.to_string(), advice));

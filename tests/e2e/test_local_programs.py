@@ -1,10 +1,12 @@
 """Programs of this host that send mail, on a system where all is installed as the papers say: sendmail of a user without rights,
 PHP, and Debian's cron. No timer runs the queue: xinetd's port 25 is all there is."""
 
+import contextlib
 import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 
 import harness
@@ -75,6 +77,21 @@ class WithPrograms(test_launchers.Installed):
 
 
 @needs_root
+class WithoutServer(WithPrograms):
+    """Nothing runs the queue."""
+
+    def test_mailq_that_nobody_answers(self):
+        done = self.as_bert("mailq", check=False)
+        self.assertEqual((done.returncode, done.stdout), (69, ""))
+        self.assertIn("no queue run has answered", done.stderr)
+        self.assertEqual(os.listdir("/var/spool/tinmail/drop"), [])
+        pathlib.Path("/var/spool/tinmail/drop").rmdir()
+        done = self.as_bert("mailq", check=False)
+        self.assertEqual(done.returncode, 75)
+        self.assertIn("/var/spool/tinmail/drop: No such file or directory (os error 2): root makes it", done.stderr)
+
+
+@needs_root
 class Programs(WithPrograms):
     def setUp(self):
         super().setUp()
@@ -91,11 +108,64 @@ class Programs(WithPrograms):
         run("sendmail", "anna", input="Subject: by root\n\nhello\n")
         self.arrives(b"\nSubject: by root\n", b"Return-Path: <root@example.org>\n")
 
-    def test_the_queue_is_not_for_everybody(self):
-        for command in (["mailq"], ["sendmail", "-bp"], ["sendmail", "-q"], ["sendmail", "-qRexample.org"]):
+    def test_the_queue_is_not_for_everybody_to_run(self):
+        for command in (["sendmail", "-q"], ["sendmail", "-qRexample.org"]):
             done = self.as_bert(*command, check=False)
             self.assertEqual(done.returncode, 77, (command, done))
             self.assertIn("the queue is for root and its owner", done.stderr)
+
+    def test_mailq_without_rights(self):
+        """Everybody sees what they submitted themselves; whom authorized_mailq_users names sees all that root does."""
+        conf = pathlib.Path("/etc/tinmail.conf")
+        conf.write_text(conf.read_text() + "relayhost = [127.0.0.1]:1\n")
+        pathlib.Path("/home/bert/.forward").write_text("z@far.example\n")
+        os.chown("/home/bert/.forward", 23457, 23457)
+        shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name("tinmail"), "/usr/local/sbin")
+        none = "The queue has none of your messages\n"
+        self.assertEqual(self.as_bert("mailq").stdout, none)
+        run("sendmail", "roots@far.example", input="Subject: of root\n\nx\n")
+        # It has the name of one of bert's.
+        run("sendmail", "-f", "bert@example.org", "bert", input="Subject: to bert\n\nx\n")
+        self.as_bert("sendmail", "berts@far.example", input="Subject: of bert\n\nx\n")
+        whole = wait_until(lambda: (text := run("mailq").stdout).count("Connection refused") == 3 and text, "three messages that wait")
+        for command in (["mailq"], ["sendmail", "-bp"], ["/usr/local/sbin/tinmail", "queue", "list"]):
+            own = self.as_bert(*command).stdout
+            for part in ("    berts@far.example\n", "bert@example.org\n", "\n1 message, ", "Connection refused"):
+                self.assertIn(part, own)
+            for part in ("roots@far.example", "z@far.example"):
+                self.assertNotIn(part, own)
+                self.assertIn(part, whole)
+        good = conf.read_text()
+        for users, sees in (("anna, 23457", whole), ("static:anyone", whole), ("anna", own)):
+            conf.write_text(f"{good}authorized_mailq_users = {users}\n")
+            self.assertEqual(self.as_bert("mailq").stdout, sees, users)
+        self.assertEqual(os.listdir("/var/spool/tinmail/drop"), [])
+        # On a terminal's interrupt, and where nobody is there to answer any more, nothing is left for ever.
+        for name, uid in (("ask.000000000000000", 23456), ("ask.000000000000001", 23457)):
+            with socket.socket(socket.AF_UNIX) as gone:
+                gone.bind(f"/var/spool/tinmail/drop/{name}")
+            os.chown(f"/var/spool/tinmail/drop/{name}", uid, uid)
+        self.assertEqual(self.as_bert("mailq").stdout, own)
+        wait_until(lambda: not os.listdir("/var/spool/tinmail/drop"), "an empty drop directory")
+
+    def test_mailq_that_does_not_read(self):
+        """A user who asks and then stops his process makes nobody wait for more than some seconds, and keeps no mail."""
+        name = "/var/spool/tinmail/drop/ask.00000000000000"
+        asks = socket.socket(socket.AF_UNIX)
+        self.addCleanup(asks.close)
+        asks.bind(name)
+        # The kernel lets nobody connect whom it has no place for.
+        asks.listen(0)
+        for _ in range(2):
+            full = socket.socket(socket.AF_UNIX)
+            self.addCleanup(full.close)
+            full.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                full.connect(name)
+        os.chown(name, 23456, 23456)
+        self.assertIn("none of your", self.as_bert("mailq").stdout)
+        self.as_bert("sendmail", "anna", input="Subject: beside them\n\nx\n")
+        self.arrives(b"Subject: beside them")
 
     def test_input_without_an_end(self):
         """Also such as no message is made of: NUL is left out, and so is a mailbox file's first line."""

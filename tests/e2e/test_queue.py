@@ -362,7 +362,6 @@ class Queue(QueueCase):
             with self.subTest(options):
                 self.queue_run()
                 self.assertEqual(self.sendmail(*options, text=text, check=False).returncode, code)
-        self.assertEqual(self.sendmail("-bp", check=False).returncode, 77)
         for maps, code in (("inline:{postmaster=demo}", 0), ("hash:/nonexistent inline:{a=b}", 78)):
             self.assertEqual(self.sendmail("-bi", "-o", f"alias_maps={maps}", check=False).returncode, code, maps)
         self.assertEqual(self.names("drop"), [])

@@ -7,17 +7,20 @@ use common::exit::Exit;
 use common::sys::process;
 use smtpd::queue::{Id, Opened, Place, QueueDirectory, Queued, list, scan};
 use smtpd::runner::{self, dispatch::Selection};
+use smtpd::sendmail::list_queue;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
 /// Does what the words behind `queue` say.
 pub fn run(config: &Config, line: &CommandLine, words: &[&str], out: &mut dyn Write) -> Result<(), Failed> {
+    if words == ["list"] {
+        return Ok(list_queue(config, out)?);
+    }
     let directory = QueueDirectory::open(config).map_err(|error| match process::is_root() {
         true => Failed::Said(error.to_string()),
         false => Failed::Said(format!("{error}; the queue is root's and mail_owner's: try sudo")),
     })?;
     match words {
-        ["list"] => Ok(list::print(&directory, out)?),
         ["show", id] => show(&directory, id, out),
         ["flush"] => {
             each(&directory, Place::Queue, &["all"], out, "", &mut |mut queued| {

@@ -12,7 +12,7 @@ use super::mailboxes::{EmptyTrash, HierarchySeparator, NamespacePrefix, OtherPre
 use super::next_hop::{RelayHost, SourceAddress};
 use super::value::{
     List, MailLocation, MasterPassdb, OtherLocation, Passdb, Path, Refused, Separator, Size, Text, Value,
-    hours, minutes, seconds, text,
+    WhichUsers, hours, minutes, seconds, text,
 };
 use crate::peer::Network;
 use std::time::Duration;
@@ -162,6 +162,7 @@ settings! {
     // The queue.
     smtpd queue_directory: Path = Path::new("/var/spool/tinmail"), "messages that are not yet everywhere they have to go";
     smtpd mail_owner: Text = text("mail"), "who owns the queue and speaks with other hosts; a user with no other rights";
+    smtpd authorized_mailq_users: List<WhichUsers> = List::Borrowed(&[]), "who sees the whole queue with mailq; others see what they submitted";
     smtpd minimal_backoff_time: Duration = minutes(5), "pause after the first attempt; it doubles with each one";
     smtpd maximal_backoff_time: Duration = seconds(4000), "longest pause between two attempts";
     smtpd maximal_queue_lifetime: Duration = hours(5 * 24), "after this time a message is returned to its sender";

@@ -321,6 +321,34 @@ impl Value for Network {
     }
 }
 
+/// Users of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhichUsers {
+    /// All of them.
+    Anyone,
+    /// One, by name or uid.
+    Named(String),
+}
+
+impl Value for WhichUsers {
+    const ACCEPTED: &'static str = "a list of user names and uids, or static:anyone";
+
+    fn read(text: &str) -> Option<WhichUsers> {
+        let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || "._-@$+".contains(c));
+        match text {
+            "static:anyone" => Some(WhichUsers::Anyone),
+            name => is_name(name).then(|| WhichUsers::Named(name.to_owned())),
+        }
+    }
+
+    fn print(&self) -> String {
+        match self {
+            WhichUsers::Anyone => "static:anyone".to_owned(),
+            WhichUsers::Named(name) => name.clone(),
+        }
+    }
+}
+
 /// Words of a list: blanks and commas stand between them.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split([' ', '\t', ',']).filter(|word| !word.is_empty())

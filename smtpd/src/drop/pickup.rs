@@ -6,7 +6,7 @@ use crate::address::Address;
 use crate::deliver::Sink;
 use crate::envelope::{Envelope, Recipient, Target, asked};
 use crate::header_checks::HeaderChecks;
-use crate::queue::{Id, Incoming, QueueDirectory, Received};
+use crate::queue::{Id, Incoming, QueueDirectory, Received, submitted_by};
 use crate::rules::Rules;
 use crate::sendmail::body::Wire;
 use crate::status::{Enhanced, Status};
@@ -240,7 +240,7 @@ impl Dropped<'_> {
     ) -> Result<(), Status> {
         let now = SystemTime::now();
         let new = super::id_in_queue(self.id, self.uid).ok_or_else(|| malformed(self.id.as_str()))?;
-        let received = Received { at: now, from: format!("uid={}", self.uid) };
+        let received = Received { at: now, from: submitted_by(self.uid) };
         let mut input = BufReader::with_capacity(16 * 1024, Counted { from, count: 0 });
         // Nothing may pass unseen.
         let checks = HeaderChecks::load(self.config).map(Rc::new);

@@ -5,6 +5,7 @@
 //! [`READ_TIME`] is tried again beside the run, where nobody waits for it.
 
 use super::UNFINISHED;
+use super::listing::is_question;
 use super::pickup::take;
 use crate::queue::{Id, Place, QueueDirectory};
 use crate::rules::Rules;
@@ -196,6 +197,10 @@ fn look(path: &Path, turns: &Turns) -> io::Result<Vec<User>> {
         let Ok(name) = std::str::from_utf8(name) else { return };
         let file = path.join(name);
         let Ok(meta) = file.symlink_metadata() else { return };
+        // They are answered, and removed then.
+        if is_question(name, meta.file_type()) && process::is_root() {
+            return;
+        }
         let id = Id::parse(name).filter(|_| !name.starts_with(UNFINISHED) && meta.is_file());
         let Some(id) = id else {
             // What is no file never will be one. Somebody's crash has left the rest, if it is old. A directory that is not empty

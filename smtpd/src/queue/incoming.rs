@@ -24,8 +24,14 @@ const BUFFER: usize = 32 * 1024;
 pub struct Received {
     /// When.
     pub at: SystemTime,
-    /// From whom, for people: `client=mail.example.org[192.0.2.1]`, `uid=1000`.
+    /// From whom, for people: `client=mail.example.org[192.0.2.1]`, or [`submitted_by`].
     pub from: String,
+}
+
+/// What [`Received::from`] is for a message that a user of this host has submitted with `sendmail`. No other begins so: the user is
+/// shown it.
+pub fn submitted_by(uid: u32) -> String {
+    format!("uid={uid}")
 }
 
 /// Takes a message into the queue. Dropped before `finish`, it leaves nothing behind.

@@ -5,7 +5,7 @@
 use super::format::Head;
 use super::notes::{self, Note};
 use super::queued::{Opened, Queued, State, peek};
-use super::{Id, Place, QueueDirectory, scan};
+use super::{Id, Place, QueueDirectory, scan, submitted_by};
 use common::log;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,8 +14,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const REASON_MAX: usize = 500;
 const SHOWN_MAX: usize = 8000;
 
-/// Prints every message, the oldest first. What is on hold has a `!` behind its ID, what is being tried a `*`.
-pub fn print(directory: &QueueDirectory, out: &mut dyn Write) -> io::Result<()> {
+/// Prints every message, or those that a user of this host has submitted, the oldest first. What is on hold has a `!` behind its
+/// ID, what is being tried a `*`.
+pub fn print(directory: &QueueDirectory, of: Option<u32>, out: &mut dyn Write) -> io::Result<()> {
+    let submitter = of.map(submitted_by);
     let mut total = (0_u64, 0_u64);
     for (place, mark) in [(Place::Queue, ' '), (Place::Hold, '!')] {
         // Names alone, at most some hundred KiB for ten thousand: sorted, they are the order of arrival.
@@ -25,6 +27,9 @@ pub fn print(directory: &QueueDirectory, out: &mut dyn Write) -> io::Result<()> 
         for id in ids {
             match peek(directory, place, &id)? {
                 Some(Ok(head)) => {
+                    if submitter.as_ref().is_some_and(|submitter| *submitter != head.from) {
+                        continue;
+                    }
                     if total.0 == 0 {
                         writeln!(out, "{:<18} {:>10}  {:<20} Sender", "ID", "Size", "Arrived (UTC)")?;
                     }
@@ -32,12 +37,14 @@ pub fn print(directory: &QueueDirectory, out: &mut dyn Write) -> io::Result<()> 
                     let mark = if mark == ' ' && is_busy(directory, &id) { '*' } else { mark };
                     print_message(out, directory, place, &id, &head, mark)?;
                 }
-                Some(Err(why)) => writeln!(out, "{id}  is damaged: {}", why.0)?,
-                None => {}
+                // Whose it is cannot be said.
+                Some(Err(why)) if submitter.is_none() => writeln!(out, "{id}  is damaged: {}", why.0)?,
+                Some(Err(_)) | None => {}
             }
         }
     }
     match total {
+        (0, _) if submitter.is_some() => writeln!(out, "The queue has none of your messages"),
         (0, _) => writeln!(out, "The queue is empty"),
         (count, size) => {
             writeln!(out, "{count} message{}, {} KiB", if count == 1 { "" } else { "s" }, size.div_ceil(1024))
@@ -152,7 +159,9 @@ mod tests {
     fn an_empty_queue_says_so() {
         let scratch = Scratch::new("listempty");
         let directory = queue(&scratch);
-        assert_eq!(shown(|out| print(&directory, out).unwrap()), "The queue is empty\n");
+        let list = shown(|out| print(&directory, Some(1001), out).unwrap());
+        assert_eq!(list, "The queue has none of your messages\n");
+        assert_eq!(shown(|out| print(&directory, None, out).unwrap()), "The queue is empty\n");
     }
 
     #[test]
@@ -173,10 +182,10 @@ mod tests {
         let mut queued = open(&directory, &id);
         queued.mark(0, State::Done).unwrap();
         queued.set_counters(Counters { attempts: 1, next: 1_700_000_700, ..queued.counters() }).unwrap();
-        let list = shown(|out| print(&directory, out).unwrap());
+        let list = shown(|out| print(&directory, None, out).unwrap());
         assert!(list.contains(&format!("{id}* ")), "{list}");
         drop(queued);
-        let list = shown(|out| print(&directory, out).unwrap());
+        let list = shown(|out| print(&directory, None, out).unwrap());
         let want = format!(
             "{:<18} {:>10}  2023-11-14 22:13:20  sender@example.org\n    (host mx[1] said: \\x1B[2J later)\n    b@y\n1 message, 2 KiB\n",
             id.as_str(),
@@ -200,10 +209,12 @@ mod tests {
             &[Note { recipient: 1, at: 0, status, relay, diagnostic, relayed: false }],
         )
         .unwrap();
-        assert!(shown(|out| print(&directory, out).unwrap()).contains(&format!("({}...)", &long[..500])));
+        assert!(
+            shown(|out| print(&directory, None, out).unwrap()).contains(&format!("({}...)", &long[..500]))
+        );
         assert!(shown(|out| assert!(show(&directory, &id, now, out).unwrap())).contains(&long));
         open(&directory, &id).move_to(Place::Hold).unwrap();
-        assert!(shown(|out| print(&directory, out).unwrap()).contains(&format!("{id}! ")));
+        assert!(shown(|out| print(&directory, None, out).unwrap()).contains(&format!("{id}! ")));
         assert!(shown(|out| assert!(show(&directory, &id, now, out).unwrap())).contains("(on hold)"));
         let none = Id::parse("none").unwrap();
         assert!(!show(&directory, &none, now, &mut Vec::new()).unwrap());

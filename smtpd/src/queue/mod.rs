@@ -29,7 +29,7 @@ pub mod scan;
 pub mod schedule;
 
 pub use id::Id;
-pub use incoming::{Incoming, Received};
+pub use incoming::{Incoming, Received, submitted_by};
 pub use queued::{Opened, Queued, State};
 pub use schedule::Counters;
 

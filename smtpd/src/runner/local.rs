@@ -240,10 +240,12 @@ impl Guard<'_> {
         match process::fork() {
             Ok(Fork::Child) => {
                 let any = drop::pick_up(self.config, directory, self.log, true).any;
+                let answers = drop::answer(self.config, directory, self.log);
                 let (uid, gid) = directory.owner();
                 if any && (!process::is_root() || process::become_user(uid, gid, &[]).is_ok()) {
                     slots::look_again(directory);
                 }
+                answers.into_iter().for_each(process::wait);
                 process::exit_now(0);
             }
             Ok(Fork::Parent(pid)) => (self.picking, self.has_picked) = (Some(pid), true),

@@ -132,6 +132,7 @@ fn complain(what: &str) -> Exit {
 fn run(config: &Config, log: &Log, selection: Selection) -> io::Result<(bool, String)> {
     let directory = QueueDirectory::open(config)?;
     let picked = crate::drop::pick_up(config, &directory, log, false);
+    let answers = crate::drop::answer(config, &directory, log);
     let (ours, theirs) = pass::message_pair()?;
     let (hears, says) = fd::pipe()?;
     match process::fork()? {
@@ -161,6 +162,8 @@ fn run(config: &Config, log: &Log, selection: Selection) -> io::Result<(bool, St
         Fork::Parent(_) => {
             drop((theirs, says));
             let again = local::serve(&ours, config, &directory, log, picked.slow)?;
+            // Whoever started the run may end what is left of it.
+            answers.into_iter().for_each(process::wait);
             // Nobody of the run is left; what went wrong is said once, and by the one who is waited for.
             let mut said = String::new();
             File::from(hears).take(WRONG_MAX).read_to_string(&mut said)?;

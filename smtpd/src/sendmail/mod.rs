@@ -14,6 +14,8 @@ mod smtp;
 mod submit;
 mod verify;
 
+use crate::drop::listing;
+use crate::queue::QueueDirectory;
 use crate::runner;
 use common::cli::CommandLine;
 use common::config::Config;
@@ -34,6 +36,8 @@ pub enum Exit {
     Data = 65,
     /// EX_NOUSER: the caller has no name.
     NoUser = 67,
+    /// EX_UNAVAILABLE: nobody answers.
+    Unavailable = 69,
     /// EX_IOERR: the message cannot be read.
     Io = 74,
     /// EX_TEMPFAIL: it may work later.
@@ -72,7 +76,7 @@ fn run(options: Options) -> Result<(), Failure> {
     line.config_file = options.config.clone().map(Into::into);
     line.overrides = options.settings.clone();
     if options.mode == Mode::Run {
-        let is_anothers = |config: Config| crate::queue::QueueDirectory::open(&config).is_err();
+        let is_anothers = |config: Config| QueueDirectory::open(&config).is_err();
         if !process::is_root() && Config::load(&crate::PROGRAM.line, &line).is_ok_and(is_anothers) {
             let why = "the queue is for root and its owner to run".to_owned();
             return Err(Failure(Exit::NoPermission, why));
@@ -120,13 +124,21 @@ fn unusable(options: &Options, what: &str) -> Failure {
     Failure(Exit::Temporary, format!("{what}; the mail is not taken, try again later"))
 }
 
+/// The whole queue for root and its owner; others ask a queue run for what they may see.
 fn list(config: &Config) -> Result<(), Failure> {
-    let directory = crate::queue::QueueDirectory::open(config).map_err(|error| match process::is_root() {
-        true => Failure(Exit::Temporary, error.to_string()),
-        false => Failure(Exit::NoPermission, "the queue is for root and its owner to look at".to_owned()),
-    })?;
-    crate::queue::list::print(&directory, &mut io::stdout())
-        .map_err(|error| Failure(Exit::Temporary, error.to_string()))
+    list_queue(config, &mut io::stdout()).map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => Failure(Exit::Unavailable, error.to_string()),
+        _ => Failure(Exit::Temporary, error.to_string()),
+    })
+}
+
+/// Prints what the caller may see of the queue. Errors: `TimedOut`, no queue run has answered.
+pub fn list_queue(config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    match QueueDirectory::open(config) {
+        Ok(directory) => crate::queue::list::print(&directory, None, out),
+        Err(error) if process::is_root() => Err(error),
+        Err(_) => out.write_all(&listing::ask(config, listing::PATIENCE, &|| submit::poke(config))?),
+    }
 }
 
 /// There is no data base to be made: the files are read as they are. They are checked, and what is wrong is said.

@@ -5,7 +5,7 @@ use super::header;
 use super::options::Options;
 use super::{Exit, Failure};
 use crate::drop::format::{HEAD_MAX, MAGIC, RECIPIENTS_MAX, Wanted, print_body};
-use crate::drop::{UNFINISHED, id_in_queue};
+use crate::drop::{UNFINISHED, id_in_queue, unusable};
 use crate::envelope::Body;
 use crate::queue::{Id, Place, QueueDirectory};
 use crate::runner::HANDED_OVER;
@@ -212,14 +212,8 @@ impl Dropped {
         let id = Id::new(SystemTime::now()).map_err(|error| failed(error.to_string()))?;
         let unfinished = directory.join(format!("{UNFINISHED}{id}"));
         let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(&unfinished).map_err(|error| {
-            let hint = match error.kind() {
-                io::ErrorKind::NotFound => ": root makes it with the first \"smtpd -q\"",
-                io::ErrorKind::PermissionDenied => ": it must have mode 1733",
-                _ => "",
-            };
-            failed(format!("{}: {error}{hint}", directory.display()))
-        })?;
+        let file = options.write(true).create_new(true).mode(0o600).open(&unfinished);
+        let file = file.map_err(|error| failed(unusable(&directory, &error).to_string()))?;
         // Whatever umask the caller has: a process of the caller's uid will have to read it.
         let readable = file.set_permissions(Permissions::from_mode(0o600));
         if let Err(error) = readable {

@@ -1,0 +1,76 @@
+use super::*;
+use crate::queue::tests::{Scratch, queue};
+use std::os::unix::fs::{chown, symlink};
+
+fn ask_name(number: u64) -> String {
+    format!("{ASK}{}", Id::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + number)).unwrap())
+}
+
+/// A socket to which nobody listens any more.
+fn socket(drop: &Path, number: u64, uid: u32) -> String {
+    let name = ask_name(number);
+    UnixListener::bind(drop.join(&name)).unwrap();
+    chown(drop.join(&name), Some(uid), Some(uid)).unwrap();
+    name
+}
+
+#[test]
+fn everybody_asks_before_anybody_asks_twice() {
+    if !process::is_root() {
+        return;
+    }
+    let scratch = Scratch::new("questions");
+    let drop = queue(&scratch).place(Place::Drop);
+    let of_one: Vec<String> = (0..8).map(|number| socket(&drop, number, 1001)).collect();
+    let of_another = socket(&drop, 20, 1002);
+    let asked = questions(&drop).unwrap();
+    assert_eq!(asked.len(), ANSWERS_TO_ONE + 1);
+    assert!(asked[..2].iter().any(|question| question.name == of_another), "{asked:?}");
+    assert!(asked[2..].iter().all(|question| question.uid == 1001 && of_one.contains(&question.name)));
+    // What one user has too many of goes.
+    assert_eq!(std::fs::read_dir(&drop).unwrap().count(), ANSWERS_TO_ONE + 1);
+}
+
+#[test]
+fn what_is_no_question() {
+    if !process::is_root() {
+        return;
+    }
+    let scratch = Scratch::new("noquestions");
+    let drop = queue(&scratch).place(Place::Drop);
+    let elsewhere = scratch.0.join("socket");
+    let listener = UnixListener::bind(&elsewhere).unwrap();
+    chown(&elsewhere, Some(1001), Some(1001)).unwrap();
+    // Of root; another's socket by a second name; a link to it; a file; a socket of another name.
+    socket(&drop, 1, 0);
+    std::fs::hard_link(&elsewhere, drop.join(ask_name(2))).unwrap();
+    symlink(&elsewhere, drop.join(ask_name(3))).unwrap();
+    std::fs::write(drop.join(ask_name(4)), "").unwrap();
+    UnixListener::bind(drop.join("ask.")).unwrap();
+    assert_eq!(questions(&drop).unwrap(), []);
+    assert!(!drop.join(ask_name(1)).exists());
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn who_sees_all() {
+    let scratch = crate::testing::Scratch::new();
+    let users = "root:x:0:0::/:\nanna:x:1001:1001::/:\nbert:x:1002:1002::/:\n";
+    let passwd = scratch.file("passwd", users);
+    let path = format!("passwd_path={}", passwd.display());
+    for (users, anna, bert, unknown) in [
+        ("", false, false, &[][..]),
+        ("anna", true, false, &[]),
+        ("nobody-there anna, 1002", true, true, &["nobody-there"]),
+        ("static:anyone", true, true, &[]),
+        ("root", false, false, &[]),
+    ] {
+        let setting = format!("authorized_mailq_users={users}");
+        let config = Config::from_pairs(&crate::PROGRAM.line, [path.as_str(), &setting]).unwrap();
+        assert_eq!((sees_all(&config, 1001), sees_all(&config, 1002)), (anna, bert), "{users}");
+        assert_eq!(unknown_users(&config), unknown);
+    }
+    let refused = Config::from_pairs(&crate::PROGRAM.line, ["authorized_mailq_users=!anna"]);
+    assert!(refused.unwrap_err().to_string().contains("static:anyone"));
+}
