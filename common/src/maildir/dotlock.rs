@@ -1,13 +1,14 @@
 //! Dovecot's lock file convention: `FILE.lock`, created exclusively, holding `pid:host`.
 //!
-//! A lock is taken over when its process is known to be gone (same host, no such process), or when neither the lock
-//! nor the file it protects changed for two minutes by the clock of the file system. The host's clock is not asked:
-//! on a shared file system it may be any hour.
+//! A lock is taken over when its process is known to be gone (same host, and no such process, or one that began later), when it is
+//! from before this host was started and no other host could have made it, or when neither the lock nor the file it protects
+//! changed for two minutes by the clock of the file system. The host's clock is not asked: on a shared file system it may be any
+//! hour.
 
 use super::error::{ErrorKind, StorageError};
 use super::uidlist_file::Stamp;
 use super::{make_anew, make_file};
-use crate::sys::fs as sys;
+use crate::sys::{clock, fs as sys};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -131,23 +132,49 @@ fn abandoned(path: &Path, protected: &Path) -> Option<u64> {
     let meta = fs::symlink_metadata(path).ok()?;
     let now = file_system_now(path)?;
     let age = now.saturating_sub(meta.mtime().max(meta.ctime()));
-    if age >= PID_SECONDS {
-        // Our own id is alive too: the lock may be ours, taken by somebody further up. If it is from before a reboot, the
-        // next process has another id.
-        if let Some(pid) = local_pid(path) {
-            let gone = !sys::process_exists(pid);
-            let unchanged = fs::symlink_metadata(path).is_ok_and(|again| again.ino() == meta.ino());
-            return (gone && unchanged).then_some(meta.ino());
+    let gone = match local_pid(path).filter(|_| age >= PID_SECONDS) {
+        Some(pid) => is_gone(pid, age),
+        // After a power cut a lock may be there without what was in it.
+        None if is_local(path) && is_from_before_the_start(age) => true,
+        None => {
+            age > STALE_SECONDS
+                && match fs::metadata(protected) {
+                    Ok(file) => now.saturating_sub(file.mtime().max(file.ctime())) > STALE_SECONDS,
+                    Err(error) => error.kind() == io::ErrorKind::NotFound,
+                }
         }
-    }
-    if age <= STALE_SECONDS {
-        return None;
-    }
-    let quiet = match fs::metadata(protected) {
-        Ok(file) => now.saturating_sub(file.mtime().max(file.ctime())) > STALE_SECONDS,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
-    quiet.then_some(meta.ino())
+    let unchanged = fs::symlink_metadata(path).is_ok_and(|again| again.ino() == meta.ino());
+    (gone && unchanged).then_some(meta.ino())
+}
+
+/// Whether this host's process has ended that changed its lock last so many seconds ago. Its number may be another's by now: after
+/// a restart, of a container too, they are the same few.
+fn is_gone(pid: u32, age: i64) -> bool {
+    // Our own number is somebody's, too: the lock may be ours, taken by somebody further up.
+    !sys::process_exists(pid)
+        || clock::run_time(pid).is_some_and(|time| is_longer(age, time))
+        || is_from_before_the_start(age)
+}
+
+fn is_from_before_the_start(age: i64) -> bool {
+    clock::up().is_ok_and(|up| is_longer(age, up))
+}
+
+/// Longer by more than what two clocks may differ.
+fn is_longer(age: i64, time: Duration) -> bool {
+    age > seconds(time).saturating_add(PID_SECONDS)
+}
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Whether no other host has this file system.
+fn is_local(path: &Path) -> bool {
+    let mut open = OpenOptions::new();
+    open.read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW);
+    open.open(path).and_then(|file| sys::is_shared_file_system(&file)).is_ok_and(|shared| !shared)
 }
 
 /// The process id in the lock, if it is one of this host.
@@ -219,6 +246,21 @@ mod tests {
         assert_eq!(Dotlock::take(&file, SHORT).unwrap_err().kind, ErrorKind::InUse);
         let taken = Dotlock::take(&file, Duration::from_secs(60)).unwrap();
         assert!(taken.is_held());
+    }
+
+    #[test]
+    fn numbers_come_again() {
+        let ours = std::process::id();
+        let age = |time: Option<Duration>| seconds(time.unwrap());
+        let run_time = age(clock::run_time(ours));
+        assert!(!is_gone(ours, 0) && !is_gone(ours, run_time));
+        assert!(is_gone(ours, run_time + PID_SECONDS + 2));
+        // The first process began with everything.
+        assert!(!is_gone(1, age(clock::run_time(1)) - 1));
+        let up = age(clock::up().ok());
+        assert!(is_gone(1, up + PID_SECONDS + 2) && is_from_before_the_start(up + PID_SECONDS + 2));
+        assert!(!is_from_before_the_start(up - 1));
+        assert!(is_gone(4_194_305, 0));
     }
 
     #[test]
