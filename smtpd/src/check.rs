@@ -38,6 +38,7 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     alias_files(config, &mut found);
     networks(config, &mut found);
     postmaster(config, &mut found);
+    access_tables(config, &mut found);
     blind_copies(config, &mut found);
     authorities(config, &mut found);
     for_mail_owner(config, &mut found);
@@ -247,6 +248,16 @@ fn postmaster(config: &Config, found: &mut Vec<Finding>) {
         let advice =
             "write \"postmaster: somebody\" into the file of aliases: mail for it is deferred until then";
         found.push(Finding::warning(format!("nobody gets mail for {address}"), advice));
+    }
+}
+
+/// Tables in Postfix's words of which not all are known here: HOLD, PREPEND and others.
+fn access_tables(config: &Config, found: &mut Vec<Finding>) {
+    // What is wrong with the rules was said.
+    let Ok(rules) = Rules::load(config) else { return };
+    for what in rules.wrong_access() {
+        let what = common::log::readable(what.as_bytes()).up_to(500).to_string();
+        found.push(Finding::error(what, "mend the line: whom it is meant for is told to come again (451)"));
     }
 }
 

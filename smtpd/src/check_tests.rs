@@ -99,6 +99,8 @@ fn what_the_settings_name_is_looked_at() {
         ["virtual_mailbox_base=/srv", "virtual_uid_maps=static:5000", "virtual_gid_maps=static:5000"];
     let checks = scratch.file("checks", "/Subject: x/ REJECT\n");
     let owners = owners.map(str::to_owned);
+    let access =
+        scratch.file("access", "a.test REJECT\nb.test permit_mynetworks, reject_rbl_client x.test\n");
     let of = |name: &str, path: &Path| format!("{name}=hash:{}", path.display());
     let authorities = format!("smtp_tls_CAfile={}", open.display());
     for (settings, said) in [
@@ -110,6 +112,18 @@ fn what_the_settings_name_is_looked_at() {
         (vec!["smtp_tls_policy_maps=mysql:/x".into()], "no such type of map"),
         (vec!["transport_maps=inline:{a.test=error:gone, b.test=retry:, c.test=discard:x}".into()], ""),
         (vec!["transport_maps=inline:{a.test=local:}".into()], "transport_maps: a.test: \"local:\""),
+        (
+            vec!["smtpd_client_restrictions=check_client_access inline:{a.test=OK, b.test=permit_mynetworks reject}".into()],
+            "",
+        ),
+        (
+            vec!["smtpd_client_restrictions=check_client_access inline:{a.test=HOLD}".into()],
+            "access table: a.test: \"HOLD\" is not understood in an access table",
+        ),
+        (
+            vec![format!("smtpd_sender_restrictions=check_sender_access hash:{}", access.display())],
+            "access: b.test: reject_rbl_client: needs DNS at reception",
+        ),
         (vec!["relayhost=[smtp.$mydomain]:587".into()], ""),
         (
             vec!["relayhost=[smtp.$mydomian]:587".into()],

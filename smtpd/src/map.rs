@@ -117,6 +117,24 @@ impl Map {
         }
         Ok(best)
     }
+
+    /// All that it says. Errors: a file cannot be read.
+    pub fn pairs(&self) -> io::Result<Vec<(String, String)>> {
+        let path = match self {
+            Map::File(path) | Map::Cidr(path) => path,
+            Map::Inline(pairs) => return Ok(pairs.clone()),
+            Map::Static(value) => return Ok(vec![("static".to_owned(), value.clone())]),
+            Map::Users => return Ok(Vec::new()),
+        };
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let (mut lines, mut all) = (LogicalLines::open(path).map_err(named)?, Vec::new());
+        while let Some((_, line)) = lines.next().map_err(named)? {
+            let Ok(line) = std::str::from_utf8(line) else { continue };
+            let (key, value) = split_key(line);
+            all.push((key.to_owned(), value.to_owned()));
+        }
+        Ok(all)
+    }
 }
 
 /// The value of the first network that the address belongs to.
@@ -182,18 +200,7 @@ impl Maps {
         let mut all = Vec::new();
         for map in &self.0 {
             match map {
-                Map::Inline(pairs) => all.extend(pairs.iter().cloned()),
-                Map::File(path) => {
-                    let named = |error: io::Error| {
-                        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-                    };
-                    let mut lines = LogicalLines::open(path).map_err(named)?;
-                    while let Some((_, line)) = lines.next().map_err(named)? {
-                        let Ok(line) = std::str::from_utf8(line) else { continue };
-                        let (key, value) = split_key(line);
-                        all.push((key.to_owned(), value.to_owned()));
-                    }
-                }
+                Map::Inline(_) | Map::File(_) => all.append(&mut map.pairs()?),
                 Map::Cidr(_) | Map::Static(_) | Map::Users => {
                     return Err(io::Error::other("only files and inline tables can be used here"));
                 }

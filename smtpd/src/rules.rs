@@ -27,7 +27,7 @@ use std::net::IpAddr;
 pub struct Client<'a> {
     /// Its address; `None`: not known, or there is none.
     pub address: Option<IpAddr>,
-    /// Its name, where somebody trusted told it (XCLIENT); empty: not known.
+    /// Its name, where somebody trusted told it (XCLIENT) or it is this host; empty: not known.
     pub name: &'a str,
     /// The argument of HELO, EHLO or LHLO; empty: none came.
     pub helo: &'a str,
@@ -256,6 +256,12 @@ impl Rules {
             }
         }
         Ok(all)
+    }
+
+    /// Lines of access tables that nobody understands.
+    pub fn wrong_access(&self) -> Vec<String> {
+        let lists = self.at_recipient.iter().chain([&self.at_data]);
+        lists.flat_map(Restrictions::wrong_lines).collect()
     }
 
     /// Lines of their tables that are of no use.

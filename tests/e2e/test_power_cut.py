@@ -47,7 +47,7 @@ class PowerCut(OnImage, Case):
         shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name("sendmail"), self.sendmail)
         os.chmod(box.dir, 0o755)
         disk = box.dir / "disk"
-        self.make_image(256 << 20, on=disk)
+        self.make_image(1 << 30, on=disk)
         (disk / "mail").mkdir()
         os.chown(disk / "mail", box.user.uid, box.user.gid)
         self.mail, self.queue = disk / "mail/Maildir", disk / "queue"

@@ -345,10 +345,13 @@ class Queue(QueueCase):
         """sendmail -bs offers DSN: NOTIFY and ORCPT are each recipient's own."""
         self.queue_run()
         me = f"{self.user.name}@example.org"
-        lines = ["EHLO x", f"MAIL FROM:<{me}> RET=HDRS ENVID=one", "RCPT TO:<bad1@far.example> NOTIFY=NEVER",
+        lines = ["EHLO x", f"MAIL FROM:<{me}> SIZE=99999999999", f"MAIL FROM:<{me}> BODY=BINARYMIME",
+                 f"MAIL FROM:<{me}> SIZE=100 SMTPUTF8 RET=HDRS ENVID=one", "RCPT TO:<bad1@far.example> NOTIFY=NEVER",
                  "RCPT TO:<bad2@far.example> NOTIFY=FAILURE ORCPT=rfc822;old@far.example", "RCPT TO:<bad3@far.example>", "DATA", "Subject: x",
                  "", "x", ".", "QUIT", ""]
         said = self.as_user(self.box.dir / "sendmail", "-C", self.box.conf, "-bs", input="\r\n".join(lines)).stdout
+        self.assertRegex(said, r"250-PIPELINING\s+250-SIZE \d+\s+250-8BITMIME\s+250-SMTPUTF8\s+250-DSN\s")
+        self.assertRegex(said, r"\n552 5\.3\.4 .*\s+555 5\.5\.4 .*\s+250 2\.1\.0 Ok\s")
         self.assertIn("250 2.0.0 Ok: queued as", said)
         self.queue_run()
         [raw] = self.box.maildir_of(self.user).contents().values()

@@ -1,5 +1,6 @@
 //! Access tables: under which keys a client or an address is looked for, and what the values mean.
 
+use super::words;
 use crate::address::Address;
 use crate::status::{Enhanced, Status};
 use std::net::IpAddr;
@@ -50,11 +51,17 @@ pub(super) fn action(value: &str, what: &str) -> Result<Action, String> {
             refuse(code, if code < 500 { 4 } else { 5 })
         }
         number if !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()) => Action::Permit,
-        _ if crate::restrictions::words::simple(word.trim_end_matches(',')).is_some() => {
-            Action::Restrictions(value.to_owned())
-        }
+        _ if words::simple(word.trim_end_matches(',')).is_some() => Action::Restrictions(value.to_owned()),
         _ => return Err(format!("\"{value}\" is not understood in an access table")),
     })
+}
+
+/// Whether a value is one that [`action`] knows, and restrictions that it names are. Errors: what is wrong with it.
+pub(super) fn understood(value: &str) -> Result<(), String> {
+    match action(value, "")? {
+        Action::Restrictions(text) => words::parse(&text).map(|_| ()).map_err(|error| error.to_string()),
+        _ => Ok(()),
+    }
 }
 
 /// `5.7.1 text`.

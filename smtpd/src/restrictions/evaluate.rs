@@ -6,6 +6,7 @@ use crate::address::{Address, ReversePath, is_domain};
 use crate::classes::Class;
 use crate::rules::Client;
 use crate::status::{Enhanced, Status};
+use common::log::escape;
 use std::io;
 use std::net::IpAddr;
 
@@ -49,6 +50,9 @@ pub enum Verdict {
     Refuse(Status),
 }
 
+/// Octets of a HELO name that a refusal shows: the longest domain.
+const HELO_SHOWN: usize = 255;
+
 /// How deep tables may name restrictions that ask tables.
 const DEPTH: u32 = 8;
 
@@ -70,7 +74,7 @@ impl Restrictions {
     /// Asks the list.
     pub fn evaluate(&self, facts: &Facts<'_>, lookups: &mut dyn Lookups) -> Verdict {
         let mut pending = Pending::default();
-        let step = run(&self.list, facts, lookups, &mut pending, DEPTH);
+        let step = run(self.subject, &self.list, facts, lookups, &mut pending, DEPTH);
         match step {
             Step::Refuse(status) if pending.defer_if_reject && status.is_permanent() => {
                 let code = if status.code == 521 { 421 } else { 450 };
@@ -84,6 +88,7 @@ impl Restrictions {
 }
 
 fn run(
+    subject: Subject,
     list: &[Restriction],
     facts: &Facts<'_>,
     lookups: &mut dyn Lookups,
@@ -96,7 +101,7 @@ fn run(
             only_warn = true;
             continue;
         }
-        match one(restriction, facts, lookups, pending, depth) {
+        match one(subject, restriction, facts, lookups, pending, depth) {
             Step::Refuse(status) if only_warn => lookups.warn(format!("reject_warning: {status}")),
             Step::Next => {}
             other => return other,
@@ -111,6 +116,7 @@ fn refuse(code: u16, enhanced: Enhanced, text: impl Into<String>) -> Step {
 }
 
 fn one(
+    subject: Subject,
     restriction: &Restriction,
     facts: &Facts<'_>,
     lookups: &mut dyn Lookups,
@@ -121,11 +127,7 @@ fn one(
     let client = facts.client;
     let is_local_program = client.local_uid.is_some();
     let permit_if = |condition| if condition { Step::Permit } else { Step::Next };
-    let named = match (facts.recipient, facts.sender) {
-        (Some(recipient), _) => format!("<{recipient}>: Recipient address"),
-        (None, Some(sender)) => format!("{}: Sender address", path(sender)),
-        (None, None) => "Client host".to_owned(),
-    };
+    let named = named(subject, facts);
     match restriction {
         R::Permit => Step::Permit,
         R::Reject => refuse(554, Enhanced(5, 7, 1), format!("{named} rejected: Access denied")),
@@ -148,16 +150,18 @@ fn one(
             refuse(503, Enhanced(5, 5, 0), "Commands were sent ahead where they may not be")
         }
         R::RejectPlaintextSession if !client.tls && !is_local_program => {
-            refuse(450, Enhanced(4, 7, 1), "Session encryption is required")
+            refuse(450, Enhanced(4, 7, 1), format!("{named} rejected: Session encryption is required"))
         }
         R::RejectMultiRecipientBounce if facts.sender == Some(&None) && facts.recipients > 1 => {
             refuse(550, Enhanced(5, 5, 3), format!("{named} rejected: Multi-recipient bounce"))
         }
         R::RejectInvalidHelo if !client.helo.is_empty() && !is_helo(client.helo) => {
-            refuse(501, Enhanced(5, 5, 2), "Helo command rejected: Invalid name")
+            let named = self::named(Subject::Helo, facts);
+            refuse(501, Enhanced(5, 5, 2), format!("{named} rejected: Invalid name"))
         }
         R::RejectNonFqdnHelo if !client.helo.is_empty() && !is_fqdn(client.helo) => {
-            refuse(504, Enhanced(5, 5, 2), "Helo command rejected: need fully-qualified hostname")
+            let named = self::named(Subject::Helo, facts);
+            refuse(504, Enhanced(5, 5, 2), format!("{named} rejected: need fully-qualified hostname"))
         }
         R::RejectNonFqdnSender => {
             not_fqdn(facts.sender.and_then(Option::as_ref), client.bare_sender, "Sender address")
@@ -176,7 +180,7 @@ fn one(
             let Some(Some(sender)) = facts.sender else { return Step::Next };
             mismatch(sender, client.login, [*logged_in, *not_logged_in, *known_only], lookups)
         }
-        R::CheckAccess(subject, map) => check(*subject, map, facts, lookups, pending, depth),
+        R::CheckAccess(about, map) => check(subject, (*about, map), facts, lookups, pending, depth),
         R::DeferIfPermit => {
             pending.defer_if_permit =
                 Some(Status::new(450, Enhanced(4, 7, 1), format!("{named} rejected: Try again later")));
@@ -187,6 +191,28 @@ fn one(
             Step::Next
         }
         _ => Step::Next,
+    }
+}
+
+/// What a refusal names, in Postfix's words: `<a@b>: Sender address`.
+fn named(subject: Subject, facts: &Facts<'_>) -> String {
+    let client = facts.client;
+    match (subject, facts.recipient, facts.sender) {
+        (Subject::Recipient, Some(recipient), _) => format!("<{recipient}>: Recipient address"),
+        (Subject::Sender | Subject::Recipient, _, Some(sender)) => {
+            format!("{}: Sender address", path(sender))
+        }
+        (Subject::Helo, ..) => {
+            // It may be as long as a command, and a reply is not longer (RFC 5321 section 4.5.3.1.5).
+            format!("<{}>: Helo command", escape(client.helo.as_bytes()).up_to(HELO_SHOWN))
+        }
+        (Subject::Data, ..) => "<DATA>: Data command".to_owned(),
+        (Subject::Login, ..) => format!("<{}>: SASL login name", client.login.unwrap_or_default()),
+        (Subject::Client | Subject::Sender | Subject::Recipient, ..) => {
+            let name = if client.name.is_empty() { "unknown" } else { client.name };
+            let address = client.address.map(|address| address.to_canonical().to_string());
+            format!("<{name}[{}]>: Client host", address.as_deref().unwrap_or("unknown"))
+        }
     }
 }
 
@@ -266,35 +292,32 @@ fn mismatch(
 }
 
 fn check(
-    subject: Subject,
-    map: &crate::map::Map,
+    list: Subject,
+    (subject, map): (Subject, &crate::map::Map),
     facts: &Facts<'_>,
     lookups: &mut dyn Lookups,
     pending: &mut Pending,
     depth: u32,
 ) -> Step {
     let client = facts.client;
-    let (keys, what) = match subject {
-        Subject::Client => {
-            let shown = client.address.map_or_else(|| "local".to_owned(), |address| address.to_string());
-            (access::client_keys(client.name, client.address), format!("<{shown}>: Client host"))
-        }
-        Subject::Helo => (access::domain_keys(client.helo), "Helo command".to_owned()),
+    let keys = match subject {
+        Subject::Client => access::client_keys(client.name, client.address),
+        Subject::Helo => access::domain_keys(client.helo),
         Subject::Sender => {
             let Some(sender) = facts.sender else { return Step::Next };
             let base = sender.as_ref().and_then(|sender| lookups.base(sender.local()));
-            (access::address_keys(sender.as_ref(), base), format!("{}: Sender address", path(sender)))
+            access::address_keys(sender.as_ref(), base)
         }
-        Subject::Recipient => {
+        Subject::Recipient | Subject::Data => {
             let Some(recipient) = facts.recipient else { return Step::Next };
-            let keys = access::address_keys(Some(recipient), lookups.base(recipient.local()));
-            (keys, format!("<{recipient}>: Recipient address"))
+            access::address_keys(Some(recipient), lookups.base(recipient.local()))
         }
         Subject::Login => match client.login {
-            Some(login) => (vec![login.to_owned()], format!("<{login}>: SASL login name")),
+            Some(login) => vec![login.to_owned()],
             None => return Step::Next,
         },
     };
+    let what = named(subject, facts);
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let value = match map.find(&keys) {
         Ok(Some((_, value))) => value,
@@ -320,7 +343,7 @@ fn check(
             Step::Next
         }
         Ok(Action::Restrictions(text)) => match words::parse(&text) {
-            Ok(list) if depth > 0 => run(&list, facts, lookups, pending, depth - 1),
+            Ok(more) if depth > 0 => run(list, &more, facts, lookups, pending, depth - 1),
             Ok(_) => {
                 Step::Refuse(cannot_look_up(lookups, &io::Error::other("tables name each other in a circle")))
             }

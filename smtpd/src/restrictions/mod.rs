@@ -47,19 +47,21 @@ enum Restriction {
     DeferIfReject,
 }
 
-/// What an access table is asked about.
+/// What an access table is asked about, or a list, and a refusal names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subject {
     Client,
     Helo,
     Sender,
     Recipient,
+    Data,
     Login,
 }
 
 /// A list of restrictions.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restrictions {
+    subject: Subject,
     list: Vec<Restriction>,
 }
 
@@ -67,8 +69,15 @@ impl Restrictions {
     /// Reads the value of the setting `name`. Errors: an unknown word, one that needs something outside, a map that is
     /// missing.
     pub fn parse(name: &str, text: &str) -> io::Result<Restrictions> {
+        let subject = match name {
+            "smtpd_client_restrictions" => Subject::Client,
+            "smtpd_helo_restrictions" => Subject::Helo,
+            "smtpd_sender_restrictions" => Subject::Sender,
+            "smtpd_data_restrictions" => Subject::Data,
+            _ => Subject::Recipient,
+        };
         words::parse(text)
-            .map(|list| Restrictions { list })
+            .map(|list| Restrictions { subject, list })
             .map_err(|error| io::Error::other(format!("{name}: {error}")))
     }
 
@@ -90,6 +99,24 @@ impl Restrictions {
             }
         }
         false
+    }
+
+    /// Lines of its tables that say nothing it knows: who is meant by them is told to come again.
+    pub fn wrong_lines(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for restriction in &self.list {
+            let Restriction::CheckAccess(_, map) = restriction else { continue };
+            let place = match map {
+                Map::File(path) | Map::Cidr(path) => path.display().to_string(),
+                Map::Inline(_) | Map::Static(_) | Map::Users => "access table".to_owned(),
+            };
+            let lines = map.pairs().unwrap_or_default().into_iter();
+            wrong.extend(lines.filter_map(|(key, value)| {
+                let why = access::understood(&value).err()?;
+                Some(format!("{place}: {key}: {why}"))
+            }));
+        }
+        wrong
     }
 
     /// Whether there is nothing in it.

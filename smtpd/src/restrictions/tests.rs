@@ -172,7 +172,11 @@ fn each_restriction() {
         ("reject_invalid_helo_hostname", &helo("[192.0.2.1]"), ""),
         ("reject_invalid_helo_hostname", &helo("[192.0.2.]"), "501"),
         ("reject_invalid_hostname", &helo("a b"), "501"),
-        ("reject_non_fqdn_helo_hostname", &helo("host"), "504 5.5.2"),
+        (
+            "reject_non_fqdn_helo_hostname",
+            &helo("h\u{1b}"),
+            "504 5.5.2 <h\\x1B>: Helo command rejected: need fully-",
+        ),
         ("reject_non_fqdn_helo_hostname", &helo("host.example."), ""),
         ("reject_non_fqdn_hostname", &helo("[IPv6:::1]"), ""),
         ("reject_non_fqdn_helo_hostname", &helo(""), ""),
@@ -225,14 +229,14 @@ fn access_tables() {
         (
             "check_client_access inline:{198.51.100=REJECT no}",
             &base(),
-            "554 5.7.1 <198.51.100.7>: Client host rejected: no",
+            "554 5.7.1 <unknown[198.51.100.7]>: Client host rejected: no",
         ),
         ("check_client_access inline:{198.51=OK} reject", &base(), ""),
         ("check_client_access static:DUNNO reject", &base(), "554"),
         (
             "check_helo_access inline:{example=550 bad name}",
             &base(),
-            "550 5.7.1 Helo command rejected: bad name",
+            "550 5.7.1 <host.example>: Helo command rejected: bad name",
         ),
         (
             "check_sender_access inline:{sender.example=450 later}",
@@ -265,6 +269,52 @@ fn access_tables() {
     ask_host("warn_if_reject reject, check_client_access static:{WARN look}", &base(), &mut host);
     assert_eq!(host.warnings.len(), 2);
     assert!(host.warnings[0].starts_with("reject_warning: 554"), "{:?}", host.warnings);
+}
+
+#[test]
+fn a_refusal_names_what_the_list_is_about() {
+    let base = || case("user@here.example");
+    let known = Client { name: "mail.example", ..base().client };
+    for (setting, client, want) in [
+        (
+            "smtpd_client_restrictions",
+            known,
+            "554 5.7.1 <mail.example[198.51.100.7]>: Client host rejected: Access denied",
+        ),
+        (
+            "smtpd_helo_restrictions",
+            base().client,
+            "554 5.7.1 <host.example>: Helo command rejected: Access denied",
+        ),
+        (
+            "smtpd_sender_restrictions",
+            base().client,
+            "554 5.7.1 <a@sender.example>: Sender address rejected: Access denied",
+        ),
+        (
+            "smtpd_recipient_restrictions",
+            base().client,
+            "554 5.7.1 <user@here.example>: Recipient address rejected: Access denied",
+        ),
+        (
+            "smtpd_relay_restrictions",
+            base().client,
+            "554 5.7.1 <user@here.example>: Recipient address rejected: Access denied",
+        ),
+        ("smtpd_data_restrictions", base().client, "554 5.7.1 <DATA>: Data command rejected: Access denied"),
+    ] {
+        let (sender, recipient) = (base().sender, address("user@here.example"));
+        let facts =
+            Facts { client: &client, sender: Some(&sender), recipient: Some(&recipient), recipients: 1 };
+        // Also where a table names the restriction.
+        for list in ["reject", "check_sender_access inline:{sender.example=permit_mynetworks reject}"] {
+            let said = Restrictions::parse(setting, list).unwrap().evaluate(&facts, &mut Host::default());
+            assert!(
+                matches!(&said, Verdict::Refuse(status) if status.to_string() == want),
+                "{setting}: {said:?}"
+            );
+        }
+    }
 }
 
 #[test]

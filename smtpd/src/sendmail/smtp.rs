@@ -10,6 +10,7 @@ use super::{Exit, Failure};
 use crate::command::path::ForwardPath;
 use crate::command::{Command, LINE_MAX};
 use crate::drop::format::{Asked, RECIPIENTS_MAX, Wanted};
+use crate::envelope::Body;
 use crate::reply;
 use common::config::Config;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -80,7 +81,10 @@ impl Session<'_> {
             }
             Command::Ehlo(_) => {
                 self.transaction = None;
-                self.say(&format!("250-{host}\r\n250-8BITMIME\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES"))
+                let size = self.config.message_size_limit.0;
+                self.say(&format!(
+                    "250-{host}\r\n250-PIPELINING\r\n250-SIZE {size}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES"
+                ))
             }
             Command::Rset => {
                 self.transaction = None;
@@ -88,6 +92,12 @@ impl Session<'_> {
             }
             Command::Noop => self.say("250 2.0.0 Ok"),
             Command::Mail(..) if self.transaction.is_some() => self.say("503 5.5.1 Nested MAIL"),
+            Command::Mail(_, parameters) if parameters.body == Some(Body::BinaryMime) => {
+                self.say("555 5.5.4 BODY=BINARYMIME is not offered")
+            }
+            Command::Mail(_, parameters) if self.is_too_large(parameters.size) => {
+                self.say("552 5.3.4 The message is larger than message_size_limit")
+            }
             Command::Mail(path, parameters) => {
                 let wanted = match submit::wanted(self.config, self.options) {
                     Ok(wanted) => wanted,
@@ -121,6 +131,12 @@ impl Session<'_> {
             Command::Help => self.say("214 2.0.0 See sendmail(8)"),
             _ => self.say("502 5.5.1 Not here"),
         }
+    }
+
+    /// RFC 1870: what the client says of its message before it sends it.
+    fn is_too_large(&self, size: Option<u64>) -> bool {
+        let limit = self.config.message_size_limit.0;
+        limit > 0 && size.is_some_and(|size| size > limit)
     }
 
     fn data(&mut self, wanted: &Wanted) -> io::Result<()> {

@@ -10,6 +10,9 @@ use common::process::service::Ground;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+/// The name of a client that has none.
+const UNKNOWN: &str = "unknown";
+
 /// What is known beyond the connection itself.
 #[derive(Default)]
 pub(super) struct Known {
@@ -50,7 +53,7 @@ impl Known {
         match &self.name {
             Some(name) => name,
             None if peer.remote.is_some_and(|remote| remote.ip().to_canonical().is_loopback()) => "localhost",
-            None => "unknown",
+            None => UNKNOWN,
         }
     }
 
@@ -75,7 +78,7 @@ impl Known {
     pub fn client<'a>(&'a self, ground: &'a Ground<'_>, mail: &'a Mail) -> Client<'a> {
         Client {
             address: ground.peer.remote.map(|remote| remote.ip()),
-            name: self.name.as_deref().unwrap_or_default(),
+            name: Some(self.name(ground.peer)).filter(|name| *name != UNKNOWN).unwrap_or_default(),
             helo: self.helo(mail),
             login: self.login(ground),
             submission: is(ground, "submission"),
