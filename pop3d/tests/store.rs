@@ -36,8 +36,15 @@ impl Mail {
         self.give(name);
     }
 
+    fn program(&self) -> PathBuf {
+        self.0.with_extension("pop3d")
+    }
+
     fn session(&self, settings: &[&str]) -> Session {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pop3d"));
+        // Where it was built, in root's home directory say, nobody else may execute it.
+        let program = self.program();
+        fs::copy(env!("CARGO_BIN_EXE_pop3d"), &program).unwrap();
+        let mut command = Command::new(&program);
         command.arg("--preauth").args(["-c", "/dev/null", "-o", "log_path=/dev/stderr", "-o"]);
         command.arg(format!("mail_location=maildir:{}", self.0.display()));
         command.args(settings.iter().flat_map(|setting| ["-o", setting]));
@@ -55,6 +62,7 @@ impl Mail {
 
 impl Drop for Mail {
     fn drop(&mut self) {
+        let _ = fs::remove_file(self.program());
         let _ = fs::remove_dir_all(&self.0);
     }
 }

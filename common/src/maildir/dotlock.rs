@@ -1,9 +1,10 @@
 //! Dovecot's lock file convention: `FILE.lock`, created exclusively, holding `pid:host`.
 //!
-//! A lock is taken over when its process is known to be gone (same host, and no such process, or one that began later), when it is
-//! from before this host was started and no other host could have made it, or when neither the lock nor the file it protects
-//! changed for two minutes by the clock of the file system. The host's clock is not asked: on a shared file system it may be any
-//! hour.
+//! A lock is taken over when its process is known to be gone (same host, no such process), or when neither the lock nor the file
+//! it protects changed for two minutes by the clock of the file system and no process of this host can be its owner: none has
+//! its number, or one that has begun since. The host's clock is not asked: on a shared file system it may be any hour. An empty
+//! lock, as a power cut leaves it, need not be that old where no other host could have made it and this one has been started
+//! since.
 
 use super::error::{ErrorKind, StorageError};
 use super::uidlist_file::Stamp;
@@ -131,30 +132,27 @@ fn create(path: &Path) -> io::Result<Dotlock> {
 fn abandoned(path: &Path, protected: &Path) -> Option<u64> {
     let meta = fs::symlink_metadata(path).ok()?;
     let now = file_system_now(path)?;
-    let age = now.saturating_sub(meta.mtime().max(meta.ctime()));
+    let age = |meta: &fs::Metadata| now.saturating_sub(meta.mtime().max(meta.ctime()));
+    let is_quiet = || match fs::metadata(protected) {
+        Ok(file) => age(&file) > STALE_SECONDS,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    let age = age(&meta);
+    let is_old = || age > STALE_SECONDS && is_quiet();
     let gone = match local_pid(path).filter(|_| age >= PID_SECONDS) {
-        Some(pid) => is_gone(pid, age),
-        // After a power cut a lock may be there without what was in it.
-        None if is_local(path) && is_from_before_the_start(age) => true,
-        None => {
-            age > STALE_SECONDS
-                && match fs::metadata(protected) {
-                    Ok(file) => now.saturating_sub(file.mtime().max(file.ctime())) > STALE_SECONDS,
-                    Err(error) => error.kind() == io::ErrorKind::NotFound,
-                }
-        }
+        // Our own number is somebody's, too: the lock may be ours, taken by somebody further up. A clock that was set makes
+        // a lock older than it is: whoever lives keeps his for those two minutes at least.
+        Some(pid) => !sys::process_exists(pid) || is_anothers(pid, age) && is_old(),
+        None => meta.len() == 0 && is_local(path) && is_from_before_the_start(age) || is_old(),
     };
     let unchanged = fs::symlink_metadata(path).is_ok_and(|again| again.ino() == meta.ino());
     (gone && unchanged).then_some(meta.ino())
 }
 
-/// Whether this host's process has ended that changed its lock last so many seconds ago. Its number may be another's by now: after
-/// a restart, of a container too, they are the same few.
-fn is_gone(pid: u32, age: i64) -> bool {
-    // Our own number is somebody's, too: the lock may be ours, taken by somebody further up.
-    !sys::process_exists(pid)
-        || clock::run_time(pid).is_some_and(|time| is_longer(age, time))
-        || is_from_before_the_start(age)
+/// Whether the process that has this number now has begun after a lock was changed last: after a restart, of a container too, the
+/// same few numbers belong to others. Of other users' processes that may not be seen; then only the start of the host tells.
+fn is_anothers(pid: u32, age: i64) -> bool {
+    clock::run_time(pid).is_some_and(|time| is_longer(age, time)) || is_from_before_the_start(age)
 }
 
 fn is_from_before_the_start(age: i64) -> bool {
@@ -174,7 +172,7 @@ fn seconds(time: Duration) -> i64 {
 fn is_local(path: &Path) -> bool {
     let mut open = OpenOptions::new();
     open.read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW);
-    open.open(path).and_then(|file| sys::is_shared_file_system(&file)).is_ok_and(|shared| !shared)
+    open.open(path).and_then(|file| sys::is_local_file_system(&file)).unwrap_or(false)
 }
 
 /// The process id in the lock, if it is one of this host.
@@ -253,14 +251,13 @@ mod tests {
         let ours = std::process::id();
         let age = |time: Option<Duration>| seconds(time.unwrap());
         let run_time = age(clock::run_time(ours));
-        assert!(!is_gone(ours, 0) && !is_gone(ours, run_time));
-        assert!(is_gone(ours, run_time + PID_SECONDS + 2));
+        assert!(!is_anothers(ours, 0) && !is_anothers(ours, run_time));
+        assert!(is_anothers(ours, run_time + PID_SECONDS + 2));
         // The first process began with everything.
-        assert!(!is_gone(1, age(clock::run_time(1)) - 1));
+        assert!(!is_anothers(1, age(clock::run_time(1)) - 1));
         let up = age(clock::up().ok());
-        assert!(is_gone(1, up + PID_SECONDS + 2) && is_from_before_the_start(up + PID_SECONDS + 2));
+        assert!(is_anothers(1, up + PID_SECONDS + 2) && is_from_before_the_start(up + PID_SECONDS + 2));
         assert!(!is_from_before_the_start(up - 1));
-        assert!(is_gone(4_194_305, 0));
     }
 
     #[test]

@@ -54,6 +54,16 @@ pub fn unlock_record_at(file: &impl AsFd, octet: u64) -> io::Result<()> {
     set_record_lock(file, libc::F_UNLCK, octet, 1).map(drop)
 }
 
+/// Whether somebody else has such a lock on the file or a part of it. Takes none, so nobody who tries meanwhile is turned away.
+pub fn is_record_locked(file: &impl AsFd) -> io::Result<bool> {
+    // SAFETY: an all-zero flock structure is a valid one: whole file, from its start.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as _;
+    // SAFETY: F_OFD_GETLK reads and writes the structure, which outlives the call.
+    cerr(unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_GETLK, &mut lock) })?;
+    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+}
+
 fn record_lock(file: &impl AsFd, start: u64, length: u64) -> io::Result<bool> {
     set_record_lock(file, libc::F_WRLCK, start, length)
 }
@@ -81,10 +91,6 @@ fn held_or_busy(result: io::Result<i32>) -> io::Result<bool> {
 /// Whether the file lies on a file system that other hosts may have mounted too (NFS, SMB, FUSE, Ceph, 9p, Lustre,
 /// OCFS2, GFS2, AFS), where flock(2) may be local to this host.
 pub fn is_shared_file_system(file: &impl AsFd) -> io::Result<bool> {
-    // SAFETY: an all-zero statfs structure is a valid one; fstatfs fills it.
-    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the descriptor is open and the structure is ours and large enough.
-    cerr(unsafe { libc::fstatfs(file.as_fd().as_raw_fd(), &mut stat) })?;
     const SHARED: [u32; 12] = [
         0x6969,      // nfs
         0x517b,      // smb
@@ -99,7 +105,32 @@ pub fn is_shared_file_system(file: &impl AsFd) -> io::Result<bool> {
         0x5346_414f, // afs
         0x6b41_4653, // k-afs
     ];
-    Ok(SHARED.contains(&(stat.f_type as u32)))
+    file_system_type(file).map(|kind| SHARED.contains(&kind))
+}
+
+/// Whether the file lies on a file system of a disk or of memory that only this host has mounted. Those that are not known may be
+/// anybody's.
+pub fn is_local_file_system(file: &impl AsFd) -> io::Result<bool> {
+    const LOCAL: [u32; 9] = [
+        0xef53,      // ext2, ext3, ext4
+        0x5846_5342, // xfs
+        0x9123_683e, // btrfs
+        0xf2f5_2010, // f2fs
+        0x2fc1_2fc1, // zfs
+        0x2405_1905, // ubifs
+        0x0000_72b6, // jffs2
+        0x3153_464a, // jfs
+        0x0102_1994, // tmpfs
+    ];
+    file_system_type(file).map(|kind| LOCAL.contains(&kind))
+}
+
+fn file_system_type(file: &impl AsFd) -> io::Result<u32> {
+    // SAFETY: an all-zero statfs structure is a valid one; fstatfs fills it.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open and the structure is ours and large enough.
+    cerr(unsafe { libc::fstatfs(file.as_fd().as_raw_fd(), &mut stat) })?;
+    Ok(stat.f_type as u32)
 }
 
 /// The host's name as uname(2) has it, with `/`, `:` and control characters replaced so that it may stand in a

@@ -5,6 +5,9 @@ use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// One end of the connection on a descriptor.
@@ -130,6 +133,30 @@ pub fn point_stderr_at(source: &impl AsFd) -> io::Result<()> {
 pub fn effective_uid() -> u32 {
     // SAFETY: geteuid takes nothing and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// Connects to a socket of the file system without waiting. Errors: `WouldBlock`, so many are waiting there that there is no place;
+/// `InvalidInput`, the path is longer than an address may be; or what connect(2) says.
+pub fn connect_local(path: &Path) -> io::Result<UnixStream> {
+    // SAFETY: an all-zero address is a valid one.
+    let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as _;
+    let octets = path.as_os_str().as_bytes();
+    // The octet behind it stays 0.
+    if octets.len() >= address.sun_path.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    address.sun_path.iter_mut().zip(octets).for_each(|(to, from)| *to = *from as _);
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: plain integers.
+    let number = cerr(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
+    // SAFETY: the call has just made this descriptor, and nobody else owns it.
+    let socket = unsafe { UnixStream::from_raw_fd(number) };
+    let length = mem::size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the address is a local of that length.
+    cerr(unsafe { libc::connect(number, (&raw const address).cast(), length) })?;
+    socket.set_nonblocking(false)?;
+    Ok(socket)
 }
 
 /// Connects to `remote` within `time`, from `local` (any port) if it is given. Errors: `TimedOut`, or what connect(2) says.
@@ -276,7 +303,23 @@ impl AsFd for LastingFd {
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
-    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_local_socket_is_not_waited_for() {
+        use std::os::unix::net::UnixListener;
+        let path = std::env::temp_dir().join(format!("tinmail-local-{}", std::process::id()));
+        let kind = |path: &Path| connect_local(path).err().map(|error| error.kind());
+        assert_eq!(kind(&path), Some(io::ErrorKind::NotFound));
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut waiting = Vec::new();
+        // It has some 128 places.
+        let full = (0..5000).find_map(|_| connect_local(&path).map(|one| waiting.push(one)).err());
+        assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
+        drop(listener);
+        assert_eq!(kind(&path), Some(io::ErrorKind::ConnectionRefused));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(kind(Path::new(&"x".repeat(108))), Some(io::ErrorKind::InvalidInput));
+    }
 
     #[test]
     fn both_ends_of_a_connection_are_seen() {

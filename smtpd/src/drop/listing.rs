@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! sendmail -bp (the user)   listens on a socket of its own, drop/ask.ID, and sees to it that a queue run begins
-//! guard (root)              looks at names and owners only, and starts two processes for each that asks
+//! guard (root)              looks at names and owners only, and starts a process for each user who asks, and that two:
 //!   mail_owner              makes the list: what this uid has submitted, or everything (authorized_mailq_users)
-//!   the user                connects to the socket and copies the list, which ends with [`END`]
+//!   the user                connects to the user's sockets and copies the list, which ends with [`END`]
 //! ```
 //!
-//! So who asks is the file system's word, as it is for messages, and the process that goes where the name leads can go nowhere
-//! where its user could not. Names and sockets are hostile: who asks may never listen or never read, so all has an end in time.
+//! Whose list it is the file system says, as it says whose a message is. The process that goes where a name leads can go nowhere
+//! where its user could not, and tells what that user may know: who puts another's socket there makes him a present of a list.
+//! Names and sockets are hostile: who asks may never listen or never read, so all has an end in time, and who is slow makes nobody
+//! else wait.
 
 use crate::queue::{Id, Place, QueueDirectory, list};
 use common::auth::passwd;
@@ -18,7 +20,7 @@ use common::log::Log;
 use common::sys::fd::{self, Interest};
 use common::sys::fs;
 use common::sys::process::{self, Fork};
-use std::collections::HashMap;
+use common::sys::socket;
 use std::fs::{File, FileType};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,21 +35,27 @@ const ASK: &str = "ask.";
 const END: u8 = 0;
 /// How long who asks waits for a run: one that is at work looks every few seconds.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Time for one user's answer: some hundred thousand messages.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// How long an answer waits for a user who does not read it.
+const READ_TIME: Duration = Duration::from_secs(5);
+/// How long it waits until what the user has just submitted is in the queue.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 /// Octets of the longest list that who asks reads.
 const LIST_MAX: u64 = 64 << 20;
-/// Answers of one run, and those to one user; other sockets of his go.
-const ANSWERS_MAX: usize = 100;
-const ANSWERS_TO_ONE: usize = 3;
-/// Time for one answer, and for all answers of one run.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
-const ANSWERS_TIME: Duration = Duration::from_secs(15);
+/// Users who are answered in one run, and at once. The others hear the next run.
+const USERS_MAX: usize = 100;
+const AT_ONCE: usize = 10;
+/// Sockets of one user; what is beyond goes.
+const SOCKETS_MAX: usize = 50;
 
 /// Whether somebody asks by this name.
 pub(super) fn is_question(name: &str, kind: FileType) -> bool {
     kind.is_socket() && name.strip_prefix(ASK).is_some_and(|id| Id::parse(id).is_some())
 }
 
-/// A user's list. `wake` sees to it that somebody looks. Errors: `TimedOut`, nobody has answered; the drop directory's.
+/// A user's list. `wake` sees to it that somebody looks. Errors: `TimedOut`, nobody has answered; `UnexpectedEof`, the list was cut
+/// off; the drop directory's.
 pub fn ask(config: &Config, patience: Duration, wake: &dyn Fn()) -> io::Result<Vec<u8>> {
     let queue = config.queue_directory.get().unwrap_or(Path::new(""));
     let id = Id::new(SystemTime::now())?;
@@ -60,26 +68,31 @@ pub fn ask(config: &Config, patience: Duration, wake: &dyn Fn()) -> io::Result<V
     let name = Name(PathBuf::from(format!("{ASK}{id}")));
     let listener = UnixListener::bind(&name.0).map_err(failed)?;
     wake();
-    let until = Instant::now() + patience;
+    let (mut until, mut was_cut) = (Instant::now() + patience, false);
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let [ready] = fd::poll([(listener.as_fd(), Interest::Read)], Some(left))?;
-        if !ready.read {
-            if Instant::now() >= until {
-                let what = "no queue run has answered: does smtpd listen on port 25, or does systemd's tinmail-queue.path look there?";
-                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        if ready.read {
+            let (answer, _) = listener.accept()?;
+            answer.set_read_timeout(Some(ANSWER_TIME))?;
+            let mut list = Vec::new();
+            if answer.take(LIST_MAX).read_to_end(&mut list).is_ok() && list.pop() == Some(END) {
+                return Ok(list);
             }
-            continue;
-        }
-        let (answer, _) = listener.accept()?;
-        answer.set_read_timeout(Some(patience))?;
-        let mut list = Vec::new();
-        // What was cut off is no list: another run may have a whole one.
-        if answer.take(LIST_MAX).read_to_end(&mut list).is_ok() && list.pop() == Some(END) {
-            return Ok(list);
+            // Another run may be about to answer, too.
+            (until, was_cut) = (until.min(Instant::now() + READ_TIME), true);
+        } else if Instant::now() >= until {
+            return Err(match was_cut {
+                true => {
+                    io::Error::new(io::ErrorKind::UnexpectedEof, "the list was cut off: the log may say why")
+                }
+                false => io::Error::new(io::ErrorKind::TimedOut, NOBODY),
+            });
         }
     }
 }
+
+const NOBODY: &str = "no queue run has answered: does smtpd listen on port 25, or does systemd's tinmail-queue.path look there?";
 
 /// Removed with it. Of who is killed the next run removes it.
 struct Name(PathBuf);
@@ -98,7 +111,7 @@ pub fn answer(config: &Config, directory: &QueueDirectory, log: &Log) -> Option<
     }
     let path = directory.place(Place::Drop);
     let failed = |error: io::Error| log.error(format_args!("{}: {error}", path.display()));
-    let asked = questions(&path).map_err(failed).ok().filter(|asked| !asked.is_empty())?;
+    let askers = askers(&path).map_err(failed).ok().filter(|askers| !askers.is_empty())?;
     match process::fork() {
         Ok(Fork::Parent(child)) => return Some(child),
         Ok(Fork::Child) => {}
@@ -107,69 +120,77 @@ pub fn answer(config: &Config, directory: &QueueDirectory, log: &Log) -> Option<
             return None;
         }
     }
-    let until = Instant::now() + ANSWERS_TIME;
-    for Question { name, uid, gid, .. } in asked {
-        // Who is left asks the next run.
-        if Instant::now() >= until {
-            break;
+    let mut busy = 0;
+    for asker in askers {
+        if busy == AT_ONCE && process::wait_for_any().is_ok() {
+            busy -= 1;
         }
-        if let Err(error) = one(config, directory, log, &name, (uid, gid)) {
-            log.error(format_args!("drop/{name}: uid={uid}: {error}"));
+        match process::fork() {
+            Ok(Fork::Parent(_)) => busy += 1,
+            Ok(Fork::Child) => {
+                let uid = asker.uid;
+                if let Err(error) = one(config, directory, log, &asker) {
+                    log.error(format_args!("drop: uid={uid} asks for the queue: {error}"));
+                }
+                asker.names.iter().for_each(|name| _ = std::fs::remove_file(path.join(name)));
+                process::exit_now(0);
+            }
+            Err(error) => failed(error),
         }
-        let _ = std::fs::remove_file(path.join(name));
     }
+    while process::wait_for_any().is_ok() {}
     process::exit_now(0)
 }
 
-/// Somebody who asks. They are sorted: everybody's first one before anybody's second.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Question {
-    /// How many this user has before it.
-    before: usize,
-    name: String,
+/// A user who asks.
+#[derive(Debug, PartialEq, Eq)]
+struct Asker {
     uid: u32,
     gid: u32,
+    /// Since when, by the file system's clock.
+    since: SystemTime,
+    names: Vec<String>,
 }
 
-/// Who asks, by the names alone.
-fn questions(path: &Path) -> io::Result<Vec<Question>> {
-    let (mut asked, mut counts) = (Vec::new(), HashMap::<u32, usize>::new());
+/// Who asks, by the names alone; who has waited longest is the first.
+fn askers(path: &Path) -> io::Result<Vec<Asker>> {
+    let mut askers: Vec<Asker> = Vec::new();
     fs::for_each_name(path, &mut |name, _| {
         let Ok(name) = std::str::from_utf8(name) else { return };
         let Ok(meta) = path.join(name).symlink_metadata() else { return };
-        if !is_question(name, meta.file_type()) || asked.len() == ANSWERS_MAX {
+        if !is_question(name, meta.file_type()) {
             return;
         }
         let (uid, gid) = (meta.uid(), meta.gid());
-        let count = counts.entry(uid).or_default();
+        let since = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let known = askers.iter_mut().find(|asker| asker.uid == uid);
         // Root sees the queue itself; with a second name it may be another's socket.
-        if uid == 0 || meta.nlink() != 1 || *count == ANSWERS_TO_ONE {
+        let is_too_many = known.as_ref().is_some_and(|asker| asker.names.len() == SOCKETS_MAX);
+        if uid == 0 || meta.nlink() != 1 || is_too_many {
             let _ = std::fs::remove_file(path.join(name));
-            return;
+        } else if let Some(asker) = known {
+            asker.since = asker.since.min(since);
+            asker.names.push(name.to_owned());
+        } else if askers.len() < USERS_MAX {
+            askers.push(Asker { uid, gid, since, names: vec![name.to_owned()] });
         }
-        asked.push(Question { before: *count, name: name.to_owned(), uid, gid });
-        *count += 1;
     })?;
-    asked.sort();
-    Ok(asked)
+    askers.sort_by_key(|asker| asker.since);
+    Ok(askers)
 }
 
 /// One list for one user. Who asks may have gone, or not read it: that is not worth a line.
-fn one(
-    config: &Config,
-    directory: &QueueDirectory,
-    log: &Log,
-    name: &str,
-    (uid, gid): (u32, u32),
-) -> io::Result<()> {
+fn one(config: &Config, directory: &QueueDirectory, log: &Log, asker: &Asker) -> io::Result<()> {
+    settle(&directory.place(Place::Drop), asker.uid);
     let (list, list_to) = fd::pipe()?;
     let maker = match process::fork()? {
         Fork::Child => {
             drop(list);
-            let made = make(config, directory, uid, list_to);
-            let cut = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-            if let Err(error) = made.as_ref().or_else(|error| if cut(error) { Ok(&()) } else { Err(error) }) {
-                log.error(format_args!("drop/{name}: uid={uid}: {error}"));
+            match make(config, directory, asker.uid, list_to) {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    log.error(format_args!("drop: uid={} asks for the queue: {error}", asker.uid));
+                }
+                _ => {}
             }
             process::exit_now(0);
         }
@@ -178,15 +199,16 @@ fn one(
     drop(list_to);
     let copied = process::fork().map(|fork| match fork {
         Fork::Child => {
-            let _ = copy(&directory.place(Place::Drop), name, (uid, gid), list);
+            let _ = copy(&directory.place(Place::Drop), asker, list);
             process::exit_now(0);
         }
         Fork::Parent(copier) => {
             drop(list);
             // It has the user's uid, so the user may have stopped it.
             if !process::wait_within(copier, ANSWER_TIME) {
+                log.warning(format_args!("drop: uid={} asks for the queue: it takes too long", asker.uid));
                 process::terminate(copier);
-                process::wait_within(copier, ANSWER_TIME);
+                process::wait_within(copier, READ_TIME);
             }
         }
     });
@@ -194,6 +216,25 @@ fn one(
     process::terminate(maker);
     process::wait(maker);
     copied
+}
+
+/// What the user has submitted before asking is to be in the list: another process takes it in.
+fn settle(drop: &Path, uid: u32) {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(10);
+    let has_message = || {
+        let mut found = false;
+        let look = fs::for_each_name(drop, &mut |name, _| {
+            let id = std::str::from_utf8(name).ok().and_then(Id::parse);
+            let is_ours = |meta: std::fs::Metadata| meta.is_file() && meta.uid() == uid;
+            found |= id.is_some_and(|id| drop.join(id.as_str()).symlink_metadata().is_ok_and(is_ours));
+        });
+        look.is_ok() && found
+    };
+    while begun.elapsed() < SETTLE_TIME && has_message() {
+        std::thread::sleep(pause);
+        pause *= 2;
+    }
 }
 
 /// In a child: becomes mail_owner and makes the list.
@@ -214,7 +255,10 @@ fn sees_all(config: &Config, uid: u32) -> bool {
     let passwd_path = config.passwd_path.get().unwrap_or(Path::new(""));
     config.authorized_mailq_users.iter().any(|user| match user {
         WhichUsers::Anyone => true,
-        WhichUsers::Named(name) => passwd::login_ids(passwd_path, name).is_ok_and(|(named, _)| named == uid),
+        WhichUsers::Named(name) => match name.parse::<u32>() {
+            Ok(number) => number == uid,
+            Err(_) => matches!(passwd::find_user(passwd_path, name), Ok(Some(user)) if user.uid == uid),
+        },
     })
 }
 
@@ -230,11 +274,28 @@ pub(crate) fn unknown_users(config: &Config) -> Vec<&str> {
 }
 
 /// In a child: becomes who asks, and goes where that user says.
-fn copy(drop: &Path, name: &str, (uid, gid): (u32, u32), list: OwnedFd) -> io::Result<()> {
+fn copy(drop: &Path, asker: &Asker, list: OwnedFd) -> io::Result<()> {
     std::env::set_current_dir(drop)?;
-    process::become_user(uid, gid.max(1), &[])?;
-    let mut to = UnixStream::connect(name)?;
-    io::copy(&mut File::from(list), &mut to).map(|_| ())
+    process::become_user(asker.uid, asker.gid.max(1), &[])?;
+    process::no_new_privileges()?;
+    process::not_dumpable();
+    // Connected at once: who asks knows that it will be answered, however long the list takes.
+    let connected = asker.names.iter().filter_map(|name| {
+        let to = socket::connect_local(Path::new(name)).ok()?;
+        to.set_write_timeout(Some(READ_TIME)).ok()?;
+        Some(to)
+    });
+    let (mut all, mut list): (Vec<UnixStream>, _) = (connected.collect(), File::from(list));
+    let mut buffer = [0; 16 * 1024];
+    while !all.is_empty() {
+        let length = list.read(&mut buffer)?;
+        if length == 0 {
+            break;
+        }
+        let octets = buffer.get(..length).unwrap_or_default();
+        all.retain_mut(|to| to.write_all(octets).is_ok());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,20 +15,23 @@ fn socket(drop: &Path, number: u64, uid: u32) -> String {
 }
 
 #[test]
-fn everybody_asks_before_anybody_asks_twice() {
+fn who_has_waited_longest_is_the_first() {
     if !process::is_root() {
         return;
     }
-    let scratch = Scratch::new("questions");
+    let scratch = Scratch::new("askers");
     let drop = queue(&scratch).place(Place::Drop);
-    let of_one: Vec<String> = (0..8).map(|number| socket(&drop, number, 1001)).collect();
-    let of_another = socket(&drop, 20, 1002);
-    let asked = questions(&drop).unwrap();
-    assert_eq!(asked.len(), ANSWERS_TO_ONE + 1);
-    assert!(asked[..2].iter().any(|question| question.name == of_another), "{asked:?}");
-    assert!(asked[2..].iter().all(|question| question.uid == 1001 && of_one.contains(&question.name)));
+    for number in 0..8 {
+        socket(&drop, number, 1001);
+    }
+    for number in 8..SOCKETS_MAX as u64 + 20 {
+        socket(&drop, number, 1002);
+    }
+    let asked = askers(&drop).unwrap();
+    let seen: Vec<(u32, usize)> = asked.iter().map(|asker| (asker.uid, asker.names.len())).collect();
+    assert_eq!(seen, [(1001, 8), (1002, SOCKETS_MAX)]);
     // What one user has too many of goes.
-    assert_eq!(std::fs::read_dir(&drop).unwrap().count(), ANSWERS_TO_ONE + 1);
+    assert_eq!(std::fs::read_dir(&drop).unwrap().count(), 8 + SOCKETS_MAX);
 }
 
 #[test]
@@ -47,7 +50,7 @@ fn what_is_no_question() {
     symlink(&elsewhere, drop.join(ask_name(3))).unwrap();
     std::fs::write(drop.join(ask_name(4)), "").unwrap();
     UnixListener::bind(drop.join("ask.")).unwrap();
-    assert_eq!(questions(&drop).unwrap(), []);
+    assert_eq!(askers(&drop).unwrap(), []);
     assert!(!drop.join(ask_name(1)).exists());
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -56,13 +59,14 @@ fn what_is_no_question() {
 #[test]
 fn who_sees_all() {
     let scratch = crate::testing::Scratch::new();
-    let users = "root:x:0:0::/:\nanna:x:1001:1001::/:\nbert:x:1002:1002::/:\n";
+    let users = "root:x:0:0::/:\nanna:x:1001:1001::/:\nbert:x:1002:0::/:\n";
     let passwd = scratch.file("passwd", users);
     let path = format!("passwd_path={}", passwd.display());
     for (users, anna, bert, unknown) in [
         ("", false, false, &[][..]),
         ("anna", true, false, &[]),
         ("nobody-there anna, 1002", true, true, &["nobody-there"]),
+        ("bert", false, true, &[]),
         ("static:anyone", true, true, &[]),
         ("root", false, false, &[]),
     ] {

@@ -4,7 +4,7 @@
 
 use super::format::Head;
 use super::notes::{self, Note};
-use super::queued::{Opened, Queued, State, peek};
+use super::queued::{self, State, peek};
 use super::{Id, Place, QueueDirectory, scan, submitted_by};
 use common::log;
 use std::io::{self, Write};
@@ -34,7 +34,7 @@ pub fn print(directory: &QueueDirectory, of: Option<u32>, out: &mut dyn Write) -
                         writeln!(out, "{:<18} {:>10}  {:<20} Sender", "ID", "Size", "Arrived (UTC)")?;
                     }
                     total = (total.0 + 1, total.1.saturating_add(head.size));
-                    let mark = if mark == ' ' && is_busy(directory, &id) { '*' } else { mark };
+                    let mark = if mark == ' ' && queued::is_busy(directory, &id) { '*' } else { mark };
                     print_message(out, directory, place, &id, &head, mark)?;
                 }
                 // Whose it is cannot be said.
@@ -50,10 +50,6 @@ pub fn print(directory: &QueueDirectory, of: Option<u32>, out: &mut dyn Write) -
             writeln!(out, "{count} message{}, {} KiB", if count == 1 { "" } else { "s" }, size.div_ceil(1024))
         }
     }
-}
-
-fn is_busy(directory: &QueueDirectory, id: &Id) -> bool {
-    matches!(Queued::open(directory, Place::Queue, id), Ok(Opened::Busy))
 }
 
 fn print_message(

@@ -261,6 +261,12 @@ pub fn peek(
     }
 }
 
+/// Whether somebody works on a message. A worker that comes meanwhile is not turned away.
+pub fn is_busy(directory: &QueueDirectory, id: &Id) -> bool {
+    let file = open_file(&directory.file(Place::Queue, id), false);
+    file.and_then(|file| fs::is_record_locked(&file)).unwrap_or(false)
+}
+
 /// Sets a file that is no message aside, for an administrator.
 pub fn set_aside(directory: &QueueDirectory, place: Place, name: &str) -> io::Result<()> {
     let to = directory.place(Place::Corrupt).join(name);

@@ -43,6 +43,8 @@ struct Guard<'a> {
     /// last.
     picking: Option<i32>,
     has_picked: bool,
+    /// A child that tells users what waits.
+    answering: Option<i32>,
     looked: Instant,
 }
 
@@ -69,19 +71,20 @@ fn deliveries_max(config: &Config) -> usize {
 }
 
 /// Answers until nobody is left who could ask. `slow`: users have dropped something that takes long to
-/// read. `true`: what they have dropped meanwhile has come too late for this run.
+/// read. `answering`: the child that [`drop::answer`] has started. `true`: what they have dropped meanwhile has come too late for this run.
 pub fn serve(
     socket: &OwnedFd,
     config: &Config,
     directory: &QueueDirectory,
     log: &Log,
     slow: bool,
+    answering: Option<i32>,
 ) -> io::Result<bool> {
     // Each child answers to its worker; here they are only kept count of. Until its zombie is taken away, nobody else can have
     // a child's number.
     let (deliveries, looked) = (Vec::new(), Instant::now());
     let (rules, picking, has_picked) = (None, None, false);
-    let mut guard = Guard { config, log, rules, deliveries, picking, has_picked, looked };
+    let mut guard = Guard { config, log, rules, deliveries, picking, has_picked, answering, looked };
     if slow {
         guard.pick_up(directory);
     }
@@ -212,6 +215,7 @@ impl Guard<'_> {
     fn watch(&mut self) -> Option<Duration> {
         while let Some(pid) = process::reap() {
             self.picking = self.picking.filter(|picking| *picking != pid);
+            self.answering = self.answering.filter(|answering| *answering != pid);
             self.deliveries.retain(|one| one.pid != pid);
         }
         let now = Instant::now();
@@ -228,11 +232,18 @@ impl Guard<'_> {
     /// A run may take hours with a slow host, and no other one is started by a timer meanwhile. What users drop then is taken in
     /// beside it: their processes may be slow, too.
     fn look(&mut self, directory: &QueueDirectory) {
-        if self.picking.is_none() && self.looked.elapsed() >= PICK_UP {
-            self.looked = Instant::now();
-            if drop::is_waiting(directory.path()) {
-                self.pick_up(directory);
-            }
+        if self.looked.elapsed() < PICK_UP {
+            return;
+        }
+        self.looked = Instant::now();
+        if !drop::is_waiting(directory.path()) {
+            return;
+        }
+        if self.answering.is_none() {
+            self.answering = drop::answer(self.config, directory, self.log);
+        }
+        if self.picking.is_none() {
+            self.pick_up(directory);
         }
     }
 
@@ -240,12 +251,10 @@ impl Guard<'_> {
         match process::fork() {
             Ok(Fork::Child) => {
                 let any = drop::pick_up(self.config, directory, self.log, true).any;
-                let answers = drop::answer(self.config, directory, self.log);
                 let (uid, gid) = directory.owner();
                 if any && (!process::is_root() || process::become_user(uid, gid, &[]).is_ok()) {
                     slots::look_again(directory);
                 }
-                answers.into_iter().for_each(process::wait);
                 process::exit_now(0);
             }
             Ok(Fork::Parent(pid)) => (self.picking, self.has_picked) = (Some(pid), true),
@@ -260,6 +269,8 @@ impl Guard<'_> {
         if let Some(pid) = self.picking {
             process::wait_for(pid)?;
         }
+        // Whoever started the run may end what is left of it.
+        self.answering.into_iter().for_each(process::wait);
         // The child may have ended long ago, but after the runner had looked for the last time.
         Ok(self.has_picked && slots::has_come(directory))
     }
@@ -375,7 +386,16 @@ mod tests {
         let (config, log) = (Config::DEFAULT, Log::open(&Config::DEFAULT, "test".to_owned()));
         let guard = |has_picked| {
             let (deliveries, looked) = (Vec::new(), Instant::now());
-            Guard { config: &config, log: &log, rules: None, deliveries, picking: None, has_picked, looked }
+            Guard {
+                config: &config,
+                log: &log,
+                rules: None,
+                deliveries,
+                picking: None,
+                has_picked,
+                answering: None,
+                looked,
+            }
         };
         assert!(!guard(true).end(&directory).unwrap());
         slots::look_again(&directory);
@@ -398,6 +418,7 @@ mod tests {
             deliveries: (1..).take(2 * (1 + ASIDE_MAX)).map(delivering).collect(),
             picking: None,
             has_picked: false,
+            answering: None,
             looked: Instant::now(),
         };
         let address = Address::new("anna", "example.org").unwrap();

@@ -22,6 +22,7 @@ mod ways;
 mod worker;
 
 use crate::address::Address;
+use crate::drop;
 use crate::queue::QueueDirectory;
 use crate::queue::schedule::Schedule;
 use crate::values;
@@ -98,11 +99,14 @@ pub fn start(options: Options) -> Exit {
     process::private_umask();
     process::return_large_memory();
     let (mut selection, mut wrong) = (options.selection, String::new());
+    // While the end of a run waits for users nobody looks there, and nobody starts another run. Once: they cannot go on so for ever.
+    let is_late = || config.queue_directory.get().is_some_and(drop::is_waiting);
+    let mut looked = false;
     loop {
         match run(&config, &log, selection) {
             Ok((again, said)) => {
                 wrong = if said.is_empty() { wrong } else { said };
-                if !again {
+                if !again && (std::mem::replace(&mut looked, true) || !is_late()) {
                     break;
                 }
             }
@@ -131,8 +135,8 @@ fn complain(what: &str) -> Exit {
 /// Whether there is something for another run, and what went wrong with this one (or nothing).
 fn run(config: &Config, log: &Log, selection: Selection) -> io::Result<(bool, String)> {
     let directory = QueueDirectory::open(config)?;
-    let picked = crate::drop::pick_up(config, &directory, log, false);
-    let answers = crate::drop::answer(config, &directory, log);
+    let answering = drop::answer(config, &directory, log);
+    let picked = drop::pick_up(config, &directory, log, false);
     let (ours, theirs) = pass::message_pair()?;
     let (hears, says) = fd::pipe()?;
     match process::fork()? {
@@ -161,9 +165,7 @@ fn run(config: &Config, log: &Log, selection: Selection) -> io::Result<(bool, St
         }
         Fork::Parent(_) => {
             drop((theirs, says));
-            let again = local::serve(&ours, config, &directory, log, picked.slow)?;
-            // Whoever started the run may end what is left of it.
-            answers.into_iter().for_each(process::wait);
+            let again = local::serve(&ours, config, &directory, log, picked.slow, answering)?;
             // Nobody of the run is left; what went wrong is said once, and by the one who is waited for.
             let mut said = String::new();
             File::from(hears).take(WRONG_MAX).read_to_string(&mut said)?;
