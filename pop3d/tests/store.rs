@@ -36,15 +36,17 @@ impl Mail {
         self.give(name);
     }
 
+    /// A copy: where it was built, in root's home directory say, nobody else may execute it.
     fn program(&self) -> PathBuf {
-        self.0.with_extension("pop3d")
+        let copy = self.0.with_extension("pop3d");
+        if !copy.exists() {
+            fs::copy(env!("CARGO_BIN_EXE_pop3d"), &copy).unwrap();
+        }
+        copy
     }
 
     fn session(&self, settings: &[&str]) -> Session {
-        // Where it was built, in root's home directory say, nobody else may execute it.
-        let program = self.program();
-        fs::copy(env!("CARGO_BIN_EXE_pop3d"), &program).unwrap();
-        let mut command = Command::new(&program);
+        let mut command = Command::new(self.program());
         command.arg("--preauth").args(["-c", "/dev/null", "-o", "log_path=/dev/stderr", "-o"]);
         command.arg(format!("mail_location=maildir:{}", self.0.display()));
         command.args(settings.iter().flat_map(|setting| ["-o", setting]));
@@ -62,7 +64,7 @@ impl Mail {
 
 impl Drop for Mail {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.program());
+        let _ = fs::remove_file(self.0.with_extension("pop3d"));
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -235,7 +237,7 @@ fn fifos_in_place_of_control_files_hang_nobody() {
         mail.give(name);
         let mut command = Command::new("timeout");
         // Longer than a lock is waited for, which is what a FIFO in place of one is.
-        command.arg("45").arg(env!("CARGO_BIN_EXE_pop3d"));
+        command.arg("45").arg(mail.program());
         command.args(["--preauth", "-c", "/dev/null", "-o", "log_path=/dev/stderr", "-o"]);
         command.arg(format!("mail_location=maildir:{}", mail.0.display()));
         if fs::metadata("/proc/self").unwrap().uid() == 0 {

@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import time
 
 import harness
@@ -46,7 +47,10 @@ class Real(Case):
         self.user = self.box.user
 
     def courier(self):
-        libraries = ":".join(str(COURIER / path) for path in (
+        # A copy: where it was unpacked, below root's home directory say, nobody else may execute it.
+        copy = self.box.dir / "courier"
+        shutil.copytree(COURIER, copy, symlinks=True, dirs_exist_ok=True)
+        libraries = ":".join(str(copy / path) for path in (
             "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib", "usr/lib/courier-authlib"))
         environment = {
             "LD_LIBRARY_PATH": libraries, "AUTHENTICATED": self.user.name, "HOME": self.user.home, "IMAPLOGINTAG": "*",
@@ -54,7 +58,7 @@ class Real(Case):
             "IMAP_ACL": "1", "IMAP_CAPABILITY": "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE ACL ACL2=UNION",
         }
         words = ["env", "-i", f"--chdir={self.user.home}", *(f"{name}={value}" for name, value in environment.items()),
-                 COURIER / "usr/bin/imapd", self.box.maildir.path]
+                 copy / "usr/bin/imapd", self.box.maildir.path]
         if IS_ROOT:
             words = [program("setpriv"), "--reuid", self.user.uid, "--regid", self.user.gid, "--clear-groups", *words]
         # Its complaints about a missing gamin go to standard error.

@@ -11,7 +11,6 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -20,8 +19,8 @@ import time
 import harness
 from conversations import Imap
 from disk_image import OnImage
-from harness import HOST, Case, needs_root, run
-from smtp_box import DOMAIN, Sink, SmtpBox
+from harness import HOST, needs_root, run
+from smtp_box import DOMAIN, BoxAndSink
 
 CUTS = int(os.environ.get("E2E_CUTS", "4"))
 END = b"the last line"
@@ -35,25 +34,19 @@ def text(name):
 
 
 @needs_root
-class PowerCut(OnImage, Case):
+class PowerCut(OnImage, BoxAndSink):
     def setUp(self):
-        self.sink = Sink()
-        self.addCleanup(self.sink.close)
-        self.box = box = SmtpBox(tls=False)
-        self.addCleanup(box.close)
-        self.addCleanup(self.keep_log)
+        super().setUp()
+        box = self.box
         box.log_path.chmod(0o666)
-        self.sendmail = box.dir / "sendmail"
-        shutil.copy(pathlib.Path(os.environ["E2E_SMTPD"]).with_name("sendmail"), self.sendmail)
         os.chmod(box.dir, 0o755)
         disk = box.dir / "disk"
         self.make_image(1 << 30, on=disk)
         (disk / "mail").mkdir()
         os.chown(disk / "mail", box.user.uid, box.user.gid)
         self.mail, self.queue = disk / "mail/Maildir", disk / "queue"
-        box.write_settings(queue_directory=self.queue, mail_location=f"maildir:{self.mail}", relayhost=f"[{HOST}]:{self.sink.port}",
-                           myorigin=DOMAIN, mynetworks="127.0.0.0/8", minimal_backoff_time="1s", maximal_backoff_time="1s",
-                           default_process_limit="4")
+        box.write_settings(queue_directory=self.queue, mail_location=f"maildir:{self.mail}", minimal_backoff_time="1s",
+                           maximal_backoff_time="1s", default_process_limit="4")
         run(box.binary, "-c", box.conf, "-q")
         self.start()
         # What was promised: to the mailbox, of that what did not go through the queue, to the other host, and by UID.
@@ -113,7 +106,7 @@ class PowerCut(OnImage, Case):
     def drop(self):
         """A message of a user without rights."""
         name, to = self.name("drop"), random.choice((self.box.user.name, "r@far.example"))
-        done = subprocess.run([self.sendmail, "-C", self.box.conf, "-i", to], input=text(name), user=self.box.user.uid, check=False,
+        done = subprocess.run([self.program, "-C", self.box.conf, "-i", to], input=text(name), user=self.box.user.uid, check=False,
                               group=self.box.user.gid, extra_groups=[], timeout=60, stderr=subprocess.DEVNULL, env={})
         if done.returncode == 0:
             self.promised(name, [to])
