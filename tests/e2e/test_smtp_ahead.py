@@ -225,8 +225,9 @@ class TakingTurns(OneClient):
             self.skipTest("one processor is no choice")
         self.open(self.user)
         self.send("first")
-        # By then the writer has tried all processors that it tries.
-        for _ in range(20):
+        # By then the writer has tried all processors that it tries; from the sixteenth message on a machine that is busy with
+        # something else changes what is seen here.
+        for _ in range(11):
             others, writer = self.places()
             self.send("small")
         self.assertEqual((len(writer), others), (1, writer))

@@ -113,6 +113,9 @@ anvil_\tthe launcher's: instances, per_source and cps of xinetd, MaxConnections 
 postscreen_\tleave it out
 dnsblog_\tleave it out
 tlsproxy_\tleave it out
+authorized_flush_users.\tleave it out: root and mail_owner run the queue
+authorized_submit_users.\tnot supported: whoever may execute sendmail may submit
+authorized_verp_clients.\tnot supported
 address_verify_\tnot supported: other hosts are not probed
 queue_run_delay.\tthe timer's: tinmail-queue.timer, or cron
 queue_minfree.\tleave it out: a full disk is told as 452

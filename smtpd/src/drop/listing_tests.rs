@@ -24,6 +24,8 @@ fn who_has_waited_longest_is_the_first() {
     for number in 0..8 {
         socket(&drop, number, 1001);
     }
+    // Times of files come in steps of some milliseconds.
+    std::thread::sleep(Duration::from_millis(30));
     for number in 8..SOCKETS_MAX as u64 + 20 {
         socket(&drop, number, 1002);
     }

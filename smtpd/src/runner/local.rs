@@ -269,10 +269,13 @@ impl Guard<'_> {
         if let Some(pid) = self.picking {
             process::wait_for(pid)?;
         }
-        // Whoever started the run may end what is left of it.
-        self.answering.into_iter().for_each(process::wait);
+        // Whoever started the run may end what is left of it. While that is waited for nobody looks, and nobody starts another.
+        let is_late = self.answering.is_some_and(|pid| {
+            process::wait(pid);
+            drop::is_waiting(directory.path())
+        });
         // The child may have ended long ago, but after the runner had looked for the last time.
-        Ok(self.has_picked && slots::has_come(directory))
+        Ok(self.has_picked && slots::has_come(directory) || is_late)
     }
 
     fn rules(&mut self) -> Result<&mut Rules, Status> {

@@ -99,14 +99,11 @@ pub fn start(options: Options) -> Exit {
     process::private_umask();
     process::return_large_memory();
     let (mut selection, mut wrong) = (options.selection, String::new());
-    // While the end of a run waits for users nobody looks there, and nobody starts another run. Once: they cannot go on so for ever.
-    let is_late = || config.queue_directory.get().is_some_and(drop::is_waiting);
-    let mut looked = false;
     loop {
         match run(&config, &log, selection) {
             Ok((again, said)) => {
                 wrong = if said.is_empty() { wrong } else { said };
-                if !again && (std::mem::replace(&mut looked, true) || !is_late()) {
+                if !again {
                     break;
                 }
             }
