@@ -99,6 +99,7 @@ fn what_the_settings_name_is_looked_at() {
         ["virtual_mailbox_base=/srv", "virtual_uid_maps=static:5000", "virtual_gid_maps=static:5000"];
     let checks = scratch.file("checks", "/Subject: x/ REJECT\n");
     let owners = owners.map(str::to_owned);
+    let networks = scratch.file("networks", "!192.0.2.0/24 OK\n192.0.2.5/24 REJECT\n");
     let access =
         scratch.file("access", "a.test REJECT\nb.test permit_mynetworks, reject_rbl_client x.test\n");
     let of = |name: &str, path: &Path| format!("{name}=hash:{}", path.display());
@@ -123,6 +124,10 @@ fn what_the_settings_name_is_looked_at() {
         (
             vec![format!("smtpd_sender_restrictions=check_sender_access hash:{}", access.display())],
             "access: b.test: reject_rbl_client: needs DNS at reception",
+        ),
+        (
+            vec![format!("smtpd_client_restrictions=check_client_access cidr:{}", networks.display())],
+            "networks: 192.0.2.5/24: not a network",
         ),
         (vec!["relayhost=[smtp.$mydomain]:587".into()], ""),
         (

@@ -203,9 +203,11 @@ impl Rules {
         &mut self,
         client: &Client<'_>,
         sender: &ReversePath,
-        recipients: usize,
+        named: &[Address],
     ) -> Result<(), Status> {
-        let facts = Facts { client, sender: Some(sender), recipient: None, recipients };
+        // As in Postfix: which one of several is meant nobody could say.
+        let recipient = if let [one] = named { Some(one) } else { None };
+        let facts = Facts { client, sender: Some(sender), recipient, recipients: named.len() };
         let mut lookups = Tables {
             directory: &mut self.directory,
             networks: &self.networks,

@@ -237,7 +237,22 @@ fn every_list_may_refuse() {
         ..config(&scratch)
     })
     .unwrap();
-    assert!(rules.data(&stranger(), &None, 2).is_err() && rules.data(&stranger(), &None, 1).is_ok());
+    let named =
+        [Address::new("anna", "here.example").unwrap(), Address::new("bert", "here.example").unwrap()];
+    assert!(
+        rules.data(&stranger(), &None, &named).is_err()
+            && rules.data(&stranger(), &None, &named[..1]).is_ok()
+    );
+    // What is asked about a recipient can be asked about one.
+    let mut rules = Rules::load(&Config {
+        smtpd_data_restrictions: "check_recipient_access inline:{anna@here.example=REJECT}".into(),
+        ..config(&scratch)
+    })
+    .unwrap();
+    assert!(
+        rules.data(&stranger(), &None, &named).is_ok()
+            && rules.data(&stranger(), &None, &named[..1]).is_err()
+    );
 }
 
 #[test]

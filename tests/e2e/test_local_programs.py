@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 
 import harness
 import test_launchers
@@ -166,6 +167,25 @@ class Programs(WithPrograms):
         self.assertIn("none of your", self.as_bert("mailq").stdout)
         self.as_bert("sendmail", "anna", input="Subject: beside them\n\nx\n")
         self.arrives(b"Subject: beside them")
+
+    def test_mailq_whose_answer_is_stopped(self):
+        """A user may stop each process that has his uid, also the one that tells him what waits."""
+        code = ("import os, signal, socket, time\n"
+                "asks = socket.socket(socket.AF_UNIX)\n"
+                "asks.bind('/var/spool/tinmail/drop/ask.00000000000000')\n"
+                "asks.listen(100)\n"
+                "while True:\n"
+                "    try: os.kill(-1, signal.SIGSTOP)\n"
+                "    except OSError: time.sleep(0.0002)\n")
+        stops = subprocess.Popen([sys.executable, "-c", code], user=23456, group=23456, extra_groups=[], start_new_session=True)
+        self.addCleanup(harness.stop, stops)
+        drop = pathlib.Path("/var/spool/tinmail/drop")
+        wait_until(lambda: any(drop.iterdir()), "somebody asks")
+        for number in range(3):
+            self.as_bert("sendmail", "bert", input=f"Subject: number {number}\n\nx\n")
+            self.as_bert("mailq")
+        bert = harness.Maildir("/home/bert/Maildir", (23457, 23457))
+        wait_until(lambda: len(bert.contents()) == 3, "bert's mail")
 
     def test_input_without_an_end(self):
         """Also such as no message is made of: NUL is left out, and so is a mailbox file's first line."""

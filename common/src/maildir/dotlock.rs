@@ -140,8 +140,8 @@ fn abandoned(path: &Path, protected: &Path) -> Option<u64> {
     let age = age(&meta);
     let is_old = || age > STALE_SECONDS && is_quiet();
     let gone = match local_pid(path).filter(|_| age >= PID_SECONDS) {
-        // Our own number is somebody's, too: the lock may be ours, taken by somebody further up. A clock that was set makes
-        // a lock older than it is: whoever lives keeps his for those two minutes at least.
+        // Our own number is somebody's, too: the lock may be ours, taken by somebody further up. A clock that was set ahead
+        // makes a lock older than it is: by less than those two minutes whoever lives keeps his.
         Some(pid) => !sys::process_exists(pid) || is_anothers(pid, age) && is_old(),
         None => meta.len() == 0 && is_local(path) && is_from_before_the_start(age) || is_old(),
     };
@@ -168,7 +168,7 @@ fn seconds(time: Duration) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Whether no other host has this file system.
+/// Whether no other host has this file system mounted itself.
 fn is_local(path: &Path) -> bool {
     let mut open = OpenOptions::new();
     open.read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW);

@@ -9,9 +9,10 @@
 //!
 //! Whose list it is the file system says, as it says whose a message is. The process that goes where a name leads can go nowhere
 //! where its user could not, and tells what that user may know: who puts another's socket there makes him a present of a list.
-//! Names and sockets are hostile: who asks may never listen or never read, so all has an end in time, and who is slow makes nobody
-//! else wait.
+//! Names and sockets are hostile: who asks may never listen or never read, and may stop the process that has his uid. So all has
+//! an end in time, users are answered side by side, and each by one run at a time.
 
+use super::turns::Locks;
 use crate::queue::{Id, Place, QueueDirectory, list};
 use common::auth::passwd;
 use common::config::Config;
@@ -29,14 +30,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// What names of sockets begin with.
+/// What names of sockets begin with, and those that are being answered: no other run does that again.
 const ASK: &str = "ask.";
+const TOLD: &str = "told.";
 /// The octet behind a list that is whole; there is none in a list.
 const END: u8 = 0;
 /// How long who asks waits for a run: one that is at work looks every few seconds.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Time for one user's answer: some hundred thousand messages.
-const ANSWER_TIME: Duration = Duration::from_secs(60);
+const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// How long an answer waits for a user who does not read it.
 const READ_TIME: Duration = Duration::from_secs(5);
 /// How long it waits until what the user has just submitted is in the queue.
@@ -52,6 +54,11 @@ const SOCKETS_MAX: usize = 50;
 /// Whether somebody asks by this name.
 pub(super) fn is_question(name: &str, kind: FileType) -> bool {
     kind.is_socket() && name.strip_prefix(ASK).is_some_and(|id| Id::parse(id).is_some())
+}
+
+/// Whether by this name somebody is being answered.
+pub(super) fn is_answered(name: &str, kind: FileType) -> bool {
+    kind.is_socket() && name.starts_with(TOLD)
 }
 
 /// A user's list. `wake` sees to it that somebody looks. Errors: `TimedOut`, nobody has answered; `UnexpectedEof`, the list was cut
@@ -129,10 +136,9 @@ pub fn answer(config: &Config, directory: &QueueDirectory, log: &Log) -> Option<
             Ok(Fork::Parent(_)) => busy += 1,
             Ok(Fork::Child) => {
                 let uid = asker.uid;
-                if let Err(error) = one(config, directory, log, &asker) {
+                if let Err(error) = serve(config, directory, log, asker) {
                     log.error(format_args!("drop: uid={uid} asks for the queue: {error}"));
                 }
-                asker.names.iter().for_each(|name| _ = std::fs::remove_file(path.join(name)));
                 process::exit_now(0);
             }
             Err(error) => failed(error),
@@ -142,13 +148,36 @@ pub fn answer(config: &Config, directory: &QueueDirectory, log: &Log) -> Option<
     process::exit_now(0)
 }
 
+/// Answers one user, if no other run is doing that: who stops an answer has no second one meanwhile.
+fn serve(config: &Config, directory: &QueueDirectory, log: &Log, mut asker: Asker) -> io::Result<()> {
+    let path = directory.place(Place::Drop);
+    let locks = Locks::open(directory, "ask")?;
+    if !locks.try_take(asker.uid)? {
+        return Ok(());
+    }
+    settle(&path, asker.uid);
+    // From here on it is ours: what another run has taken has another name.
+    asker.names = asker.names.iter().filter_map(|name| claim(&path, name)).collect();
+    if asker.names.is_empty() {
+        return Ok(());
+    }
+    let result = one(config, directory, log, &asker);
+    asker.names.iter().for_each(|name| _ = std::fs::remove_file(path.join(name)));
+    result
+}
+
+fn claim(drop: &Path, name: &str) -> Option<String> {
+    let told = format!("{TOLD}{}", name.strip_prefix(ASK)?);
+    std::fs::rename(drop.join(name), drop.join(&told)).ok().map(|()| told)
+}
+
 /// A user who asks.
 #[derive(Debug, PartialEq, Eq)]
 struct Asker {
     uid: u32,
     gid: u32,
-    /// Since when, by the file system's clock.
-    since: SystemTime,
+    /// Since when, by the file system's clock: seconds and nanoseconds.
+    since: (i64, i64),
     names: Vec<String>,
 }
 
@@ -162,7 +191,8 @@ fn askers(path: &Path) -> io::Result<Vec<Asker>> {
             return;
         }
         let (uid, gid) = (meta.uid(), meta.gid());
-        let since = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        // That of its last change: the other one is its owner's to set.
+        let since = (meta.ctime(), meta.ctime_nsec());
         let known = askers.iter_mut().find(|asker| asker.uid == uid);
         // Root sees the queue itself; with a second name it may be another's socket.
         let is_too_many = known.as_ref().is_some_and(|asker| asker.names.len() == SOCKETS_MAX);
@@ -171,17 +201,17 @@ fn askers(path: &Path) -> io::Result<Vec<Asker>> {
         } else if let Some(asker) = known {
             asker.since = asker.since.min(since);
             asker.names.push(name.to_owned());
-        } else if askers.len() < USERS_MAX {
+        } else {
             askers.push(Asker { uid, gid, since, names: vec![name.to_owned()] });
         }
     })?;
     askers.sort_by_key(|asker| asker.since);
+    askers.truncate(USERS_MAX);
     Ok(askers)
 }
 
 /// One list for one user. Who asks may have gone, or not read it: that is not worth a line.
 fn one(config: &Config, directory: &QueueDirectory, log: &Log, asker: &Asker) -> io::Result<()> {
-    settle(&directory.place(Place::Drop), asker.uid);
     let (list, list_to) = fd::pipe()?;
     let maker = match process::fork()? {
         Fork::Child => {
@@ -214,7 +244,7 @@ fn one(config: &Config, directory: &QueueDirectory, log: &Log, asker: &Asker) ->
     });
     // Nobody reads what it still has.
     process::terminate(maker);
-    process::wait(maker);
+    process::wait_within(maker, READ_TIME);
     copied
 }
 
@@ -225,7 +255,7 @@ fn settle(drop: &Path, uid: u32) {
     let has_message = || {
         let mut found = false;
         let look = fs::for_each_name(drop, &mut |name, _| {
-            let id = std::str::from_utf8(name).ok().and_then(Id::parse);
+            let id = std::str::from_utf8(name).ok().filter(|_| !found).and_then(Id::parse);
             let is_ours = |meta: std::fs::Metadata| meta.is_file() && meta.uid() == uid;
             found |= id.is_some_and(|id| drop.join(id.as_str()).symlink_metadata().is_ok_and(is_ours));
         });

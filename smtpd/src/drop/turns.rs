@@ -5,7 +5,7 @@
 //! [`READ_TIME`] is tried again beside the run, where nobody waits for it.
 
 use super::UNFINISHED;
-use super::listing::is_question;
+use super::listing::{is_answered, is_question};
 use super::pickup::take;
 use crate::queue::{Id, Place, QueueDirectory};
 use crate::rules::Rules;
@@ -61,7 +61,7 @@ pub fn pick_up(config: &Config, directory: &QueueDirectory, log: &Log, beside: b
         if users.is_empty() {
             return Ok(Picked::default());
         }
-        let locks = Locks::open(directory)?;
+        let locks = Locks::open(directory, "drop")?;
         let mut rules = Rules::load(config)?;
         let mut take = |id: &Id, uid: u32, time: Duration| {
             let file = path.join(id.as_str());
@@ -197,15 +197,16 @@ fn look(path: &Path, turns: &Turns) -> io::Result<Vec<User>> {
         let Ok(name) = std::str::from_utf8(name) else { return };
         let file = path.join(name);
         let Ok(meta) = file.symlink_metadata() else { return };
-        // They are answered, and removed then.
-        if is_question(name, meta.file_type()) && process::is_root() {
+        // They are answered, and removed then; a run that was killed has left some.
+        let age = meta.modified().ok().and_then(|time| now.duration_since(time).ok());
+        let is_answered = is_answered(name, meta.file_type()) && age.is_some_and(|age| age < LONG_READ_TIME);
+        if (is_question(name, meta.file_type()) || is_answered) && process::is_root() {
             return;
         }
         let id = Id::parse(name).filter(|_| !name.starts_with(UNFINISHED) && meta.is_file());
         let Some(id) = id else {
             // What is no file never will be one. Somebody's crash has left the rest, if it is old. A directory that is not empty
             // stays.
-            let age = meta.modified().ok().and_then(|time| now.duration_since(time).ok());
             if !meta.is_file() && !meta.is_dir() || age.is_some_and(|age| age > LEFT_OVER) {
                 let _ = if meta.is_dir() { std::fs::remove_dir(&file) } else { std::fs::remove_file(&file) };
             }
@@ -234,10 +235,10 @@ fn look(path: &Path, turns: &Turns) -> io::Result<Vec<User>> {
 }
 
 /// The locks of users, each an octet of one file: a run that has them all has one descriptor for them.
-struct Locks(File);
+pub(super) struct Locks(File);
 
 impl Locks {
-    fn open(directory: &QueueDirectory) -> io::Result<Locks> {
+    pub(super) fn open(directory: &QueueDirectory, name: &str) -> io::Result<Locks> {
         let mut options = OpenOptions::new();
         // The directory is mail_owner's.
         options
@@ -246,11 +247,11 @@ impl Locks {
             .truncate(false)
             .mode(0o600)
             .custom_flags(fs::NO_FOLLOW | fs::NO_WAIT);
-        options.open(directory.place(Place::Lock).join("drop")).map(Locks)
+        options.open(directory.place(Place::Lock).join(name)).map(Locks)
     }
 
     /// `false`: another run is at this user's files.
-    fn try_take(&self, uid: u32) -> io::Result<bool> {
+    pub(super) fn try_take(&self, uid: u32) -> io::Result<bool> {
         fs::try_record_lock_at(&self.0, u64::from(uid))
     }
 

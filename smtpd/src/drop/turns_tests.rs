@@ -12,7 +12,7 @@ fn users(files: &[(u32, &[Id])]) -> Vec<User> {
 #[test]
 fn users_take_turns_and_who_is_slow_comes_last() {
     let scratch = Scratch::new("turns");
-    let locks = Locks::open(&queue(&scratch)).unwrap();
+    let locks = Locks::open(&queue(&scratch), "drop").unwrap();
     let names: Vec<Id> = (0..9).map(id).collect();
     let mut order = Vec::new();
     let mut turns = Turns::new(true);
@@ -40,7 +40,7 @@ fn users_take_turns_and_who_is_slow_comes_last() {
 #[test]
 fn who_has_had_his_time_waits_for_the_next_run() {
     let scratch = Scratch::new("budget");
-    let locks = Locks::open(&queue(&scratch)).unwrap();
+    let locks = Locks::open(&queue(&scratch), "drop").unwrap();
     let names: Vec<Id> = (0..4).map(id).collect();
     let mut turns = Turns::new(true);
     turns.spent.insert(1, BUDGET);
@@ -57,7 +57,7 @@ fn who_has_had_his_time_waits_for_the_next_run() {
 fn another_run_keeps_only_its_user_waiting() {
     let scratch = Scratch::new("locks");
     let directory = queue(&scratch);
-    let (other, locks) = (Locks::open(&directory).unwrap(), Locks::open(&directory).unwrap());
+    let (other, locks) = (Locks::open(&directory, "drop").unwrap(), Locks::open(&directory, "drop").unwrap());
     assert!(other.try_take(1).unwrap());
     let names: Vec<Id> = (0..2).map(id).collect();
     let (mut turns, begun) = (Turns::new(false), Instant::now());
@@ -78,7 +78,7 @@ fn another_run_keeps_only_its_user_waiting() {
 fn users_cost_no_descriptors() {
     let scratch = Scratch::new("descriptors");
     let (directory, names) = (queue(&scratch), (0..300).map(id).collect::<Vec<Id>>());
-    let locks = Locks::open(&directory).unwrap();
+    let locks = Locks::open(&directory, "drop").unwrap();
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let (before, mut most) = (open(), 0);
     let files: Vec<(u32, &[Id])> = (0..).zip(names.chunks(1)).collect();
@@ -117,7 +117,7 @@ fn what_another_run_has_taken_is_no_error() {
     let config = Config::from_pairs(&crate::PROGRAM.line, line.iter().map(String::as_str)).unwrap();
     let log = Log::open(&config, "test".to_owned());
     log.info(format_args!("begun"));
-    let other = Locks::open(&directory).unwrap();
+    let other = Locks::open(&directory, "drop").unwrap();
     assert!(other.try_take(uid).unwrap());
     std::thread::scope(|scope| {
         scope.spawn(|| {

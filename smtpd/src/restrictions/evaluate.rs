@@ -102,13 +102,35 @@ fn run(
             continue;
         }
         match one(subject, restriction, facts, lookups, pending, depth) {
-            Step::Refuse(status) if only_warn => lookups.warn(format!("reject_warning: {status}")),
+            Step::Refuse(status) if only_warn => {
+                lookups.warn(noted("reject_warning", subject, facts, &status.to_string()));
+            }
             Step::Next => {}
             other => return other,
         }
         only_warn = false;
     }
     Step::Next
+}
+
+/// A line as a refusal has it in the log, with another word.
+fn noted(word: &str, list: Subject, facts: &Facts<'_>, text: &str) -> String {
+    let at = if list == Subject::Data { "DATA" } else { "RCPT" };
+    let (client, helo) = (shown(facts.client), facts.client.helo);
+    let from = facts.sender.and_then(Option::as_ref).map(ToString::to_string).unwrap_or_default();
+    let to = facts.recipient.map(|to| format!(" to=<{to}>")).unwrap_or_default();
+    let text = text.trim_end_matches([':', ' ']);
+    format!(
+        "NOQUEUE: {word}: {at} from {client}: {text}; from=<{from}>{to} helo=<{}>",
+        escape(helo.as_bytes())
+    )
+}
+
+/// `name[address]`.
+fn shown(client: &Client<'_>) -> String {
+    let name = if client.name.is_empty() { "unknown" } else { client.name };
+    let address = client.address.map(|address| address.to_canonical().to_string());
+    format!("{name}[{}]", address.as_deref().unwrap_or("unknown"))
 }
 
 fn refuse(code: u16, enhanced: Enhanced, text: impl Into<String>) -> Step {
@@ -131,7 +153,7 @@ fn one(
     match restriction {
         R::Permit => Step::Permit,
         R::Reject => refuse(554, Enhanced(5, 7, 1), format!("{named} rejected: Access denied")),
-        R::Defer => refuse(450, Enhanced(4, 7, 1), format!("{named} rejected: Try again later")),
+        R::Defer => refuse(450, Enhanced(4, 3, 2), format!("{named} rejected: Try again later")),
         R::PermitMynetworks => {
             permit_if(is_local_program || client.address.is_some_and(|address| lookups.is_trusted(address)))
         }
@@ -150,7 +172,7 @@ fn one(
             refuse(503, Enhanced(5, 5, 0), "Commands were sent ahead where they may not be")
         }
         R::RejectPlaintextSession if !client.tls && !is_local_program => {
-            refuse(450, Enhanced(4, 7, 1), format!("{named} rejected: Session encryption is required"))
+            refuse(450, Enhanced(4, 7, 1), "Session encryption is required")
         }
         R::RejectMultiRecipientBounce if facts.sender == Some(&None) && facts.recipients > 1 => {
             refuse(550, Enhanced(5, 5, 3), format!("{named} rejected: Multi-recipient bounce"))
@@ -182,8 +204,11 @@ fn one(
         }
         R::CheckAccess(about, map) => check(subject, (*about, map), facts, lookups, pending, depth),
         R::DeferIfPermit => {
-            pending.defer_if_permit =
-                Some(Status::new(450, Enhanced(4, 7, 1), format!("{named} rejected: Try again later")));
+            pending.defer_if_permit = Some(Status::new(
+                450,
+                Enhanced(4, 7, 0),
+                format!("{named} rejected: defer_if_permit requested"),
+            ));
             Step::Next
         }
         R::DeferIfReject => {
@@ -209,9 +234,7 @@ fn named(subject: Subject, facts: &Facts<'_>) -> String {
         (Subject::Data, ..) => "<DATA>: Data command".to_owned(),
         (Subject::Login, ..) => format!("<{}>: SASL login name", client.login.unwrap_or_default()),
         (Subject::Client | Subject::Sender | Subject::Recipient, ..) => {
-            let name = if client.name.is_empty() { "unknown" } else { client.name };
-            let address = client.address.map(|address| address.to_canonical().to_string());
-            format!("<{name}[{}]>: Client host", address.as_deref().unwrap_or("unknown"))
+            format!("<{}>: Client host", shown(client))
         }
     }
 }
@@ -253,7 +276,9 @@ fn not_fqdn(address: Option<&Address>, bare: bool, what: &str) -> Step {
     let Some(address) = address.filter(|address| bare || !is_fqdn(address.domain())) else {
         return Step::Next;
     };
-    let text = format!("<{address}>: {what} rejected: need fully-qualified address");
+    // As it was given: a domain that it had not would be no reason.
+    let given = if bare { address.local().to_owned() } else { address.to_string() };
+    let text = format!("<{given}>: {what} rejected: need fully-qualified address");
     refuse(504, Enhanced(5, 5, 2), text)
 }
 
@@ -329,7 +354,7 @@ fn check(
         Ok(Action::Dunno) => Step::Next,
         Ok(Action::Refuse(status)) => Step::Refuse(status),
         Ok(Action::DeferIfPermit(text)) => {
-            let text = text.as_deref().unwrap_or("Try again later");
+            let text = text.as_deref().unwrap_or("Service unavailable");
             pending.defer_if_permit =
                 Some(Status::new(450, Enhanced(4, 7, 1), format!("{what} rejected: {text}")));
             Step::Next
@@ -339,7 +364,7 @@ fn check(
             Step::Next
         }
         Ok(Action::Warn(text)) => {
-            lookups.warn(format!("warn: {what}: {text}"));
+            lookups.warn(noted("warn", list, facts, &format!("{what}: {text}")));
             Step::Next
         }
         Ok(Action::Restrictions(text)) => match words::parse(&text) {

@@ -12,6 +12,7 @@ pub(crate) use access::enhanced_of;
 pub use evaluate::{Facts, Lookups, Verdict};
 
 use crate::map::Map;
+use common::peer::Network;
 use std::io;
 
 /// One restriction.
@@ -112,7 +113,10 @@ impl Restrictions {
             };
             let lines = map.pairs().unwrap_or_default().into_iter();
             wrong.extend(lines.filter_map(|(key, value)| {
-                let why = access::understood(&value).err()?;
+                let network = key.strip_prefix('!').unwrap_or(&key).parse::<Network>();
+                let is_network = !matches!(map, Map::Cidr(_)) || network.is_ok();
+                let why =
+                    if is_network { access::understood(&value).err()? } else { "not a network".to_owned() };
                 Some(format!("{place}: {key}: {why}"))
             }));
         }

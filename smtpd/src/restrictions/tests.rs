@@ -149,7 +149,7 @@ fn each_restriction() {
         ("", &base(), ""),
         ("permit", &base(), ""),
         ("reject", &base(), "554 5.7.1"),
-        ("defer", &base(), "450 4.7.1"),
+        ("defer", &base(), "450 4.3.2"),
         ("permit reject", &base(), ""),
         ("reject permit", &base(), "554"),
         ("permit_auth_destination reject", &base(), ""),
@@ -191,8 +191,8 @@ fn each_restriction() {
         ("reject_non_fqdn_recipient", &case("a@[192.0.2.1]"), ""),
         ("reject_unlisted_recipient", &case("nobody@here.example"), "550 5.1.1"),
         ("reject_unlisted_recipient", &base(), ""),
-        ("reject_non_fqdn_sender", &bare, "504 5.5.2 <user@here.example>: Sender address rejected: "),
-        ("reject_non_fqdn_recipient", &bare, "504 5.5.2 <user@here.example>: Recipient address rejected: "),
+        ("reject_non_fqdn_sender", &bare, "504 5.5.2 <user>: Sender address rejected: "),
+        ("reject_non_fqdn_recipient", &bare, "504 5.5.2 <user>: Recipient address rejected: "),
         (
             "reject_unlisted_sender",
             &sender("nobody@here.example"),
@@ -210,7 +210,7 @@ fn each_restriction() {
         ("reject_known_sender_login_mismatch", &login(Some("anna"), "other@x.example"), ""),
         ("reject_known_sender_login_mismatch", &login(Some("bert"), "owned@x.example"), "553"),
         ("defer_if_reject reject", &base(), "450 4.7.1"),
-        ("defer_if_permit permit", &base(), "450 4.7.1"),
+        ("defer_if_permit permit", &base(), "450 4.7.0"),
         ("defer_if_permit reject", &base(), "554"),
         ("warn_if_reject reject", &base(), ""),
         ("warn_if_reject reject reject", &base(), "554"),
@@ -268,7 +268,17 @@ fn access_tables() {
     let mut host = Host::default();
     ask_host("warn_if_reject reject, check_client_access static:{WARN look}", &base(), &mut host);
     assert_eq!(host.warnings.len(), 2);
-    assert!(host.warnings[0].starts_with("reject_warning: 554"), "{:?}", host.warnings);
+    let about = "; from=<a@sender.example> to=<user+ext@here.example> helo=<host.example>";
+    let line = |text: &str| format!("NOQUEUE: {text}{about}");
+    assert_eq!(
+        host.warnings,
+        [
+            line(
+                "reject_warning: RCPT from unknown[198.51.100.7]: 554 5.7.1 <user+ext@here.example>: Recipient address rejected: Access denied"
+            ),
+            line("warn: RCPT from unknown[198.51.100.7]: <unknown[198.51.100.7]>: Client host: look"),
+        ]
+    );
 }
 
 #[test]

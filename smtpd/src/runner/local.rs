@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 const DELIVERY_TIME: Duration = Duration::from_secs(600);
 /// How often the drop directory is looked at while a run lasts.
 const PICK_UP: Duration = Duration::from_secs(5);
+/// And how often at the end, where users are still being told what waits.
+const END_LOOK: Duration = Duration::from_secs(1);
 /// What a program's own time is exceeded by, so that its deliverer can end it and say so.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -269,11 +271,11 @@ impl Guard<'_> {
         if let Some(pid) = self.picking {
             process::wait_for(pid)?;
         }
-        // Whoever started the run may end what is left of it. While that is waited for nobody looks, and nobody starts another.
-        let is_late = self.answering.is_some_and(|pid| {
-            process::wait(pid);
-            drop::is_waiting(directory.path())
-        });
+        // Whoever started the run may end what is left of it. While that is waited for nobody else may be there to look.
+        let mut is_late = false;
+        while !is_late && self.answering.is_some_and(|pid| !process::wait_within(pid, END_LOOK)) {
+            is_late = self.looked.elapsed() >= PICK_UP && drop::is_waiting(directory.path());
+        }
         // The child may have ended long ago, but after the runner had looked for the last time.
         Ok(self.has_picked && slots::has_come(directory) || is_late)
     }

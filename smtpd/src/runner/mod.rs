@@ -45,6 +45,8 @@ pub use options::{HANDED_OVER, Options, is_asked_for};
 
 /// Octets of what went wrong with a run.
 const WRONG_MAX: u64 = 4096;
+/// Rounds of one run: what is left at its end has another one at once.
+const ROUNDS_MAX: u32 = 100;
 /// What the runner says when nothing has.
 const WELL: &str = "\n";
 
@@ -99,7 +101,8 @@ pub fn start(options: Options) -> Exit {
     process::private_umask();
     process::return_large_memory();
     let (mut selection, mut wrong) = (options.selection, String::new());
-    loop {
+    // Users who always leave something at its end must not make it go on for ever, with settings of long ago.
+    for _ in 0..ROUNDS_MAX {
         match run(&config, &log, selection) {
             Ok((again, said)) => {
                 wrong = if said.is_empty() { wrong } else { said };

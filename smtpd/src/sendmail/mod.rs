@@ -126,7 +126,13 @@ fn unusable(options: &Options, what: &str) -> Failure {
 
 /// The whole queue for root and its owner; others ask a queue run for what they may see.
 fn list(config: &Config) -> Result<(), Failure> {
-    list_queue(config, &mut io::stdout()).map_err(|error| match error.kind() {
+    let listed = list_queue(config, &mut io::stdout());
+    // Whoever reads it has seen enough.
+    let is_enough = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    if listed.as_ref().is_err_and(is_enough) {
+        return Ok(());
+    }
+    listed.map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => Failure(Exit::Unavailable, error.to_string()),
         _ => Failure(Exit::Temporary, error.to_string()),
     })

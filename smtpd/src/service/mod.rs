@@ -375,7 +375,10 @@ impl Smtp {
         }
         let rules = &mut self.rules;
         let client = self.known.client(ground, &transaction.mail);
-        let mut permitted = rules.data(&client, &transaction.reverse_path, transaction.accepted());
+        let mut permitted = match rules.has_data_restrictions() {
+            true => rules.data(&client, &transaction.reverse_path, &transaction.named()),
+            false => Ok(()),
+        };
         // By LMTP comes what another server has taken in.
         if permitted.is_ok() && rules.has_blind_copies() && !client.lmtp {
             let copies = rules.blind_copies(&transaction.reverse_path, &transaction.named());
