@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 
 import harness
 import test_launchers
@@ -177,7 +176,7 @@ class Programs(WithPrograms):
                 "while True:\n"
                 "    try: os.kill(-1, signal.SIGSTOP)\n"
                 "    except OSError: time.sleep(0.0002)\n")
-        stops = subprocess.Popen([sys.executable, "-c", code], user=23456, group=23456, extra_groups=[], start_new_session=True)
+        stops = subprocess.Popen(["/usr/bin/python3", "-c", code], user=23456, group=23456, extra_groups=[], start_new_session=True)
         self.addCleanup(harness.stop, stops)
         drop = pathlib.Path("/var/spool/tinmail/drop")
         wait_until(lambda: any(drop.iterdir()), "somebody asks")
