@@ -87,9 +87,13 @@ class CommandKill(WithKiller, Judge, Case):
 
     def over(self, kind, command):
         before = self.state()
-        self.make()
-        completion, (_, _, hung, points) = self.killed(command)
-        self.assertTrue(completion.startswith("OK") and not hung, completion)
+        # How many calls it takes to read what the client says is a matter of chance: those of the shortest run are in all.
+        points = None
+        for _ in range(3):
+            self.make()
+            completion, (_, _, hung, found) = self.killed(command)
+            self.assertTrue(completion.startswith("OK") and not hung, completion)
+            points = min(points or found, found, key=len)
         done = self.state()
         self.judge(kind, kind, command, completion, before, done)
         self.assertNotEqual(done, before, "the command changes nothing")
@@ -101,7 +105,6 @@ class CommandKill(WithKiller, Judge, Case):
         chosen = random.Random(SEED).sample(points, min(POINTS, len(points))) if POINTS else points
         missed, undone, problems = 0, 0, []
         for place, count, number in sorted(chosen):
-            # How many calls it takes to read what the client says is a matter of chance.
             for _ in range(3):
                 self.make()
                 completion, (_, reached, hung, _) = self.killed(command, (place, count))
