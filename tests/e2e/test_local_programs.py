@@ -148,8 +148,8 @@ class Programs(WithPrograms):
         self.assertEqual(self.as_bert("mailq").stdout, own)
         wait_until(lambda: not os.listdir("/var/spool/tinmail/drop"), "an empty drop directory")
 
-    def test_mailq_that_does_not_read(self):
-        """A user who asks and then stops his process makes nobody wait for more than some seconds, and keeps no mail."""
+    def test_mailq_that_has_no_place(self):
+        """Nobody waits for a socket to which nobody can connect now: not the run, not other users, and no mail."""
         name = "/var/spool/tinmail/drop/ask.00000000000000"
         asks = socket.socket(socket.AF_UNIX)
         self.addCleanup(asks.close)

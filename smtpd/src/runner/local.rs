@@ -72,8 +72,8 @@ fn deliveries_max(config: &Config) -> usize {
     workers.saturating_mul(ASIDE_MAX.saturating_add(1))
 }
 
-/// Answers until nobody is left who could ask. `slow`: users have dropped something that takes long to
-/// read. `answering`: the child that [`drop::answer`] has started. `true`: what they have dropped meanwhile has come too late for this run.
+/// Answers until nobody is left who could ask. `slow`: users have dropped something that takes long to read. `answering`: the child
+/// that [`drop::answer`] has started. `true`: what users have dropped meanwhile has come too late for this run.
 pub fn serve(
     socket: &OwnedFd,
     config: &Config,
