@@ -36,11 +36,15 @@ impl Mail {
         self.give(name);
     }
 
-    /// A copy: where it was built, in root's home directory say, nobody else may execute it.
+    /// A copy: where it was built, in root's home directory say, nobody else may execute it. Another process
+    /// copies: what another thread's child has open for writing cannot be executed (ETXTBSY), and a child has
+    /// all that is open here until it executes.
     fn program(&self) -> PathBuf {
         let copy = self.0.with_extension("pop3d");
         if !copy.exists() {
-            fs::copy(env!("CARGO_BIN_EXE_pop3d"), &copy).unwrap();
+            assert!(
+                Command::new("cp").arg(env!("CARGO_BIN_EXE_pop3d")).arg(&copy).status().unwrap().success()
+            );
         }
         copy
     }

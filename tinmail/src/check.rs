@@ -86,16 +86,19 @@ fn ask(path: &Path, line: &CommandLine) -> io::Result<(String, Exit)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     /// Programs that are shell scripts; what they print, and how that ends.
     fn check(name: &str, scripts: &[(&str, &str)]) -> (String, Option<u8>) {
         let directory = std::env::temp_dir().join(format!("tinmail-check-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         for (name, script) in scripts {
-            let path = directory.join(name);
-            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            // Another process writes it: what is open here for writing, a child of another thread's has open
+            // too, and it cannot be executed (ETXTBSY).
+            let text = directory.join("text");
+            std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+            let mut install = std::process::Command::new("install");
+            install.args(["-m", "755"]).args([&text, &directory.join(name)]);
+            assert!(install.status().unwrap().success());
         }
         let mut line = CommandLine::default();
         line.config_file = Some("/x y".into());

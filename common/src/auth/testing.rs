@@ -25,10 +25,13 @@ impl Scratch {
         path
     }
 
+    /// Another process writes it: while it is open for writing here, a child that another thread begins has it
+    /// open too, and it cannot be executed (ETXTBSY).
     pub fn program(&self, name: &str, content: &str) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.file(name, content);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = self.0.join(name);
+        let mut install = std::process::Command::new("install");
+        install.args(["-m", "755"]).arg(self.file(&format!("{name}.text"), content)).arg(&path);
+        assert!(install.status().unwrap().success());
         path
     }
 }
