@@ -90,6 +90,24 @@ class WithoutServer(WithPrograms):
         self.assertEqual(done.returncode, 75)
         self.assertIn("/var/spool/tinmail/drop: No such file or directory (os error 2): root makes it", done.stderr)
 
+    def test_mailq_whose_answer_is_not_whole(self):
+        """Half a list would look like all that waits."""
+        most = 64 << 20
+        for octets, end, status, why in ((10, b"", 75, "the list was cut off"), (most, b"", 75, "the list was cut off"),
+                                         (most, b"\0", 0, ""), (most + 1, b"\0", 75, "more than 64 MiB")):
+            asks = subprocess.Popen(["mailq"], user=23457, group=23457, extra_groups=[], cwd="/home/bert",
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.addCleanup(harness.stop, asks)
+            [name] = wait_until(lambda: list(pathlib.Path("/var/spool/tinmail/drop").iterdir()), "somebody asks")
+            with socket.socket(socket.AF_UNIX) as answer:
+                wait_until(lambda: not answer.connect_ex(str(name)), "a listener")
+                with contextlib.suppress(BrokenPipeError):
+                    answer.sendall(b"x" * octets + end)
+            out, error = asks.communicate(timeout=60)
+            self.assertEqual((asks.returncode, len(out)), (status, 0 if status else octets), error)
+            self.assertIn(why, error.decode())
+        self.assertEqual(os.listdir("/var/spool/tinmail/drop"), [])
+
 
 @needs_root
 class Programs(WithPrograms):

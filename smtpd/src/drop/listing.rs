@@ -62,7 +62,7 @@ pub(super) fn is_answered(name: &str, kind: FileType) -> bool {
 }
 
 /// A user's list. `wake` sees to it that somebody looks. Errors: `TimedOut`, nobody has answered; `UnexpectedEof`, the list was cut
-/// off; the drop directory's.
+/// off or has more than [`LIST_MAX`] octets; the drop directory's.
 pub fn ask(config: &Config, patience: Duration, wake: &dyn Fn()) -> io::Result<Vec<u8>> {
     let queue = config.queue_directory.get().unwrap_or(Path::new(""));
     let id = Id::new(SystemTime::now())?;
@@ -75,7 +75,8 @@ pub fn ask(config: &Config, patience: Duration, wake: &dyn Fn()) -> io::Result<V
     let name = Name(PathBuf::from(format!("{ASK}{id}")));
     let listener = UnixListener::bind(&name.0).map_err(failed)?;
     wake();
-    let (mut until, mut was_cut) = (Instant::now() + patience, false);
+    let mut until = Instant::now() + patience;
+    let (mut kind, mut why) = (io::ErrorKind::TimedOut, NOBODY);
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let [ready] = fd::poll([(listener.as_fd(), Interest::Read)], Some(left))?;
@@ -83,23 +84,22 @@ pub fn ask(config: &Config, patience: Duration, wake: &dyn Fn()) -> io::Result<V
             let (answer, _) = listener.accept()?;
             answer.set_read_timeout(Some(ANSWER_TIME))?;
             let mut list = Vec::new();
-            if answer.take(LIST_MAX).read_to_end(&mut list).is_ok() && list.pop() == Some(END) {
+            if answer.take(LIST_MAX + 1).read_to_end(&mut list).is_ok() && list.pop() == Some(END) {
                 return Ok(list);
             }
+            kind = io::ErrorKind::UnexpectedEof;
+            why = if list.len() as u64 == LIST_MAX { TOO_LONG } else { CUT_OFF };
             // Another run may be about to answer, too.
-            (until, was_cut) = (until.min(Instant::now() + READ_TIME), true);
+            until = until.min(Instant::now() + READ_TIME);
         } else if Instant::now() >= until {
-            return Err(match was_cut {
-                true => {
-                    io::Error::new(io::ErrorKind::UnexpectedEof, "the list was cut off: the log may say why")
-                }
-                false => io::Error::new(io::ErrorKind::TimedOut, NOBODY),
-            });
+            return Err(io::Error::new(kind, why));
         }
     }
 }
 
 const NOBODY: &str = "no queue run has answered: does smtpd listen on port 25, or does systemd's tinmail-queue.path look there?";
+const CUT_OFF: &str = "the list was cut off: the log may say why";
+const TOO_LONG: &str = "the list has more than 64 MiB: root and mail_owner can read it";
 
 /// Removed with it. Of who is killed the next run removes it.
 struct Name(PathBuf);
@@ -210,42 +210,53 @@ fn askers(path: &Path) -> io::Result<Vec<Asker>> {
     Ok(askers)
 }
 
-/// One list for one user. Who asks may have gone, or not read it: that is not worth a line.
+/// One list for one user.
 fn one(config: &Config, directory: &QueueDirectory, log: &Log, asker: &Asker) -> io::Result<()> {
-    let (list, list_to) = fd::pipe()?;
-    let maker = match process::fork()? {
-        Fork::Child => {
-            drop(list);
-            match make(config, directory, asker.uid, list_to) {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                    log.error(format_args!("drop: uid={} asks for the queue: {error}", asker.uid));
-                }
-                _ => {}
-            }
-            process::exit_now(0);
-        }
-        Fork::Parent(child) => child,
-    };
-    drop(list_to);
-    let copied = process::fork().map(|fork| match fork {
-        Fork::Child => {
-            let _ = copy(&directory.place(Place::Drop), asker, list);
-            process::exit_now(0);
-        }
-        Fork::Parent(copier) => {
-            drop(list);
-            // It has the user's uid, so the user may have stopped it.
-            if !process::wait_within(copier, ANSWER_TIME) {
-                log.warning(format_args!("drop: uid={} asks for the queue: it takes too long", asker.uid));
-                process::terminate(copier);
-                process::wait_within(copier, READ_TIME);
-            }
-        }
-    });
+    let (maker, list) = begin_list(config, directory, log, asker.uid)?;
+    let given = give(&directory.place(Place::Drop), log, asker, list);
     // Nobody reads what it still has.
     process::terminate(maker);
     process::wait_within(maker, READ_TIME);
-    copied
+    given
+}
+
+/// Starts the process that makes the list: its number, and where the list can be read.
+fn begin_list(
+    config: &Config,
+    directory: &QueueDirectory,
+    log: &Log,
+    uid: u32,
+) -> io::Result<(i32, OwnedFd)> {
+    let (list, list_to) = fd::pipe()?;
+    if let Fork::Parent(maker) = process::fork()? {
+        return Ok((maker, list));
+    }
+    drop(list);
+    match make(config, directory, uid, list_to) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            log.error(format_args!("drop: uid={uid} asks for the queue: {error}"));
+        }
+        _ => {}
+    }
+    process::exit_now(0)
+}
+
+/// Has a process of the user's give the list to the user, who may have gone, or not read it: that is not worth a line.
+fn give(drop: &Path, log: &Log, asker: &Asker, list: OwnedFd) -> io::Result<()> {
+    let copier = match process::fork()? {
+        Fork::Parent(copier) => copier,
+        Fork::Child => {
+            let _ = copy(drop, asker, list);
+            process::exit_now(0);
+        }
+    };
+    // It has the user's uid, so the user may have stopped it.
+    if !process::wait_within(copier, ANSWER_TIME) {
+        log.warning(format_args!("drop: uid={} asks for the queue: it takes too long", asker.uid));
+        process::terminate(copier);
+        process::wait_within(copier, READ_TIME);
+    }
+    Ok(())
 }
 
 /// What the user has submitted before asking is to be in the list: another process takes it in.
