@@ -10,6 +10,8 @@ use common::log;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Columns of an ID and its mark: one of what sendmail gave ends in its user's number, `-u65534`.
+const ID_WIDTH: usize = 22;
 /// Octets of a reason in a list, and where one message is shown.
 const REASON_MAX: usize = 500;
 const SHOWN_MAX: usize = 8000;
@@ -31,7 +33,7 @@ pub fn print(directory: &QueueDirectory, of: Option<u32>, out: &mut dyn Write) -
                         continue;
                     }
                     if total.0 == 0 {
-                        writeln!(out, "{:<18} {:>10}  {:<20} Sender", "ID", "Size", "Arrived (UTC)")?;
+                        writeln!(out, "{:<ID_WIDTH$} {:>10}  {:<20} Sender", "ID", "Size", "Arrived (UTC)")?;
                     }
                     total = (total.0 + 1, total.1.saturating_add(head.size));
                     let mark = if mark == ' ' && queued::is_busy(directory, &id) { '*' } else { mark };
@@ -63,7 +65,7 @@ fn print_message(
     let sender =
         head.envelope.reverse_path.as_ref().map_or_else(|| "MAILER-DAEMON".to_owned(), ToString::to_string);
     let name = format!("{id}{mark}");
-    writeln!(out, "{name:<18} {:>10}  {:<20} {}", head.size, stamp(head.arrived), readable(&sender))?;
+    writeln!(out, "{name:<ID_WIDTH$} {:>10}  {:<20} {}", head.size, stamp(head.arrived), readable(&sender))?;
     let notes = notes::read(directory, place, id);
     for (at, (recipient, (state, _))) in head.envelope.recipients.iter().zip(&head.states).enumerate() {
         if matches!(state, State::Delivered | State::Done) {
@@ -183,7 +185,7 @@ mod tests {
         drop(queued);
         let list = shown(|out| print(&directory, None, out).unwrap());
         let want = format!(
-            "{:<18} {:>10}  2023-11-14 22:13:20  sender@example.org\n    (host mx[1] said: \\x1B[2J later)\n    b@y\n1 message, 2 KiB\n",
+            "{:<ID_WIDTH$} {:>10}  2023-11-14 22:13:20  sender@example.org\n    (host mx[1] said: \\x1B[2J later)\n    b@y\n1 message, 2 KiB\n",
             id.as_str(),
             2000
         );
