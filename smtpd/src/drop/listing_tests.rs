@@ -37,6 +37,24 @@ fn who_has_waited_longest_is_the_first() {
 }
 
 #[test]
+fn more_users_than_one_run_answers() {
+    if !process::is_root() {
+        return;
+    }
+    let scratch = Scratch::new("manyaskers");
+    let drop = queue(&scratch).place(Place::Drop);
+    let users = 1001..1001 + USERS_MAX as u32 + 5;
+    users.clone().for_each(|uid| _ = socket(&drop, uid.into(), uid));
+    let asked = askers(&drop).unwrap();
+    assert_eq!(asked.len(), USERS_MAX);
+    // The next run hears the others.
+    asked.iter().for_each(|asker| std::fs::remove_file(drop.join(&asker.names[0])).unwrap());
+    let mut all: Vec<u32> = asked.iter().chain(&askers(&drop).unwrap()).map(|asker| asker.uid).collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(users));
+}
+
+#[test]
 fn what_is_no_question() {
     if !process::is_root() {
         return;
