@@ -124,7 +124,8 @@ class Thunderbird(Case):
             process = subprocess.Popen(
                 [program("thunderbird"), "--headless", "--marionette", "--remote-allow-system-access", "--no-remote",
                  "--profile", str(self.profile)], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                env={**os.environ, "HOME": str(self.box.dir), "MOZ_HEADLESS": "1", "MOZ_CRASHREPORTER_DISABLE": "1"})
+                env={**os.environ, "HOME": str(self.box.dir), "TMPDIR": str(self.box.dir),
+                     "MOZ_HEADLESS": "1", "MOZ_CRASHREPORTER_DISABLE": "1"})
         self.addCleanup(harness.stop, process, 10)
         self.thunderbird = Marionette(self.port, process, log)
         self.thunderbird.run("""

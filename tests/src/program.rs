@@ -89,8 +89,10 @@ fn reachable(path: PathBuf) -> PathBuf {
     fs::create_dir_all(&directory).expect("a directory for the program");
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("chmod");
     let copy = directory.join(path.file_name().expect("name"));
-    fs::copy(&path, &copy).expect("a copy of the program");
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("chmod");
+    // Another process copies: what is open here for writing, a child of another thread's has open too, and it
+    // cannot be executed (ETXTBSY).
+    let installed = Command::new("install").args(["-m", "755"]).args([&path, &copy]).status();
+    assert!(installed.expect("install").success(), "a copy of the program");
     assert!(can_run(&copy), "{} cannot be run", copy.display());
     copy
 }
