@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -47,6 +48,32 @@ class WithPrograms(test_launchers.Installed):
     def as_bert(self, *command, **more):
         return run(*command, user=23457, group=23457, extra_groups=[], cwd="/home/bert",
                    env={"PATH": "/usr/sbin:/usr/bin:/bin", "HOME": "/home/bert", "LOGNAME": "bert"}, **more)
+
+    def as_anna(self, *command, **more):
+        return run(*command, user=23456, group=23456, extra_groups=[], cwd="/home/anna",
+                   env={"PATH": "/usr/sbin:/usr/bin:/bin", "HOME": "/home/anna", "LOGNAME": "anna"}, **more)
+
+    def long_list(self, as_user):
+        """What a user has in the queue: too much for a socket's buffer."""
+        conf = pathlib.Path("/etc/tinmail.conf")
+        conf.write_text(conf.read_text() + "relayhost = [127.0.0.1]:1\n")
+        domain = f"{'d' * 60}.{'e' * 60}.far.example"
+        to = ",\n ".join(f"{'x' * 50}{number}@{domain}" for number in range(1000))
+        as_user("sendmail", "-i", "-t", input=f"To: {to}\n\nx\n")
+        wait_until(lambda: run("mailq").stdout.count("Connection refused") == 1000, "a message that waits", 60)
+
+    def asks(self, uid, sockets, then):
+        """A program of a user's that asks for the queue, listens, and does this instead of reading."""
+        code = ("import socket, time\n"
+                "asks = [socket.socket(socket.AF_UNIX) for _ in range(%d)]\n"
+                "for number, one in enumerate(asks):\n"
+                "    one.bind(f'/var/spool/tinmail/drop/ask.0000000000000{number}')\n"
+                "    one.listen(100)\n"
+                "%s\n" % (sockets, then))
+        process = subprocess.Popen(["/usr/bin/python3", "-c", code], user=uid, group=uid, extra_groups=[], stdout=subprocess.PIPE,
+                                   start_new_session=True)
+        self.addCleanup(harness.stop, process)
+        return process
 
     def arrives(self, *parts):
         """The one message that anna gets, and nothing is left of it elsewhere."""
@@ -107,6 +134,31 @@ class WithoutServer(WithPrograms):
             self.assertEqual((asks.returncode, len(out)), (status, 0 if status else octets), error)
             self.assertIn(why, error.decode())
         self.assertEqual(os.listdir("/var/spool/tinmail/drop"), [])
+
+    def test_mailq_at_the_end_of_a_run(self):
+        """A run that only waits for what a user makes slow goes on answering the others."""
+        conf = pathlib.Path("/etc/tinmail.conf")
+        conf.write_text(conf.read_text() + "message_size_limit = 0\n")
+        self.as_anna("sendmail", "-i", "anna", input="Subject: large\n\n" + ("x" * 70 + "\n") * 500_000)
+        queue_run = subprocess.Popen(["/usr/local/sbin/smtpd", "-q"], start_new_session=True)
+        self.addCleanup(harness.stop, queue_run)
+        readers = []
+
+        def reader():
+            """The process that reads the message: it has anna's uid, so she may stop it."""
+            for proc in pathlib.Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    if proc.stat().st_uid == 23456 and proc.name not in readers:
+                        os.kill(int(proc.name), signal.SIGSTOP)
+                        readers.append(proc.name)
+                        return True
+            return False
+
+        wait_until(reader, "the one that the run waits for", pause=0.001)
+        wait_until(reader, "the one beside it", pause=0.001)
+        self.assertIn("none of your", self.as_bert("mailq").stdout)
+        self.assertIsNone(queue_run.poll())
+        self.assertEqual(pathlib.Path(f"/proc/{readers[1]}/stat").read_text().rpartition(")")[2].split()[0], "T")
 
 
 @needs_root
@@ -185,24 +237,37 @@ class Programs(WithPrograms):
         self.as_bert("sendmail", "anna", input="Subject: beside them\n\nx\n")
         self.arrives(b"Subject: beside them")
 
-    def test_mailq_whose_answer_is_stopped(self):
-        """A user may stop each process that has his uid, also the one that tells him what waits."""
-        code = ("import os, signal, socket, time\n"
-                "asks = socket.socket(socket.AF_UNIX)\n"
-                "asks.bind('/var/spool/tinmail/drop/ask.00000000000000')\n"
-                "asks.listen(100)\n"
-                "while True:\n"
-                "    try: os.kill(-1, signal.SIGSTOP)\n"
-                "    except OSError: time.sleep(0.0002)\n")
-        stops = subprocess.Popen(["/usr/bin/python3", "-c", code], user=23456, group=23456, extra_groups=[], start_new_session=True)
-        self.addCleanup(harness.stop, stops)
+    def test_mailq_that_is_not_read(self):
+        """Who does not read his answer makes nobody else wait for theirs."""
+        self.long_list(self.as_anna)
         drop = pathlib.Path("/var/spool/tinmail/drop")
-        wait_until(lambda: any(drop.iterdir()), "somebody asks")
-        for number in range(3):
-            self.as_bert("sendmail", "bert", input=f"Subject: number {number}\n\nx\n")
-            self.as_bert("mailq")
-        bert = harness.Maildir("/home/bert/Maildir", (23457, 23457))
-        wait_until(lambda: len(bert.contents()) == 3, "bert's mail")
+        self.asks(23456, 3, "time.sleep(600)")
+        wait_until(lambda: len(list(drop.iterdir())) == 3, "somebody asks")
+        self.assertIn("none of your", self.as_bert("mailq").stdout)
+        # Anna's answer goes on.
+        self.assertEqual([path.name[:5] for path in drop.iterdir() if path.stat().st_uid == 23456], ["told."] * 3)
+        wait_until(lambda: not any(drop.iterdir()), "an empty drop directory")
+
+    def test_mailq_whose_name_is_another_s_by_then(self):
+        """The list is for who asked, not for who has the name when it is told."""
+        drop = pathlib.Path("/var/spool/tinmail/drop")
+        heard = self.asks(23457, 1, "print(len(asks[0].accept()[0].recv(100)), flush=True)")
+        [name] = wait_until(lambda: list(drop.iterdir()), "somebody asks")
+        os.chown(name, 23456, 23456)
+        self.as_bert("mailq")
+        self.assertEqual(heard.communicate(timeout=60)[0], b"0\n")
+
+    def test_mailq_at_the_same_time(self):
+        """Whoever finds the lock taken is seen by the run that has it."""
+        self.long_list(self.as_bert)
+        for _ in range(4):
+            all_ask = [subprocess.Popen(["mailq"], user=23457, group=23457, extra_groups=[], cwd="/home/bert", stdout=subprocess.PIPE)
+                       for _ in range(3)]
+            for one in all_ask:
+                self.addCleanup(harness.stop, one)
+            lists = [one.communicate(timeout=60)[0] for one in all_ask]
+            self.assertEqual([one.returncode for one in all_ask], [0] * 3)
+            self.assertEqual([each.count(b".far.example") for each in lists], [1000] * 3)
 
     def test_input_without_an_end(self):
         """Also such as no message is made of: NUL is left out, and so is a mailbox file's first line."""

@@ -58,18 +58,29 @@ pub fn wait(child: i32) {
 /// Waits for a child's end, but not longer than this: one that hangs in the kernel does not end even when it is killed. `false`:
 /// it has not ended, and its zombie will have to be taken away by somebody else.
 pub fn wait_within(child: i32, patience: Duration) -> bool {
+    has_ended_within(child, patience, 0)
+}
+
+/// [`wait_within`], which is over, too, when somebody has stopped the child.
+pub fn wait_within_while_it_runs(child: i32, patience: Duration) -> bool {
+    has_ended_within(child, patience, libc::WUNTRACED)
+}
+
+fn has_ended_within(child: i32, patience: Duration, flags: i32) -> bool {
     let begun = Instant::now();
     let mut pause = Duration::from_micros(200);
     loop {
-        // SAFETY: no status is asked for, so nothing is written.
-        match cerr(unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG) }) {
+        let mut status = 0;
+        // SAFETY: the kernel writes the status into our integer.
+        match cerr(unsafe { libc::waitpid(child, &mut status, libc::WNOHANG | flags) }) {
             Ok(0) if begun.elapsed() < patience => {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(50));
             }
             Ok(0) => return false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            _ => return true,
+            Ok(_) => return !libc::WIFSTOPPED(status),
+            Err(_) => return true,
         }
     }
 }
@@ -445,4 +456,25 @@ pub fn trace(pid: i32) -> io::Result<()> {
     let nothing: *mut libc::c_void = std::ptr::null_mut();
     // SAFETY: PTRACE_ATTACH takes a process id and ignores the two pointers.
     cerr(unsafe { libc::ptrace(libc::PTRACE_ATTACH, pid, nothing, nothing) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stops_a_child_is_not_waited_for() {
+        let long = Duration::from_secs(60);
+        let begun = Instant::now();
+        let Fork::Parent(child) = fork().unwrap() else {
+            // SAFETY: plain integers.
+            unsafe { libc::raise(libc::SIGSTOP) };
+            exit_now(0)
+        };
+        assert!(!wait_within_while_it_runs(child, long));
+        assert!(begun.elapsed() < long);
+        assert!(!wait_within(child, Duration::from_millis(10)), "it is there still");
+        terminate(child);
+        assert!(wait_within_while_it_runs(child, long));
+    }
 }

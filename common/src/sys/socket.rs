@@ -135,6 +135,18 @@ pub fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// The user whose process listens at the other end of a connection that [`connect_local`] made, as the kernel noted it there
+/// (SO_PEERCRED): a socket's name may have changed hands.
+pub fn listener_uid(socket: &UnixStream) -> io::Result<u32> {
+    // SAFETY: all-zero octets are valid credentials.
+    let mut peer: libc::ucred = unsafe { mem::zeroed() };
+    let mut length = mem::size_of::<libc::ucred>() as libc::socklen_t;
+    let (value, number) = ((&raw mut peer).cast(), socket.as_raw_fd());
+    // SAFETY: the kernel writes at most that many octets into a local.
+    cerr(unsafe { libc::getsockopt(number, libc::SOL_SOCKET, libc::SO_PEERCRED, value, &mut length) })?;
+    Ok(peer.uid)
+}
+
 /// Connects to a socket of the file system without waiting. Errors: `WouldBlock`, so many are waiting there that there is no place;
 /// `InvalidInput`, the path is longer than an address may be; or what connect(2) says.
 pub fn connect_local(path: &Path) -> io::Result<UnixStream> {
@@ -311,6 +323,7 @@ mod tests {
         let kind = |path: &Path| connect_local(path).err().map(|error| error.kind());
         assert_eq!(kind(&path), Some(io::ErrorKind::NotFound));
         let listener = UnixListener::bind(&path).unwrap();
+        assert_eq!(listener_uid(&connect_local(&path).unwrap()).unwrap(), effective_uid());
         let mut waiting = Vec::new();
         // It has some 128 places.
         let full = (0..5000).find_map(|_| connect_local(&path).map(|one| waiting.push(one)).err());

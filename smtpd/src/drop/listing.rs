@@ -8,10 +8,12 @@
 //! ```
 //!
 //! Whose list it is the file system says, as it says whose a message is. The process that goes where a name leads can go nowhere
-//! where its user could not, and tells what that user may know: who puts another's socket there makes him a present of a list.
+//! where its user could not, and by then the name may be another's: it tells nobody but a listener that has its own uid.
 //! Names and sockets are hostile: who asks may never listen or never read, and may stop the process that has his uid. So all has
-//! an end in time, users are answered side by side, and each by one run at a time.
+//! an end in time, users are answered side by side, and each by one run at a time. Who has more uids than [`AT_ONCE`] can
+//! still make others wait, for some seconds each.
 
+use super::UNFINISHED;
 use super::turns::Locks;
 use crate::queue::{Id, Place, QueueDirectory, list};
 use common::auth::passwd;
@@ -22,7 +24,8 @@ use common::sys::fd::{self, Interest};
 use common::sys::fs;
 use common::sys::process::{self, Fork};
 use common::sys::socket;
-use std::fs::{File, FileType};
+use std::collections::HashMap;
+use std::fs::{File, FileType, Metadata};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -39,14 +42,13 @@ const END: u8 = 0;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Time for one user's answer: some hundred thousand messages.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// How long an answer waits for a user who does not read it.
+/// How long an answer waits in all for a user who does not read it.
 const READ_TIME: Duration = Duration::from_secs(5);
 /// How long it waits until what the user has just submitted is in the queue.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
 /// Octets of the longest list that who asks reads.
 const LIST_MAX: u64 = 64 << 20;
-/// Users who are answered in one run, and at once. The others hear the next run.
-const USERS_MAX: usize = 100;
+/// Users whom one run answers at once. The others wait until one of these has ended.
 const AT_ONCE: usize = 10;
 /// Sockets of one user; what is beyond goes.
 const SOCKETS_MAX: usize = 50;
@@ -54,11 +56,6 @@ const SOCKETS_MAX: usize = 50;
 /// Whether somebody asks by this name.
 pub(super) fn is_question(name: &str, kind: FileType) -> bool {
     kind.is_socket() && name.strip_prefix(ASK).is_some_and(|id| Id::parse(id).is_some())
-}
-
-/// Whether by this name somebody is being answered.
-pub(super) fn is_answered(name: &str, kind: FileType) -> bool {
-    kind.is_socket() && name.starts_with(TOLD)
 }
 
 /// A user's list. `wake` sees to it that somebody looks. Errors: `TimedOut`, nobody has answered; `UnexpectedEof`, the list was cut
@@ -72,8 +69,12 @@ pub fn ask(config: &Config, patience: Duration, wake: &dyn Fn()) -> io::Result<V
     std::env::set_current_dir(&drop).map_err(failed)?;
     // Only this user's processes may connect.
     process::private_umask();
-    let name = Name(PathBuf::from(format!("{ASK}{id}")));
+    let mut name = Name(PathBuf::from(format!("{UNFINISHED}{id}")));
     let listener = UnixListener::bind(&name.0).map_err(failed)?;
+    // Not before somebody listens: who is answered then has no second answer.
+    let asks = PathBuf::from(format!("{ASK}{id}"));
+    std::fs::rename(&name.0, &asks).map_err(failed)?;
+    name.0 = asks;
     wake();
     let mut until = Instant::now() + patience;
     let (mut kind, mut why) = (io::ErrorKind::TimedOut, NOBODY);
@@ -110,104 +111,157 @@ impl Drop for Name {
     }
 }
 
-/// Starts a process that answers everybody who asks, and ends. `None`: nobody asks.
-pub fn answer(config: &Config, directory: &QueueDirectory, log: &Log) -> Option<i32> {
-    // Without root there is nobody but the queue's owner, who sees it.
-    if !process::is_root() {
-        return None;
-    }
-    let path = directory.place(Place::Drop);
-    let failed = |error: io::Error| log.error(format_args!("{}: {error}", path.display()));
-    let askers = askers(&path).map_err(failed).ok().filter(|askers| !askers.is_empty())?;
-    match process::fork() {
-        Ok(Fork::Parent(child)) => return Some(child),
-        Ok(Fork::Child) => {}
-        Err(error) => {
-            failed(error);
-            return None;
+/// The users whom a run is answering, each by a process of its own.
+#[derive(Debug, Default)]
+pub struct Answers {
+    serving: Vec<(i32, u32)>,
+    /// Somebody asked for whom there was no place.
+    more: bool,
+}
+
+impl Answers {
+    /// Begins to answer those who ask now. Nobody waits for it.
+    pub fn begin(&mut self, config: &Config, directory: &QueueDirectory, log: &Log) {
+        // Without root there is nobody but the queue's owner, who sees it.
+        if !process::is_root() {
+            return;
         }
-    }
-    let mut busy = 0;
-    for asker in askers {
-        if busy == AT_ONCE && process::wait_for_any().is_ok() {
-            busy -= 1;
-        }
-        match process::fork() {
-            Ok(Fork::Parent(_)) => busy += 1,
-            Ok(Fork::Child) => {
-                let uid = asker.uid;
-                if let Err(error) = serve(config, directory, log, asker) {
-                    log.error(format_args!("drop: uid={uid} asks for the queue: {error}"));
-                }
-                process::exit_now(0);
+        let path = directory.place(Place::Drop);
+        let failed = |error: io::Error| log.error(format_args!("{}: {error}", path.display()));
+        self.more = false;
+        let askers = match askers(&path) {
+            Ok(askers) => askers,
+            Err(error) => return failed(error),
+        };
+        for uid in askers {
+            if self.serving.iter().any(|(_, served)| *served == uid) {
+                continue;
             }
-            Err(error) => failed(error),
+            if self.serving.len() >= AT_ONCE {
+                self.more = true;
+                return;
+            }
+            match process::fork() {
+                Ok(Fork::Parent(pid)) => self.serving.push((pid, uid)),
+                Ok(Fork::Child) => {
+                    if let Err(error) = serve(config, directory, log, uid) {
+                        log.error(format_args!("drop: uid={uid} asks for the queue: {error}"));
+                    }
+                    process::exit_now(0);
+                }
+                Err(error) => return failed(error),
+            }
         }
     }
-    while process::wait_for_any().is_ok() {}
-    process::exit_now(0)
+
+    /// This child has ended.
+    pub fn ended(&mut self, pid: i32) {
+        self.serving.retain(|(serves, _)| *serves != pid);
+    }
+
+    /// Nobody is being answered.
+    pub fn is_empty(&self) -> bool {
+        self.serving.is_empty()
+    }
+
+    /// There is a place again for somebody who had none.
+    pub fn has_place(&self) -> bool {
+        self.more && self.serving.len() < AT_ONCE
+    }
 }
 
 /// Answers one user, if no other run is doing that: who stops an answer has no second one meanwhile.
-fn serve(config: &Config, directory: &QueueDirectory, log: &Log, mut asker: Asker) -> io::Result<()> {
+fn serve(config: &Config, directory: &QueueDirectory, log: &Log, uid: u32) -> io::Result<()> {
     let path = directory.place(Place::Drop);
     let locks = Locks::open(directory, "ask")?;
-    if !locks.try_take(asker.uid)? {
-        return Ok(());
+    let until = Instant::now() + ANSWER_TIME;
+    // Who comes while the lock is taken relies on its owner to look again, also after giving it back.
+    while Instant::now() < until && is_asking(&path, uid)? && locks.try_take(uid)? {
+        settle(&path, uid);
+        let asker = claim(&path, uid)?;
+        if !asker.names.is_empty() {
+            let result = one(config, directory, log, &asker);
+            asker.names.iter().for_each(|name| _ = std::fs::remove_file(path.join(name)));
+            result?;
+        }
+        locks.give_back(uid);
     }
-    settle(&path, asker.uid);
-    // From here on it is ours: what another run has taken has another name.
-    asker.names = asker.names.iter().filter_map(|name| claim(&path, name)).collect();
-    if asker.names.is_empty() {
-        return Ok(());
-    }
-    let result = one(config, directory, log, &asker);
-    asker.names.iter().for_each(|name| _ = std::fs::remove_file(path.join(name)));
-    result
+    Ok(())
 }
 
-fn claim(drop: &Path, name: &str) -> Option<String> {
-    let told = format!("{TOLD}{}", name.strip_prefix(ASK)?);
-    std::fs::rename(drop.join(name), drop.join(&told)).ok().map(|()| told)
-}
-
-/// A user who asks.
+/// A user who is answered, and the names by which.
 #[derive(Debug, PartialEq, Eq)]
 struct Asker {
     uid: u32,
     gid: u32,
-    /// Since when, by the file system's clock: seconds and nanoseconds.
-    since: (i64, i64),
     names: Vec<String>,
 }
 
-/// Who asks, by the names alone; who has waited longest is the first.
-fn askers(path: &Path) -> io::Result<Vec<Asker>> {
-    let mut askers: Vec<Asker> = Vec::new();
-    fs::for_each_name(path, &mut |name, _| {
+fn for_each_question(drop: &Path, tell: &mut dyn FnMut(&str, &Metadata)) -> io::Result<()> {
+    fs::for_each_name(drop, &mut |name, _| {
         let Ok(name) = std::str::from_utf8(name) else { return };
-        let Ok(meta) = path.join(name).symlink_metadata() else { return };
-        if !is_question(name, meta.file_type()) {
+        let Ok(meta) = drop.join(name).symlink_metadata() else { return };
+        if is_question(name, meta.file_type()) {
+            tell(name, &meta);
+        }
+    })
+}
+
+/// Who asks, by the names alone; who has waited longest is the first.
+fn askers(drop: &Path) -> io::Result<Vec<u32>> {
+    let mut askers = HashMap::new();
+    for_each_question(drop, &mut |name, meta| {
+        // Root sees the queue itself.
+        if meta.uid() == 0 {
+            let _ = std::fs::remove_file(drop.join(name));
             return;
         }
-        let (uid, gid) = (meta.uid(), meta.gid());
-        // That of its last change: the other one is its owner's to set.
+        // The time of its last change: the other one is its owner's to set.
         let since = (meta.ctime(), meta.ctime_nsec());
-        let known = askers.iter_mut().find(|asker| asker.uid == uid);
-        // Root sees the queue itself; with a second name it may be another's socket.
-        let is_too_many = known.as_ref().is_some_and(|asker| asker.names.len() == SOCKETS_MAX);
-        if uid == 0 || meta.nlink() != 1 || is_too_many {
-            let _ = std::fs::remove_file(path.join(name));
-        } else if let Some(asker) = known {
-            asker.since = asker.since.min(since);
-            asker.names.push(name.to_owned());
-        } else {
-            askers.push(Asker { uid, gid, since, names: vec![name.to_owned()] });
+        let first = askers.entry(meta.uid()).or_insert(since);
+        *first = since.min(*first);
+    })?;
+    let mut askers: Vec<_> = askers.into_iter().collect();
+    askers.sort_unstable_by_key(|(_, since)| *since);
+    Ok(askers.into_iter().map(|(uid, _)| uid).collect())
+}
+
+fn is_asking(drop: &Path, uid: u32) -> io::Result<bool> {
+    let mut found = false;
+    for_each_question(drop, &mut |_, meta| found |= meta.uid() == uid)?;
+    Ok(found)
+}
+
+/// Takes a user's questions: by their new names, which nobody can know before, they are no other run's. The lock is ours.
+fn claim(drop: &Path, uid: u32) -> io::Result<Asker> {
+    let (mut names, mut gid) = (Vec::new(), uid);
+    for_each_question(drop, &mut |name, meta| {
+        if meta.uid() == uid {
+            gid = meta.gid();
+            names.push(name.to_owned());
         }
     })?;
-    askers.sort_by_key(|asker| asker.since);
-    askers.truncate(USERS_MAX);
-    Ok(askers)
+    let mut asker = Asker { uid, gid, names: Vec::new() };
+    for name in names {
+        let name = drop.join(name);
+        if asker.names.len() == SOCKETS_MAX {
+            let _ = std::fs::remove_file(name);
+            continue;
+        }
+        let mut random = [0; 16];
+        process::random(&mut random)?;
+        let told = format!("{TOLD}{:032x}", u128::from_ne_bytes(random));
+        match std::fs::rename(&name, drop.join(&told)) {
+            Ok(()) => asker.names.push(told),
+            // Who asked has gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let _ = std::fs::remove_file(&name);
+                return Err(error);
+            }
+        }
+    }
+    Ok(asker)
 }
 
 /// One list for one user.
@@ -250,9 +304,12 @@ fn give(drop: &Path, log: &Log, asker: &Asker, list: OwnedFd) -> io::Result<()> 
             process::exit_now(0);
         }
     };
-    // It has the user's uid, so the user may have stopped it.
-    if !process::wait_within(copier, ANSWER_TIME) {
-        log.warning(format_args!("drop: uid={} asks for the queue: it takes too long", asker.uid));
+    // It has the user's uid, so the user may stop it: then that is all.
+    if !process::wait_within_while_it_runs(copier, ANSWER_TIME) {
+        log.warning(format_args!(
+            "drop: uid={} asks for the queue: the answer was stopped or takes too long",
+            asker.uid
+        ));
         process::terminate(copier);
         process::wait_within(copier, READ_TIME);
     }
@@ -323,20 +380,29 @@ fn copy(drop: &Path, asker: &Asker, list: OwnedFd) -> io::Result<()> {
     // Connected at once: who asks knows that it will be answered, however long the list takes.
     let connected = asker.names.iter().filter_map(|name| {
         let to = socket::connect_local(Path::new(name)).ok()?;
-        to.set_write_timeout(Some(READ_TIME)).ok()?;
-        Some(to)
+        (socket::listener_uid(&to).ok()? == asker.uid).then_some(to)
     });
     let (mut all, mut list): (Vec<UnixStream>, _) = (connected.collect(), File::from(list));
-    let mut buffer = [0; 16 * 1024];
+    let (mut buffer, mut patience) = ([0; 16 * 1024], READ_TIME);
     while !all.is_empty() {
         let length = list.read(&mut buffer)?;
         if length == 0 {
             break;
         }
         let octets = buffer.get(..length).unwrap_or_default();
-        all.retain_mut(|to| to.write_all(octets).is_ok());
+        all.retain_mut(|to| write_within(to, octets, &mut patience).is_ok());
     }
     Ok(())
+}
+
+/// Writes what has room within this time, and takes what that took from it.
+fn write_within(to: &mut UnixStream, octets: &[u8], patience: &mut Duration) -> io::Result<()> {
+    let begun = Instant::now();
+    // Zero would be for ever.
+    to.set_write_timeout(Some((*patience).max(Duration::from_millis(1))))?;
+    let written = to.write_all(octets);
+    *patience = patience.saturating_sub(begun.elapsed());
+    written
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub mod listing;
 mod pickup;
 mod turns;
 
-pub use listing::answer;
+pub use listing::Answers;
 pub use turns::pick_up;
 
 use crate::queue::{Id, Place};

@@ -5,7 +5,7 @@
 //! [`READ_TIME`] is tried again beside the run, where nobody waits for it.
 
 use super::UNFINISHED;
-use super::listing::{is_answered, is_question};
+use super::listing::is_question;
 use super::pickup::take;
 use crate::queue::{Id, Place, QueueDirectory};
 use crate::rules::Rules;
@@ -15,9 +15,9 @@ use common::sys::{fs, process};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Files of one user that are taken in one run; the others wait for the next.
 const FILES_MAX: usize = 1000;
@@ -197,10 +197,13 @@ fn look(path: &Path, turns: &Turns) -> io::Result<Vec<User>> {
         let Ok(name) = std::str::from_utf8(name) else { return };
         let file = path.join(name);
         let Ok(meta) = file.symlink_metadata() else { return };
-        // They are answered, and removed then; a run that was killed has left some.
         let age = meta.modified().ok().and_then(|time| now.duration_since(time).ok());
-        let is_answered = is_answered(name, meta.file_type()) && age.is_some_and(|age| age < LONG_READ_TIME);
-        if (is_question(name, meta.file_type()) || is_answered) && process::is_root() {
+        // Who asks for the queue is answered, and removed then: what is older, a process that was killed has left. The other
+        // time is its owner's to set.
+        let changed = u64::try_from(meta.ctime()).map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        let is_new = changed.is_ok_and(|time| now.duration_since(time).is_ok_and(|age| age < LONG_READ_TIME));
+        let is_asked = meta.file_type().is_socket() && is_new || is_question(name, meta.file_type());
+        if is_asked && process::is_root() {
             return;
         }
         let id = Id::parse(name).filter(|_| !name.starts_with(UNFINISHED) && meta.is_file());
@@ -255,7 +258,7 @@ impl Locks {
         fs::try_record_lock_at(&self.0, u64::from(uid))
     }
 
-    fn give_back(&self, uid: u32) {
+    pub(super) fn give_back(&self, uid: u32) {
         // What stays locked is free when the run ends.
         let _ = fs::unlock_record_at(&self.0, u64::from(uid));
     }

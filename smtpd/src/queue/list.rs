@@ -65,7 +65,7 @@ fn print_message(
     let sender =
         head.envelope.reverse_path.as_ref().map_or_else(|| "MAILER-DAEMON".to_owned(), ToString::to_string);
     let name = format!("{id}{mark}");
-    writeln!(out, "{name:<ID_WIDTH$} {:>10}  {:<20} {}", head.size, stamp(head.arrived), readable(&sender))?;
+    writeln!(out, "{name:<ID_WIDTH$} {:>10}  {:<20} {}", head.size, stamp(head.arrived), address(&sender))?;
     let notes = notes::read(directory, place, id);
     for (at, (recipient, (state, _))) in head.envelope.recipients.iter().zip(&head.states).enumerate() {
         if matches!(state, State::Delivered | State::Done) {
@@ -74,7 +74,7 @@ fn print_message(
         if let Some(note) = notes.iter().find(|note| note.recipient == at) {
             writeln!(out, "    ({})", readable(&note.status.reason()).up_to(REASON_MAX))?;
         }
-        writeln!(out, "    {}", readable(&recipient.address.to_string()))?;
+        writeln!(out, "    {}", address(&recipient.address.to_string()))?;
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ pub fn show(directory: &QueueDirectory, id: &Id, now: SystemTime, out: &mut dyn 
         let counters = head.counters;
         let sender = envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
         writeln!(out, "ID:        {id}{}", if place == Place::Hold { " (on hold)" } else { "" })?;
-        writeln!(out, "Sender:    <{}>", readable(&sender))?;
+        writeln!(out, "Sender:    <{}>", address(&sender))?;
         writeln!(out, "Arrived:   {} UTC, {}", stamp(head.arrived), readable(&head.from))?;
         writeln!(out, "Size:      {} octets", head.size)?;
         writeln!(out, "Attempts:  {}", counters.attempts)?;
@@ -111,9 +111,9 @@ pub fn show(directory: &QueueDirectory, id: &Id, now: SystemTime, out: &mut dyn 
                 State::Delivered | State::Done => "done",
                 State::Failed => "failed",
             };
-            writeln!(out, "Recipient: <{}> {word}", readable(&recipient.address.to_string()))?;
+            writeln!(out, "Recipient: <{}> {word}", address(&recipient.address.to_string()))?;
             if recipient.original != recipient.address {
-                writeln!(out, "           for <{}>", readable(&recipient.original.to_string()))?;
+                writeln!(out, "           for <{}>", address(&recipient.original.to_string()))?;
             }
             if let Some(note) = notes.iter().find(|note| note.recipient == at) {
                 print_note(out, note)?;
@@ -129,6 +129,11 @@ fn print_note(out: &mut dyn Write, note: &Note) -> io::Result<()> {
     let reason = note.status.reason();
     let text = readable(&reason).up_to(SHOWN_MAX);
     writeln!(out, "           {} {}: {text}", stamp(at), readable(&note.relay))
+}
+
+/// Whole: one that was cut would be another one.
+fn address(text: &str) -> log::Escaped<'_> {
+    readable(text).up_to(SHOWN_MAX)
 }
 
 fn readable(text: &str) -> log::Escaped<'_> {

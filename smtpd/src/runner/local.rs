@@ -8,7 +8,7 @@ use super::here::ASIDE_MAX;
 use super::slots;
 use crate::address::ReversePath;
 use crate::deliver::{self, Delivery, Once, Trace};
-use crate::drop;
+use crate::drop::{self, Answers};
 use crate::envelope::{Recipient, Target};
 use crate::queue::QueueDirectory;
 use crate::queue::queued::Message;
@@ -30,8 +30,10 @@ use std::time::{Duration, Instant};
 const DELIVERY_TIME: Duration = Duration::from_secs(600);
 /// How often the drop directory is looked at while a run lasts.
 const PICK_UP: Duration = Duration::from_secs(5);
-/// And how often at the end, where users are still being told what waits.
-const END_LOOK: Duration = Duration::from_secs(1);
+/// And how often where users wait until others have been told what is in the queue.
+const PLACE_LOOK: Duration = Duration::from_secs(1);
+/// How long a run goes on answering, from its end on: for who asks later there is another one.
+const END_TIME: Duration = Duration::from_secs(60);
 /// What a program's own time is exceeded by, so that its deliverer can end it and say so.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -45,8 +47,8 @@ struct Guard<'a> {
     /// last.
     picking: Option<i32>,
     has_picked: bool,
-    /// A child that tells users what waits.
-    answering: Option<i32>,
+    /// Children that tell users what waits.
+    answers: &'a mut Answers,
     looked: Instant,
 }
 
@@ -72,27 +74,29 @@ fn deliveries_max(config: &Config) -> usize {
     workers.saturating_mul(ASIDE_MAX.saturating_add(1))
 }
 
-/// Answers until nobody is left who could ask. `slow`: users have dropped something that takes long to read. `answering`: the child
-/// that [`drop::answer`] has started. `true`: what users have dropped meanwhile has come too late for this run.
+/// Answers until nobody is left who could ask. `slow`: users have dropped something that takes long to read. `answers`: users who
+/// are already being told what waits. `true`: what users have dropped meanwhile has come too late for this run, and `answers` may
+/// go on.
 pub fn serve(
     socket: &OwnedFd,
     config: &Config,
     directory: &QueueDirectory,
     log: &Log,
     slow: bool,
-    answering: Option<i32>,
+    answers: &mut Answers,
 ) -> io::Result<bool> {
     // Each child answers to its worker; here they are only kept count of. Until its zombie is taken away, nobody else can have
     // a child's number.
     let (deliveries, looked) = (Vec::new(), Instant::now());
     let (rules, picking, has_picked) = (None, None, false);
-    let mut guard = Guard { config, log, rules, deliveries, picking, has_picked, answering, looked };
+    let mut guard = Guard { config, log, rules, deliveries, picking, has_picked, answers, looked };
     if slow {
         guard.pick_up(directory);
     }
     let mut buffer = vec![0; QUESTION_MAX];
     loop {
-        let left = guard.watch().map_or(PICK_UP, |left| left.min(PICK_UP));
+        let next_look = if guard.answers.is_empty() { PICK_UP } else { PLACE_LOOK };
+        let left = guard.watch().map_or(next_look, |left| left.min(next_look));
         let [ready] = fd::poll([(socket.as_fd(), Interest::Read)], Some(left))?;
         guard.look(directory);
         if !ready.read {
@@ -213,13 +217,18 @@ impl Guard<'_> {
         Answer::Status(status)
     }
 
-    /// Ends whoever takes too long: a deliverer has its user's uid, so the user may have stopped it. How long to wait then.
-    fn watch(&mut self) -> Option<Duration> {
+    /// Takes note of the children that have ended.
+    fn reap(&mut self) {
         while let Some(pid) = process::reap() {
             self.picking = self.picking.filter(|picking| *picking != pid);
-            self.answering = self.answering.filter(|answering| *answering != pid);
+            self.answers.ended(pid);
             self.deliveries.retain(|one| one.pid != pid);
         }
+    }
+
+    /// Ends whoever takes too long: a deliverer has its user's uid, so the user may have stopped it. How long to wait then.
+    fn watch(&mut self) -> Option<Duration> {
+        self.reap();
         let now = Instant::now();
         for one in self.deliveries.iter_mut().filter(|one| one.until.is_some_and(|until| until <= now)) {
             let to = readable(one.to.as_bytes());
@@ -234,16 +243,15 @@ impl Guard<'_> {
     /// A run may take hours with a slow host, and no other one is started by a timer meanwhile. What users drop then is taken in
     /// beside it: their processes may be slow, too.
     fn look(&mut self, directory: &QueueDirectory) {
-        if self.looked.elapsed() < PICK_UP {
+        self.reap();
+        if self.looked.elapsed() < PICK_UP && !self.answers.has_place() {
             return;
         }
         self.looked = Instant::now();
         if !drop::is_waiting(directory.path()) {
             return;
         }
-        if self.answering.is_none() {
-            self.answering = drop::answer(self.config, directory, self.log);
-        }
+        self.answers.begin(self.config, directory, self.log);
         if self.picking.is_none() {
             self.pick_up(directory);
         }
@@ -264,20 +272,27 @@ impl Guard<'_> {
         }
     }
 
-    /// Nobody waits for these any more. Whether something was dropped too late for this run.
+    /// Nobody asks any more. Whether something was dropped too late for this run.
     fn end(&mut self, directory: &QueueDirectory) -> io::Result<bool> {
         self.watch();
         self.deliveries.iter().for_each(|one| process::terminate(one.pid));
-        if let Some(pid) = self.picking {
-            process::wait_for(pid)?;
-        }
         // Whoever started the run may end what is left of it. While that is waited for nobody else may be there to look.
-        let mut is_late = false;
-        while !is_late && self.answering.is_some_and(|pid| !process::wait_within(pid, END_LOOK)) {
-            is_late = self.looked.elapsed() >= PICK_UP && drop::is_waiting(directory.path());
+        let (begun, mut pause) = (Instant::now(), Duration::from_micros(200));
+        loop {
+            self.reap();
+            // The child may have ended long ago, but after the runner had looked for the last time.
+            if self.picking.is_none() && self.has_picked && slots::has_come(directory) {
+                return Ok(true);
+            }
+            if self.picking.is_none() && self.answers.is_empty() {
+                return Ok(false);
+            }
+            if begun.elapsed() < END_TIME {
+                self.look(directory);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
         }
-        // The child may have ended long ago, but after the runner had looked for the last time.
-        Ok(self.has_picked && slots::has_come(directory) || is_late)
     }
 
     fn rules(&mut self) -> Result<&mut Rules, Status> {
@@ -389,24 +404,18 @@ mod tests {
         let scratch = Scratch::new("late-pick-up");
         let directory = queue(&scratch);
         let (config, log) = (Config::DEFAULT, Log::open(&Config::DEFAULT, "test".to_owned()));
-        let guard = |has_picked| {
+        let end = |has_picked| {
             let (deliveries, looked) = (Vec::new(), Instant::now());
-            Guard {
-                config: &config,
-                log: &log,
-                rules: None,
-                deliveries,
-                picking: None,
-                has_picked,
-                answering: None,
-                looked,
-            }
+            let (picking, answers) = (None, &mut Answers::default());
+            let (config, log, rules) = (&config, &log, None);
+            let mut guard = Guard { config, log, rules, deliveries, picking, has_picked, answers, looked };
+            guard.end(&directory).unwrap()
         };
-        assert!(!guard(true).end(&directory).unwrap());
+        assert!(!end(true));
         slots::look_again(&directory);
         // Others, who have no slot, rely on those that have.
-        assert!(!guard(false).end(&directory).unwrap());
-        assert!(guard(true).end(&directory).unwrap(), "its child has ended before");
+        assert!(!end(false));
+        assert!(end(true), "its child has ended before");
         assert!(!slots::has_come(&directory));
     }
 
@@ -423,7 +432,7 @@ mod tests {
             deliveries: (1..).take(2 * (1 + ASIDE_MAX)).map(delivering).collect(),
             picking: None,
             has_picked: false,
-            answering: None,
+            answers: &mut Answers::default(),
             looked: Instant::now(),
         };
         let address = Address::new("anna", "example.org").unwrap();

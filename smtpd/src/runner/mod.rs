@@ -22,7 +22,7 @@ mod ways;
 mod worker;
 
 use crate::address::Address;
-use crate::drop;
+use crate::drop::{self, Answers};
 use crate::queue::QueueDirectory;
 use crate::queue::schedule::Schedule;
 use crate::values;
@@ -45,7 +45,7 @@ pub use options::{HANDED_OVER, Options, is_asked_for};
 
 /// Octets of what went wrong with a run.
 const WRONG_MAX: u64 = 4096;
-/// Rounds of one run: what is left at its end has another one at once.
+/// Rounds of one run: what is left at the end of one has another at once.
 const ROUNDS_MAX: u32 = 100;
 /// What the runner says when nothing has.
 const WELL: &str = "\n";
@@ -101,9 +101,10 @@ pub fn start(options: Options) -> Exit {
     process::private_umask();
     process::return_large_memory();
     let (mut selection, mut wrong) = (options.selection, String::new());
+    let mut answers = Answers::default();
     // Users who always leave something at its end must not make it go on for ever, with settings of long ago.
     for _ in 0..ROUNDS_MAX {
-        match run(&config, &log, selection) {
+        match run(&config, &log, selection, &mut answers) {
             Ok((again, said)) => {
                 wrong = if said.is_empty() { wrong } else { said };
                 if !again {
@@ -132,10 +133,15 @@ fn complain(what: &str) -> Exit {
     Exit::Usage
 }
 
-/// Whether there is something for another run, and what went wrong with this one (or nothing).
-fn run(config: &Config, log: &Log, selection: Selection) -> io::Result<(bool, String)> {
+/// Whether there is something for another run, and what went wrong with this one (or nothing). `answers` go on in it.
+fn run(
+    config: &Config,
+    log: &Log,
+    selection: Selection,
+    answers: &mut Answers,
+) -> io::Result<(bool, String)> {
     let directory = QueueDirectory::open(config)?;
-    let answering = drop::answer(config, &directory, log);
+    answers.begin(config, &directory, log);
     let picked = drop::pick_up(config, &directory, log, false);
     let (ours, theirs) = pass::message_pair()?;
     let (hears, says) = fd::pipe()?;
@@ -165,7 +171,7 @@ fn run(config: &Config, log: &Log, selection: Selection) -> io::Result<(bool, St
         }
         Fork::Parent(_) => {
             drop((theirs, says));
-            let again = local::serve(&ours, config, &directory, log, picked.slow, answering)?;
+            let again = local::serve(&ours, config, &directory, log, picked.slow, answers)?;
             // Nobody of the run is left; what went wrong is said once, and by the one who is waited for.
             let mut said = String::new();
             File::from(hears).take(WRONG_MAX).read_to_string(&mut said)?;
