@@ -258,7 +258,6 @@ class Programs(WithPrograms):
         self.assertEqual(heard.communicate(timeout=60)[0], b"0\n")
 
     def test_mailq_at_the_same_time(self):
-        """Whoever finds the lock taken is seen by the run that has it."""
         self.long_list(self.as_bert)
         for _ in range(4):
             all_ask = [subprocess.Popen(["mailq"], user=23457, group=23457, extra_groups=[], cwd="/home/bert", stdout=subprocess.PIPE)
@@ -268,6 +267,17 @@ class Programs(WithPrograms):
             lists = [one.communicate(timeout=60)[0] for one in all_ask]
             self.assertEqual([one.returncode for one in all_ask], [0] * 3)
             self.assertEqual([each.count(b".far.example") for each in lists], [1000] * 3)
+
+    def test_mailq_while_the_same_user_is_answered(self):
+        """Whoever finds the lock taken is seen by the run that has it."""
+        self.long_list(self.as_bert)
+        self.asks(23457, 1, "time.sleep(600)")
+        drop = pathlib.Path("/var/spool/tinmail/drop")
+        wait_until(lambda: any(drop.iterdir()), "somebody asks")
+        queue_run = subprocess.Popen(["/usr/local/sbin/smtpd", "-q"], start_new_session=True)
+        self.addCleanup(harness.stop, queue_run)
+        wait_until(lambda: [path.name[:5] for path in drop.iterdir()] == ["told."], "it is being answered")
+        self.assertEqual(self.as_bert("mailq").stdout.count(".far.example"), 1000)
 
     def test_input_without_an_end(self):
         """Also such as no message is made of: NUL is left out, and so is a mailbox file's first line."""
