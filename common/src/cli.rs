@@ -31,6 +31,17 @@ pub struct Flag {
     pub help: &'static str,
 }
 
+/// A command line that a program has beside the one that is read here, for `--help`. It takes `-c` and `-o` as well.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside {
+    /// What makes it this one: `-q`.
+    pub option: &'static str,
+    /// What may follow.
+    pub arguments: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+}
+
 /// What the program was started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -144,13 +155,20 @@ fn usage(program: &Program) -> String {
 }
 
 /// `--help`: options, then the settings that this program looks at, with their defaults.
-pub fn print_help(program: &Program, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}: {}\n\nusage: {}\n", program.name, program.summary, usage(program))?;
+pub fn print_help(program: &Program, beside: Option<&Beside>, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}: {}\n\nusage: {}", program.name, program.summary, usage(program))?;
+    if let Some(Beside { option, arguments, .. }) = beside {
+        writeln!(out, "       {} [-c FILE] [-o NAME=VALUE]... {option} {arguments}", program.name)?;
+    }
+    writeln!(out)?;
     for (option, help) in OPTIONS {
         writeln!(out, "  {option:<14}  {help}")?;
     }
     for flag in program.flags {
         writeln!(out, "  {:<14}  {}", format!("--{}", flag.name), flag.help)?;
+    }
+    if let Some(Beside { option, help, .. }) = beside {
+        writeln!(out, "  {option:<14}  {help}")?;
     }
     writeln!(out, "\nsettings, for {} and -o:\n", crate::config::DEFAULT_FILE)?;
     for row in Setting::all().filter(|row| row.concerns(program)) {
@@ -221,8 +239,11 @@ mod tests {
     #[test]
     fn help_shows_every_option_and_every_setting_of_the_program() {
         let mut out = Vec::new();
-        print_help(&PROGRAM, &mut out).unwrap();
+        let beside = Beside { option: "-r", arguments: "[NAME]", help: "run something" };
+        print_help(&PROGRAM, Some(&beside), &mut out).unwrap();
         let help = String::from_utf8(out).unwrap();
+        assert!(help.contains("\n       testd [-c FILE] [-o NAME=VALUE]... -r [NAME]\n\n"));
+        assert!(help.contains("\n  -r              run something\n"));
         for (option, _) in OPTIONS {
             assert!(help.contains(&format!("\n  {option}")), "{option}");
         }

@@ -39,6 +39,7 @@ pub static PROGRAM: Program = Program {
         summary: "IMAP server for xinetd, systemd socket activation and other inetds",
         flags: &[],
     },
+    beside: None,
     protocol: "imap",
     out_of_order: "* BYE [UNAVAILABLE] Out of order; try again later.\r\n",
     front: not_authenticated::speak,

@@ -30,6 +30,7 @@ pub static PROGRAM: Program = Program {
         summary: "POP3 server for xinetd, systemd socket activation and other inetds",
         flags: &[],
     },
+    beside: None,
     protocol: "pop3",
     out_of_order: "-ERR [SYS/TEMP] Out of order; try again later.\r\n",
     front: authorization::speak,

@@ -49,8 +49,10 @@ pub mod virtual_mailboxes;
 pub mod wire;
 pub mod writer;
 
-use common::cli::{self, Flag};
-use common::process::{After, Program};
+use common::cli::{self, Flag, Mode};
+use common::process::{self, After, Program};
+use common::sys::entry;
+use std::ffi::OsStr;
 
 /// The program, for [`common::process::main`].
 pub static PROGRAM: Program = Program {
@@ -63,6 +65,11 @@ pub static PROGRAM: Program = Program {
             Flag { name: "lmtp", help: "LMTP: one reply for each recipient, nothing is relayed" },
         ],
     },
+    beside: Some(cli::Beside {
+        option: "-q",
+        arguments: "[ID... | @DOMAIN]",
+        help: "run the queue once: what is due, or these messages, or what is for this domain",
+    }),
     protocol: "smtp",
     out_of_order: "421 4.3.0 Out of order; try again later\r\n",
     front: front::speak,
@@ -73,11 +80,30 @@ pub static PROGRAM: Program = Program {
 
 /// smtpd: the server, or with `-q` a queue run.
 pub fn main() -> u8 {
-    if runner::is_asked_for(common::sys::entry::arguments().skip(1)) {
-        runner::main()
-    } else {
-        common::process::main(&PROGRAM)
+    let arguments = || entry::arguments().skip(1);
+    if !runner::is_asked_for(arguments()) {
+        return process::main(&PROGRAM);
     }
+    match asks_about_us(arguments()) {
+        Some(Mode::Help) => process::help(&PROGRAM).code(),
+        Some(_) => process::version(&PROGRAM).code(),
+        None => runner::main(),
+    }
+}
+
+/// `--help` and `--version` beside `-q` are what they are without it: no queue is run.
+fn asks_about_us<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> Option<Mode> {
+    let mut arguments = arguments.filter_map(OsStr::to_str);
+    while let Some(argument) = arguments.next() {
+        match argument {
+            "-c" | "-o" => drop(arguments.next()),
+            "--" => return None,
+            "--help" | "-h" => return Some(Mode::Help),
+            "--version" => return Some(Mode::Version),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Postfix's, so that what reads its log reads ours.

@@ -50,6 +50,8 @@ const SESSION: &str = "--session";
 pub struct Program {
     /// Name, version and options.
     pub line: cli::Program,
+    /// What it is with another command line, which is read elsewhere.
+    pub beside: Option<cli::Beside>,
     /// `pop3`: for log tags and the user database.
     pub protocol: &'static str,
     /// The reply with which the protocol says that it is out of order for now, its line end included.
@@ -114,8 +116,8 @@ fn run(program: &'static Program) -> Exit {
         Err(error) => return terminal::usage(program, None, &[error.to_string()]),
     };
     match line.mode {
-        Mode::Help => return terminal::print(|out| cli::print_help(&program.line, out)),
-        Mode::Version => return terminal::print(|out| cli::print_version(&program.line, out)),
+        Mode::Help => return help(program),
+        Mode::Version => return version(program),
         Mode::Serve | Mode::ShowChanged | Mode::Check => {}
     }
     let (config, wrong) = Config::load_what_is_right(&program.line, &line);
@@ -138,6 +140,16 @@ fn run(program: &'static Program) -> Exit {
             Err(exit) => exit,
         },
     }
+}
+
+/// `--help`.
+pub fn help(program: &Program) -> Exit {
+    terminal::print(|out| cli::print_help(&program.line, program.beside.as_ref(), out))
+}
+
+/// `--version`.
+pub fn version(program: &Program) -> Exit {
+    terminal::print(|out| cli::print_version(&program.line, out))
 }
 
 /// The guard's part of a protocol that has one. If its settings are wrong, the log has it and the client is told to come again.

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 static PROGRAM: Program = Program {
     line: cli::Program { name: "pop3d", version: "0", summary: "", flags: &[] },
+    beside: None,
     protocol: "pop3",
     out_of_order: "",
     front: |_: &mut front::Front| Err(Ending::Quit),
