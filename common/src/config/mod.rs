@@ -174,7 +174,8 @@ mod tests {
         let rows: Vec<Setting> = Setting::all().collect();
         for (at, row) in rows.iter().enumerate() {
             assert!(!row.name.is_empty() && !row.help.is_empty() && !row.accepted().is_empty(), "{row:?}");
-            assert!(["all", "imapd", "pop3d", "smtpd", "imapd_smtpd"].contains(&row.used_by), "{row:?}");
+            let users = ["all", "imapd", "pop3d", "smtpd", "imapd_pop3d", "imapd_smtpd"];
+            assert!(users.contains(&row.used_by), "{row:?}");
             assert!(row.help.len() <= 90, "{} is explained in too many words", row.name);
             assert!(rows[..at].iter().all(|other| other.name != row.name), "{}", row.name);
         }

@@ -81,7 +81,7 @@ settings! {
     all last_valid_uid: u32 = 0, "users with a higher uid cannot log in; 0: no upper bound";
     all mail_uid: Text = text(""), "uid or name for virtual users whose passdb names none";
     all mail_gid: Text = text(""), "gid or name for virtual users whose passdb names none";
-    all message_size_limit: Size = Size::mebi(30), "octets of the largest message accepted; 0: no limit";
+    imapd_smtpd message_size_limit: Size = Size::mebi(30), "octets of the largest message accepted; 0: no limit";
     all fsync_disable: bool = false, "trust the machine not to lose power: nothing is flushed to disk";
 
     all auth_mechanisms: Set<Mechanism> = Set::<Mechanism>::of(&[Mechanism::Plain, Mechanism::Login]), "SASL mechanisms on offer";
@@ -112,7 +112,7 @@ settings! {
 
     all login_user: Text = text("nobody"), "who reads from the network before login; a user with no rights";
     all base_dir: Path = Path::new("/run/tinmail"), "directory with the empty one that this user is locked into";
-    all login_greeting: Text = text("tinmail ready."), "text of the first line";
+    imapd_pop3d login_greeting: Text = text("tinmail ready."), "text of the first line";
     all login_timeout: Duration = seconds(60), "time to log in";
     all login_memory_limit: Size = Size::mebi(64), "address space of the process that serves until login";
     all login_trusted_networks: List<Network> = List::Borrowed(&[]), "clients from here count as secured";
@@ -126,7 +126,7 @@ settings! {
     all syslog_facility: Facility = Facility::Mail, "syslog facility";
     all syslog_name: Text = text(""), "name in front of syslog lines (dovecot, for fail2ban on the journal); empty: none";
     all log_path: Path = Path::new(""), "log file, /dev/stderr, or empty for syslog";
-    all verbose_proctitle: bool = false, "show user and address in ps after the login";
+    imapd_pop3d verbose_proctitle: bool = false, "show user and address in ps after the login";
 
     pop3d pop3_idle_timeout: Duration = minutes(10), "time between two commands";
     pop3d pop3_uidl_format: UidlFormat = UidlFormat::new("%08Xu%08Xv"), "unique-ids: %u UID, %v UIDVALIDITY, %f file name, %m MD5";
