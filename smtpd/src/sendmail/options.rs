@@ -190,7 +190,9 @@ impl Options {
     /// `-oi`, `-o i`, `-odb`, `-O DeliveryMode=b`, and settings of ours.
     fn set_option(&mut self, letter: char, value: &str) -> Result<(), Wrong> {
         let (name, _) = value.split_once('=').unwrap_or((value, ""));
-        if letter == 'O' || name.starts_with(|c: char| c.is_ascii_uppercase()) {
+        // -oT3d is a letter with its value.
+        let is_long = matches!(name.as_bytes(), [first, second, ..] if first.is_ascii_uppercase() && second.is_ascii_lowercase());
+        if letter == 'O' || is_long {
             return match name {
                 "IgnoreDots" => {
                     self.dot_is_text = true;
@@ -272,7 +274,7 @@ mod tests {
                 },
             ),
             (&["-oi", "-odb", "-om", "-t", "-c", "-x"], t_and_i.clone()),
-            (&["-o", "i", "-em", "-t"], t_and_i),
+            (&["-o", "i", "-em", "-t", "-oT3d", "-oL9", "-oG"], t_and_i),
             (&["-f<>", "x"], Options { sender: text("<>"), recipients: recipients(&["x"]), ..base.clone() }),
             (
                 &["-O", "DeliveryMode=b", "-bm", "x"],
