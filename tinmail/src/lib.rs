@@ -18,6 +18,12 @@ use std::path::Path;
 
 const USAGE: &str = "\
 usage: tinmail [-c FILE] [-o NAME=VALUE]... COMMAND
+       tinmail --help | -h | --version
+
+  -c FILE                  read this file instead of /etc/tinmail.conf
+  -o NAME=VALUE            a setting that wins over the file's; may be given more than once
+  --help, -h               this text
+  --version                name and version
 
   check                    what pop3d, imapd and smtpd find wrong with the settings
   maildirmake [-f FOLDER] [-q QUOTA] DIRECTORY
@@ -31,7 +37,8 @@ usage: tinmail [-c FILE] [-o NAME=VALUE]... COMMAND
                            Courier's users into a passwd-file
   queue list               what is waiting, and why
   queue show ID            everything about one message
-  queue flush [ID|@DOMAIN] try everything now, or one message, or what goes to a domain
+  queue flush [ID...|@DOMAIN]
+                           try everything now, or these messages, or what goes to a domain
   queue hold ID...|all     set messages aside; they are not tried and do not grow old
   queue release ID...|all  put them back
   queue delete ID...|all   remove messages for good; nobody is told
