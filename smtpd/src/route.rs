@@ -116,6 +116,9 @@ pub fn hosts(resolver: &Resolver, hop: &NextHop, own: &[&str]) -> Route {
         Err(NotFound::NoSuchName) => {
             return fail(550, Enhanced(5, 1, 2), format!("there is no domain {domain}"));
         }
+        // RFC 5321 section 5.1: where there are MX records the domain's own addresses are not used, and where none of them can
+        // be used that is an error. For good: the domain's administrator has written it, and Postfix has 5.4.4 for it, too.
+        Err(NotFound::NoHosts) => return no_hosts(domain),
         Err(NotFound::Unknown(why)) => {
             return fail(451, Enhanced(4, 4, 3), format!("mail hosts of {domain} not found: {why}"));
         }
@@ -137,9 +140,13 @@ pub fn hosts(resolver: &Resolver, hop: &NextHop, own: &[&str]) -> Route {
     }
     match hosts.is_empty() {
         true if is_own.is_some() => Route::Fail(loops(domain)),
-        true => fail(550, Enhanced(5, 4, 4), format!("the mail hosts of {domain} have no names")),
+        true => no_hosts(domain),
         false => Route::Hosts(hosts.into_iter().map(|exchange| named(exchange.host)).collect()),
     }
+}
+
+fn no_hosts(domain: &str) -> Route {
+    fail(550, Enhanced(5, 4, 4), format!("the mail hosts of {domain} have no names"))
 }
 
 fn fail(code: u16, enhanced: Enhanced, text: String) -> Route {

@@ -45,14 +45,19 @@ ZONE = {
     ("more.test", MX): [mx("other.test", 1, "no.test"), a("host.test", "192.0.2.9"), *to_host("more.test")],
     ("nullandmore.test", MX): [mx("nullandmore.test", 0, ""), *to_host("nullandmore.test")],
     ("ownlast.test", MX): [mx("ownlast.test", 20, "me.test"), *to_host("ownlast.test")],
-    # What is known to be none.
+    # A name that no host has, beside one that a host has.
+    ("oddandmore.test", MX): [mx("oddandmore.test", 0, "a b.test"), *to_host("oddandmore.test")],
+    ("oddandmore.test", A): [a("oddandmore.test", "192.0.2.9")], ("oddandmore.test", AAAA): [],
+    # What is known to be none. With an MX the domain's own address is not used.
+    ("odd.test", MX): [mx("odd.test", 10, "a b.test"), mx("odd.test", 20, "*.test")],
+    ("odd.test", A): [a("odd.test", HOST)], ("odd.test", AAAA): [],
     ("null.test", MX): [mx("null.test", 0, "")],
     ("nothing.test", MX): [], ("nothing.test", A): [], ("nothing.test", AAAA): [],
     ("own.test", MX): [mx("own.test", 10, "ME.test"), mx("own.test", 10, "host.test")],
 }
 DEFERRED = "servfail formerr notimp refused silent truncated cut circle counts pointer half noaddress".split()
-SENT = "tcp nosix slowsix alias nodata many more nullandmore ownlast".split()
-BOUNCED = "null nothing own nowhere".split()
+SENT = "tcp nosix slowsix alias nodata many more nullandmore ownlast oddandmore".split()
+BOUNCED = "odd null nothing own nowhere".split()
 
 
 class Broken(Out):

@@ -478,7 +478,8 @@ pub fn loops(domain: &str) -> Status {
 fn no_address(host: &str, not_found: &NotFound) -> Status {
     let (code, enhanced, why) = match not_found {
         NotFound::NoSuchName => (550, Enhanced(5, 4, 4), "no such name"),
-        NotFound::NoData => (550, Enhanced(5, 4, 4), "it has no address"),
+        // NoHosts is said of domains alone.
+        NotFound::NoData | NotFound::NoHosts => (550, Enhanced(5, 4, 4), "it has no address"),
         NotFound::Unknown(why) => (451, Enhanced(4, 4, 3), why.as_str()),
     };
     Status::new(code, enhanced, format!("host {host} not found: {why}"))

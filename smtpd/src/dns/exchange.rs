@@ -21,6 +21,8 @@ pub enum Said {
     Records(Vec<Record>),
     /// There is no such name.
     NoSuchName,
+    /// It has mail hosts, and none of them has a name that a host can have.
+    NoHosts,
     /// Nobody says anything useful. Why, in words.
     Nothing(String),
 }
@@ -39,6 +41,7 @@ pub fn ask(conf: &ResolvConf, name: &str, kind: Kind) -> Said {
             match ask_one(server, &query, conf) {
                 Ok(Answer::Records(records)) => return Said::Records(records),
                 Ok(Answer::NoSuchName) => return Said::NoSuchName,
+                Ok(Answer::NoHosts) => return Said::NoHosts,
                 Ok(Answer::Truncated) => last = format!("{server}: truncated over TCP"),
                 Ok(Answer::Failed(what)) => last = format!("{server}: {what}"),
                 Err(error) => last = format!("{server}: {}", words(&error)),

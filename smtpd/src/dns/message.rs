@@ -43,6 +43,8 @@ pub enum Answer {
     Records(Vec<Record>),
     /// NXDOMAIN.
     NoSuchName,
+    /// There are MX records, and none names a host: their names have octets that no host's name has.
+    NoHosts,
     /// The answer does not fit into a datagram (TC).
     Truncated,
     /// Anything else, in words.
@@ -125,8 +127,7 @@ impl Query {
             let here = packet.answers.iter().filter(|record| {
                 record.class == CLASS::IN && domain(&record.name).is_some_and(|owner| owner == name)
             });
-            let mut alias = None;
-            let mut found = Vec::new();
+            let (mut alias, mut found, mut is_malformed) = (None, Vec::new(), false);
             for record in here {
                 match (&record.rdata, self.kind) {
                     (RData::A(a), Kind::A) => found.push(Record::Address(IpAddr::V4(a.address.into()))),
@@ -135,13 +136,16 @@ impl Query {
                     }
                     (RData::MX(mx), Kind::Mx) => {
                         let preference = mx.preference;
-                        found.extend(domain(&mx.exchange).map(|host| Record::Exchange { preference, host }));
+                        let host = domain(&mx.exchange);
+                        is_malformed |= host.is_none();
+                        found.extend(host.map(|host| Record::Exchange { preference, host }));
                     }
                     (RData::CNAME(cname), _) => alias = domain(&cname.0),
                     _ => {}
                 }
             }
             match alias {
+                _ if is_malformed && found.is_empty() => return Answer::NoHosts,
                 Some(next) if found.is_empty() => name = next,
                 _ => return Answer::Records(found),
             }

@@ -34,16 +34,24 @@ fn answers_of_all_kinds() {
             Answer::Records(vec![exchange(20, "b.example.org"), exchange(10, "a.example.org")]),
         ),
         (ok, vec![mx("example.org", 0, "")], Answer::Records(vec![exchange(0, "")])),
-        // Of somebody else, of another kind, of no host.
+        // Of somebody else, of another kind.
         (
             ok,
-            vec![
-                mx("example.com", 1, "x"),
-                record("example.org", 1, &[1, 2, 3, 4]),
-                mx("example.org", 1, "a b"),
-            ],
+            vec![mx("example.com", 1, "x"), record("example.org", 1, &[1, 2, 3, 4])],
             Answer::Records(vec![]),
         ),
+        // Of no host, which is not to say that there is no MX.
+        (ok, vec![mx("example.org", 1, "a b"), mx("example.org", 2, "*.org")], Answer::NoHosts),
+        (ok, vec![mx("example.org", 1, "a\0b")], Answer::NoHosts),
+        (ok, vec![mx("example.org", 1, "gr\u{fc}n")], Answer::NoHosts),
+        (ok, vec![mx("example.org", 1, "a/b")], Answer::NoHosts),
+        (ok, vec![record("example.org", 15, b"\0\x01\x03a.b\0")], Answer::NoHosts),
+        (
+            ok,
+            vec![mx("example.org", 1, "a b"), mx("example.org", 2, "c.org")],
+            Answer::Records(vec![exchange(2, "c.org")]),
+        ),
+        (ok, vec![alias("example.org", "c.net"), mx("c.net", 5, "a b")], Answer::NoHosts),
         (
             ok,
             vec![alias("example.org", "c.net"), alias("c.net", "d.net"), mx("d.net", 5, "e.net")],

@@ -49,6 +49,8 @@ pub enum NotFound {
     NoSuchName,
     /// The name has nothing of the kind.
     NoData,
+    /// The domain has mail hosts, and none of them has a name that a host can have.
+    NoHosts,
     /// Nobody knows, for now.
     Unknown(String),
 }
@@ -132,6 +134,7 @@ impl Resolver {
             Said::Records(records) if records.is_empty() => Err(NotFound::NoData),
             Said::Records(records) => Ok(records),
             Said::NoSuchName => Err(NotFound::NoSuchName),
+            Said::NoHosts => Err(NotFound::NoHosts),
             Said::Nothing(why) => Err(NotFound::Unknown(why)),
         }
     }
