@@ -1,5 +1,7 @@
 //! What the tests of several modules need.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,6 +14,8 @@ impl Scratch {
         let name = format!("tinmail-smtpd-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
+        // Whatever the umask: others cannot write to it.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         Scratch(path)
     }
 

@@ -31,15 +31,20 @@ pub struct Trusted {
 /// Opens a file for reading. `owner` is the one user; `None`: whoever the first thing on the way belongs to that is not
 /// root's. Errors: those of the system; `PermissionDenied` with a text if somebody else may have put it there.
 pub fn open(path: &Path, owner: Option<u32>) -> io::Result<Trusted> {
-    let mut walk = Walk { owner, links: 0 };
-    let mut ahead = VecDeque::new();
-    push_components(&mut ahead, path)?;
-    walk.go(ahead)
+    Walk { owner, links: 0, any_rights: false }.begin(path)
+}
+
+/// Like [`open`] with `None`, but others may be able to write to the file itself, or it may be none (`/dev/null`): the caller
+/// decides what such a file is good for. Nobody else can have put another in its place.
+pub fn open_in_place(path: &Path) -> io::Result<Trusted> {
+    Walk { owner: None, links: 0, any_rights: true }.begin(path)
 }
 
 struct Walk {
     owner: Option<u32>,
     links: u32,
+    /// What others may do with the file is not looked at.
+    any_rights: bool,
 }
 
 /// What the next step found.
@@ -50,6 +55,12 @@ enum Step {
 }
 
 impl Walk {
+    fn begin(mut self, path: &Path) -> io::Result<Trusted> {
+        let mut ahead = VecDeque::new();
+        push_components(&mut ahead, path)?;
+        self.go(ahead)
+    }
+
     fn go(&mut self, mut ahead: VecDeque<OsString>) -> io::Result<Trusted> {
         loop {
             match self.walk(ahead)? {
@@ -98,11 +109,11 @@ impl Walk {
         let file =
             open_at(directory, name, libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)?;
         let meta = file.metadata()?;
-        if !meta.is_file() {
+        if !meta.is_file() && !self.any_rights {
             return Err(refused(passed, name, "is no regular file"));
         }
         self.check_owner(meta.uid(), passed, name)?;
-        if meta.mode() & 0o022 != 0 {
+        if meta.mode() & 0o022 != 0 && !self.any_rights {
             return Err(refused(passed, name, "can be written to by others"));
         }
         // A second name in a user's directory may be that of a file that he cannot read.
@@ -233,6 +244,22 @@ mod tests {
         }
         mode(dir.path(), 0o700);
         assert!(open(&path, None).is_ok());
+    }
+
+    #[test]
+    fn what_others_could_have_put_in_its_place() {
+        let (dir, path) = fixture();
+        mode(&path, 0o666);
+        assert_eq!(open_in_place(&path).unwrap().uid, user_and_group().0);
+        for bits in [0o775, 0o757, 0o777] {
+            mode(dir.path(), bits);
+            let why = open_in_place(&path).unwrap_err().to_string();
+            assert!(why.ends_with("can be written to by others"), "{bits:o}: {why}");
+        }
+        mode(dir.path(), 0o1777);
+        assert!(open_in_place(&path).is_ok() && open_in_place(Path::new("/dev/null")).is_ok());
+        let missing = open_in_place(&dir.path().join("missing")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

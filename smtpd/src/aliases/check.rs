@@ -73,6 +73,10 @@ pub fn check(path: &Path, is_user: &dyn Fn(&str) -> bool) -> io::Result<Checked>
     let file = File::open(path)?;
     let meta = file.metadata()?;
     let mut checked = Checked::default();
+    if let Err(error) = trusted::open_in_place(path) {
+        let text = format!("{error}: mail for users of this host waits until nobody else can replace it");
+        checked.add(0, true, text);
+    }
     if meta.mode() & 0o022 != 0 {
         let text = "others than the owner can write to it: programs and files in it are refused (chmod go-w)";
         checked.add(0, true, text);
@@ -380,5 +384,18 @@ mod tests {
         std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         assert!(lines().iter().any(|text| text.contains("chmod go-w")));
         assert!(check(Path::new("/nonexistent"), &|_| true).is_err());
+    }
+
+    #[test]
+    fn directories_that_others_can_write_to() {
+        let scratch = Scratch::new();
+        let path = scratch.file("aliases", "postmaster: anna\nroot: anna\n");
+        for (mode, is_good) in [(0o755, true), (0o775, false), (0o777, false), (0o1777, true)] {
+            std::fs::set_permissions(scratch.path(), Permissions::from_mode(mode)).unwrap();
+            let checked = check(&path, &|_| true).unwrap();
+            assert_eq!(checked.is_good(), is_good, "{mode:o}: {:?}", checked.problems);
+            let named = format!("{} can be written to by others: ", scratch.path().display());
+            assert!(checked.problems.iter().all(|one| one.line == 0 && one.text.starts_with(&named)));
+        }
     }
 }

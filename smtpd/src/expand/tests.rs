@@ -486,5 +486,19 @@ fn tables_that_cannot_be_read_are_temporary() {
     assert_eq!(directory.take_warnings().len(), 2);
 }
 
+/// Who can put another file in its place would get everybody's mail.
+#[test]
+fn aliases_that_others_could_replace_keep_mail_waiting() {
+    let host = Host::new("list: bert\n");
+    for (mode, want) in [(0o755, "bert"), (0o775, "451 4.3.0"), (0o777, "451 4.3.0"), (0o1777, "bert")] {
+        std::fs::set_permissions(host.scratch.path(), Permissions::from_mode(mode)).unwrap();
+        let mut directory = host.directory();
+        assert_eq!(shown(expand(&mut directory, &parse("list@here.example"))), want, "{mode:o}");
+        let named = format!("{} can be written to by others", host.scratch.path().display());
+        let warnings = directory.take_warnings();
+        assert_eq!(warnings.iter().any(|line| line.contains(&named)), want != "bert", "{warnings:?}");
+    }
+}
+
 #[path = "changes_tests.rs"]
 mod changes;
