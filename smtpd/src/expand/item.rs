@@ -79,12 +79,8 @@ impl Job {
         }
         let mut text = String::new();
         let opened = trusted::open(Path::new(path), None).and_then(|trusted| {
-            let length = trusted.file.take(INCLUDE_MAX + 1).read_to_string(&mut text)?;
-            if length as u64 > INCLUDE_MAX {
-                Err(std::io::ErrorKind::FileTooLarge.into())
-            } else {
-                Ok(trusted.uid)
-            }
+            trusted.file.take(INCLUDE_MAX + 1).read_to_string(&mut text)?;
+            Ok(trusted.uid)
         });
         let uid = match opened {
             Ok(uid) => uid,
@@ -92,6 +88,10 @@ impl Job {
                 return Err(broken(directory, &self.original, &format!(":include:{path}: {error}")));
             }
         };
+        if text.len() as u64 > INCLUDE_MAX {
+            let why = format!(":include:{path} has more than {INCLUDE_MAX} octets");
+            return Err(self.too_many(directory, &why));
+        }
         let ours = user_and_group().0;
         let owner = match uid == 0 || uid == ours {
             true => None,
@@ -121,7 +121,8 @@ impl Job {
                 }
             }
             if next.len() > RECIPIENTS_MAX {
-                return Err(broken(directory, &self.original, &format!(":include:{path}: too many entries")));
+                let why = format!(":include:{path} has more than {RECIPIENTS_MAX} entries");
+                return Err(self.too_many(directory, &why));
             }
         }
         self.work.extend(next.into_iter().rev());

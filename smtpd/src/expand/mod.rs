@@ -201,8 +201,7 @@ impl Job {
         while let Some(work) = self.work.pop() {
             steps += 1;
             if steps > STEPS_MAX || self.found.len() > RECIPIENTS_MAX || self.lost.len() > RECIPIENTS_MAX {
-                directory.warn(format!("<{}>: means too many recipients", self.original));
-                return Err(Status::new(554, Enhanced(5, 4, 6), "Too many recipients behind this address"));
+                return Err(self.too_many(directory, "means too many recipients"));
             }
             self.step(directory, work)?;
         }
@@ -218,6 +217,12 @@ impl Job {
             add(&mut self.found, lost);
         }
         Ok(self.found)
+    }
+
+    /// For good: nothing but a smaller list makes it better.
+    fn too_many(&self, directory: &mut Directory, why: &str) -> Status {
+        directory.warn(format!("<{}>: {why}", self.original));
+        Status::new(554, Enhanced(5, 4, 6), "Too many recipients behind this address")
     }
 
     fn step(&mut self, directory: &mut Directory, work: Work) -> Result<(), Status> {

@@ -222,8 +222,26 @@ fn lists_that_others_could_have_written() {
     assert_eq!(ask(), "451 4.3.5");
     host.scratch.file("self", format!(":include:{}/self\n", host.scratch.path().display()));
     assert_eq!(host.ask("self@here.example"), "554 5.4.6");
-    host.scratch.file("self", "bert\n".repeat(RECIPIENTS_MAX * 2));
-    assert_eq!(host.ask("self@here.example"), "451 4.3.5");
+}
+
+/// As where they stand in the alias itself: trying again makes no list smaller.
+#[test]
+fn lists_that_are_too_long() {
+    let host = Host::new("list: :include:@DIR@/list\n");
+    let path = host.scratch.path().join("list").display().to_string();
+    let members = |count: usize| (0..count).map(|n| format!("m{n}@other.example\n")).collect::<String>();
+    for (text, want) in [
+        (members(RECIPIENTS_MAX + 1), format!(":include:{path} has more than 1000 entries")),
+        (members(100_000), format!(":include:{path} has more than 1048576 octets")),
+    ] {
+        host.scratch.file("list", text);
+        let mut directory = host.directory();
+        let status = expand(&mut directory, &parse("list@here.example")).unwrap_err();
+        assert_eq!(status.to_string(), "554 5.4.6 Too many recipients behind this address");
+        assert_eq!(directory.take_warnings(), [format!("<list@here.example>: {want}")]);
+    }
+    host.scratch.file("list", members(RECIPIENTS_MAX));
+    assert_eq!(expand(&mut host.directory(), &parse("list@here.example")).unwrap().len(), RECIPIENTS_MAX);
 }
 
 #[test]
