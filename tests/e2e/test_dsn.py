@@ -208,6 +208,11 @@ class Dsn(OneBox):
         self.send(["bad@far.example"], sender="bad2@far.example")
         [report] = self.reports(postmaster)
         self.assertEqual(report.actions, {"bad2@far.example": "failed"})
+        # A sender who does not exist here is named.
+        self.send(["bad@far.example"], sender="nouser@example.org")
+        [report] = self.reports(postmaster)
+        self.assertEqual(report.actions, {"bad@far.example": "failed"})
+        self.assertIn("and its sender <nouser@example.org> does not exist here.", " ".join(report.raw.decode().split()))
         # The postmaster does not exist either.
         self.configure(double_bounce_notice_recipient="bad3@far.example")
         self.send(["bad@far.example"], sender="bad2@far.example")

@@ -70,8 +70,10 @@ pub struct Notification<'a> {
     pub to: &'a Address,
     /// This host.
     pub host: &'a str,
-    /// It is about a message without a sender, for the postmaster.
+    /// It is about a message without a sender, or one whom nobody can tell, for the postmaster.
     pub double: bool,
+    /// Who should be told, and why that cannot be.
+    pub nobody: Option<(&'a Address, &'a Status)>,
     /// What is said.
     pub reports: Vec<Report<'a>>,
     /// Octets of a message that is returned whole.
@@ -123,6 +125,9 @@ impl Notification<'_> {
     fn header(&self, boundary: &str, random: u64, body: Body) -> String {
         let (host, utf8) = (self.host, self.is_utf8());
         let subject = match self.action() {
+            Action::Failed if self.nobody.is_some() => {
+                "Postmaster notice: mail could not be delivered, nor returned"
+            }
             Action::Failed if self.double => {
                 "Postmaster notice: mail without a sender could not be delivered"
             }
@@ -157,7 +162,11 @@ impl Notification<'_> {
              Content-Transfer-Encoding: {encoding}\r\n\r\nThis is the mail system at host {}.\r\n\r\n",
             self.host
         );
+        if let (Some((nobody, why)), Action::Failed) = (self.nobody, self.action()) {
+            out.push_str(&self.without_somebody(nobody, why));
+        }
         out.push_str(match self.action() {
+            Action::Failed if self.nobody.is_some() => "",
             Action::Failed if self.double => {
                 "A message without a sender, probably a notification, could not be\r\n\
                  delivered.\r\n"
@@ -206,6 +215,20 @@ impl Notification<'_> {
             }
             let _ = write!(out, "\r\n{}\r\n", folded(&clean(&line, utf8), "    "));
         }
+    }
+
+    /// Why a message that had a sender is the postmaster's business.
+    fn without_somebody(&self, nobody: &Address, why: &Status) -> String {
+        let utf8 = self.is_utf8();
+        let address = if utf8 { nobody.to_string() } else { unitext(&nobody.to_string()) };
+        let who = match self.queued.envelope().reverse_path.as_ref() == Some(nobody) {
+            true => "sender",
+            false => "list's owner",
+        };
+        let unknown = matches!(why.enhanced, Enhanced(_, 1, _));
+        let why = if unknown { " does not exist here".to_owned() } else { format!(" gets no mail: {}", why.text) };
+        let text = format!("A message could not be delivered, and its {who} <{address}>{why}.");
+        format!("{}\r\n", folded(&clean(&text, utf8), ""))
     }
 
     fn part_for_machines(&self, out: &mut String, boundary: &str) {

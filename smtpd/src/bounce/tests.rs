@@ -45,7 +45,7 @@ fn notification<'a>(
     now: SystemTime,
 ) -> Notification<'a> {
     let (host, size_limit) = ("mx.example", 50_000);
-    Notification { queued, id, to, host, double: false, reports, size_limit, now, until: None }
+    Notification { queued, id, to, host, double: false, nobody: None, reports, size_limit, now, until: None }
 }
 
 /// The notification of a failure, for a message whose envelope says that it is 7bit.
@@ -95,6 +95,42 @@ fn what_is_returned_is_labelled_as_what_it_is() {
             message.escape_ascii()
         );
     }
+}
+
+#[test]
+fn who_cannot_be_told_is_named() {
+    let scratch = Scratch::new("nobody");
+    let directory = queue(&scratch);
+    let mut envelope = envelope(&["a@x"]);
+    let to = Address::parse(b"postmaster@here.example").unwrap();
+    let sender = Address::parse(b"gone@here.example").unwrap();
+    envelope.reverse_path = Some(sender.clone());
+    let id = add(&directory, &envelope, b"A: b\r\n\r\nbody\r\n");
+    let queued = open(&directory, &id);
+    let told = |nobody: &[u8], why: &Status, action| {
+        let nobody = Address::parse(nobody).unwrap();
+        let report = Report { recipient: &queued.envelope().recipients[0], action, note: None };
+        let notification = Notification {
+            nobody: Some((&nobody, why)),
+            double: true,
+            ..notification(&queued, &id, &to, vec![report], SystemTime::UNIX_EPOCH)
+        };
+        let mut text = String::new();
+        notification.part_for_people(&mut text, "b");
+        text.replace("\r\n", " ")
+    };
+    let unknown = Status::new(550, Enhanced(5, 1, 1), "User unknown");
+    let disabled = Status::new(550, Enhanced(5, 2, 1), "Mailbox disabled");
+    for (nobody, why, want) in [
+        ("gone@here.example", &unknown, "its sender <gone@here.example> does not exist here. It is attached"),
+        ("gone@here.example", &disabled, "its sender <gone@here.example> gets no mail: Mailbox disabled. It is"),
+        ("owner-l@here.example", &unknown, "its list's owner <owner-l@here.example> does not exist here. It"),
+        ("gr\u{fc}n@here.example", &unknown, "its list's owner <gr\\x{FC}n@here.example> does not exist here. It"),
+    ] {
+        let text = told(nobody.as_bytes(), why, Action::Failed);
+        assert!(text.contains(&format!("A message could not be delivered, and {want}")), "{text}");
+    }
+    assert!(!told(b"gone@here.example", &unknown, Action::Delivered).contains("could not be delivered"));
 }
 
 #[test]

@@ -353,16 +353,17 @@ fn tell(
     }
     // RFC 5321 section 6.1: nothing is returned to the null reverse-path; the postmaster hears of it.
     let Some(to) = sender.or(policy.postmaster.as_ref()) else { return nobody };
-    let mut target = Ok((to, world.expand(to), double));
-    if let (Ok((_, Err(status), false)), Some(postmaster)) = (&target, &policy.postmaster) {
+    let mut target = (to, world.expand(to), double);
+    let mut nobody_there = None;
+    if let ((_, Err(status), false), Some(postmaster)) = (&target, &policy.postmaster) {
         // The sender does not exist: that makes it the postmaster's at once.
         if status.is_permanent() {
-            target = Ok((postmaster, world.expand(postmaster), true));
+            nobody_there = Some((to, status.clone()));
+            target = (postmaster, world.expand(postmaster), true);
         }
     }
-    let target: Result<_, Status> = target;
     match target {
-        Ok((to, Ok(expanded), double)) if !expanded.is_empty() => {
+        (to, Ok(expanded), double) if !expanded.is_empty() => {
             let until = None;
             let now = world.now();
             let notification = Notification {
@@ -371,6 +372,7 @@ fn tell(
                 to,
                 host: &policy.host,
                 double,
+                nobody: nobody_there.as_ref().map(|(to, why)| (*to, why)),
                 reports,
                 size_limit: policy.bounce_size_limit,
                 now,
@@ -390,7 +392,7 @@ fn tell(
                 }
             }
         }
-        Ok((_, Err(status), _)) if !status.is_permanent() => {
+        (_, Err(status), _) if !status.is_permanent() => {
             world.log(format_args!("{}: notification deferred: {status}", queued.id()));
             Ok(Told::Later)
         }
@@ -427,6 +429,7 @@ fn warn(
             to: &sender,
             host: &policy.host,
             double: false,
+            nobody: None,
             reports,
             size_limit: policy.bounce_size_limit,
             now,

@@ -337,8 +337,18 @@ fn a_sender_who_does_not_exist_makes_it_the_postmasters() {
     let mut world = Script::new(&[("a@x", 550)]);
     world.unknown = vec!["sender@example.org"];
     assert_eq!(run(&directory, &id, &mut world), Left::Nothing);
-    let (envelope, _) = text(&directory, &format!("{id}-b0"));
+    let (envelope, text) = text(&directory, &format!("{id}-b0"));
     assert_eq!(envelope.recipients[0].address.to_string(), "postmaster@example.org");
+    // Not that it had none.
+    assert!(!text.contains("without a sender"), "{text}");
+    for line in [
+        "Subject: Postmaster notice: mail could not be delivered, nor returned",
+        "A message could not be delivered, and its sender <sender@example.org> does",
+        "not exist here.",
+        "It is attached below.",
+    ] {
+        assert!(text.contains(&format!("\r\n{line}\r\n")), "{line}: {text}");
+    }
 }
 
 #[test]
