@@ -369,6 +369,17 @@ class Queue(QueueCase):
             self.assertEqual(self.sendmail("-bi", "-o", f"alias_maps={maps}", check=False).returncode, code, maps)
         self.assertEqual(self.names("drop"), [])
 
+    def test_whose_the_queue_is(self):
+        self.queue_run()
+        tinmail = (self.box.dir / "tinmail", "-c", self.box.conf, "queue")
+        for command in ((*tinmail, "flush"), (*tinmail, "show", "1PJ7SZWNYQX383"), (*tinmail, "delete", "all"),
+                        (self.box.binary, "-c", self.box.conf, "-q")):
+            done = self.as_user(*command, check=False)
+            self.assertEqual(done.returncode != 0 and done.stdout, "", done)
+            self.assertIn("/queue/tmp: the queue is root's and mail_owner's", done.stderr)
+            self.assertEqual(done.stderr.endswith(": try sudo\n"), command[0] == tinmail[0], done.stderr)
+            self.assertNotIn("belongs to", done.stderr)
+
     def test_hostile_files_in_the_drop_directory(self):
         self.queue_run()
         drop = self.box.dir / "queue" / "drop"

@@ -16,9 +16,9 @@ pub fn run(config: &Config, line: &CommandLine, words: &[&str], out: &mut dyn Wr
     if words == ["list"] {
         return Ok(list_queue(config, out)?);
     }
-    let directory = QueueDirectory::open(config).map_err(|error| match process::is_root() {
-        true => Failed::Said(error.to_string()),
-        false => Failed::Said(format!("{error}; the queue is root's and mail_owner's: try sudo")),
+    let directory = QueueDirectory::open(config).map_err(|error| {
+        let is_anothers = error.kind() == io::ErrorKind::PermissionDenied && !process::is_root();
+        Failed::Said(format!("{error}{}", if is_anothers { ": try sudo" } else { "" }))
     })?;
     match words {
         ["show", id] => show(&directory, id, out),

@@ -168,6 +168,9 @@ impl QueueDirectory {
     }
 
     fn check_top(&self, top: &Metadata) -> io::Result<()> {
+        if !process::is_root() && ![0, self.owner.0].contains(&top.uid()) {
+            return Err(not_ours(&self.path));
+        }
         // Whoever may write to it could put another directory in a name's place.
         if ![0, self.owner.0].contains(&top.uid()) || top.mode() & 0o022 != 0 {
             return Err(
@@ -181,7 +184,10 @@ impl QueueDirectory {
         let wanted = self.owner_of(place);
         let drop_is_roots = place == Place::Drop && meta.uid() == 0;
         if meta.uid() != wanted.0 && !drop_is_roots {
-            return Err(self.wrong(path, "belongs to somebody else than mail_owner"));
+            return Err(match process::is_root() {
+                true => self.wrong(path, "belongs to somebody else than mail_owner"),
+                false => not_ours(path),
+            });
         }
         let forbidden = if place == Place::Drop { 0o044 } else { 0o077 };
         if meta.mode() & forbidden != 0 {
@@ -254,6 +260,12 @@ impl QueueDirectory {
     fn wrong(&self, path: &Path, what: &str) -> io::Error {
         io::Error::other(format!("{}: {what} (queue_directory)", path.display()))
     }
+}
+
+/// Without root we are taken for the queue's owner. Where it is another's there is nothing wrong with the queue.
+fn not_ours(path: &Path) -> io::Error {
+    let text = format!("{}: the queue is root's and mail_owner's", path.display());
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
 }
 
 fn open_directory(path: &Path) -> io::Result<File> {
