@@ -68,8 +68,8 @@ struct Work {
 
 enum What {
     Address(Address),
-    /// It is its own virtual alias.
-    Final(Address),
+    /// It is its own virtual alias, or, in a circle, that of one that it has led to.
+    Final { address: Address, circle: bool },
     Item(Item),
 }
 
@@ -100,7 +100,7 @@ pub fn expand(directory: &mut Directory, path: &Address) -> Result<Vec<Recipient
 /// named it as an alias, for which `local_recipient_maps` and `virtual_alias_maps` do not count.
 pub fn names(directory: &mut Directory, recipient: &Recipient) -> Result<bool, Status> {
     let address = &recipient.address;
-    for what in [What::Address(address.clone()), What::Final(address.clone())] {
+    for what in [What::Address(address.clone()), What::Final { address: address.clone(), circle: false }] {
         match look(directory, address, what) {
             Ok(found) if found.iter().any(|one| one.target == recipient.target) => return Ok(true),
             Err(status) if status.is_temporary() => return Err(status),
@@ -239,9 +239,17 @@ impl Job {
                     _ => self.address(directory, &work, &address, class),
                 }
             }
-            What::Final(address) => {
+            What::Final { address, circle } => {
                 let (address, class) = (address.clone(), directory.class(address.domain())?);
-                self.address(directory, &work, &address, class)
+                let before = self.refused.take();
+                self.address(directory, &work, &address, class)?;
+                // Two may be each other's aliases, and somebody all the same. If there is nobody, the circle is to blame.
+                if *circle && self.refused.as_ref().is_some_and(|status| status.enhanced == UNKNOWN) {
+                    let key = address.to_string().to_lowercase();
+                    self.refused = Some(self.circle(directory, &key));
+                }
+                self.refused = before.or(self.refused.take());
+                Ok(())
             }
             What::Item(item) => {
                 let item = item.clone();
@@ -288,10 +296,14 @@ impl Job {
             let target =
                 target.map_err(|why| broken(directory, address, &format!("virtual_alias_maps: {why}")))?;
             let key = target.to_string().to_lowercase();
-            let seen = above(&link).any(|link| link.key == key);
+            // How many aliases ago it was one itself.
+            let seen = above(&link).position(|link| link.key == key);
             next.push(Work {
                 domain: target.domain().into(),
-                what: if seen { What::Final(target) } else { What::Address(target) },
+                what: match seen {
+                    Some(ago) => What::Final { address: target, circle: ago > 0 },
+                    None => What::Address(target),
+                },
                 above: link.clone(),
                 list_owner: work.list_owner.clone(),
                 rights: None,
@@ -372,15 +384,15 @@ impl Job {
     ) -> Result<Option<Rc<Link>>, Status> {
         for (link, depth) in above(&work.above).zip(1..) {
             if link.key == key || depth > DEPTH_MAX {
-                directory.warn(format!("<{}>: aliases name each other in a circle ({key})", self.original));
-                return Err(Status::new(
-                    554,
-                    Enhanced(5, 4, 6),
-                    format!("<{}>: mail forwarding loop", self.original),
-                ));
+                return Err(self.circle(directory, &key));
             }
         }
         Ok(Some(Rc::new(Link { key, forward, above: work.above.clone() })))
+    }
+
+    fn circle(&self, directory: &mut Directory, key: &str) -> Status {
+        directory.warn(format!("<{}>: aliases name each other in a circle ({key})", self.original));
+        Status::new(554, Enhanced(5, 4, 6), format!("<{}>: mail forwarding loop", self.original))
     }
 
     /// The address under which a file or a program gets the mail. Behind a `~/.forward` that names an alias it is the alias's:
@@ -425,8 +437,10 @@ fn above(link: &Option<Rc<Link>>) -> impl Iterator<Item = &Link> {
     std::iter::successors(link.as_deref(), |link| link.above.as_deref())
 }
 
+const UNKNOWN: Enhanced = Enhanced(5, 1, 1);
+
 fn unknown(address: &Address) -> Status {
-    Status::new(550, Enhanced(5, 1, 1), format!("<{address}>: Recipient address rejected: User unknown"))
+    Status::new(550, UNKNOWN, format!("<{address}>: Recipient address rejected: User unknown"))
 }
 
 fn broken(directory: &mut Directory, address: &Address, why: &str) -> Status {

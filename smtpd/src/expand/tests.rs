@@ -379,6 +379,42 @@ fn virtual_aliases() {
 }
 
 #[test]
+fn virtual_aliases_in_a_circle() {
+    let host = Host::new("").with(|config| {
+        config.virtual_alias_domains = "alias.example".into();
+        config.virtual_alias_maps = "inline:{lp1@alias.example=lp2@alias.example, lp2@alias.example=lp1@alias.example, \
+            l1@here.example=l2@here.example, l2@here.example=l3@here.example, l3@here.example=l1@here.example, \
+            {some@alias.example=other@alias.example, anna}, other@alias.example=some@alias.example, \
+            anna@here.example=bert@here.example, {bert@here.example=anna@here.example, bert@here.example}, \
+            own@alias.example=own@alias.example, {first@alias.example=nobody@alias.example, lp1@alias.example}, \
+            root@here.example=toor@here.example, toor@here.example=root@here.example}"
+            .into();
+    });
+    for (address, want, named) in [
+        ("lp1@alias.example", "554 5.4.6", Some("lp1@alias.example")),
+        ("LP2@alias.example", "554 5.4.6", Some("lp2@alias.example")),
+        ("l2@here.example", "554 5.4.6", Some("l2@here.example")),
+        // Who else there is gets the mail.
+        ("some@alias.example", "anna, some@alias.example!", Some("some@alias.example")),
+        // Two users who name each other.
+        ("anna@here.example", "anna, bert", None),
+        ("bert@here.example", "bert", None),
+        // Users who are their own aliases, and are not there.
+        ("own@alias.example", "550 5.1.1", None),
+        ("root@here.example", "550 5.2.1", None),
+        ("first@alias.example", "550 5.1.1", Some("lp1@alias.example")),
+    ] {
+        let mut directory = host.directory();
+        assert_eq!(shown(expand(&mut directory, &parse(address))), want, "{address}");
+        let mut warnings = directory.take_warnings();
+        warnings.retain(|line| line.contains("in a circle"));
+        let line = named.map(|key| format!(": aliases name each other in a circle ({key})"));
+        assert_eq!(warnings.len(), usize::from(line.is_some()), "{address}: {warnings:?}");
+        assert!(warnings.iter().zip(&line).all(|(said, want)| said.ends_with(want)), "{address}: {warnings:?}");
+    }
+}
+
+#[test]
 fn dot_forward() {
     let host = Host::new("list: bert\nanna: anna, bert\nroot: bert\n");
     for (entries, want) in [
