@@ -20,5 +20,5 @@ fuzz_target!(|octets: &[u8]| {
     let printed = format::print(&head.envelope, &head.counters, head.arrived, &head.from, head.size);
     let Ok(printed) = printed else { return };
     let again = format::parse(printed.as_bytes()).expect("what is printed can be read");
-    assert_eq!((again.envelope, again.from), (head.envelope, head.from));
+    assert_eq!((again.envelope, again.from, again.arrived), (head.envelope, head.from, head.arrived));
 });

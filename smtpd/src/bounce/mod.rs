@@ -226,7 +226,8 @@ impl Notification<'_> {
             false => "list's owner",
         };
         let unknown = matches!(why.enhanced, Enhanced(_, 1, _));
-        let why = if unknown { " does not exist here".to_owned() } else { format!(" gets no mail: {}", why.text) };
+        let why =
+            if unknown { " does not exist here".to_owned() } else { format!(" gets no mail: {}", why.text) };
         let text = format!("A message could not be delivered, and its {who} <{address}>{why}.");
         format!("{}\r\n", folded(&clean(&text, utf8), ""))
     }

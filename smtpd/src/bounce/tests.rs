@@ -123,9 +123,17 @@ fn who_cannot_be_told_is_named() {
     let disabled = Status::new(550, Enhanced(5, 2, 1), "Mailbox disabled");
     for (nobody, why, want) in [
         ("gone@here.example", &unknown, "its sender <gone@here.example> does not exist here. It is attached"),
-        ("gone@here.example", &disabled, "its sender <gone@here.example> gets no mail: Mailbox disabled. It is"),
+        (
+            "gone@here.example",
+            &disabled,
+            "its sender <gone@here.example> gets no mail: Mailbox disabled. It is",
+        ),
         ("owner-l@here.example", &unknown, "its list's owner <owner-l@here.example> does not exist here. It"),
-        ("gr\u{fc}n@here.example", &unknown, "its list's owner <gr\\x{FC}n@here.example> does not exist here. It"),
+        (
+            "gr\u{fc}n@here.example",
+            &unknown,
+            "its list's owner <gr\\x{FC}n@here.example> does not exist here. It",
+        ),
     ] {
         let text = told(nobody.as_bytes(), why, Action::Failed);
         assert!(text.contains(&format!("A message could not be delivered, and {want}")), "{text}");

@@ -69,7 +69,10 @@ struct Work {
 enum What {
     Address(Address),
     /// It is its own virtual alias, or, in a circle, that of one that it has led to.
-    Final { address: Address, circle: bool },
+    Final {
+        address: Address,
+        circle: bool,
+    },
     Item(Item),
 }
 

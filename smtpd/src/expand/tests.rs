@@ -410,7 +410,10 @@ fn virtual_aliases_in_a_circle() {
         warnings.retain(|line| line.contains("in a circle"));
         let line = named.map(|key| format!(": aliases name each other in a circle ({key})"));
         assert_eq!(warnings.len(), usize::from(line.is_some()), "{address}: {warnings:?}");
-        assert!(warnings.iter().zip(&line).all(|(said, want)| said.ends_with(want)), "{address}: {warnings:?}");
+        assert!(
+            warnings.iter().zip(&line).all(|(said, want)| said.ends_with(want)),
+            "{address}: {warnings:?}"
+        );
     }
 }
 

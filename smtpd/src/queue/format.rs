@@ -3,7 +3,7 @@
 //! ```text
 //! tinmail queue 1 0000010a 0000000000000423     octets of the head, octets of the message (hexadecimal)
 //! C 00000002 0000001200 001763740000 001763740600 -     attempts, age, last, next, warned
-//! T1763740000          when it came                     I...   from whom, for people
+//! T1763740000.123456   when it came, perhaps whole       I...   from whom, for people
 //! Ffrom@example.org    reverse-path; empty: null        L...   who had logged in
 //! E...  ENVID          HF or HH  RET                    B7, B8, BB  BODY          U  SMTPUTF8
 //! R.<TAB>address<TAB>original<TAB>ORCPT<TAB>NOTIFY<TAB>owner<TAB>target...     one for each recipient; the octet after R is its state
@@ -79,7 +79,8 @@ pub fn print(
 ) -> Result<String, Malformed> {
     let mut text = print_sizes(0, size);
     text.push_str(&print_counters(counters));
-    let _ = writeln!(text, "T{}", super::schedule::seconds(arrived));
+    let since = arrived.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let _ = writeln!(text, "T{}.{:06}", since.as_secs(), since.subsec_micros());
     line(&mut text, 'I', from);
     line(&mut text, 'F', &envelope.reverse_path.as_ref().map(Address::to_string).unwrap_or_default());
     if let Some(login) = &envelope.sender_login {
@@ -202,6 +203,13 @@ fn decimal(text: &str) -> Option<u64> {
     clean.then(|| text.parse().ok())?
 }
 
+/// Seconds, as they were once written, or seconds and microseconds.
+fn duration(text: &str) -> Option<Duration> {
+    let (seconds, micros) = text.split_once('.').unwrap_or((text, "000000"));
+    let micros = decimal(micros).filter(|_| micros.len() == 6)?;
+    Duration::from_secs(decimal(seconds)?).checked_add(Duration::from_micros(micros))
+}
+
 /// The first line: octets of head and message.
 pub fn parse_sizes(octets: &[u8]) -> Result<(usize, u64), Malformed> {
     let bad = Malformed("it does not begin as a queue file does");
@@ -280,9 +288,8 @@ impl Head {
     fn option(&mut self, key: char, value: &str) -> Result<(), Malformed> {
         match (key, value) {
             ('T', value) => {
-                let seconds = decimal(value).ok_or(Malformed("the time of arrival"))?;
-                let arrived = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-                self.arrived = arrived.ok_or(Malformed("the time of arrival"))?;
+                let since = duration(value).and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+                self.arrived = since.ok_or(Malformed("the time of arrival"))?;
             }
             ('I', value) => self.from = unescape(value)?,
             ('L', value) => self.envelope.sender_login = Some(unescape(value)?),

@@ -53,7 +53,7 @@ fn printed(envelope: &Envelope) -> String {
     print(
         envelope,
         &counters,
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_699_999_000),
+        SystemTime::UNIX_EPOCH + Duration::from_micros(1_699_999_000_012_345),
         "uid=0\u{1}",
         1059,
     )
@@ -67,13 +67,23 @@ fn what_is_printed_is_read_again() {
     assert_eq!((head.length, head.size), (text.len(), 1059));
     assert_eq!(head.envelope, full());
     assert_eq!(head.from, "uid=0\u{1}");
-    assert_eq!(head.arrived, SystemTime::UNIX_EPOCH + Duration::from_secs(1_699_999_000));
+    assert_eq!(head.arrived, SystemTime::UNIX_EPOCH + Duration::from_micros(1_699_999_000_012_345));
     let counters = Counters { attempts: 3, age: 900, last: 1_700_000_000, next: 1_700_000_300, warned: true };
     assert_eq!(head.counters, counters);
     for (state, at) in head.states {
         assert_eq!(state, State::Pending);
         assert_eq!((text.as_bytes()[at - 2], text.as_bytes()[at - 1]), (b'\n', b'R'));
     }
+}
+
+#[test]
+fn a_time_in_whole_seconds_is_read_as_ever() {
+    let good = printed(&full());
+    assert!(good.contains("\nT1699999000.012345\n"), "{good}");
+    let text = good.replacen(".012345\n", "\n", 1);
+    let text = text.replacen(&good[..SIZES_LEN], &print_sizes(text.len(), 1), 1);
+    let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(1_699_999_000);
+    assert_eq!(parse(text.as_bytes()).unwrap().arrived, whole);
 }
 
 #[test]
@@ -128,6 +138,13 @@ fn what_is_no_head() {
         with("c@x", "c@@x"),
         with("\nT1699999000", "\nT+1"),
         with("\nT1699999000", "\nT99999999999999999999"),
+        with("\nT1699999000", "\nT18446744073709551615"),
+        with("\nT1699999000", "\nT"),
+        with("000.012345", "000."),
+        with("000.012345", "000.12345"),
+        with("000.012345", "000.0123456"),
+        with("000.012345", "000.+12345"),
+        with("000.012345", "000.01234.5"),
     ];
     for text in rows {
         let result = parse(text.as_bytes());
@@ -173,6 +190,13 @@ proptest! {
             ..full()
         };
         prop_assert_eq!(parse(printed(&envelope).as_bytes()).unwrap().envelope, envelope);
+    }
+
+    #[test]
+    fn any_time_survives(micros: u64) {
+        let arrived = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
+        let text = print(&full(), &Counters::default(), arrived, "", 0).unwrap();
+        prop_assert_eq!(parse(text.as_bytes()).unwrap().arrived, arrived);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) fn envelope(recipients: &[&str]) -> Envelope {
 }
 
 pub(crate) fn received() -> Received {
-    Received { at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000), from: "test".into() }
+    Received { at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250), from: "test".into() }
 }
 
 pub(crate) fn add(directory: &QueueDirectory, envelope: &Envelope, message: &[u8]) -> Id {

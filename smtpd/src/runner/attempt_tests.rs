@@ -138,7 +138,7 @@ fn a_delivered_message_costs_an_unlink() {
     assert_eq!(world.served, ["a@x", "b@x"]);
     assert!(ids(&directory).is_empty());
     let line = format!(
-        "{id}: to=<a@x>, relay=mx.example[192.0.2.1]:25, delay=10.00, dsn=2.1.1, status=sent (250 words\\x01)"
+        "{id}: to=<a@x>, relay=mx.example[192.0.2.1]:25, delay=9.75, dsn=2.1.1, status=sent (250 words\\x01)"
     );
     let active = format!("{id}: from=<sender@example.org>, size={}, nrcpt=2 (queue active)", MESSAGE.len());
     assert_eq!(world.log, [active, line, world.log[2].clone(), format!("{id}: removed")]);
