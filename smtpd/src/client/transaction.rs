@@ -311,9 +311,13 @@ impl Transaction<'_> {
     fn take_rcpt(&mut self, at: usize, reply: &Reply) {
         if !reply.is_positive() {
             let mut stop = self.connection.refused(reply, "RCPT TO");
-            // RFC 5321 section 4.5.3.1.10: 552 for too many recipients is an old 452.
+            // RFC 5321 section 4.5.3.1.10: 552 for too many recipients is an old 452. What else it may be about, such as a full
+            // mailbox, only its enhanced code says.
             if reply.code == 552 {
-                (stop.status.code, stop.status.enhanced) = (452, Enhanced(4, 5, 3));
+                let enhanced = reply
+                    .enhanced()
+                    .map_or(Enhanced(4, 5, 3), |Enhanced(_, subject, detail)| Enhanced(4, subject, detail));
+                (stop.status.code, stop.status.enhanced) = (452, enhanced);
             }
             self.settle(at, &stop.status, stop.diagnostic.as_deref());
         } else if let Some((_, taken)) = self.open.iter_mut().find(|(open, _)| *open == at) {

@@ -82,6 +82,19 @@ fn recipients_are_judged_one_by_one() {
 }
 
 #[test]
+fn what_a_552_is_about_is_kept() {
+    for (reply, want) in [
+        ("552 Full", "4.5.3"),
+        ("552 5.5.3 Many", "4.5.3"),
+        ("552 5.2.2 Full", "4.2.2"),
+        ("552 4.2.2 x", "4.5.3"),
+    ] {
+        let (outcomes, _) = send(&script(&PLAIN, &["250 Ok", reply]), &envelope(&["a@b.test"]));
+        assert_eq!(codes(&outcomes), [code(452, want)], "{reply}");
+    }
+}
+
+#[test]
 fn a_refused_sender_is_everybodys() {
     for (greeting, rest, said_want) in [
         (&PLAIN[..], &["550 5.7.1 No"][..], "MAIL FROM:<from@me.test>\nQUIT\n"),
