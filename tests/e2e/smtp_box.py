@@ -115,14 +115,15 @@ class BoxAndSink(Case):
 
 
 class Sink:
-    """An SMTP server that counts who got what. RCPT for bad@ is refused for good, for later@ for now. Each message takes it .pause
-    seconds; .most is how many connections there were at once."""
+    """An SMTP server that counts who got what. RCPT for bad@ is refused for good, for what begins as .later says for now. Each message
+    takes it .pause seconds; .most is how many connections there were at once."""
 
     def __init__(self, host=HOST):
         outer = self
         self.pause, self.most, self.live, lock = 0, 0, [], threading.Lock()
         self.got = collections.Counter()
         self.messages = []
+        self.later = ("later",)
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self):
@@ -151,11 +152,14 @@ class Sink:
                         to = re.search(rb"<([^>]*)>", line)[1].decode()
                         if to.startswith("bad"):
                             self.say("550 5.1.1 nobody")
-                        elif to.startswith("later"):
+                        elif to.startswith(outer.later):
                             self.say("450 4.2.0 later")
                         else:
                             recipients.append(to)
                             self.say("250 ok")
+                    elif verb == b"DATA" and not recipients:
+                        # RFC 5321 section 3.3; RFC 2920 section 3.1: who has sent it ahead sends no message then.
+                        self.say("554 5.5.1 nobody to take it for")
                     elif verb == b"DATA":
                         self.say("354 go on")
                         text = b""
