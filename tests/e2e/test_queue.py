@@ -4,6 +4,7 @@ programs that call sendmail.
 Where something is random, it is the same in every run: the seed is in the message of every failure.
 """
 
+import collections
 import contextlib
 import os
 import pathlib
@@ -411,28 +412,112 @@ class Queue(QueueCase):
         self.assertLessEqual(set(self.names("drop")), {"directory", "new.unfinished", "hardlink"})
         self.assertEqual(self.names("queue"), [])
 
+    def small_disk(self, place, options, owner=(0, 0)):
+        """A file system of its own. What fills it."""
+        place.mkdir(exist_ok=True)
+        run("mount", "-t", "tmpfs", "-o", f"{options},uid={owner[0]},gid={owner[1]}", "none", place)
+        self.addCleanup(run, "umount", place)
+        return place / "filler"
+
+    def fill(self, filler):
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        self.assertEqual(os.statvfs(filler).f_bavail, 0)
+
+    def empty_queue(self):
+        wait_until(lambda: self.queue_run() and not self.names("drop") and not self.names("queue"), "an empty queue", pause=0.3)
+
     @unittest.skipUnless(IN_NAMESPACE and IS_ROOT, "needs a namespace of its own")
     def test_a_full_disk_loses_nothing(self):
-        queue = self.box.dir / "queue"
-        queue.mkdir(exist_ok=True)
-        run("mount", "-t", "tmpfs", "-o", "size=500k,mode=755", "none", queue)
-        self.addCleanup(run, "umount", queue)
+        filler = self.small_disk(self.box.dir / "queue", "size=500k,mode=755")
         self.queue_run()
-        filler = queue / "filler"
         filler.write_bytes(b"x" * 200_000)
-        accepted = 0
+        accepted, line = collections.Counter(), b"x" * 99 + b"\n"
         for number in range(40):
-            text = f"Subject: m{number}\n\n".encode() + b"x" * 20_000
-            accepted += self.sendmail("-i", "u@far.example", text=text, check=False).returncode == 0
-        self.assertTrue(2 < accepted < 40, accepted)
+            text = f"Subject: m{number}\n\n".encode() + line * 200
+            status = self.sendmail("-i", "u@far.example", text=text, check=False).returncode
+            self.assertIn(status, (0, 75))
+            if status == 0:
+                accepted[f"m{number}", "u@far.example"] += 1
+        self.assertTrue(2 < len(accepted) < 40, accepted)
         self.queue_run()
         filler.unlink()
-        for _ in range(30):
-            self.queue_run()
-            if not self.names("drop") and not self.names("queue"):
-                break
-            time.sleep(0.3)
-        self.assertEqual(len(self.sink.got), accepted)
+        self.empty_queue()
+        self.assertEqual(self.sink.got, accepted)
+        self.assertEqual({message.partition(b"\r\n\r\n")[2] for message in self.sink.messages}, {line.replace(b"\n", b"\r\n") * 200})
+        self.assertEqual(self.names("corrupt"), [])
+
+    @unittest.skipUnless(IN_NAMESPACE and IS_ROOT, "needs a namespace of its own")
+    def test_a_bounce_that_the_disk_has_no_room_for(self):
+        """It comes later, once; who has the message does not get it again."""
+        filler = self.small_disk(self.box.dir / "queue", "size=500k,mode=755")
+        self.queue_run()
+        self.sendmail("-i", "good@far.example", "bad@far.example")
+        self.configure(relayhost="[127.0.0.1]:1")
+        self.queue_run()
+        self.configure()
+        self.fill(filler)
+        time.sleep(1.1)
+        self.queue_run()
+        self.assertRegex(self.box.log(), "(?i)insufficient system storage|no space left")
+        self.assertEqual((self.sink.got, len(self.names("queue"))), ({("x", "good@far.example"): 1}, 1))
+        self.assertEqual(self.box.maildir_of(self.user).contents(), {})
+        filler.unlink()
+        self.empty_queue()
+        [raw] = self.box.maildir_of(self.user).contents().values()
+        self.assertIn(b"Final-Recipient: rfc822; bad@far.example\n", raw)
+        self.assertEqual((self.sink.got, self.names("corrupt")), ({("x", "good@far.example"): 1}, []))
+
+    @unittest.skipUnless(IN_NAMESPACE and IS_ROOT, "needs a namespace of its own")
+    def test_a_full_home_directory(self):
+        """Its owner's mail waits, all of it, and nobody else's."""
+        other = self.box.add_user("other")
+        self.queue_run()
+        filler = self.small_disk(self.user.home, "size=200k,mode=700", (self.user.uid, self.user.gid))
+        self.sendmail("-i", f"{self.user.name}@example.org", text=b"Subject: first\n\nx\n")
+        self.queue_run()
+        self.fill(filler)
+        self.sendmail("-i", f"{self.user.name}@example.org", f"{other.name}@example.org", text=b"Subject: both\n\n" + b"x\n" * 10_000)
+        self.queue_run()
+        subjects = [re.search(rb"(?m)^Subject: (.*)$", raw)[1] for raw in self.box.maildir_of(other).contents().values()]
+        self.assertEqual(subjects, [b"both"])
+        self.assertEqual((len(self.names("queue")), len(self.box.maildir_of(self.user).contents())), (1, 1))
+        self.assertRegex(self.box.log(), rf"to=<{self.user.name}@example.org>.* status=deferred ")
+        self.assertEqual(os.listdir(self.user.home / "Maildir/tmp"), [])
+        filler.unlink()
+        self.empty_queue()
+        mail = self.box.maildir_of(self.user).contents().values()
+        self.assertEqual(sorted(re.search(rb"(?m)^Subject: (.*)$", raw)[1] for raw in mail), [b"both", b"first"])
+        self.assertEqual([raw.endswith(b"\n\n" + b"x\n" * 10_000) for raw in mail if b"Subject: both" in raw], [True])
+        self.assertEqual(len(self.box.maildir_of(other).contents()), 1)
+
+    @unittest.skipUnless(IN_NAMESPACE and IS_ROOT, "needs a namespace of its own")
+    def test_no_inodes_for_a_run(self):
+        """It says that it could not do its work; what was to be sent is sent later."""
+        filler = self.small_disk(self.box.dir / "queue", "size=1m,nr_inodes=60,mode=755")
+        self.queue_run()
+        self.sendmail("-i", "u@far.example")
+        self.configure(relayhost="[127.0.0.1]:1")
+        self.queue_run()
+        # To a host that no run has had a lock for.
+        self.configure()
+        filler.mkdir()
+        with contextlib.suppress(OSError):
+            for number in range(60):
+                (filler / str(number)).touch()
+        self.assertEqual(os.statvfs(filler).f_favail, 0)
+        self.box.clear_log()
+        time.sleep(1.1)
+        done = run(self.box.binary, "-c", self.box.conf, "-q", check=False)
+        self.assertEqual((done.returncode, done.stderr), (111, "smtpd -q: 1 of its workers ended before their time\n"))
+        self.assertIn("lock of a destination: No space left on device", self.box.log())
+        self.assertEqual((self.sink.got, len(self.names("queue"))), ({}, 1))
+        # What comes in meanwhile is refused.
+        self.assertEqual(self.sendmail("-i", "v@far.example", check=False).returncode, 75)
+        shutil.rmtree(filler)
+        self.empty_queue()
+        self.assertEqual(self.sink.got, {("x", "u@far.example"): 1})
 
     def test_a_wrong_clock_neither_expires_nor_keeps_back(self):
         """What came, or was put off, while the clock said 1970 or 2090 goes out at once, and is as old as is certain."""

@@ -32,8 +32,8 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// The end of a worker that has served nothing: it found no slot.
 pub const NO_SLOT: u8 = 75;
-/// The end of a worker that could not shut itself in.
-pub const NO_WALLS: u8 = 76;
+/// The end of a worker that could not begin: it could not shut itself in, or make a lock. Nothing that it was given was tried.
+pub const NOT_BEGUN: u8 = 76;
 
 /// What is to be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ struct Crew<'a> {
     running: Vec<i32>,
     /// One that has ended since the last look had a slot.
     served: bool,
-    /// How many had no walls or were killed, by whatever.
+    /// How many could not begin or were killed, by whatever.
     lost: u32,
     /// When the last look began.
     looked: Instant,
@@ -186,11 +186,11 @@ impl Crew<'_> {
             self.run.log.error(format_args!("queue worker {worker}: killed by signal {signal}"));
         }
         self.running.retain(|running| *running != worker);
-        let no_walls = ended == Ended::Code(i32::from(NO_WALLS));
-        if no_walls || matches!(ended, Ended::Signal(_)) {
+        let not_begun = ended == Ended::Code(i32::from(NOT_BEGUN));
+        if not_begun || matches!(ended, Ended::Signal(_)) {
             self.lost = self.lost.saturating_add(1);
         }
-        self.served |= !no_walls && ended != Ended::Code(i32::from(NO_SLOT));
+        self.served |= !not_begun && ended != Ended::Code(i32::from(NO_SLOT));
     }
 }
 

@@ -4,7 +4,7 @@ use super::Run;
 use super::ask::{self, Answer, Question, ask, local_error};
 use super::attempt::{self, Outcome, World};
 use super::circles::Circles;
-use super::dispatch::{NO_SLOT, NO_WALLS, RECORD};
+use super::dispatch::{NO_SLOT, NOT_BEGUN, RECORD};
 use super::here::{Here, is_busy};
 use super::slots::{self, Slot};
 use super::ways;
@@ -32,7 +32,7 @@ const DEAD_MAX: usize = 64;
 pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
     if let Err(error) = run.walls.enter() {
         run.log.error(format_args!("walls of a queue worker: {error}"));
-        return NO_WALLS;
+        return NOT_BEGUN;
     }
     let (all, limit) = ways::of_all(&run.config, key);
     let slot = |key: &str, limit: u32| slots::take(&run.directory, key, limit);
@@ -41,7 +41,7 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
         Ok(_) => return NO_SLOT,
         Err(error) => {
             run.log.error(format_args!("lock of a destination: {error}"));
-            return Exit::Temporary.code();
+            return NOT_BEGUN;
         }
     };
     let mut carrier = Carrier {
