@@ -1,10 +1,12 @@
 """Mail that comes in: real clients and a real Postfix, in clear and under TLS, and the places that it goes to."""
 
 import concurrent.futures
+import contextlib
 import os
 import re
 import shutil
 import smtplib
+import socket
 import subprocess
 import threading
 import time
@@ -131,13 +133,50 @@ class Clients(Smtp):
             self.assertTrue(trace.startswith(b"Return-Path: <a@client.example>\n"))
             self.assertEqual(text, b"Subject: x\n\nReturn-Path: text\n")
 
+    def from_smtp_source(self, *options, port=None, users=None, sessions=5, messages=100, protocol="SMTP"):
+        """Every message that it sends arrives once, as it was: each has a Message-ID of its own, and so many octets."""
+        users = users or [self.user]
+        run(program("smtp-source"), "-s", sessions, "-m", messages, "-l", 4096, "-f", "a@client.example", "-t", self.to, *options,
+            f"{HOST}:{port or self.server.port}")
+        for user in users:
+            ids, bodies = [], set()
+            for raw in self.box.received(user):
+                trace, text = added_lines(raw)
+                self.assertIn(f" with {protocol} id ".encode(), trace)
+                self.assertIn(f"Delivered-To: {user.name}@{DOMAIN}\n".encode(), trace)
+                head, _, body = text.partition(b"\n\n")
+                fields = re.fullmatch(rb"From: <a@client.example>\nTo: <%s>\nDate: [^\n]*\nMessage-Id: (<[^\n]*>)" % self.to.encode(), head)
+                self.assertTrue(fields, head)
+                ids.append(fields[1])
+                bodies.add(wire(body))
+            self.assertEqual((len(ids), len(set(ids))), (messages, messages))
+            [body] = bodies
+            # With the end of its last line.
+            self.assertEqual((len(body), body.replace(b"X", b"")[:6]), (4096 + 2, b"1\r\n2\r\n"))
+            shutil.rmtree(user.home / "Maildir")
+
     def test_smtp_source(self):
-        run(program("smtp-source"), "-s", "5", "-m", "100", "-l", "4096", "-f", "a@client.example", "-t", self.to,
-            f"{HOST}:{self.server.port}")
-        self.assertEqual(len(self.box.received(self.user)), 100)
-        run(program("smtp-source"), "-d", "-m", "50", "-l", "4096", "-f", "a@client.example", "-t", self.to,
-            f"{HOST}:{self.server.port}")
-        self.assertEqual(len(self.box.received(self.user)), 150)
+        self.from_smtp_source()
+        # All over one connection.
+        self.from_smtp_source("-d", sessions=1, messages=50)
+
+    def test_smtp_source_over_lmtp(self):
+        """Two recipients in each transaction, each with an answer of his own; -r puts a number in front of the second one."""
+        second = self.box.add_user(f"2{self.user.name}")
+        listener, servers = socket.create_server((HOST, 0), backlog=100), []
+        self.addCleanup(lambda: [server.wait(60) for server in servers])
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with client:
+                        servers.append(subprocess.Popen([str(self.box.binary), "-c", str(self.box.conf), "--lmtp"], stdin=client, stdout=client))
+        threading.Thread(target=serve, daemon=True).start()
+        self.from_smtp_source("-L", "-r", "2", port=listener.getsockname()[1], users=[self.user, second], sessions=4, messages=40, protocol="LMTP")
+        self.assertGreaterEqual(len(servers), 4)
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
     def test_bdat_by_hand(self):
         with smtplib.SMTP(HOST, self.server.port, timeout=60) as client:

@@ -26,14 +26,26 @@ class RealServers(Out):
         self.assertTrue(delivered.endswith(message.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
 
     def test_smtp_sink(self):
-        port = free_port()
-        for options in ([], ["-p"], ["-e"], ["-8"], ["-a"]):
-            sink = self.spawn(program("smtp-sink"), "-u", "nobody", *options, f"127.0.0.1:{port}", "100")
+        """It gets what was sent, by whichever command it wants to."""
+        port, dumps = free_port(), self.dir / "dumps"
+        dumps.mkdir()
+        os.chmod(self.dir, 0o755)
+        os.chmod(dumps, 0o777)
+        message = b"Subject: hello\r\nMessage-ID: <1@me.test>\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000\r\nFrom: anna@me.test\r\n\r\n.dot\r\n..\r\n" \
+            + b"line\r\n" * 2000 + b"\r\n"
+        for number, options in enumerate(([], ["-p"], ["-e"], ["-8"], ["-a"])):
+            sink = self.spawn(program("smtp-sink"), "-u", "nobody", *options, "-d", f"{dumps}/{number}.", f"127.0.0.1:{port}", "100")
             self.wait_for(port)
             self.configure(relayhost=f"[127.0.0.1]:{port}")
             recipient = f"sink{''.join(options)}@anywhere.example"
-            self.assertEqual(self.send(recipient)[0], "sent", options)
+            self.assertEqual(self.send(recipient, message=message)[0], "sent", options)
             stop(sink)
+            [dump] = [path.read_bytes() for path in dumps.glob(f"{number}.*") if b"X-Rcpt-Args" in path.read_bytes()]
+            # Its own lines, ours, the message, and an empty line of its own.
+            envelope, _, sent = dump.partition(b"\nReceived: by me.test")
+            self.assertIn(b"\nX-Mail-Args: <anna@me.test>", envelope)
+            self.assertIn(b"\nX-Rcpt-Args: <%s>" % recipient.encode(), envelope)
+            self.assertTrue(sent.endswith(b"\n" + message.replace(b"\r\n", b"\n") + b"\n"), sent[:600])
 
     def test_smtp_sink_that_fails(self):
         port = free_port()
@@ -92,6 +104,18 @@ class RealServers(Out):
         self.assertEqual(self.send("osuser@os.test", message=message)[0], "sent")
         self.assertEqual(self.send("stranger@os.test")[0], "bounced")
         self.arrives(message, base / "home/Maildir/new")
+        # TLS was tried first, whichever became of it.
+        said = (base / "log").read_text()
+        sessions = re.findall(r"(?m)^(\w+) smtp connected", said)
+        [taken] = re.findall(r"(?m)^(\w+) smtp message ", said)
+        [raw] = [path.read_bytes() for path in (base / "home/Maildir/new").iterdir()]
+        broken = re.findall(r'(?m)^(\w+) smtp disconnected reason="io-error: .*SSL routines', said)
+        if broken:
+            self.assertEqual(sessions.index(broken[0]) + 1, sessions.index(taken), said)
+            self.assertIn(b"\n\tby os.test (OpenSMTPD) with ESMTP id ", raw)
+        else:
+            self.assertRegex(said, rf"(?m)^{taken} smtp tls ")
+            self.assertIn(b"\n\tby os.test (OpenSMTPD) with ESMTPS id ", raw)
 
 
 if __name__ == "__main__":
