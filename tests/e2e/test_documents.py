@@ -111,6 +111,11 @@ class Documentation(Case):
                     if test:
                         self.assertRegex((TREE / name).read_text(), rf"(?:fn|def) {test}\b")
 
+    def test_every_file_of_these_tests_is_in_their_table(self):
+        rows = [line.split("|")[1] for line in (TREE / "tests/README.md").read_text().splitlines() if line.startswith("| `test_")]
+        named = [name for row in rows for name in re.findall(r"`([^`]*)`", row)]
+        self.assertCountEqual(named, [path.name for path in (TREE / "tests/e2e").glob("test_*.py")])
+
     def test_links_in_the_documents_lead_somewhere(self):
         for path in [*TREE.glob("*.md"), *TREE.glob("doc/**/*.md"), *TREE.glob("xinetd/*.md")]:
             for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
