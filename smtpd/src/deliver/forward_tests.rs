@@ -123,11 +123,21 @@ fn circles_and_damage() {
     let path = home.scratch.path().join(".forward");
     home.scratch.file(".forward", format!(":include:{}", path.display()));
     let (read, warnings) = home.ask("anna");
-    assert!(read.unwrap_err().is_temporary() && warnings[0].contains("circle"));
+    let damaged = "451 4.3.5 The .forward file is damaged";
+    assert!(read.unwrap_err().to_string() == damaged && warnings[0].contains("circle"));
     home.scratch.file(".forward", "|cat > x\n");
-    assert!(home.ask("anna").0.unwrap_err().is_temporary());
+    assert_eq!(home.ask("anna").0.unwrap_err().to_string(), damaged);
     home.scratch.file(".forward", "a@x.example,".repeat(RECIPIENTS_MAX + 1));
-    assert!(home.ask("anna").0.unwrap_err().is_temporary());
+    assert_eq!(home.ask("anna").0.unwrap_err().to_string(), damaged);
+}
+
+#[test]
+fn one_that_the_system_does_not_give_waits() {
+    let mut home = Home::new();
+    home.config.forward_path = format!("$home/{}", "x".repeat(300)).into();
+    let (read, warnings) = home.ask("anna");
+    assert_eq!(read.unwrap_err().to_string(), "451 4.3.0 The .forward file cannot be read now");
+    assert!(warnings[0].contains("File name too long"), "{warnings:?}");
 }
 
 #[test]

@@ -439,7 +439,10 @@ fn dot_forward() {
         assert_eq!(host.forward(entries), want, "{entries:?}");
     }
     let many = vec!["bert"; RECIPIENTS_MAX + 1];
-    assert_eq!(host.forward(&many), "451 4.3.5");
+    for entries in [&many[..], &["|cat > x"], &[":include:/etc/passwd"]] {
+        let status = host.forwarded(entries).unwrap_err().to_string();
+        assert_eq!(status, "451 4.3.5 <anna@here.example>: the .forward file is damaged", "{entries:?}");
+    }
     let host = host.with(|config| {
         config.allow_mail_to_commands = value("alias");
         config.allow_mail_to_files = value("alias");
@@ -523,12 +526,16 @@ fn many_files_of_addresses_have_an_end() {
 #[test]
 fn too_many_and_too_deep() {
     let chain: String = (0..80).map(|n| format!("n{n}: n{}\n", n + 1)).collect();
+    let ask = |aliases: &str, name: &str| {
+        let host = Host::new(aliases);
+        expand(&mut host.directory(), &parse(&format!("{name}@here.example"))).unwrap_err().to_string()
+    };
     assert_eq!(Host::new(&chain).ask("n0@here.example"), "554 5.4.6");
     // Each of twenty names the next twice: a million ways to the last.
     let tree: String = (0..20).map(|n| format!("n{n}: n{0}, n{0}\n", n + 1)).collect();
-    assert_eq!(Host::new(&format!("{tree}n20: bert\n")).ask("n0@here.example"), "554 5.4.6");
+    assert_eq!(ask(&format!("{tree}n20: bert\n"), "n0"), "554 5.4.6 Too many recipients behind this address");
     let wide: String = (0..RECIPIENTS_MAX + 2).map(|n| format!("x{n}@other.example, ")).collect();
-    assert_eq!(Host::new(&format!("wide: {wide}\n")).ask("wide@here.example"), "554 5.4.6");
+    assert_eq!(ask(&format!("wide: {wide}\n"), "wide"), "554 5.4.6 Too many recipients behind this address");
 }
 
 #[test]
@@ -536,10 +543,12 @@ fn tables_that_cannot_be_read_are_temporary() {
     let host = Host::new("");
     let mut directory = host.directory();
     std::fs::remove_file(host.scratch.path().join("aliases")).unwrap();
-    assert_eq!(shown(expand(&mut directory, &parse("anna@here.example"))), "451 4.3.0");
+    let ask =
+        |directory: &mut Directory| expand(directory, &parse("anna@here.example")).unwrap_err().to_string();
+    assert_eq!(ask(&mut directory), "451 4.3.0 Temporary lookup failure");
     std::fs::write(host.scratch.path().join("aliases"), "").unwrap();
     std::fs::remove_file(host.scratch.path().join("passwd")).unwrap();
-    assert_eq!(shown(expand(&mut directory, &parse("anna@here.example"))), "451 4.3.0");
+    assert_eq!(ask(&mut directory), "451 4.3.0 The user database cannot be read now");
     assert_eq!(directory.take_warnings().len(), 2);
 }
 

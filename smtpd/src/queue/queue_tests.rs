@@ -126,6 +126,23 @@ fn a_large_piece_is_written_at_once() {
 }
 
 #[test]
+fn a_queue_that_is_out_of_order() {
+    let scratch = Scratch::new("order");
+    let directory = queue(&scratch);
+    let out_of_order = "451 4.3.0 The mail queue is out of order";
+    // What another process has begun, and has the lock of.
+    let id = Id::parse("1PJ7-f0").unwrap();
+    let _begun =
+        Incoming::create_derived(&directory, &id, &envelope(&["a@x"]), &received()).unwrap().unwrap();
+    let second = Incoming::create_derived(&directory, &id, &envelope(&["a@x"]), &received());
+    assert_eq!(second.err().unwrap().to_string(), out_of_order);
+    std::fs::remove_dir_all(directory.place(Place::Tmp)).unwrap();
+    let status = Incoming::create(&directory, &envelope(&["a@x"]), &received()).err().unwrap();
+    assert_eq!(status.to_string(), out_of_order);
+    assert!(status.cause.unwrap().contains("No such file"), "the log is told more");
+}
+
+#[test]
 fn what_is_not_finished_leaves_nothing() {
     let scratch = Scratch::new("dropped");
     let directory = queue(&scratch);

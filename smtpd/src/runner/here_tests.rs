@@ -25,6 +25,33 @@ fn run(scratch: &Scratch) -> (Run, OwnedFd) {
     (Run { directory: queue(scratch), config, log, policy, ways, guard, walls }, ours)
 }
 
+/// Only a loop derives so many messages from one.
+#[test]
+fn what_is_sent_on_too_often_ends() {
+    let scratch = Scratch::new("often");
+    let (run, _guard) = run(&scratch);
+    let wanted = envelope(&["anna@x"]);
+    let here = Here::new(&run, "several destinations");
+    let mut id = add(&run.directory, &wanted, b"A: b\r\n\r\n");
+    let mut sent_on = 0;
+    let status = loop {
+        let queued = open(&run.directory, &id);
+        // Another mailbox each time: the same one would be known by its Delivered-To.
+        let recipient = &envelope(&[&format!("u{sent_on}@x")]).recipients[0];
+        match here.send_on(&queued, 0, recipient, vec![recipient.clone()], true) {
+            Ok(status) => {
+                sent_on += 1;
+                id = id.derived("f0").unwrap();
+                assert_eq!(status.text, format!("forwarded as {id}"));
+            }
+            Err(status) => break status,
+        }
+        assert!(sent_on < 50);
+    };
+    // 14 characters, and three for each.
+    assert_eq!((status.to_string().as_str(), sent_on), ("554 5.4.6 Forwarded too often", 11));
+}
+
 #[test]
 fn what_is_left_of_one_message_is_nothing_to_the_next() {
     let scratch = Scratch::new("here");
