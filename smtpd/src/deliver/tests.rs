@@ -1,7 +1,9 @@
 use super::*;
 use crate::address::Address;
 use common::config::{Config, value::Text};
+use common::maildir::dotlock::Dotlock;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 fn home() -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -39,6 +41,34 @@ fn begin_mailbox(config: &Config, home: &Path) -> Result<Box<dyn Sink>, Status> 
     match begin(config, &account(home), &recipient(), &trace(), &mut |_| {})? {
         Delivery::Begun(sink) => Ok(sink),
         Delivery::Forward(_) => panic!("forwarded"),
+    }
+}
+
+/// Half a minute, which is how long it waits for each of them.
+#[test]
+fn a_mailbox_that_another_program_has_locked_waits() {
+    let append = |home: &Path| {
+        let path = home.join("mbox").display().to_string();
+        let to = Recipient { target: Target::File { path, owner: None }, ..recipient() };
+        begin(&Config::DEFAULT, &account(home), &to, &trace(), &mut |_| {})
+    };
+    let (with_dotlock, with_flock) = (home(), home());
+    let _dotlock = Dotlock::take(&with_dotlock.join("mbox"), Duration::ZERO).unwrap();
+    let file = std::fs::File::create(with_flock.join("mbox")).unwrap();
+    assert!(common::sys::fs::try_flock(&file).unwrap());
+    let waits = |home: &Path| {
+        let status = append(home).err().unwrap();
+        assert_eq!(status.to_string(), "451 4.2.0 The mailbox is locked by another program");
+    };
+    std::thread::scope(|scope| {
+        for home in [&with_dotlock, &with_flock] {
+            scope.spawn(|| waits(home));
+        }
+    });
+    drop(file);
+    assert!(append(&with_flock).is_ok());
+    for home in [with_dotlock, with_flock] {
+        std::fs::remove_dir_all(home).unwrap();
     }
 }
 
