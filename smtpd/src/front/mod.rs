@@ -5,6 +5,7 @@
 
 mod authenticate;
 mod counts;
+mod form;
 mod hello;
 mod receive;
 mod transaction;

@@ -3,6 +3,7 @@
 //! The octets pass through; none of them is kept. Whatever refuses the message, its rest is read to the true end before the
 //! reply, because what follows is commands again.
 
+use super::form::Form;
 use super::transaction::Transaction;
 use super::{Conversation, Next, is_over};
 use crate::data::Machine;
@@ -22,8 +23,8 @@ const REFUSED_MAX: u64 = 1 << 30;
 
 /// A message that is coming in.
 pub(super) struct Incoming {
-    /// Lines are looked at; `None`: BINARYMIME, which has none.
-    machine: Option<Machine>,
+    /// What it has to be.
+    form: Form,
     /// Where it goes; `None`: it was given up.
     pieces: Option<Pieces>,
     /// The guard has yet to say that it knows.
@@ -43,13 +44,13 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    fn new(machine: Option<Machine>, promise: Option<Promise>, front: &Front) -> Incoming {
+    fn new(form: Form, promise: Option<Promise>, front: &Front) -> Incoming {
         let config = &front.config;
         let limit = if config.message_size_limit.0 == 0 { u64::MAX } else { config.message_size_limit.0 };
         let room = front.room_for_data(config.ipc_timeout.min(PATIENCE_MAX));
         let pieces = Some(Pieces::new(Box::new(room)));
         Incoming {
-            machine,
+            form,
             pieces,
             unheard: false,
             stuck: false,
@@ -63,18 +64,12 @@ impl Incoming {
 
     /// Takes octets. How many of them belong to the message, and whether it is complete (DATA).
     fn take(&mut self, input: &[u8]) -> Result<(usize, bool), Ending> {
-        let Incoming { machine, pieces, octets, limit, stuck, .. } = self;
+        let Incoming { form, pieces, octets, limit, stuck, .. } = self;
         let mut out = |part: &[u8]| -> Result<(), Ending> {
             *octets = octets.saturating_add(part.len() as u64);
             if *octets > *limit { Ok(()) } else { send(pieces, stuck, |pieces| pieces.push(part)) }
         };
-        let (used, end) = match machine {
-            Some(machine) => machine.feed(input, &mut out)?,
-            None => {
-                out(input)?;
-                (input.len(), false)
-            }
-        };
+        let (used, end) = form.feed(input, &mut out)?;
         self.look_for_faults()?;
         // What ends here leaves together with the mark.
         if !end {
@@ -95,8 +90,7 @@ impl Incoming {
         if self.why.is_some() {
             return Ok(());
         }
-        let fault = self.machine.as_ref().and_then(Machine::fault);
-        let why = match fault {
+        let why = match self.form.fault() {
             Some(fault) => fault.status(),
             None if self.stuck => reply::LOCAL_PROBLEM.into(),
             None if self.octets > self.limit => reply::TOO_BIG.into(),
@@ -120,14 +114,11 @@ impl Incoming {
 
     /// The last chunk is there.
     fn end_of_chunks(&mut self) -> Result<(), Ending> {
-        if let Some(machine) = &mut self.machine {
-            machine.end_of_chunks();
-            let lacks_line_end = !machine.is_at_line_start();
+        let lacks_line_end = self.form.end_of_chunks();
+        self.look_for_faults()?;
+        if lacks_line_end {
+            send(&mut self.pieces, &mut self.stuck, |pieces| pieces.push(b"\r\n"))?;
             self.look_for_faults()?;
-            if lacks_line_end {
-                send(&mut self.pieces, &mut self.stuck, |pieces| pieces.push(b"\r\n"))?;
-                self.look_for_faults()?;
-            }
         }
         Ok(())
     }
@@ -179,8 +170,8 @@ impl Conversation<'_> {
                 return self.pass_on(verb, &status);
             }
         };
-        let machine = Machine::for_data(self.welcome.normalize);
-        let mut incoming = Incoming::new(Some(machine), promise, self.front);
+        let form = Form::Lines(Machine::for_data(self.welcome.normalize));
+        let mut incoming = Incoming::new(form, promise, self.front);
         // From here on the message is given up unless it comes to its end.
         let received =
             self.say(&"354 End data with <CR><LF>.<CR><LF>").and_then(|()| self.receive_data(&mut incoming));
@@ -255,10 +246,10 @@ impl Conversation<'_> {
         let Some(transaction) = &mut self.transaction else { return self.not(verb, reply::MAIL_FIRST) };
         let is_binary = transaction.body == Body::BinaryMime;
         let (normalize, front) = (self.welcome.normalize, &self.front);
-        let mut incoming = transaction.chunks.take().unwrap_or_else(|| {
-            let machine = (!is_binary).then(|| Machine::for_chunks(normalize));
-            Incoming::new(machine, promise, front)
-        });
+        let mut incoming = transaction
+            .chunks
+            .take()
+            .unwrap_or_else(|| Incoming::new(Form::of_chunks(is_binary, normalize), promise, front));
         let received = self.receive_chunk(&mut incoming, size);
         if let Some(transaction) = &mut self.transaction {
             if received.is_err() || !last {
