@@ -288,3 +288,19 @@ fn blind_copies_for_nobody() {
         );
     }
 }
+
+/// One thing that is wrong is one finding: nobody has to write an alias for the postmaster then.
+#[test]
+fn aliases_that_others_can_replace_are_one_finding() {
+    let scratch = Scratch::new();
+    let path = scratch.file("open/aliases", "postmaster: anna\nroot: anna\n");
+    let config = with(&good(&scratch), &[format!("alias_maps=hash:{}", path.display())]);
+    for (mode, count) in [(0o755, 0), (0o777, 1)] {
+        std::fs::set_permissions(path.parent().unwrap(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let said: Vec<String> = findings(&config).iter().map(ToString::to_string).collect();
+        let said: Vec<_> =
+            said.iter().filter(|line| line.contains("open") || line.contains("postmaster")).collect();
+        assert_eq!(said.len(), count, "{said:?}");
+        assert!(said.iter().all(|line| line.contains("/open can be written to by others")), "{said:?}");
+    }
+}

@@ -74,7 +74,7 @@ pub fn check(path: &Path, is_user: &dyn Fn(&str) -> bool) -> io::Result<Checked>
     let meta = file.metadata()?;
     let mut checked = Checked::default();
     if let Err(error) = trusted::open_in_place(path) {
-        let text = format!("{error}: mail for users of this host waits until nobody else can replace it");
+        let text = format!("{error}: mail for users of this host waits (chmod go-w)");
         checked.add(0, true, text);
     }
     if meta.mode() & 0o022 != 0 {
