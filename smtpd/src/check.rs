@@ -10,7 +10,6 @@ use crate::readers::refusal;
 use crate::route;
 use crate::router::Router;
 use crate::rules::Rules;
-use crate::status::Enhanced;
 use crate::users::{Users, default_privs_clash, default_privs_missing};
 use crate::values::expand;
 use crate::virtual_mailboxes::VirtualMailboxes;
@@ -245,9 +244,7 @@ fn postmaster(config: &Config, found: &mut Vec<Finding>) {
     let Some(address) = rules.qualified("postmaster") else { return };
     rules.only_looks();
     let is_known = found.iter().any(|one| one.what.contains("postmaster: "));
-    // Nor is it missing where aliases cannot be looked up, which was said.
-    let is_missing = rules.expand(&address).is_err_and(|status| status.enhanced != Enhanced(4, 3, 0));
-    if is_missing && !is_known {
+    if rules.expand(&address).is_err() && !is_known {
         let advice =
             "write \"postmaster: somebody\" into the file of aliases: mail for it is deferred until then";
         found.push(Finding::warning(format!("nobody gets mail for {address}"), advice));

@@ -125,9 +125,17 @@ impl Aliases {
 
 fn find_in_file(path: &Path, keys: &[&str]) -> io::Result<Option<Alias>> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    // Whoever can put another file in its place gets everybody's mail.
-    let file = trusted::open_in_place(path).map_err(named)?.file;
-    let owner = owner_of(&file.metadata().map_err(named)?);
+    let (file, owner) = match trusted::open_in_place(path) {
+        Ok(trusted) => {
+            let owner = owner_of(&trusted.file.metadata().map_err(named)?);
+            (trusted.file, owner)
+        }
+        // Others can put another file in its place.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            (std::fs::File::open(path).map_err(named)?, Owner::Nobody)
+        }
+        Err(error) => return Err(named(error)),
+    };
     let mut lines = LogicalLines::of_aliases(BufReader::new(file));
     let mut best: Option<Alias> = None;
     while let Some((number, line)) = lines.next().map_err(named)? {
