@@ -24,7 +24,7 @@ from killing import WithKiller
 from smtp_box import OneBox
 
 SEED = int(os.environ.get("E2E_SEED") or random.randrange(1_000_000))
-POINTS = int(os.environ.get("E2E_POINTS", "60"))
+POINTS = int(os.environ.get("E2E_POINTS", "45"))
 END = b"the last line"
 
 
