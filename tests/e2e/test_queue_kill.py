@@ -28,11 +28,11 @@ POINTS = int(os.environ.get("E2E_POINTS", "45"))
 END = b"the last line"
 
 
-def text(name):
-    return b"Subject: %s\r\n\r\n%s%s\r\n" % (name.encode(), b"a line of some length\r\n" * 200, END)
+def text(name, lines=200):
+    return b"Subject: %s\r\n\r\n%s%s\r\n" % (name.encode(), b"a line of some length\r\n" * lines, END)
 
 
-def speak(end, sender, recipients, name, lmtp=False):
+def speak(end, sender, recipients, raw, lmtp=False):
     """Sends a message. Whether it was accepted; over LMTP the codes that came, one for each recipient."""
     codes = []
     client = socket.socket(fileno=end)
@@ -50,7 +50,7 @@ def speak(end, sender, recipients, name, lmtp=False):
             client.sendall(f"MAIL FROM:<{sender}>\r\n".encode() + b"".join(b"RCPT TO:<%s>\r\n" % to.encode() for to in recipients)
                            + b"DATA\r\n")
             if [reply() for _ in range(len(recipients) + 2)][-1] == b"354":
-                client.sendall(text(name) + b".\r\n")
+                client.sendall(raw + b".\r\n")
                 for _ in recipients if lmtp else [sender]:
                     codes.append(reply())
                 client.sendall(b"QUIT\r\n")
@@ -72,7 +72,8 @@ class Kills(WithKiller, OneBox):
         os.chmod(box.conf, 0o644)
         os.chmod(box.dir, 0o755)
         box.log_path.chmod(0o666)
-        cls.prepare(f"list: {box.user.name}, {box.other.name}, r1@far.example\n")
+        cls.files = {"file": box.other.home / "file", "own file": box.other.home / "own-file"}
+        cls.prepare(f"list: {box.user.name}, {box.other.name}, r1@far.example\nfile: {cls.files['file']}\n")
 
     def setUp(self):
         super().setUp()
@@ -113,6 +114,14 @@ class Kills(WithKiller, OneBox):
             self.assertTrue(self.output.read_bytes().endswith(END + b"\n"), "the program has got a part")
             self.output.unlink()
             got["program"] = count
+        for to, path in self.files.items():
+            if path.exists():
+                raw = path.read_bytes()
+                path.unlink()
+                whole = re.findall(rb"(?s)From a@client.example [^\n]*\nReturn-Path: .*?\nSubject: %s\n\n(?:a line of some length\n)+%s\n\n"
+                                   % (name.encode(), END), raw)
+                self.assertEqual(b"".join(whole), raw, f"{to}: parts")
+                got[to] = len(whole)
         self.sink.got.clear()
         self.sink.messages.clear()
         return got
@@ -184,14 +193,14 @@ class Kills(WithKiller, OneBox):
         self.assertLessEqual(missed, tried // 5 + 2, f"points that were not reached, seed {SEED}")
         self.assertLessEqual(twice, tried // share + 2, f"came twice, seed {SEED}")
 
-    def by_smtp(self, sender, recipients):
+    def by_smtp(self, sender, recipients, lines=200):
         def act(name, point, everybody):
             with socket.create_server((HOST, 0)) as listener:
                 client = socket.create_connection(listener.getsockname())
                 server, _ = listener.accept()
             with server:
                 self.killer.start([self.box.binary, "-c", self.box.conf], point, everybody, stdio=server.fileno())
-            accepted = speak(client.detach(), sender, recipients, name)
+            accepted = speak(client.detach(), sender, recipients, text(name, lines))
             return accepted, self.killer.result()
         return act
 
@@ -218,6 +227,16 @@ class QueueKill(Kills):
         os.chown(forward, other.uid, other.gid)
         self.addCleanup(forward.unlink)
         self.over("forward", self.by_smtp("a@client.example", [f"{other.name}@example.org"]), [other.name, "r1@far.example", "program"])
+
+    def test_files(self):
+        """One of an alias, and one of a ~/.forward, in mbox format; of the message each has several writes."""
+        other = self.box.other
+        self.configure(default_privs=other.name)
+        forward = other.home / ".forward"
+        forward.write_text(f"{self.files['own file']}\n")
+        os.chown(forward, other.uid, other.gid)
+        self.addCleanup(forward.unlink)
+        self.over("files", self.by_smtp("a@client.example", ["file@example.org", f"{other.name}@example.org"], 6000), list(self.files))
 
     def test_sendmail(self):
         source = self.box.dir / "text"
@@ -277,7 +296,7 @@ class QueueKill(Kills):
                 server, _ = listener.accept()
             with server:
                 self.killer.start([self.box.binary, "-c", self.box.conf, "--lmtp"], point, everybody, stdio=server.fileno())
-            codes = speak(client.detach(), "a@client.example", [f"{user}@example.org" for user in to], name, lmtp=True)
+            codes = speak(client.detach(), "a@client.example", [f"{user}@example.org" for user in to], text(name), lmtp=True)
             return {user for user, code in zip(to, codes) if code == b"250"}, self.killer.result()
         self.over("lmtp", act, to)
 

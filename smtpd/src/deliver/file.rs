@@ -4,9 +4,12 @@
 //! /path/    a Maildir          /dev/null   thrown away
 //! /path     From sender date, the message with LF, an empty line
 //! ```
-//! Appending cannot be all or nothing over a power cut as a Maildir is: what failed while we live is cut off again, but a
-//! message of which the machine wrote a part before it died stays, and comes again whole.
+//! Appending cannot be all or nothing as a Maildir is: what failed while we live is cut off again, but of a message whose
+//! deliverer was killed a part stays, or all of it without anybody knowing. So the next attempt looks for it ([`known`]): what is
+//! there is not written again, and a part gets its rest. Only behind a part to which others have appended theirs it comes whole.
+//! After a power cut the queue may not know that there was an attempt.
 
+use super::known::{self, Gap, Known, Next};
 use super::mailbox::{self, status_of};
 use super::{Sink, Trace};
 use crate::address::Address;
@@ -17,7 +20,8 @@ use common::maildir::{Location, Maildir, StorageError};
 use common::mime::date;
 use common::sys::fs as sys;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -36,7 +40,7 @@ pub(super) fn begin(config: &Config, path: &str, trace: &Trace) -> Result<Box<dy
                 .map_err(|error| status_of(&error, config.quota_full_tempfail))?;
             return mailbox::begin_in(config, maildir, trace.once.as_ref(), trace.lines());
         }
-        path => Box::new(Mbox::begin(config, Path::new(path), trace.reverse_path.as_ref())?),
+        path => Box::new(Mbox::begin(config, Path::new(path), trace)?),
     };
     sink.write(trace.lines().as_bytes())?;
     Ok(sink)
@@ -61,11 +65,15 @@ struct Mbox {
     file: File,
     /// Where it ended before; `None`: the message is complete.
     length: Option<u64>,
+    /// The message may be there: nothing is written as long as it seems so.
+    known: Option<Known>,
+    /// The file's name may not be on the disk.
+    may_be_new: bool,
     limit: u64,
     quota_full_tempfail: bool,
     fsync: bool,
     buffer: Vec<u8>,
-    /// Octets written, and those in the buffer.
+    /// Octets behind `length`, and those in the buffer.
     written: u64,
     at_line_start: bool,
     cr: bool,
@@ -73,7 +81,7 @@ struct Mbox {
 }
 
 impl Mbox {
-    fn begin(config: &Config, path: &Path, sender: Option<&Address>) -> Result<Mbox, Status> {
+    fn begin(config: &Config, path: &Path, trace: &Trace) -> Result<Mbox, Status> {
         let failed = |op, error: io::Error| {
             let error = StorageError::new(op, path, error);
             status_of(&error, config.quota_full_tempfail)
@@ -87,11 +95,15 @@ impl Mbox {
         let mut file = sys::open_append(path).map_err(|error| failed("open", error))?;
         lock(&file).map_err(|error| failed("lock", error))?.then_some(()).ok_or_else(busy)?;
         let length = file.seek(SeekFrom::End(0)).map_err(|error| failed("seek", error))?;
-        let ends_well = ends_with_lf(&mut file, length).map_err(|error| failed("read", error))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let from_line = from_line(trace.reverse_path.as_ref(), now);
+        let again = trace.once.as_ref().filter(|once| once.again);
         let mut mbox = Mbox {
             path: path.to_owned(),
             file,
             length: Some(length),
+            known: again.map(|once| Known::new(length, once.size, &from_line)),
+            may_be_new: length == 0 || again.is_some(),
             limit: config.mailbox_size_limit.0,
             quota_full_tempfail: config.quota_full_tempfail,
             fsync: !config.fsync_disable,
@@ -101,29 +113,68 @@ impl Mbox {
             cr: false,
             _dotlock: dotlock,
         };
-        if !ends_well {
+        if mbox.known.is_none() && !mbox.ends_with_lf(length).map_err(|error| failed("read", error))? {
             mbox.push(b"\n")?;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        mbox.push(from_line(sender, now).as_bytes())?;
+        mbox.push(from_line.as_bytes())?;
         Ok(mbox)
     }
 
     fn push(&mut self, octets: &[u8]) -> Result<(), Status> {
         self.written = self.written.saturating_add(octets.len() as u64);
-        let total = self.length.unwrap_or(0).saturating_add(self.written);
-        if self.limit > 0 && total > self.limit {
-            let over = io::Error::from(io::ErrorKind::QuotaExceeded);
-            return Err(self.failed("write", over));
+        if self.known.is_none() {
+            self.check_limit()?;
         }
         self.buffer.extend_from_slice(octets);
         if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
+    fn check_limit(&self) -> Result<(), Status> {
+        let total = self.length.unwrap_or(0).saturating_add(self.written);
+        if self.limit > 0 && total > self.limit {
+            let over = io::Error::from(io::ErrorKind::QuotaExceeded);
+            return Err(self.failed("write", over));
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), Status> {
+        let next = self.known.as_mut().map(|known| known.next(&self.file, &self.buffer)).transpose();
+        match next.map_err(|error| self.failed("read", error))? {
+            Some(Next::Nothing) => {
+                self.buffer.clear();
+                return Ok(());
+            }
+            Some(Next::Write(gap)) => self.begin_to_write(&gap)?,
+            None => {}
+        }
         let written = self.file.write_all(&self.buffer);
         self.buffer.clear();
         written.map_err(|error| self.failed("write", error))
+    }
+
+    /// It is not there, or not whole.
+    fn begin_to_write(&mut self, gap: &Gap) -> Result<(), Status> {
+        let is_cut = self.length.is_some_and(|end| gap.end < end);
+        (self.known, self.length) = (None, Some(gap.begin));
+        // Behind a part of it there is no line end to add.
+        let ends_well =
+            gap.begin != gap.end || self.ends_with_lf(gap.end).map_err(|e| self.failed("read", e))?;
+        self.written = self.written.saturating_add(u64::from(!ends_well));
+        self.check_limit()?;
+        if is_cut {
+            self.file.set_len(gap.end).map_err(|error| self.failed("truncate", error))?;
+        }
+        let front: &[u8] = if ends_well { b"" } else { b"\n" };
+        let written = self.file.write_all(front).and_then(|()| known::copy(&self.file, gap.copied.clone()));
+        written.map_err(|error| self.failed("write", error))
+    }
+
+    fn ends_with_lf(&self, length: u64) -> io::Result<bool> {
+        let Some(last) = length.checked_sub(1) else { return Ok(true) };
+        let mut octet = [0];
+        self.file.read_exact_at(&mut octet, last)?;
+        Ok(octet == *b"\n")
     }
 
     fn failed(&self, op: &'static str, error: io::Error) -> Status {
@@ -174,8 +225,7 @@ impl Sink for Mbox {
         self.flush()?;
         if self.fsync {
             self.file.sync_all().map_err(|error| self.failed("fsync", error))?;
-            // It may have been made just now.
-            if self.length == Some(0) {
+            if self.may_be_new {
                 sys::sync_name(&self.path).map_err(|error| self.failed("fsync", error))?;
             }
         }
@@ -187,7 +237,7 @@ impl Sink for Mbox {
 /// What was written of an incomplete message goes.
 impl Drop for Mbox {
     fn drop(&mut self) {
-        if let Some(length) = self.length {
+        if let (Some(length), None) = (self.length, &self.known) {
             let _ = self.file.set_len(length);
         }
     }
@@ -209,14 +259,6 @@ fn lock(file: &File) -> io::Result<bool> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-fn ends_with_lf(file: &mut File, length: u64) -> io::Result<bool> {
-    let Some(last) = length.checked_sub(1) else { return Ok(true) };
-    file.seek(SeekFrom::Start(last))?;
-    let mut octet = [0];
-    file.read_exact(&mut octet)?;
-    Ok(octet == *b"\n")
 }
 
 /// `From sender Sat Nov 21 12:00:00 2026`, in UTC.

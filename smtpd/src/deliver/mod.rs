@@ -14,6 +14,7 @@ mod command;
 mod environment;
 mod file;
 mod forward;
+mod known;
 mod looping;
 mod mailbox;
 mod trace;

@@ -33,6 +33,8 @@ pub struct Once {
     pub mark: String,
     /// It may be there already.
     pub again: bool,
+    /// Octets of the message without the trace lines: they say how much of a file with other messages is looked at.
+    pub size: u64,
 }
 
 impl Trace {

@@ -33,8 +33,6 @@ pub enum Question {
         reverse_path: ReversePath,
         /// Where the message begins.
         offset: u64,
-        /// Its octets.
-        size: u64,
         /// It came as BINARYMIME.
         is_binary: bool,
         /// How it is known again in the mailbox.
@@ -68,13 +66,14 @@ impl Question {
     pub fn print(&self) -> String {
         let mut text = String::new();
         match self {
-            Question::Deliver { reverse_path, offset, size, is_binary, once, recipient } => {
+            Question::Deliver { reverse_path, offset, is_binary, once, recipient } => {
                 value(&mut text, "deliver");
                 value(&mut text, &path(reverse_path));
                 value(
                     &mut text,
                     &format!(
-                        "{offset} {size} {} {} {}",
+                        "{offset} {} {} {} {}",
+                        once.size,
                         u8::from(*is_binary),
                         u8::from(once.again),
                         once.mark
@@ -114,8 +113,8 @@ impl Question {
                     mark.len() <= 80 && mark.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c))
                 };
                 let mark = words.next().filter(is_mark)?.to_owned();
-                let (once, recipient) = (Once { mark, again }, recipient(lines.next()?)?);
-                Some(Question::Deliver { reverse_path, offset, size, is_binary, once, recipient })
+                let (once, recipient) = (Once { mark, again, size }, recipient(lines.next()?)?);
+                Some(Question::Deliver { reverse_path, offset, is_binary, once, recipient })
             }
             "expand" => parse_path(lines.next()?)?.map(Question::Expand),
             "forward" => {
@@ -340,9 +339,8 @@ mod tests {
             Question::Deliver {
                 reverse_path: None,
                 offset: 300,
-                size: 1 << 40,
                 is_binary: true,
-                once: Once { mark: "K1-b0_12_".into(), again: true },
+                once: Once { mark: "K1-b0_12_".into(), again: true, size: 1 << 40 },
                 recipient: recipient.clone(),
             },
             Question::Expand(address.clone()),

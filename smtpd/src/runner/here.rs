@@ -158,9 +158,8 @@ impl<'a> Here<'a> {
         let question = Question::Deliver {
             reverse_path: queued.envelope().reverse_path_for(recipient).cloned(),
             offset: queued.file().1,
-            size: queued.size(),
             is_binary: queued.envelope().body == Body::BinaryMime,
-            once: Once { mark: format!("K{}_{at}_", queued.id()), again },
+            once: Once { mark: format!("K{}_{at}_", queued.id()), again, size: queued.size() },
             recipient: recipient.clone(),
         };
         let (begun, time) = (Instant::now(), local::time_of(&self.run.config, recipient));

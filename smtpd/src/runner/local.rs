@@ -139,7 +139,7 @@ impl Guard<'_> {
                 self.log.error(format_args!("queue workers ask for more deliveries at once than they have"));
                 Err(local_error("too many deliveries at once"))
             }
-            Question::Deliver { reverse_path, offset, size, is_binary, once, recipient } => {
+            Question::Deliver { reverse_path, offset, is_binary, once, recipient } => {
                 let account = match self.rules().and_then(|rules| rules.account(&recipient)) {
                     Ok(account) => account,
                     Err(status) => return Some(self.again(&recipient, status)),
@@ -161,7 +161,7 @@ impl Guard<'_> {
                             (reverse_path, is_binary, once),
                             recipient,
                             file,
-                            (offset, size),
+                            offset,
                         );
                         let answer = answer.unwrap_or_else(Answer::Status);
                         if let Ok(to) = to.try_clone() {
@@ -346,9 +346,10 @@ fn deliver(
     (reverse_path, is_binary, once): (ReversePath, bool, Once),
     recipient: Recipient,
     message: OwnedFd,
-    (offset, size): (u64, u64),
+    offset: u64,
 ) -> Result<Answer, Status> {
     let failed = |error: io::Error| local_error(&error.to_string());
+    let size = once.size;
     // A connection's limits are for what speaks with strangers. A user's program has the same whoever started the run.
     process::lift_limits();
     if process::is_root() {
@@ -439,12 +440,11 @@ mod tests {
         let nobody = "nobody-like-that".into();
         let target = Target::Mailbox { user: nobody, extension: String::new(), direct: true };
         let recipient = Recipient::new(address, target);
-        let once = Once { mark: "K1_0_".to_owned(), again: false };
+        let once = Once { mark: "K1_0_".to_owned(), again: false, size: 0 };
         let ask = |guard: &mut Guard<'_>| {
             let question = Question::Deliver {
                 reverse_path: None,
                 offset: 0,
-                size: 0,
                 is_binary: false,
                 once: once.clone(),
                 recipient: recipient.clone(),
