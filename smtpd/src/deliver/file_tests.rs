@@ -175,17 +175,19 @@ fn no_more_than_the_end_of_a_file_is_looked_at() {
 #[test]
 fn a_part_goes_whose_rest_has_no_room() {
     let scratch = Scratch::new();
-    let message = message("1-a", 10_000);
-    let whole = stored(&message);
     let config = |limit| Config { mailbox_size_limit: Size(limit), ..Config::DEFAULT };
-    let all = (OTHER.len() + whole.len()) as u64;
-    for cut in [10, 1000, 50_000] {
-        let path = scratch.file("mbox", [OTHER, &whole[..cut]].concat());
-        assert_eq!(append_again(&config(all - 1), &path, &message).unwrap_err().code, 552);
-        assert_eq!(std::fs::read(&path).unwrap(), OTHER);
-        let path = scratch.file("mbox", [OTHER, &whole[..cut]].concat());
-        append_again(&config(all), &path, &message).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), all);
+    for (lines, cuts) in [(3, [0, 10, 100]), (10_000, [10, 1000, 50_000])] {
+        let message = message("1-a", lines);
+        let whole = stored(&message);
+        let all = (OTHER.len() + whole.len()) as u64;
+        for cut in cuts {
+            let path = scratch.file("mbox", [OTHER, &whole[..cut]].concat());
+            assert_eq!(append_again(&config(all - 1), &path, &message).unwrap_err().code, 552);
+            assert_eq!(std::fs::read(&path).unwrap(), OTHER);
+            let path = scratch.file("mbox", [OTHER, &whole[..cut]].concat());
+            append_again(&config(all), &path, &message).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), all);
+        }
     }
 }
 
