@@ -135,6 +135,45 @@ class WithoutServer(WithPrograms):
             self.assertIn(why, error.decode())
         self.assertEqual(os.listdir("/var/spool/tinmail/drop"), [])
 
+    def test_mailq_of_more_users_than_are_answered_at_once(self):
+        """One run answers all of them, also who asks again while he is answered."""
+        asks = []
+        for number in range(40):
+            one = socket.socket(socket.AF_UNIX)
+            self.addCleanup(one.close)
+            # The kernel notes whose process listens.
+            os.seteuid(30000 + number % 25)
+            try:
+                one.bind(f"/var/spool/tinmail/drop/ask.000000000000{number:02}")
+                one.listen(1)
+            finally:
+                os.seteuid(0)
+            one.settimeout(1)
+            asks.append(one)
+        run("/usr/local/sbin/smtpd", "-q")
+        for one in asks:
+            answer, _ = one.accept()
+            with answer, answer.makefile("rb") as told:
+                self.assertEqual(told.read(), b"The queue has none of your messages\n\0")
+        self.assertEqual(os.listdir("/var/spool/tinmail/drop"), [])
+
+    def test_mailq_at_the_last_moment_of_a_run(self):
+        """What has come since the run looked last has nobody else."""
+        sink = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(sink.close)
+        conf = pathlib.Path("/etc/tinmail.conf")
+        conf.write_text(conf.read_text() + f"relayhost = [127.0.0.1]:{sink.getsockname()[1]}\n")
+        self.as_anna("sendmail", "x@far.example", input="Subject: slow\n\nx\n")
+        queue_run = subprocess.Popen(["/usr/local/sbin/smtpd", "-q"], start_new_session=True)
+        self.addCleanup(harness.stop, queue_run)
+        client, _ = sink.accept()
+        asks = subprocess.Popen(["mailq"], user=23457, group=23457, extra_groups=[], cwd="/home/bert", stdout=subprocess.PIPE)
+        self.addCleanup(harness.stop, asks)
+        wait_until(lambda: any(pathlib.Path("/var/spool/tinmail/drop").glob("ask.*")), "somebody asks")
+        client.close()
+        self.assertIn(b"none of your", asks.communicate(timeout=60)[0])
+        self.assertEqual(queue_run.wait(60), 0)
+
     def test_mailq_at_the_end_of_a_run(self):
         """A run that only waits for what a user makes slow goes on answering the others."""
         conf = pathlib.Path("/etc/tinmail.conf")

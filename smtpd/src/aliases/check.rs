@@ -74,7 +74,7 @@ pub fn check(path: &Path, is_user: &dyn Fn(&str) -> bool) -> io::Result<Checked>
     let meta = file.metadata()?;
     let mut checked = Checked::default();
     if let Err(error) = trusted::open_in_place(path) {
-        let text = format!("{error}: programs and files named here are refused (chmod go-w)");
+        let text = format!("{error}: programs and files named here are refused");
         checked.add(0, true, text);
     } else if meta.mode() & 0o022 != 0 {
         let text = "others than the owner can write to it: programs and files in it are refused (chmod go-w)";

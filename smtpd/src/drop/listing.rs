@@ -10,8 +10,8 @@
 //! Whose list it is the file system says, as it says whose a message is. The process that goes where a name leads can go nowhere
 //! where its user could not, and by then the name may be another's: it tells nobody but a listener that has its own uid.
 //! Names and sockets are hostile: who asks may never listen or never read, and may stop the process that has his uid. So all has
-//! an end in time, users are answered side by side, and each by one run at a time. Who has more uids than [`AT_ONCE`] can
-//! still make others wait, for some seconds each.
+//! an end in time, users are answered side by side and in turn, and each by one run at a time. Who has [`AT_ONCE`] uids can
+//! still make others wait, for some seconds.
 
 use super::UNFINISHED;
 use super::turns::Locks;
@@ -114,49 +114,60 @@ impl Drop for Name {
 /// The users whom a run is answering, each by a process of its own.
 #[derive(Debug, Default)]
 pub struct Answers {
-    serving: Vec<(i32, u32)>,
-    /// Somebody asked for whom there was no place.
-    more: bool,
+    serving: Vec<i32>,
+    /// Somebody may ask whom nobody is going to answer: there was no place, or whoever had the lock has ended.
+    wanted: bool,
 }
 
 impl Answers {
     /// Begins to answer those who ask now. Nobody waits for it.
     pub fn begin(&mut self, config: &Config, directory: &QueueDirectory, log: &Log) {
+        self.wanted = false;
         // Without root there is nobody but the queue's owner, who sees it.
         if !process::is_root() {
             return;
         }
         let path = directory.place(Place::Drop);
-        let failed = |error: io::Error| log.error(format_args!("{}: {error}", path.display()));
-        self.more = false;
-        let askers = match askers(&path) {
-            Ok(askers) => askers,
-            Err(error) => return failed(error),
-        };
+        if let Err(error) = askers(&path).and_then(|askers| self.begin_for(askers, config, directory, log)) {
+            log.error(format_args!("{}: {error}", path.display()));
+        }
+    }
+
+    fn begin_for(
+        &mut self,
+        askers: Vec<u32>,
+        config: &Config,
+        directory: &QueueDirectory,
+        log: &Log,
+    ) -> io::Result<()> {
         for uid in askers {
-            if self.serving.iter().any(|(_, served)| *served == uid) {
+            if self.serving.len() >= AT_ONCE {
+                self.wanted = true;
+                break;
+            }
+            // One run at a time, which will look again: who stops an answer has no second one meanwhile. Our child keeps the lock.
+            let lock = Locks::open(directory, "ask")?;
+            if !lock.try_take(uid)? {
                 continue;
             }
-            if self.serving.len() >= AT_ONCE {
-                self.more = true;
-                return;
-            }
-            match process::fork() {
-                Ok(Fork::Parent(pid)) => self.serving.push((pid, uid)),
-                Ok(Fork::Child) => {
+            match process::fork()? {
+                Fork::Parent(pid) => self.serving.push(pid),
+                Fork::Child => {
                     if let Err(error) = serve(config, directory, log, uid) {
                         log.error(format_args!("drop: uid={uid} asks for the queue: {error}"));
                     }
                     process::exit_now(0);
                 }
-                Err(error) => return failed(error),
             }
         }
+        Ok(())
     }
 
-    /// This child has ended.
+    /// This child has ended. If it was one of these, whoever has asked meanwhile relies on us.
     pub fn ended(&mut self, pid: i32) {
-        self.serving.retain(|(serves, _)| *serves != pid);
+        let before = self.serving.len();
+        self.serving.retain(|serves| *serves != pid);
+        self.wanted |= self.serving.len() < before;
     }
 
     /// Nobody is being answered.
@@ -164,29 +175,23 @@ impl Answers {
         self.serving.is_empty()
     }
 
-    /// There is a place again for somebody who had none.
-    pub fn has_place(&self) -> bool {
-        self.more && self.serving.len() < AT_ONCE
+    /// It is time for [`Answers::begin`].
+    pub fn is_wanted(&self) -> bool {
+        self.wanted && self.serving.len() < AT_ONCE
     }
 }
 
-/// Answers one user, if no other run is doing that: who stops an answer has no second one meanwhile.
+/// Answers one user, once: the next turn is others'.
 fn serve(config: &Config, directory: &QueueDirectory, log: &Log, uid: u32) -> io::Result<()> {
     let path = directory.place(Place::Drop);
-    let locks = Locks::open(directory, "ask")?;
-    let until = Instant::now() + ANSWER_TIME;
-    // Who comes while the lock is taken relies on its owner to look again, also after giving it back.
-    while Instant::now() < until && is_asking(&path, uid)? && locks.try_take(uid)? {
-        settle(&path, uid);
-        let asker = claim(&path, uid)?;
-        if !asker.names.is_empty() {
-            let result = one(config, directory, log, &asker);
-            asker.names.iter().for_each(|name| _ = std::fs::remove_file(path.join(name)));
-            result?;
-        }
-        locks.give_back(uid);
+    settle(&path, uid);
+    let asker = claim(&path, uid)?;
+    if asker.names.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let result = one(config, directory, log, &asker);
+    asker.names.iter().for_each(|name| _ = std::fs::remove_file(path.join(name)));
+    result
 }
 
 /// A user who is answered, and the names by which.
@@ -224,12 +229,6 @@ fn askers(drop: &Path) -> io::Result<Vec<u32>> {
     let mut askers: Vec<_> = askers.into_iter().collect();
     askers.sort_unstable_by_key(|(_, since)| *since);
     Ok(askers.into_iter().map(|(uid, _)| uid).collect())
-}
-
-fn is_asking(drop: &Path, uid: u32) -> io::Result<bool> {
-    let mut found = false;
-    for_each_question(drop, &mut |_, meta| found |= meta.uid() == uid)?;
-    Ok(found)
 }
 
 /// Takes a user's questions: by their new names, which nobody can know before, they are no other run's. The lock is ours.

@@ -258,7 +258,7 @@ impl Locks {
         fs::try_record_lock_at(&self.0, u64::from(uid))
     }
 
-    pub(super) fn give_back(&self, uid: u32) {
+    fn give_back(&self, uid: u32) {
         // What stays locked is free when the run ends.
         let _ = fs::unlock_record_at(&self.0, u64::from(uid));
     }

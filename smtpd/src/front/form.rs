@@ -27,7 +27,7 @@ impl Form {
     pub(super) fn of_chunks(is_binary: bool, normalize: bool) -> Form {
         match is_binary {
             true => Form::Binary(Box::new(Binary {
-                recoder: Recoder::new(To::Lines),
+                recoder: Recoder::new(To::Judge),
                 // What the client's network may leave to us is not done to octets that are to stay as they are.
                 machine: Machine::for_chunks(false),
             })),
@@ -142,9 +142,20 @@ mod tests {
             ("Subject: a\rb\r\n", Fault::BareCr),
             ("Subject: a\nX: y\r\n", Fault::BareLf),
             (&*format!("Subject: {}\r\n", "a".repeat(100_000)), Fault::LineTooLong),
+            ("Content-Transfer-Encoding: binary (\0)\r\n", Fault::Nul),
+            (&*format!("Content-Transfer-Encoding: 8bit ({})\r\n", "a".repeat(9000)), Fault::LineTooLong),
         ] {
             let message = format!("Content-Transfer-Encoding: binary\r\n{header}\r\nx\0\r\n");
             assert_eq!(fault(message.as_bytes()), Some(want), "{header:.20?}");
+        }
+        for (value, want) in [
+            ("binary\nSubject: x\r\n", Fault::BareLf),
+            ("binary (a\rb)\r\n", Fault::BareCr),
+            ("binary\r\n (\0)\r\n", Fault::Nul),
+            (&*format!("binary ({})\r\n", "a".repeat(9000)), Fault::LineTooLong),
+        ] {
+            let message = format!("Content-Transfer-Encoding: {value}\r\nx\0\r\n");
+            assert_eq!(fault(message.as_bytes()), Some(want), "{value:.20?}");
         }
         assert_eq!(fault(b""), None);
         assert_eq!(fault(b"Content-Type: multipart/mixed\r\n\r\n\0"), Some(Fault::Nul), "no boundary");

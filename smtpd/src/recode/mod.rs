@@ -41,6 +41,8 @@ pub enum To {
     Lines,
     /// A server without 8BITMIME (RFC 6152 section 3).
     SevenBits,
+    /// Somebody who wants to know whether it can be made lines: as [`To::Lines`], but all of a header is there.
+    Judge,
 }
 
 /// Gives parts of a message another encoding.
@@ -239,7 +241,7 @@ impl Recoder {
                 Field::ContentType
             }
             (Some(Name::ContentTransferEncoding), None) => Field::TransferEncoding,
-            (Some(Name::ContentTransferEncoding), Some(transfer)) if self.changes(transfer) => Field::Dropped,
+            (Some(Name::ContentTransferEncoding), Some(transfer)) if self.drops(transfer) => Field::Dropped,
             _ => Field::Other,
         };
     }
@@ -286,13 +288,18 @@ impl Recoder {
             _ => Transfer::Plain,
         };
         self.header.transfer = Some(transfer);
-        self.header.field = match self.changes(transfer) {
+        self.header.field = match self.drops(transfer) {
             true => Field::Dropped,
             false => {
                 self.out.extend_from_slice(&field);
                 Field::Other
             }
         };
+    }
+
+    /// Whether that is left out where the part says so.
+    fn drops(&self, transfer: Transfer) -> bool {
+        self.to != To::Judge && self.changes(transfer)
     }
 
     /// Whether a part that says so is given another encoding.
@@ -319,7 +326,7 @@ impl Recoder {
             let name = match (is_composite(&content, kind.as_deref()), transfer) {
                 // What is in it is seven bits then, unless somebody has left it unsaid that it is not.
                 (true, _) if self.to == To::SevenBits && is_looked_into(&content, self.depth) => "7bit",
-                (true, _) if self.to == To::Lines || self.depth > DEPTH_MAX => "8bit",
+                (true, _) if self.to != To::SevenBits || self.depth > DEPTH_MAX => "8bit",
                 // No encoding is provided for, but readers know what it means, and 8bit would be untrue of what is around it.
                 (true, _) => {
                     encoding = Encoding::QuotedPrintable;

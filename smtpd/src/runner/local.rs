@@ -31,7 +31,7 @@ const DELIVERY_TIME: Duration = Duration::from_secs(600);
 /// How often the drop directory is looked at while a run lasts.
 const PICK_UP: Duration = Duration::from_secs(5);
 /// And how often where users wait until others have been told what is in the queue.
-const PLACE_LOOK: Duration = Duration::from_secs(1);
+const PLACE_LOOK: Duration = Duration::from_millis(100);
 /// How long a run goes on answering, from its end on: for who asks later there is another one.
 const END_TIME: Duration = Duration::from_secs(60);
 /// What a program's own time is exceeded by, so that its deliverer can end it and say so.
@@ -244,9 +244,14 @@ impl Guard<'_> {
     /// beside it: their processes may be slow, too.
     fn look(&mut self, directory: &QueueDirectory) {
         self.reap();
-        if self.looked.elapsed() < PICK_UP && !self.answers.has_place() {
-            return;
+        if self.looked.elapsed() >= PICK_UP {
+            self.look_now(directory);
+        } else if self.answers.is_wanted() {
+            self.answers.begin(self.config, directory, self.log);
         }
+    }
+
+    fn look_now(&mut self, directory: &QueueDirectory) {
         self.looked = Instant::now();
         if !drop::is_waiting(directory.path()) {
             return;
@@ -277,17 +282,22 @@ impl Guard<'_> {
         self.watch();
         self.deliveries.iter().for_each(|one| process::terminate(one.pid));
         // Whoever started the run may end what is left of it. While that is waited for nobody else may be there to look.
-        let (begun, mut pause) = (Instant::now(), Duration::from_micros(200));
+        let (begun, mut pause, mut is_last) = (Instant::now(), Duration::from_micros(200), true);
         loop {
             self.reap();
             // The child may have ended long ago, but after the runner had looked for the last time.
             if self.picking.is_none() && self.has_picked && slots::has_come(directory) {
                 return Ok(true);
             }
-            if self.picking.is_none() && self.answers.is_empty() {
+            let is_idle = self.picking.is_none() && self.answers.is_empty();
+            let in_time = begun.elapsed() < END_TIME;
+            if is_idle && is_last && in_time {
+                // What has come since the last look has nobody else. Once: what cannot be taken in stays there.
+                is_last = false;
+                self.look_now(directory);
+            } else if is_idle && !(in_time && self.answers.is_wanted()) {
                 return Ok(false);
-            }
-            if begun.elapsed() < END_TIME {
+            } else if in_time {
                 self.look(directory);
             }
             std::thread::sleep(pause);
