@@ -12,7 +12,7 @@ import subprocess
 
 import harness
 import test_launchers
-from harness import needs_root, program, run, wait_until
+from harness import needs_root, processes_of, program, run, wait_until
 
 
 class WithPrograms(test_launchers.Installed):
@@ -246,6 +246,8 @@ class Programs(WithPrograms):
                 self.assertIn(part, whole)
         good = conf.read_text()
         for users, sees in (("anna, 23457", whole), ("static:anyone", whole), ("anna", own)):
+            # A run has the settings of its beginning.
+            wait_until(lambda: not processes_of("/usr/local/sbin/smtpd"), "no queue run")
             conf.write_text(f"{good}authorized_mailq_users = {users}\n")
             self.assertEqual(self.as_bert("mailq").stdout, sees, users)
         wait_until(lambda: not os.listdir("/var/spool/tinmail/drop"), "an empty drop directory")
