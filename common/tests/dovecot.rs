@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -47,8 +47,11 @@ impl Site {
             let build = ["build", "--package", "common", "--example", "maildir_list"];
             assert!(Command::new(env!("CARGO")).args(build).status().unwrap().success());
         }
-        fs::copy(example, root.join("maildir_list")).unwrap();
-        fs::set_permissions(root.join("maildir_list"), fs::Permissions::from_mode(0o755)).unwrap();
+        // Another process copies: what is open here for writing, a child of another thread's has open too, and it cannot
+        // be executed (ETXTBSY).
+        let mut install = Command::new("install");
+        install.args(["-m", "755"]).arg(example).arg(root.join("maildir_list"));
+        assert!(install.status().unwrap().success());
         let own = fs::metadata(&root).unwrap().uid();
         let site = Site { root, uid: if own == 0 { NOBODY } else { own } };
         site.give_away();

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -46,8 +46,11 @@ impl Site {
         let root = std::env::temp_dir().join(root);
         let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(root.join("m")).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_imapd"), root.join("imapd")).unwrap();
-        fs::set_permissions(root.join("imapd"), fs::Permissions::from_mode(0o755)).unwrap();
+        // Another process copies: what is open here for writing, a child of another thread's has open too, and it cannot
+        // be executed (ETXTBSY).
+        let mut install = Command::new("install");
+        install.args(["-m", "755", env!("CARGO_BIN_EXE_imapd")]).arg(root.join("imapd"));
+        assert!(install.status().unwrap().success());
         let own = fs::metadata(&root).unwrap().uid();
         let uid = if own == 0 { NOBODY } else { own };
         for path in [&root, &root.join("m")] {

@@ -140,6 +140,8 @@ impl Query {
                         is_malformed |= host.is_none();
                         found.extend(host.map(|host| Record::Exchange { preference, host }));
                     }
+                    // One of no octets.
+                    (RData::Empty(TYPE::MX), Kind::Mx) => is_malformed = true,
                     (RData::CNAME(cname), _) => alias = domain(&cname.0),
                     _ => {}
                 }

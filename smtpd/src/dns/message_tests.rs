@@ -46,6 +46,7 @@ fn answers_of_all_kinds() {
         (ok, vec![mx("example.org", 1, "gr\u{fc}n")], Answer::NoHosts),
         (ok, vec![mx("example.org", 1, "a/b")], Answer::NoHosts),
         (ok, vec![record("example.org", 15, b"\0\x01\x03a.b\0")], Answer::NoHosts),
+        (ok, vec![record("example.org", 15, b"")], Answer::NoHosts),
         (
             ok,
             vec![mx("example.org", 1, "a b"), mx("example.org", 2, "c.org")],
