@@ -59,10 +59,13 @@ class Series:
         if not self.o.realtime and self.o.patience:
             measure.wait_until_quiet(self.o.patience)
 
-    def quietly(self, name, act):
-        """Measures on a quiet machine; again if others came in between, and the least disturbed one counts."""
+    def quietly(self, name, act, prepare=None):
+        """Measures on a quiet machine; again if others came in between, each time from the same beginning, and the least disturbed
+        one counts."""
         best = None
         for _ in range(TRIES):
+            if prepare:
+                prepare()
             self.wait()
             with Meter(name) as m:
                 result = act()
@@ -103,8 +106,7 @@ class Series:
         got = {}
         for _ in range(1 if self.quick else rounds):
             for t in targets:
-                prepare(t)
-                m, _ = self.quietly(t.peer, lambda t=t: act(t))
+                m, _ = self.quietly(t.peer, lambda t=t: act(t), lambda t=t: prepare(t))
                 got.setdefault(t.peer, []).append(m)
         for name, v in got.items():
             self.add_meters(row, name, v, unit)

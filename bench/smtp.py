@@ -242,22 +242,22 @@ def run_queue(name, count):
     return m
 
 
-def filled_and_run(name, count):
-    """Both, each time: a measurement that was disturbed is made again, and the queue is empty then."""
-    fill(name, count)
-    sink()
-    try:
-        return run_queue(name, count)
-    finally:
-        end_sink()
-
-
 def queue(series):
     """1,000 messages that wait for a host, once it is there."""
     got, count = {}, MESSAGES // series.scale
     for _ in range(1 if series.quick else 3):
         for name in ("tinmail", P):
-            m, _ = series.quietly(name, lambda name=name: filled_and_run(name, count))
+            def prepare(name=name):
+                fill(name, count)
+                sink()
+
+            def act(name=name):
+                try:
+                    return run_queue(name, count)
+                finally:
+                    end_sink()
+
+            m, _ = series.quietly(name, act, prepare)
             got.setdefault(name, []).append(m)
     for name, v in got.items():
         series.add("queue_run", name, statistics.median(m.count / m.wall for m in v), "1/s", n=len(v),
