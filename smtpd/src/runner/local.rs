@@ -292,9 +292,9 @@ impl Guard<'_> {
             let is_idle = self.picking.is_none() && self.answers.is_empty();
             let in_time = begun.elapsed() < END_TIME;
             if is_idle && is_last && in_time {
-                // What has come since the last look has nobody else. Once: what cannot be taken in stays there.
+                // Who has asked since the last look has nobody else. A message that could not be taken in is tried once in a run.
                 is_last = false;
-                self.look_now(directory);
+                self.answers.begin(self.config, directory, self.log);
             } else if is_idle && !(in_time && self.answers.is_wanted()) {
                 return Ok(false);
             } else if in_time {
