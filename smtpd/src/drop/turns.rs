@@ -237,7 +237,8 @@ fn look(path: &Path, turns: &Turns) -> io::Result<Vec<User>> {
     Ok(users)
 }
 
-/// The locks of users, each an octet of one file: a run that has them all has one descriptor for them.
+/// The locks of users, each an octet of one file. Who has them all has one descriptor for them; who is to keep one alone has a
+/// descriptor of its own, and children with it.
 pub(super) struct Locks(File);
 
 impl Locks {

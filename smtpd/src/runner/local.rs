@@ -282,7 +282,7 @@ impl Guard<'_> {
         self.watch();
         self.deliveries.iter().for_each(|one| process::terminate(one.pid));
         // Whoever started the run may end what is left of it. While that is waited for nobody else may be there to look.
-        let (begun, mut pause, mut is_last) = (Instant::now(), Duration::from_micros(200), true);
+        let (begun, mut pause, mut has_looked) = (Instant::now(), Duration::from_micros(200), false);
         loop {
             self.reap();
             // The child may have ended long ago, but after the runner had looked for the last time.
@@ -291,9 +291,9 @@ impl Guard<'_> {
             }
             let is_idle = self.picking.is_none() && self.answers.is_empty();
             let in_time = begun.elapsed() < END_TIME;
-            if is_idle && is_last && in_time {
+            if is_idle && !has_looked && in_time {
                 // Who has asked since the last look has nobody else. A message that could not be taken in is tried once in a run.
-                is_last = false;
+                has_looked = true;
                 self.answers.begin(self.config, directory, self.log);
             } else if is_idle && !(in_time && self.answers.is_wanted()) {
                 return Ok(false);
