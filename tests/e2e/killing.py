@@ -3,7 +3,8 @@
 A Killer is a process of its own, because a tracer waits for everything it traces. It starts a program, follows all
 its children, and names each by its place in the tree: () is the program, (0,) its first child, (0, 2) the third child of
 that. A point is (place, number of the call). The process at the point is killed before the call is made, so all calls
-before it have been made and none after it.
+before it have been made and none after it. Calls count from the start, or from a mark that whoever speaks with the
+program sets while it waits for more: what it did before depends on more than what it is told (an inode that comes again, the second).
 
 Only calls that others can see are counted, or that wait for others: between two of those a kill has no other effect than
 at the second one. KILL_AT_ALL_CALLS=1 counts every one.
@@ -11,6 +12,7 @@ at the second one. KILL_AT_ALL_CALLS=1 counts every one.
 
 import contextlib
 import ctypes
+import mmap
 import os
 import pickle
 import platform
@@ -26,7 +28,8 @@ OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x100000
 EVENT_FORKS, EVENT_STOP, ENTRY = (1, 2, 3), 128, 1
 WALL = 0x40000000
 AT_ALL = os.environ.get("KILL_AT_ALL_CALLS") == "1" or platform.machine() != "x86_64"
-OPEN, OPENAT, CREATE = 2, 257, 0o100
+COUNTING, UNMARKED, MARKED = range(3)
+OPEN, OPENAT, CREATE, POLL = 2, 257, 0o100, 7
 # On x86_64: what changes nothing outside of the process, and waits for nobody.
 SILENT = frozenset((
     3,  # close: what its end means to others comes with the next call, or with the kill
@@ -56,16 +59,25 @@ class Killer:
 
     def __init__(self):
         self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        shared = os.memfd_create("mark")
+        os.truncate(shared, 1)
+        self.marked = mmap.mmap(shared, 1)
         with theirs:
-            self.process = subprocess.Popen([sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+            fds = theirs.fileno(), shared
+            self.process = subprocess.Popen([sys.executable, __file__, *map(str, fds)], pass_fds=fds)
+        os.close(shared)
 
     def close(self):
         self.ours.close()
         self.process.wait()
 
-    def start(self, command, point=None, everybody=False, stdio=None, user=None, seconds=60):
+    def mark(self):
+        self.marked[0] = MARKED
+
+    def start(self, command, point=None, everybody=False, stdio=None, user=None, seconds=60, from_mark=False):
         """stdio: a descriptor to read from and write to. user: (uid, gid) to run as. With a point the process there is
-        killed, or everybody."""
+        killed, or everybody. from_mark: calls count from mark() on."""
+        self.marked[0] = UNMARKED if from_mark else COUNTING
         order = pickle.dumps(([str(word) for word in command], point, everybody, user, seconds))
         with open(os.devnull, "r+b", buffering=0) as null:
             socket.send_fds(self.ours, [order], [null.fileno() if stdio is None else stdio])
@@ -100,12 +112,12 @@ class WithKiller:
         self.assertEqual(process.wait(30), 0)
 
     @contextlib.contextmanager
-    def killed_at(self, point, everybody):
+    def killed_at(self, point, everybody, from_mark=False):
         """The same where the killer runs it: then it has a result."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                self.killer.start(self.command, point, everybody, stdio=theirs.fileno(), user=self.user)
+                self.killer.start(self.command, point, everybody, stdio=theirs.fileno(), user=self.user, from_mark=from_mark)
             yield ours
 
 
@@ -120,8 +132,8 @@ def expire(*_):
 class Run:
     """One program and all its children, until the last of them has ended."""
 
-    def __init__(self, command, point, everybody, user, stdio):
-        self.point, self.everybody = point, everybody
+    def __init__(self, command, point, everybody, user, stdio, marked):
+        self.point, self.everybody, self.marked = point, everybody, marked
         self.places, self.children, self.counts = {}, {}, {}
         self.points, self.reached, self.status, self.early = [], False, None, set()
         release_read, release = os.pipe()
@@ -206,6 +218,10 @@ class Run:
         flags = info[6] if number == OPENAT else info[5]
         if not AT_ALL and (number in SILENT or number in (OPEN, OPENAT) and not flags & CREATE):
             return self.go_on(pid)
+        # Whether it had begun to wait when the mark was set is a matter of chance.
+        if self.marked[0] == UNMARKED or self.marked[0] == MARKED and number == POLL:
+            return self.go_on(pid)
+        self.marked[0] = COUNTING
         place = self.places[pid]
         count = self.counts[place] = self.counts.get(place, -1) + 1
         if self.point is None:
@@ -220,14 +236,14 @@ class Run:
         return self.go_on(pid)
 
 
-def serve(control):
+def serve(control, marked):
     signal.signal(signal.SIGALRM, expire)
     while True:
         order, fds, _, _ = socket.recv_fds(control, 1 << 20, 1)
         if not order:
             return
         command, point, everybody, user, seconds = pickle.loads(order)
-        run, hung = Run(command, point, everybody, user, fds[0]), False
+        run, hung = Run(command, point, everybody, user, fds[0], marked), False
         os.close(fds[0])
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
@@ -244,4 +260,4 @@ def serve(control):
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), mmap.mmap(int(sys.argv[2]), 1))
