@@ -4,6 +4,7 @@ mail."""
 import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -163,6 +164,33 @@ class Hostile(QueueCase):
         wait_until(lambda: self.box.maildir_of(self.user).contents(), "the run that is under way takes it in", 40)
         self.assertIsNone(slow.poll())
 
+    def test_a_silent_host_keeps_no_other_destination_waiting(self):
+        """It has another turn when the others have had theirs, and then all the time of the settings."""
+        silent, hop = self.silent()
+        self.configure(transport_maps=f"inline:{{slow.example={hop}}}")
+        self.queue_run()
+        self.sendmail("-i", "u@slow.example", "w@far.example")
+        process = self.queue_run(wait=False)
+        self.addCleanup(process.wait)
+        self.addCleanup(self.kill_all)
+        silent.settimeout(60)
+        first, _ = silent.accept()
+        wait_until(lambda: self.sink.got, "the other host has it, long before the time for a greeting is over", 60)
+        self.assertEqual(first.recv(1), b"")
+        first.close()
+        second, _ = silent.accept()
+        # Longer than others are kept waiting.
+        self.assertFalse(select.select([second], [], [], 11)[0], "the host had less time than the settings give it")
+        with second, second.makefile("rwb") as stream:
+            for code, ends in ((b"220", b"EHLO "), (b"250", b"MAIL "), (b"250", b"RCPT TO:<u@slow.example>"), (b"250", b"DATA"), (b"354", b".\r\n"),
+                               (b"250", b"QUIT")):
+                stream.write(code + b" slow.example\r\n")
+                stream.flush()
+                while not (line := stream.readline()).startswith(ends):
+                    self.assertTrue(line, ends)
+        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(self.names("queue"), [])
+        self.assertEqual(list(self.sink.got.values()), [1])
     def test_rubbish_in_the_drop_directory_goes(self):
         self.queue_run()
         drop = self.box.dir / "queue" / "drop"

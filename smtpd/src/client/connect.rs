@@ -48,6 +48,14 @@ pub struct Failed {
     pub said: Option<Box<(Remote, String)>>,
 }
 
+impl Failed {
+    /// Whether nobody has said anything, which may have taken all the time that there was: RFC 3463's "no answer from host" and
+    /// "bad connection".
+    pub fn is_of_silence(&self) -> bool {
+        self.said.is_none() && matches!(self.status.enhanced, Enhanced(4, 4, 1 | 2))
+    }
+}
+
 impl From<Status> for Failed {
     fn from(status: Status) -> Failed {
         Failed { status, said: None }
@@ -73,6 +81,8 @@ pub(super) struct Wanted<'a> {
     pub(super) wrapped: bool,
     pub(super) trust: Trust,
     pub(super) login: Option<&'a Login>,
+    /// The connection, and the greeting, have this time at most.
+    pub(super) patience: Duration,
 }
 
 impl Client {
@@ -96,15 +106,17 @@ impl Client {
     /// A connection to the first host of the next hop that takes mail. Where none does, the status is the last one's, and a
     /// temporary one if any was.
     pub fn connect(&mut self, hop: &NextHop) -> Result<Connection, Status> {
-        self.connect_as(hop, None, &[]).map_err(|failed| failed.status)
+        self.connect_as(hop, None, &[], Duration::MAX).map_err(|failed| failed.status)
     }
 
-    /// The same, logged in, and with none of these addresses, whose servers have not taken the mail.
+    /// The same, logged in, and with none of these addresses, whose servers have not taken the mail. No address has more than this
+    /// time to take the connection, nor to greet; the settings may give it less.
     pub fn connect_as(
         &mut self,
         hop: &NextHop,
         login: Option<&Login>,
         except: &[SocketAddr],
+        patience: Duration,
     ) -> Result<Connection, Failed> {
         let no_host = || Failed::from(Status::new(451, Enhanced(4, 4, 1), format!("no host for {hop}")));
         let mut tried = Counts {
@@ -157,6 +169,7 @@ impl Client {
                     wrapped: self.config.smtp_tls_wrappermode || host.port == SUBMISSIONS,
                     trust: self.trust(level, hop, &host.name)?,
                     login,
+                    patience,
                 };
                 let attempt = self.attempt_with_and_without_tls(&host, address, hop, wanted);
                 let (failed, has_answered) = match attempt {
@@ -241,7 +254,7 @@ impl Client {
             SocketAddr::V4(_) => self.config.smtp_bind_address.0.filter(IpAddr::is_ipv4),
             SocketAddr::V6(_) => self.config.smtp_bind_address6.0.filter(IpAddr::is_ipv6),
         };
-        let stream = socket::connect(address, local, self.times.connect)
+        let stream = socket::connect(address, local, self.times.connect.min(wanted.patience))
             .and_then(|socket| {
                 fd::set_nodelay(socket.as_fd());
                 let is_own = matches!(socket::local_end(&socket), socket::Endpoint::Inet(own) if own.ip() == address.ip());
@@ -293,7 +306,7 @@ impl Client {
         wanted: &Wanted<'_>,
     ) -> Result<Extensions, Useless> {
         let greeting = stream
-            .reply(self.times.helo)
+            .reply(self.times.helo.min(wanted.patience))
             .map_err(|trouble| unwanted(broken(remote, &trouble, "receiving the initial greeting")))?;
         if !greeting.is_positive() {
             let mut status = greeting.failure(&remote.to_string(), "the connection");

@@ -58,7 +58,13 @@ pub fn open(
     remote: Remote,
     login: Option<&Login>,
 ) -> Result<Connection, Status> {
-    let wanted = Wanted { level: TlsLevel::None, wrapped: false, trust: Trust::Anyone, login };
+    let wanted = Wanted {
+        level: TlsLevel::None,
+        wrapped: false,
+        trust: Trust::Anyone,
+        login,
+        patience: std::time::Duration::MAX,
+    };
     client.open(stream, remote, &wanted).map_err(|useless| match useless {
         Useless::Unreachable(status) | Useless::NoTls(status) => status,
         Useless::Refused(failed) => failed.status,

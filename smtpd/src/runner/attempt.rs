@@ -83,7 +83,7 @@ pub trait World {
     /// Serves them. Each is in the result once, or in one of those that follow: of this function or of [`World::late`]. Only
     /// where there are several groups may it be a later one.
     fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome>;
-    /// Waits for some of those that were begun and are not over. Empty: there are none.
+    /// Waits for some of those that were begun and are not over, or serves some whose turn had to wait. Empty: there are none.
     fn late(&mut self, queued: &Queued) -> Vec<Outcome>;
     /// Where a notification for this address goes.
     fn expand(&mut self, address: &Address) -> Result<Vec<Recipient>, Status>;

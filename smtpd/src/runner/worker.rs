@@ -17,14 +17,18 @@ use crate::route::NextHop;
 use crate::status::Status;
 use common::exit::Exit;
 use common::sys::fd;
+use std::collections::VecDeque;
 use std::fmt::Arguments;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Recipients of one transaction; RFC 5321 section 4.5.3.1.8 makes every server take a hundred.
 const RECIPIENTS_MAX: usize = 100;
+/// How long a message to several destinations waits for a host to take the connection, and to greet, while others wait for
+/// their turn. Hosts that let strangers wait on purpose do so for some seconds.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// Next hops that are remembered as out of order for the rest of this process's life.
 const DEAD_MAX: usize = 64;
 
@@ -50,6 +54,8 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
         connection: None,
         dead: Vec::new(),
         alone: Vec::new(),
+        several: false,
+        silent: VecDeque::new(),
         here: Here::new(run, key),
         circles: Circles::default(),
     };
@@ -121,6 +127,26 @@ struct Way {
     sender: ReversePath,
 }
 
+/// Why there is no connection.
+enum Unconnected {
+    /// It took longer than others can wait: the host has another turn.
+    Silent,
+    /// That is how it went.
+    Failed(Failed),
+}
+
+impl From<Failed> for Unconnected {
+    fn from(failed: Failed) -> Unconnected {
+        Unconnected::Failed(failed)
+    }
+}
+
+impl From<Status> for Unconnected {
+    fn from(status: Status) -> Unconnected {
+        Failed::from(status).into()
+    }
+}
+
 /// The same for all: nobody was spoken to, and nobody else tells of success.
 fn unserved(group: &[usize], status: &Status) -> Vec<Outcome> {
     unserved_by(if is_busy(status) { attempt::TURN } else { "none" }, None, group, status)
@@ -154,6 +180,10 @@ struct Carrier<'a> {
     dead: Vec<(Way, Failed)>,
     /// Ways on which there is no other host to take what one has put off.
     alone: Vec<Way>,
+    /// The message has several destinations that have not had their turn.
+    several: bool,
+    /// Those whose hosts were silent when they had it: they have another one when all others have had theirs.
+    silent: VecDeque<(Way, Vec<usize>)>,
     here: Here<'a>,
     /// Of this message.
     circles: Circles,
@@ -190,7 +220,10 @@ impl World for Carrier<'_> {
             _ => 0,
         };
         groups.sort_by_key(rank);
-        self.here.begin(groups.len() > 1);
+        // What an earlier message has left, because its file could not be written, is nothing to this one.
+        self.silent.clear();
+        self.several = groups.len() > 1;
+        self.here.begin(self.several);
         groups
     }
 
@@ -211,7 +244,11 @@ impl World for Carrier<'_> {
     }
 
     fn late(&mut self, queued: &Queued) -> Vec<Outcome> {
-        self.here.late(queued)
+        self.several = false;
+        match self.silent.pop_front() {
+            Some((_, group)) => self.deliver(queued, &group),
+            None => self.here.late(queued),
+        }
     }
 
     fn expand(&mut self, address: &Address) -> Result<Vec<Recipient>, Status> {
@@ -274,7 +311,11 @@ impl Carrier<'_> {
         while !rest.is_empty() {
             let reused = match self.connect(hop, sender, except) {
                 Ok(reused) => reused,
-                Err(failed) => {
+                Err(Unconnected::Silent) => {
+                    self.silent.push_back((self.way(hop, sender), rest.to_vec()));
+                    break;
+                }
+                Err(Unconnected::Failed(failed)) => {
                     outcomes.extend(unconnected(rest, &failed));
                     break;
                 }
@@ -321,7 +362,7 @@ impl Carrier<'_> {
         hop: &NextHop,
         sender: &ReversePath,
         except: &[SocketAddr],
-    ) -> Result<bool, Failed> {
+    ) -> Result<bool, Unconnected> {
         let way = self.way(hop, sender);
         let mut slot = None;
         if let Some((known, connection, its)) = self.connection.take() {
@@ -334,7 +375,11 @@ impl Carrier<'_> {
             connection.quit();
         }
         if let Some((_, failed)) = self.dead.iter().find(|(dead, _)| *dead == way) {
-            return Err(failed.clone());
+            return Err(failed.clone().into());
+        }
+        let first = self.several && except.is_empty();
+        if first && self.silent.iter().any(|(silent, _)| *silent == way) {
+            return Err(Unconnected::Silent);
         }
         let login = match ask(&self.run.guard, &Question::Login(sender.clone(), hop.clone()))? {
             Answer::Login(login) => login,
@@ -343,10 +388,14 @@ impl Carrier<'_> {
         if slot.is_none() {
             slot = self.here.slot_of(hop.to_string())?;
         }
-        match self.client.connect_as(hop, login.as_ref(), except) {
+        let (begun, patience) = (Instant::now(), if first { FIRST_PATIENCE } else { Duration::MAX });
+        match self.client.connect_as(hop, login.as_ref(), except, patience) {
             Ok(connection) => {
                 self.connection = Some((way, connection, slot));
                 Ok(false)
+            }
+            Err(failed) if first && failed.is_of_silence() && begun.elapsed() >= patience => {
+                Err(Unconnected::Silent)
             }
             Err(failed) => {
                 // The next hundred messages need not wait for the same host to be silent.
@@ -355,7 +404,7 @@ impl Carrier<'_> {
                     [_] if self.alone.len() < DEAD_MAX => self.alone.push(way),
                     _ => {}
                 }
-                Err(failed)
+                Err(failed.into())
             }
         }
     }
