@@ -95,6 +95,7 @@ class CommandKill(WithKiller, Judge, Case):
             completion, (_, _, hung, found) = self.killed(command)
             self.assertTrue(completion.startswith("OK") and not hung, completion)
             points = min(points or found, found, key=len)
+        self.assertTrue(points, "the mark was not seen")
         done = self.state()
         self.judge(kind, kind, command, completion, before, done)
         self.assertNotEqual(done, before, "the command changes nothing")

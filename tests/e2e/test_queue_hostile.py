@@ -167,20 +167,26 @@ class Hostile(QueueCase):
     def test_a_silent_host_keeps_no_other_destination_waiting(self):
         """It has another turn when the others have had theirs, and then all the time of the settings."""
         silent, hop = self.silent()
-        self.configure(transport_maps=f"inline:{{slow.example={hop}}}")
+        program, aliases = self.box.dir / "program", self.box.dir / "aliases"
+        program.write_text("#!/bin/sh\ncat >/dev/null\nsleep 2\n")
+        program.chmod(0o755)
+        aliases.write_text(f"slow: |{program}\n")
+        self.configure(transport_maps=f"inline:{{slow.example={hop}}}", alias_maps=f"hash:{aliases}", default_privs=self.user.name)
         self.queue_run()
-        self.sendmail("-i", "u@slow.example", "w@far.example")
+        self.sendmail("-i", "u@slow.example", "w@far.example", "slow@example.org")
         process = self.queue_run(wait=False)
         self.addCleanup(process.wait)
         self.addCleanup(self.kill_all)
         silent.settimeout(60)
         first, _ = silent.accept()
         wait_until(lambda: self.sink.got, "the other host has it, long before the time for a greeting is over", 60)
+        first.settimeout(60)
         self.assertEqual(first.recv(1), b"")
         first.close()
         second, _ = silent.accept()
+        self.assertRegex(self.box.log(), r"to=<slow@example\.org>.*status=sent", "how the program ended is known before")
         # Longer than others are kept waiting.
-        self.assertFalse(select.select([second], [], [], 11)[0], "the host had less time than the settings give it")
+        self.assertFalse(select.select([second], [], [], 12)[0], "the host had less time than the settings give it")
         with second, second.makefile("rwb") as stream:
             for code, ends in ((b"220", b"EHLO "), (b"250", b"MAIL "), (b"250", b"RCPT TO:<u@slow.example>"), (b"250", b"DATA"), (b"354", b".\r\n"),
                                (b"250", b"QUIT")):
@@ -191,6 +197,20 @@ class Hostile(QueueCase):
         self.assertEqual(process.wait(30), 0)
         self.assertEqual(self.names("queue"), [])
         self.assertEqual(list(self.sink.got.values()), [1])
+        self.assertEqual(re.findall(r"to=<(\w*)@.*status=(\w*)", self.box.log()), [("w", "sent"), ("slow", "sent"), ("u", "sent")])
+
+    def test_one_destination_has_all_the_time_at_once(self):
+        """Nobody waits for it, however many transactions there are."""
+        silent, hop = self.silent()
+        self.configure(transport_maps=f"inline:{{slow.example={hop}}}", smtp_helo_timeout="12s")
+        self.queue_run()
+        self.sendmail("-i", *(f"u{number}@slow.example" for number in range(101)), f"{self.user.name}@example.org")
+        self.queue_run()
+        silent.setblocking(False)
+        with silent.accept()[0]:
+            self.assertRaises(BlockingIOError, silent.accept)
+        self.assertEqual(self.box.log().count("status=deferred"), 101)
+
     def test_rubbish_in_the_drop_directory_goes(self):
         self.queue_run()
         drop = self.box.dir / "queue" / "drop"

@@ -19,7 +19,7 @@ use std::cell::OnceCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Port of SMTP, on which a host that answers from our own address is ourselves.
 const SMTP: u16 = 25;
@@ -46,19 +46,13 @@ pub struct Failed {
     pub status: Status,
     /// The server that refused it and its own words; `None`: no server did.
     pub said: Option<Box<(Remote, String)>>,
-}
-
-impl Failed {
-    /// Whether nobody has said anything, which may have taken all the time that there was: RFC 3463's "no answer from host" and
-    /// "bad connection".
-    pub fn is_of_silence(&self) -> bool {
-        self.said.is_none() && matches!(self.status.enhanced, Enhanced(4, 4, 1 | 2))
-    }
+    /// One of the addresses used up the time that there was for it: with more it might have taken the mail.
+    pub hurried: bool,
 }
 
 impl From<Status> for Failed {
     fn from(status: Status) -> Failed {
-        Failed { status, said: None }
+        Failed { status, said: None, hurried: false }
     }
 }
 
@@ -81,7 +75,7 @@ pub(super) struct Wanted<'a> {
     pub(super) wrapped: bool,
     pub(super) trust: Trust,
     pub(super) login: Option<&'a Login>,
-    /// The connection, and the greeting, have this time at most.
+    /// The connection has this time at most, and what is said before the first MAIL as much again.
     pub(super) patience: Duration,
 }
 
@@ -109,8 +103,8 @@ impl Client {
         self.connect_as(hop, None, &[], Duration::MAX).map_err(|failed| failed.status)
     }
 
-    /// The same, logged in, and with none of these addresses, whose servers have not taken the mail. No address has more than this
-    /// time to take the connection, nor to greet; the settings may give it less.
+    /// The same, logged in, and with none of these addresses, whose servers have not taken the mail. Each address has this time to
+    /// take the connection, and as much again for all that is said before the first MAIL; the settings may give it less.
     pub fn connect_as(
         &mut self,
         hop: &NextHop,
@@ -137,7 +131,7 @@ impl Client {
         };
         let level = route::tls_level(&self.config, hop)
             .map_err(|error| Status::new(451, Enhanced(4, 3, 5), error.to_string()))?;
-        let mut last: Option<Failed> = None;
+        let (mut last, mut hurried): (Option<Failed>, bool) = (None, false);
         let mut note = |failed: Failed| {
             let is_temporary = failed.status.is_temporary();
             if last.as_ref().is_none_or(|last| is_temporary || !last.status.is_temporary()) {
@@ -171,7 +165,9 @@ impl Client {
                     login,
                     patience,
                 };
+                let begun = Instant::now();
                 let attempt = self.attempt_with_and_without_tls(&host, address, hop, wanted);
+                hurried |= begun.elapsed() >= patience;
                 let (failed, has_answered) = match attempt {
                     Ok(connection) => return Ok(connection),
                     Err(Useless::Ourselves) => {
@@ -193,7 +189,7 @@ impl Client {
             }
         }
         let last = last.unwrap_or_else(no_host);
-        Err(self.of_relayhost(hop, last))
+        Err(Failed { hurried, ..self.of_relayhost(hop, last) })
     }
 
     /// A relayhost that there is not, or that does not speak with us, whichever setting names it, is a mistake of the
@@ -213,9 +209,13 @@ impl Client {
         hop: &NextHop,
         wanted: Wanted<'_>,
     ) -> Result<Connection, Useless> {
+        let begun = Instant::now();
         match self.attempt(host, address, hop, &wanted) {
-            // As Postfix: what a broken TLS keeps from being encrypted goes in clear where nothing better is asked for.
-            Err(Useless::NoTls(_)) if wanted.level == TlsLevel::May && !wanted.wrapped => {
+            // As Postfix: what a broken TLS keeps from being encrypted goes in clear where nothing better is asked for. Not what
+            // only had too little time.
+            Err(Useless::NoTls(_))
+                if wanted.level == TlsLevel::May && !wanted.wrapped && begun.elapsed() < wanted.patience =>
+            {
                 self.attempt(host, address, hop, &Wanted { level: TlsLevel::None, ..wanted })
             }
             result => result,
@@ -274,6 +274,7 @@ impl Client {
         remote: Remote,
         wanted: &Wanted<'_>,
     ) -> Result<Connection, Useless> {
+        stream.end_within(Some(wanted.patience));
         if wanted.wrapped {
             self.handshake(&mut stream, &remote, wanted)?;
         }
@@ -286,6 +287,7 @@ impl Client {
             }
             other => other,
         })?;
+        stream.end_within(None);
         let scratch =
             Pages::new(PIECE_OCTETS).map_err(|error| Useless::Unreachable(unreachable(&remote, &error)))?;
         Ok(Connection {
@@ -306,7 +308,7 @@ impl Client {
         wanted: &Wanted<'_>,
     ) -> Result<Extensions, Useless> {
         let greeting = stream
-            .reply(self.times.helo.min(wanted.patience))
+            .reply(self.times.helo)
             .map_err(|trouble| unwanted(broken(remote, &trouble, "receiving the initial greeting")))?;
         if !greeting.is_positive() {
             let mut status = greeting.failure(&remote.to_string(), "the connection");
@@ -456,7 +458,7 @@ fn refused(reply: &Reply, remote: &Remote, what: &str) -> Useless {
 
 /// The server has said so: RFC 3464 sections 2.3.5 and 2.3.6 want to hear who, and in which words.
 fn refused_with(status: Status, reply: &Reply, remote: &Remote) -> Useless {
-    Useless::Refused(Failed { status, said: Some(Box::new((remote.clone(), reply.said()))) })
+    Useless::Refused(Failed { status, said: Some(Box::new((remote.clone(), reply.said()))), hurried: false })
 }
 
 /// It is us who do not want to go on.

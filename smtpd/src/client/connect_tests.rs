@@ -134,6 +134,38 @@ fn who_has_not_taken_it_is_not_asked_again() {
 }
 
 #[test]
+fn who_is_hurried_may_have_wanted_more_time() {
+    let port = servers(&[("127.0.0.2", "220-x"), ("127.0.0.3", "220 x"), ("127.0.0.4", "421 Busy")]);
+    const ZONE: Zone = &[
+        ("slow.test", "10 endless.test"),
+        ("slow.test", "20 busy.test"),
+        ("rescued.test", "10 endless.test"),
+        ("rescued.test", "20 good.test"),
+        ("endless.test", "127.0.0.2"),
+        ("good.test", "127.0.0.3"),
+        ("busy.test", "127.0.0.4"),
+        ("gone.test", "127.0.0.5"),
+    ];
+    let patience = Duration::from_secs(1);
+    let in_settings = Config { smtp_helo_timeout: patience / 10, ..Config::DEFAULT };
+    // `None`: there is a connection.
+    for (name, config, want) in [
+        // Whatever is said of the host behind it.
+        ("slow.test", Config::DEFAULT, Some(true)),
+        ("endless.test", Config::DEFAULT, Some(true)),
+        // It had all the time that the settings give it.
+        ("endless.test", in_settings, Some(false)),
+        ("busy.test", Config::DEFAULT, Some(false)),
+        ("gone.test", Config::DEFAULT, Some(false)),
+        ("rescued.test", Config::DEFAULT, None),
+    ] {
+        let hop = NextHop::parse(&format!("{name}:{port}")).unwrap();
+        let got = client(ZONE, config).connect_as(&hop, None, &[], patience);
+        assert_eq!(got.err().map(|failed| failed.hurried), want, "{name}");
+    }
+}
+
+#[test]
 fn the_name_in_ehlo() {
     for (set, name) in [("", "mx.own"), ("$myhostname", "mx.own"), ("a.b", "a.b"), ("$nothing", "mx.own")] {
         let config = Config { myhostname: "mx.own".into(), smtp_helo_name: set.into(), ..Config::DEFAULT };

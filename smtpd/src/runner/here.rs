@@ -85,8 +85,7 @@ impl<'a> Here<'a> {
         Here { run, key, busy: Vec::new(), several: false, aside: Vec::new() }
     }
 
-    /// A message begins. What an earlier one has left, because its file could not be written, is nothing to it: the numbers of its
-    /// recipients would be taken for those of this one.
+    /// A message begins: what an earlier one has left is forgotten.
     pub fn begin(&mut self, several: bool) {
         self.several = several;
         self.aside.clear();
@@ -106,7 +105,7 @@ impl<'a> Here<'a> {
             }];
         }
         let mut outcomes = match self.aside.len() >= ASIDE_MAX {
-            true => self.late(queued),
+            true => self.late(queued, Duration::MAX),
             false => Vec::new(),
         };
         let answer = match self.ask(queued, at, recipient) {
@@ -126,11 +125,15 @@ impl<'a> Here<'a> {
         outcomes
     }
 
-    /// Waits until one of those that are under way has ended. Nothing: there are none.
-    pub fn late(&mut self, queued: &Queued) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
+    /// Waits until one of those that are under way has ended, but not longer than this. Nothing: there are none, or none has.
+    pub fn late(&mut self, queued: &Queued, patience: Duration) -> Vec<Outcome> {
+        let (mut outcomes, begun) = (Vec::new(), Instant::now());
         while outcomes.is_empty() && !self.aside.is_empty() {
-            let left = self.aside.iter().map(Delivering::left).min().unwrap_or_default();
+            let rest = patience.saturating_sub(begun.elapsed());
+            if rest.is_zero() {
+                break;
+            }
+            let left = self.aside.iter().map(Delivering::left).min().unwrap_or_default().min(rest);
             let sources: Vec<_> = self.aside.iter().map(|one| one.asked.source()).collect();
             // What goes wrong here shows when they are looked at.
             let _ = fd::wait_for_any(&sources, left);

@@ -22,13 +22,16 @@ use std::fmt::Arguments;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// Recipients of one transaction; RFC 5321 section 4.5.3.1.8 makes every server take a hundred.
 const RECIPIENTS_MAX: usize = 100;
-/// How long a message to several destinations waits for a host to take the connection, and to greet, while others wait for
-/// their turn. Hosts that let strangers wait on purpose do so for some seconds.
+/// How long an address of a host has to take the connection, and again to say all that comes before the first MAIL, while others of
+/// the same message wait for their turn. Hosts that let strangers wait on purpose do so for some seconds.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long deliveries here that are under way are waited for before a host has all the time of the settings: it may be minutes,
+/// in which nobody hears how they end.
+const HERE_PATIENCE: Duration = Duration::from_secs(60);
 /// Next hops that are remembered as out of order for the rest of this process's life.
 const DEAD_MAX: usize = 64;
 
@@ -54,7 +57,8 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
         connection: None,
         dead: Vec::new(),
         alone: Vec::new(),
-        several: false,
+        turns: 0,
+        patience: Duration::MAX,
         silent: VecDeque::new(),
         here: Here::new(run, key),
         circles: Circles::default(),
@@ -107,6 +111,7 @@ fn serve(run: &Run, carrier: &mut Carrier<'_>, id: &Id) -> io::Result<()> {
             // Another runner may have tried it since it was chosen.
             let due = run.policy.schedule.is_due(queued.counters().next, SystemTime::now());
             if due && !attempt::waits(&queued) {
+                carrier.begin();
                 attempt::attempt(queued, carrier, &run.policy)?;
             }
         }
@@ -180,9 +185,11 @@ struct Carrier<'a> {
     dead: Vec<(Way, Failed)>,
     /// Ways on which there is no other host to take what one has put off.
     alone: Vec<Way>,
-    /// The message has several destinations that have not had their turn.
-    several: bool,
-    /// Those whose hosts were silent when they had it: they have another one when all others have had theirs.
+    /// Groups of this message that are next and have another way's behind them.
+    turns: usize,
+    /// What each address of a host has now, as [`FIRST_PATIENCE`].
+    patience: Duration,
+    /// Of this message, those whose hosts took longer than others can wait: they have another turn when all have had theirs.
     silent: VecDeque<(Way, Vec<usize>)>,
     here: Here<'a>,
     /// Of this message.
@@ -220,14 +227,19 @@ impl World for Carrier<'_> {
             _ => 0,
         };
         groups.sort_by_key(rank);
-        // What an earlier message has left, because its file could not be written, is nothing to this one.
-        self.silent.clear();
-        self.several = groups.len() > 1;
-        self.here.begin(self.several);
+        let hop = |group: &Vec<usize>| {
+            let recipient = group.first().and_then(|&at| envelope.recipients.get(at));
+            recipient.and_then(|recipient| self.run.ways.hop(envelope, recipient)?.ok())
+        };
+        let last = groups.last().and_then(hop);
+        self.turns = groups.iter().rposition(|group| hop(group) != last).map_or(0, |at| at + 1);
+        self.here.begin(groups.len() > 1);
         groups
     }
 
     fn deliver(&mut self, queued: &Queued, group: &[usize]) -> Vec<Outcome> {
+        let others_wait = self.turns > 0;
+        self.turns = self.turns.saturating_sub(1);
         let Some(&first) = group.first() else { return Vec::new() };
         let Some(recipient) = queued.envelope().recipients.get(first) else { return Vec::new() };
         if let Some(status) = self.circles.refusal(recipient) {
@@ -237,6 +249,7 @@ impl World for Carrier<'_> {
             Some(Err(status)) => unserved(group, &status),
             Some(Ok(hop)) => {
                 let sender = queued.envelope().reverse_path_for(recipient).cloned();
+                self.patience = if others_wait { FIRST_PATIENCE } else { Duration::MAX };
                 self.remote(queued, &hop, &sender, group)
             }
             None => self.here.deliver(queued, first, recipient),
@@ -244,10 +257,14 @@ impl World for Carrier<'_> {
     }
 
     fn late(&mut self, queued: &Queued) -> Vec<Outcome> {
-        self.several = false;
+        let patience = if self.silent.is_empty() { Duration::MAX } else { HERE_PATIENCE };
+        let ended = self.here.late(queued, patience);
+        if !ended.is_empty() {
+            return ended;
+        }
         match self.silent.pop_front() {
             Some((_, group)) => self.deliver(queued, &group),
-            None => self.here.late(queued),
+            None => ended,
         }
     }
 
@@ -265,6 +282,14 @@ impl World for Carrier<'_> {
 }
 
 impl Carrier<'_> {
+    /// A message begins. What an earlier one has left, because its file could not be written, is nothing to it: the numbers of its
+    /// recipients would be taken for those of this one.
+    fn begin(&mut self) {
+        self.silent.clear();
+        self.turns = 0;
+        self.here.begin(false);
+    }
+
     /// Sends to one host of the next hop. What it puts off, the next may take: RFC 5321 section 5.1 wants each address tried until
     /// one succeeds. Not so where somebody may have it already.
     fn remote(
@@ -377,7 +402,7 @@ impl Carrier<'_> {
         if let Some((_, failed)) = self.dead.iter().find(|(dead, _)| *dead == way) {
             return Err(failed.clone().into());
         }
-        let first = self.several && except.is_empty();
+        let first = self.patience < Duration::MAX && except.is_empty();
         if first && self.silent.iter().any(|(silent, _)| *silent == way) {
             return Err(Unconnected::Silent);
         }
@@ -388,15 +413,14 @@ impl Carrier<'_> {
         if slot.is_none() {
             slot = self.here.slot_of(hop.to_string())?;
         }
-        let (begun, patience) = (Instant::now(), if first { FIRST_PATIENCE } else { Duration::MAX });
-        match self.client.connect_as(hop, login.as_ref(), except, patience) {
+        match self.client.connect_as(hop, login.as_ref(), except, self.patience) {
             Ok(connection) => {
                 self.connection = Some((way, connection, slot));
                 Ok(false)
             }
-            Err(failed) if first && failed.is_of_silence() && begun.elapsed() >= patience => {
-                Err(Unconnected::Silent)
-            }
+            Err(failed) if first && failed.hurried => Err(Unconnected::Silent),
+            // Those that one host has put off already wait for the next attempt.
+            Err(failed) if failed.hurried => Err(failed.into()),
             Err(failed) => {
                 // The next hundred messages need not wait for the same host to be silent.
                 match except {
