@@ -46,7 +46,7 @@ pub struct Failed {
     pub status: Status,
     /// The server that refused it and its own words; `None`: no server did.
     pub said: Option<Box<(Remote, String)>>,
-    /// One of the addresses used up the time that there was for it: with more it might have taken the mail.
+    /// The last address had no more time than it took: with more it might have taken the mail. Those behind it were not asked.
     pub hurried: bool,
 }
 
@@ -104,7 +104,8 @@ impl Client {
     }
 
     /// The same, logged in, and with none of these addresses, whose servers have not taken the mail. Each address has this time to
-    /// take the connection, and as much again for all that is said before the first MAIL; the settings may give it less.
+    /// take the connection, and as much again for all that is said before the first MAIL; the settings may give it less. Where one
+    /// has not been enough, none behind it is asked: it is not their turn.
     pub fn connect_as(
         &mut self,
         hop: &NextHop,
@@ -131,7 +132,7 @@ impl Client {
         };
         let level = route::tls_level(&self.config, hop)
             .map_err(|error| Status::new(451, Enhanced(4, 3, 5), error.to_string()))?;
-        let (mut last, mut hurried): (Option<Failed>, bool) = (None, false);
+        let mut last: Option<Failed> = None;
         let mut note = |failed: Failed| {
             let is_temporary = failed.status.is_temporary();
             if last.as_ref().is_none_or(|last| is_temporary || !last.status.is_temporary()) {
@@ -167,7 +168,7 @@ impl Client {
                 };
                 let begun = Instant::now();
                 let attempt = self.attempt_with_and_without_tls(&host, address, hop, wanted);
-                hurried |= begun.elapsed() >= patience;
+                let hurried = begun.elapsed() >= patience;
                 let (failed, has_answered) = match attempt {
                     Ok(connection) => return Ok(connection),
                     Err(Useless::Ourselves) => {
@@ -179,6 +180,9 @@ impl Client {
                     Err(Useless::NoTls(status)) => (status.into(), true),
                     Err(Useless::Refused(failed)) => (failed, true),
                 };
+                if hurried {
+                    return Err(Failed { hurried, ..self.of_relayhost(hop, failed) });
+                }
                 note(failed);
                 if has_answered && !Counts::goes_on(&mut tried.sessions) {
                     break 'hosts;
@@ -189,7 +193,7 @@ impl Client {
             }
         }
         let last = last.unwrap_or_else(no_host);
-        Err(Failed { hurried, ..self.of_relayhost(hop, last) })
+        Err(self.of_relayhost(hop, last))
     }
 
     /// A relayhost that there is not, or that does not speak with us, whichever setting names it, is a mistake of the

@@ -307,7 +307,7 @@ impl Asked {
 }
 
 /// There is no answer, or none that makes sense.
-fn nobody() -> Status {
+pub fn nobody() -> Status {
     local_error("the process that should do it has failed")
 }
 

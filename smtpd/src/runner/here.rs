@@ -4,7 +4,7 @@
 //! the user's doing as well. A message that has others to go to waits for no delivery longer than [`ASIDE_TIME`]: it goes on
 //! beside those that follow, and its end is heard when they are through. Slots bound what one user can keep so.
 
-use super::ask::{self, Answer, Asked, Question, ask, local_error};
+use super::ask::{self, Answer, Asked, Question, ask, local_error, nobody};
 use super::attempt::{self, DOUBLE, Outcome};
 use super::slots::{self, Slot};
 use super::{Run, local, ways};
@@ -65,7 +65,9 @@ impl Delivering {
 
     /// How it ended; `None`: it has not in this time, and may go on.
     fn heard_within(&mut self, patience: Duration) -> Option<Result<Answer, Status>> {
-        let too_long = |status| if self.begun.elapsed() < self.time { status } else { local_error(TOO_LONG) };
+        // What was answered in time may be heard long after.
+        let is_over = |status: &Status| *status == nobody() && self.begun.elapsed() >= self.time;
+        let too_long = |status| if is_over(&status) { local_error(TOO_LONG) } else { status };
         match self.asked.answer_within(patience.min(self.left())) {
             Some(answer) => Some(answer.map_err(too_long)),
             None if self.left().is_zero() => Some(Err(local_error(TOO_LONG))),
@@ -130,9 +132,6 @@ impl<'a> Here<'a> {
         let (mut outcomes, begun) = (Vec::new(), Instant::now());
         while outcomes.is_empty() && !self.aside.is_empty() {
             let rest = patience.saturating_sub(begun.elapsed());
-            if rest.is_zero() {
-                break;
-            }
             let left = self.aside.iter().map(Delivering::left).min().unwrap_or_default().min(rest);
             let sources: Vec<_> = self.aside.iter().map(|one| one.asked.source()).collect();
             // What goes wrong here shows when they are looked at.
@@ -147,6 +146,9 @@ impl<'a> Here<'a> {
                 }
             }
             self.aside = waiting;
+            if rest.is_zero() {
+                break;
+            }
         }
         outcomes
     }

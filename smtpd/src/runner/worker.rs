@@ -22,15 +22,15 @@ use std::fmt::Arguments;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Recipients of one transaction; RFC 5321 section 4.5.3.1.8 makes every server take a hundred.
 const RECIPIENTS_MAX: usize = 100;
 /// How long an address of a host has to take the connection, and again to say all that comes before the first MAIL, while others of
 /// the same message wait for their turn. Hosts that let strangers wait on purpose do so for some seconds.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
-/// How long deliveries here that are under way are waited for before a host has all the time of the settings: it may be minutes,
-/// in which nobody hears how they end.
+/// How long deliveries here that are under way are waited for before hosts have all the time of the settings: it may be minutes, in
+/// which nobody hears how they end.
 const HERE_PATIENCE: Duration = Duration::from_secs(60);
 /// Next hops that are remembered as out of order for the rest of this process's life.
 const DEAD_MAX: usize = 64;
@@ -59,6 +59,7 @@ pub fn main(run: &Run, key: &str, ids: &OwnedFd) -> u8 {
         alone: Vec::new(),
         turns: 0,
         patience: Duration::MAX,
+        here_patience: HERE_PATIENCE,
         silent: VecDeque::new(),
         here: Here::new(run, key),
         circles: Circles::default(),
@@ -185,10 +186,12 @@ struct Carrier<'a> {
     dead: Vec<(Way, Failed)>,
     /// Ways on which there is no other host to take what one has put off.
     alone: Vec<Way>,
-    /// Groups of this message that are next and have another way's behind them.
+    /// Groups of this message that are next and have another next hop's behind them.
     turns: usize,
     /// What each address of a host has now, as [`FIRST_PATIENCE`].
     patience: Duration,
+    /// What is left of [`HERE_PATIENCE`] for this message.
+    here_patience: Duration,
     /// Of this message, those whose hosts took longer than others can wait: they have another turn when all have had theirs.
     silent: VecDeque<(Way, Vec<usize>)>,
     here: Here<'a>,
@@ -257,8 +260,10 @@ impl World for Carrier<'_> {
     }
 
     fn late(&mut self, queued: &Queued) -> Vec<Outcome> {
-        let patience = if self.silent.is_empty() { Duration::MAX } else { HERE_PATIENCE };
+        let begun = Instant::now();
+        let patience = if self.silent.is_empty() { Duration::MAX } else { self.here_patience };
         let ended = self.here.late(queued, patience);
+        self.here_patience = self.here_patience.saturating_sub(begun.elapsed());
         if !ended.is_empty() {
             return ended;
         }
@@ -287,6 +292,7 @@ impl Carrier<'_> {
     fn begin(&mut self) {
         self.silent.clear();
         self.turns = 0;
+        self.here_patience = HERE_PATIENCE;
         self.here.begin(false);
     }
 
@@ -302,8 +308,11 @@ impl Carrier<'_> {
         let (mut outcomes, mut except) = (Vec::with_capacity(group.len()), Vec::new());
         let mut open = self.try_one(queued, hop, sender, group, &mut except, &mut outcomes);
         while !open.is_empty() && !except.is_empty() && !self.alone.contains(&self.way(hop, sender)) {
-            let (before, mut later) = (except.len(), Vec::new());
+            let (before, silent, mut later) = (except.len(), self.silent.len(), Vec::new());
             open = self.try_one(queued, hop, sender, &open, &mut except, &mut later);
+            if let Some((_, put_off)) = self.silent.get(silent) {
+                outcomes.retain(|known| !put_off.contains(&known.recipient));
+            }
             if except.len() == before {
                 break;
             }
@@ -402,8 +411,8 @@ impl Carrier<'_> {
         if let Some((_, failed)) = self.dead.iter().find(|(dead, _)| *dead == way) {
             return Err(failed.clone().into());
         }
-        let first = self.patience < Duration::MAX && except.is_empty();
-        if first && self.silent.iter().any(|(silent, _)| *silent == way) {
+        let others_wait = self.patience < Duration::MAX;
+        if others_wait && self.silent.iter().any(|(silent, _)| *silent == way) {
             return Err(Unconnected::Silent);
         }
         let login = match ask(&self.run.guard, &Question::Login(sender.clone(), hop.clone()))? {
@@ -418,9 +427,7 @@ impl Carrier<'_> {
                 self.connection = Some((way, connection, slot));
                 Ok(false)
             }
-            Err(failed) if first && failed.hurried => Err(Unconnected::Silent),
-            // Those that one host has put off already wait for the next attempt.
-            Err(failed) if failed.hurried => Err(failed.into()),
+            Err(failed) if others_wait && failed.hurried => Err(Unconnected::Silent),
             Err(failed) => {
                 // The next hundred messages need not wait for the same host to be silent.
                 match except {
