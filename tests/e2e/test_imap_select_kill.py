@@ -140,6 +140,8 @@ class SelectKill(WithKiller, Case):
         print(f"    {case}: {len(points)} points, {len(ways)} ways tried, {missed} not reached, \\Recent lost at {lost},"
               f" {time.monotonic() - begun:.1f} s")
         self.assertEqual(problems, [])
+        # Which of two processes comes first is not the same in every run; but most points are there in each.
+        self.assertLess(missed, len(ways) / 2, f"{case}: not reached")
 
     def test_small_without_an_index(self):
         self.over("small, no index", 3, 5, False)
