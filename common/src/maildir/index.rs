@@ -37,8 +37,15 @@ pub const HAS_UNIQUE_ID: u16 = 4;
 pub const HAS_GUID: u16 = 8;
 /// Taken from `new` when this index was made, by the session that is named in the header.
 pub const RECENT: u16 = 16;
+/// It came to `cur`, with its flags, by APPEND or COPY, and no session has told its client of it: recent to the first that
+/// does (RFC 3501 section 6.3.11).
+pub const UNTOLD: u16 = 32;
+/// What no client has been told of, wherever it is.
+pub const FRESH: u16 = IN_NEW | UNTOLD;
+/// Where it is, and who has been told of it.
+pub const STATE: u16 = FRESH | RECENT;
 /// The flags that a message brings along.
-const OWN: u16 = IN_NEW | VANISHED | RECENT;
+const OWN: u16 = STATE | VANISHED;
 
 const MAGIC: &[u8; 8] = b"tinmail4";
 pub(super) const HEADER: u64 = 256;
@@ -67,8 +74,8 @@ pub struct Header {
     pub deleted: u32,
     /// The first row without `\Seen`; `count` if there is none.
     pub first_unseen: u32,
-    /// Messages in `new`.
-    pub in_new: u32,
+    /// Messages that are [`FRESH`].
+    pub fresh: u32,
     /// No change has a greater modification sequence (RFC 7162).
     pub highest_modseq: u64,
     /// UIDs that vanished up to this modification sequence may have been forgotten.
@@ -125,7 +132,7 @@ pub struct Source<'a> {
     pub modseq: u64,
     /// See [`Row::date`].
     pub date: i64,
-    /// [`IN_NEW`], [`VANISHED`] and [`RECENT`].
+    /// [`FRESH`], [`VANISHED`] and [`RECENT`].
     pub flags: u16,
     /// File name with flags.
     pub name: &'a [u8],

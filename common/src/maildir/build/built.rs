@@ -36,6 +36,17 @@ struct Stopgap {
     unique_id: Option<Vec<u8>>,
 }
 
+/// What is known of a message from before.
+#[derive(Debug, Clone, Copy)]
+struct History {
+    /// When its flags last changed.
+    modseq: u64,
+    /// Its date, if known.
+    date: i64,
+    /// See [`index::UNTOLD`].
+    untold: bool,
+}
+
 /// The mailbox as it was found, ready to be written as an index.
 pub(in super::super) struct Built {
     listing: Listing,
@@ -44,8 +55,8 @@ pub(in super::super) struct Built {
     shown: Vec<Shown>,
     octets: Vec<u64>,
     vanished: Vec<u32>,
-    /// For each message of `shown` when its flags last changed, and its date if known.
-    history: Vec<(u64, i64)>,
+    /// For each message of `shown`.
+    history: Vec<History>,
     highest_modseq: u64,
     vanished_since: u64,
     /// POP3's order and the UIDs that vanished.
@@ -179,7 +190,8 @@ impl Built {
     fn continue_history(&mut self, old: Option<&Index>) -> io::Result<()> {
         let old = old.filter(|old| old.header.uid_validity == self.list.uid_validity);
         let Some(old) = old else {
-            self.history = vec![(self.highest_modseq, index::UNKNOWN_DATE); self.shown.len()];
+            let unknown = History { modseq: self.highest_modseq, date: index::UNKNOWN_DATE, untold: false };
+            self.history = vec![unknown; self.shown.len()];
             return Ok(());
         };
         let next = old.header.highest_modseq.saturating_add(1);
@@ -208,17 +220,18 @@ impl Built {
                 i += 1;
             }
             let flags = Flags::of_name(self.listing.name(shown.place));
-            history.push(match before {
-                Some(row) if row.mail_flags == flags => (row.modseq, row.date),
-                Some(row) => (next, row.date),
-                None => (next, index::UNKNOWN_DATE),
+            let same = before.filter(|row| row.mail_flags == flags);
+            history.push(History {
+                modseq: same.map_or(next, |row| row.modseq),
+                date: before.map_or(index::UNKNOWN_DATE, |row| row.date),
+                untold: before.is_some_and(|row| row.flags & index::UNTOLD != 0),
             });
         }
         while i < old.header.count {
             vanished(old.row(i)?.uid);
             i += 1;
         }
-        let changed = history.iter().any(|&(modseq, _)| modseq == next)
+        let changed = history.iter().any(|it| it.modseq == next)
             || self.extras.vanished.last().is_some_and(|last| last.modseq == next);
         if changed {
             self.highest_modseq = next;
@@ -260,13 +273,15 @@ impl Built {
         // An empty P means the base name.
         let unique_id = self.list.field(record, b'P');
         let unique_id = unique_id.map(|id| if id.is_empty() { name::base(file_name) } else { id });
-        let (modseq, date) = self.history.get(i).copied().unwrap_or((1, index::UNKNOWN_DATE));
+        let unknown = History { modseq: 1, date: index::UNKNOWN_DATE, untold: false };
+        let History { modseq, date, untold } = self.history.get(i).copied().unwrap_or(unknown);
         Source {
             uid: self.uid(i, shown),
             octets: self.octets.get(shown.place as usize).copied().unwrap_or(index::UNKNOWN),
             modseq,
             date,
             flags: if in_new { index::IN_NEW } else { 0 }
+                | if untold { index::UNTOLD } else { 0 }
                 | if vanished { index::VANISHED } else { 0 }
                 | if recent { index::RECENT } else { 0 },
             name: file_name,

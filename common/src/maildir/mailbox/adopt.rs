@@ -132,8 +132,8 @@ impl Mailbox {
         (self.view, self.log, self.stamps) = (loaded.view.into(), loaded.log, loaded.stamps);
         self.view.announced = known;
         let later = (known..self.view.rows()).filter_map(|row| self.view.row(row).ok());
-        let in_new = later.filter(|data| data.flags & index::IN_NEW != 0 && !self.options.read_only);
-        let arrived: Vec<u32> = in_new.map(|data| data.uid).collect();
+        let fresh = later.filter(|data| data.flags & index::FRESH != 0 && !self.options.read_only);
+        let arrived: Vec<u32> = fresh.map(|data| data.uid).collect();
         self.arrived.extend(arrived);
         self.view.highest_modseq = self.view.highest_modseq.max(modseq);
         self.view.next_uid = self.view.next_uid.max(next_uid);

@@ -7,13 +7,13 @@
 use super::super::dotlock::Dotlock;
 use super::super::error::{ErrorKind, StorageError};
 use super::super::flags::Flags;
-use super::super::index::Source;
+use super::super::index::{self, Source};
 use super::super::lf_text::LfText;
 use super::super::quota::{self, Amount, Verdict};
 use super::super::uidlist::UID_LIMIT;
 use super::super::uidlist_file::{self, Stamp};
 use super::super::{Maildir, make_file, name};
-use super::change::{BATCH, place_of};
+use super::change::BATCH;
 use super::courier_keywords;
 use super::log::{Entry, Stamps};
 use super::ready::{Ready, ReadyList};
@@ -265,7 +265,8 @@ impl Mailbox {
         let (mut messages, mut uids) = (ready.iter(), first..);
         let mut entries = Vec::new();
         while let (Some(message), Some(uid)) = (messages.next()?, uids.next()) {
-            let (octets, date, place) = (message.octets, message.date, place_of(message.goes_to_new()));
+            let (octets, date) = (message.octets, message.date);
+            let place = if message.goes_to_new() { index::IN_NEW } else { index::UNTOLD };
             let name: Box<[u8]> = message.name().into();
             let source = Source { uid, modseq, octets, date, flags: place, name: &name, ..Source::default() };
             summary.add(&source.row(0));

@@ -61,10 +61,10 @@ impl<'o> Differences<'o> {
         Ok(match found.filter(|found| found.uid == mine.uid && !other.is_gone(self.theirs)) {
             None => Some(Entry::Expunged { uid: mine.uid, modseq: other.highest_modseq }),
             Some(found)
-                if (found.mail_flags, found.modseq, found.flags & index::IN_NEW)
-                    != (mine.mail_flags, mine.modseq, mine.flags & index::IN_NEW) =>
+                if (found.mail_flags, found.modseq, found.flags & index::FRESH)
+                    != (mine.mail_flags, mine.modseq, mine.flags & index::FRESH) =>
             {
-                let (flags, place) = (found.mail_flags, found.flags & index::IN_NEW);
+                let (flags, place) = (found.mail_flags, found.flags & index::FRESH);
                 Some(Entry::Flags { uid: mine.uid, modseq: found.modseq, flags, place })
             }
             Some(_) => None,
@@ -80,7 +80,7 @@ impl<'o> Differences<'o> {
         let found = self.other.row(self.theirs)?;
         self.other.name(self.theirs, &found, &mut name)?;
         let (uid, modseq, octets, date) = (found.uid, found.modseq, found.octets, found.date);
-        let place = found.flags & index::IN_NEW;
+        let place = found.flags & index::FRESH;
         Ok(Some(Entry::Added { uid, modseq, octets, date, place, name: name.into() }))
     }
 }
@@ -107,8 +107,8 @@ pub(super) fn few_differences(old: &Index, built: &Built) -> io::Result<Option<V
                     let before = old.parts(&row, &mut space)?;
                     sayable &= (before.unique_id, before.guid) == (new.unique_id, new.guid);
                     let now = new.row(0);
-                    let place = new.flags & (index::IN_NEW | index::RECENT);
-                    if now.mail_flags != row.mail_flags || place != row.flags & index::IN_NEW {
+                    let place = new.flags & index::STATE;
+                    if now.mail_flags != row.mail_flags || place != row.flags & index::FRESH {
                         let (uid, modseq, flags) = (new.uid, new.modseq, now.mail_flags);
                         entries.push(Entry::Flags { uid, modseq, flags, place });
                     } else {
@@ -119,7 +119,7 @@ pub(super) fn few_differences(old: &Index, built: &Built) -> io::Result<Option<V
                 None => {
                     sayable &= new.unique_id.is_none() && new.guid.is_none() && i >= old.header.count;
                     let (uid, modseq, octets, date) = (new.uid, new.modseq, new.octets, new.date);
-                    let place = new.flags & (index::IN_NEW | index::RECENT);
+                    let place = new.flags & index::STATE;
                     entries.push(Entry::Added { uid, modseq, octets, date, place, name: new.name.into() });
                 }
             }

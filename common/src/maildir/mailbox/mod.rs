@@ -163,7 +163,7 @@ pub struct Mailbox {
     directories: Option<Directories>,
     /// The recent messages are still in `new`: what the directories were when that was found.
     untaken: Option<(Stamp, Stamp)>,
-    /// UIDs of messages in `new` that this session has learnt of from others, and that its client has not been told of.
+    /// UIDs of fresh messages that this session has learnt of from others, and that its client has not been told of.
     arrived: Vec<u32>,
     /// The UIDs are this session's.
     has_own_uids: bool,
@@ -214,16 +214,16 @@ impl Mailbox {
     /// Messages with `\Recent`.
     pub fn recent(&self) -> u32 {
         if self.options.read_only {
-            return self.count_in_new();
+            return self.count_fresh();
         }
         let lives =
             |&&uid: &&u32| matches!(self.view.find(uid), Ok(Some(row)) if self.view.msn_of(row).is_some());
         self.recent.as_slice().iter().filter(lives).count() as u32
     }
 
-    fn count_in_new(&self) -> u32 {
+    fn count_fresh(&self) -> u32 {
         if self.view.is_unread() || self.view.is_settled() {
-            return self.view.tally().in_new;
+            return self.view.tally().fresh;
         }
         let mut count = 0;
         let _ = self.for_each(1..=self.len(), |_, info| {
@@ -306,11 +306,11 @@ impl Mailbox {
     }
 
     fn info_of(&self, row: &Row) -> Info {
-        let in_new = row.flags & index::IN_NEW != 0;
+        let fresh = row.flags & index::FRESH != 0;
         Info {
             uid: row.uid,
             flags: Flags { bits: row.mail_flags.bits & Flags::ALL, ..row.mail_flags },
-            recent: if self.options.read_only { in_new } else { self.recent.contains(row.uid) },
+            recent: if self.options.read_only { fresh } else { self.recent.contains(row.uid) },
             modseq: row.modseq.max(1),
             octets: Some(row.octets).filter(|&octets| octets != index::UNKNOWN),
             internal_date: Some(row.date).filter(|&date| date != index::UNKNOWN_DATE),

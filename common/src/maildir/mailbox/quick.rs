@@ -39,13 +39,13 @@ struct Table {
 struct Known {
     keywords: u32,
     bits: u8,
-    /// [`index::IN_NEW`] and [`index::RECENT`].
+    /// [`index::STATE`].
     place: u8,
 }
 
 impl Known {
     fn of(flags: Flags, place: u16) -> Known {
-        let place = (place & (index::IN_NEW | index::RECENT)) as u8;
+        let place = (place & index::STATE) as u8;
         Known { keywords: flags.keywords, bits: flags.bits, place }
     }
 
@@ -191,7 +191,8 @@ impl Mailbox {
             // Who wrote the index has told its client of those that it marked, whoever moves them.
             let told = known.is_some_and(|known| known.is(index::RECENT));
             let recent = !told && !taken.is_empty() && taken.contains_key(base);
-            let place = place_of(in_new) | if recent { index::RECENT } else { 0 };
+            let untold = known.map_or(0, |known| u16::from(known.place) & index::UNTOLD);
+            let place = place_of(in_new) | untold | if recent { index::RECENT } else { 0 };
             let Some(row) = row else {
                 if found.unknown.len() <= NEW_MAX {
                     found.unknown.push((file_name.into(), place));

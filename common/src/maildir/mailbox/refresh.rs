@@ -176,6 +176,7 @@ impl Mailbox {
             let lock = self.lock()?;
             self.rescan_locked(lock.as_ref(), true)?;
         }
+        self.take_untold()?;
         self.untold = Untold::default();
         self.arrived = Vec::new();
         if !self.view.is_unread() {
@@ -243,7 +244,7 @@ impl Mailbox {
             let Stamps { new, cur, made, .. } = self.stamps;
             made.saturating_sub(new.mtime.max(cur.mtime)) < RACY_NANOSECONDS
         };
-        let known = self.view.tally().in_new > 0 || (!self.log.is_empty() && is_young());
+        let known = self.view.tally().fresh > 0 || (!self.log.is_empty() && is_young());
         known && !self.options.read_only && scan::has_new(self.maildir.path())
     }
 
@@ -335,7 +336,7 @@ impl Mailbox {
             self.recent.insert(uid);
             self.untold.recent = true;
         } else if let Entry::Added { place, .. } = &entry {
-            if place & index::IN_NEW != 0 && !self.options.read_only {
+            if place & index::FRESH != 0 && !self.options.read_only {
                 self.arrived.push(uid);
             }
         }

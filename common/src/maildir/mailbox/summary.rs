@@ -11,8 +11,8 @@ pub(in super::super) struct Tally {
     pub unseen: u32,
     /// Messages with `\Deleted`.
     pub deleted: u32,
-    /// Messages in `new`.
-    pub in_new: u32,
+    /// Messages of which no client has been told.
+    pub fresh: u32,
     /// Messages whose octets nobody counted.
     pub unknown: u32,
     /// Sum of those that are known.
@@ -25,7 +25,7 @@ impl Tally {
         Tally {
             unseen: header.count.saturating_sub(header.seen),
             deleted: header.deleted,
-            in_new: header.in_new,
+            fresh: header.fresh,
             unknown: header.unknown,
             octets: header.total_octets,
         }
@@ -37,7 +37,7 @@ impl Tally {
         Tally {
             unseen: u32::from(flags.bits & Flags::SEEN == 0),
             deleted: u32::from(flags.bits & Flags::DELETED != 0),
-            in_new: u32::from(place & index::IN_NEW != 0),
+            fresh: u32::from(place & index::FRESH != 0),
             unknown: u32::from(!is_known),
             octets: if is_known { octets } else { 0 },
         }
@@ -53,7 +53,7 @@ impl Tally {
         let one = Tally::one(flags, place, row.octets);
         self.unseen = self.unseen.saturating_add(one.unseen);
         self.deleted = self.deleted.saturating_add(one.deleted);
-        self.in_new = self.in_new.saturating_add(one.in_new);
+        self.fresh = self.fresh.saturating_add(one.fresh);
         self.unknown = self.unknown.saturating_add(one.unknown);
         self.octets = self.octets.saturating_add(one.octets);
     }
@@ -63,7 +63,7 @@ impl Tally {
         let one = Tally::one(row.mail_flags, row.flags, row.octets);
         self.unseen = self.unseen.saturating_sub(one.unseen);
         self.deleted = self.deleted.saturating_sub(one.deleted);
-        self.in_new = self.in_new.saturating_sub(one.in_new);
+        self.fresh = self.fresh.saturating_sub(one.fresh);
         self.unknown = self.unknown.saturating_sub(one.unknown);
         self.octets = self.octets.saturating_sub(one.octets);
     }
@@ -103,9 +103,9 @@ impl Summary {
     }
 
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Tally { unseen, deleted, in_new, unknown, octets } = self.tally;
+        let Tally { unseen, deleted, fresh, unknown, octets } = self.tally;
         let first = [self.rows, self.messages, self.first_unseen, self.next_uid];
-        for number in first.into_iter().chain([unseen, deleted, in_new, unknown]) {
+        for number in first.into_iter().chain([unseen, deleted, fresh, unknown]) {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for number in [octets, self.highest_modseq] {
@@ -116,9 +116,9 @@ impl Summary {
     pub fn decode(fields: &mut Decoder<'_>) -> Summary {
         let (rows, messages, first_unseen, next_uid) =
             (fields.u32(), fields.u32(), fields.u32(), fields.u32());
-        let (unseen, deleted, in_new, unknown) = (fields.u32(), fields.u32(), fields.u32(), fields.u32());
+        let (unseen, deleted, fresh, unknown) = (fields.u32(), fields.u32(), fields.u32(), fields.u32());
         let (octets, highest_modseq) = (fields.u64(), fields.u64());
-        let tally = Tally { unseen, deleted, in_new, unknown, octets };
+        let tally = Tally { unseen, deleted, fresh, unknown, octets };
         Summary { rows, messages, first_unseen, tally, next_uid, highest_modseq }
     }
 }

@@ -46,7 +46,23 @@ impl Mailbox {
         sys::release_free_memory();
     }
 
-    /// The client is about to be told of messages in `new` that another session has given UIDs: one that it has put there, or
+    /// The client is about to be told of messages that came with their flags: if no session has told its client of them, they
+    /// are recent here.
+    pub(super) fn take_untold(&mut self) -> Result<(), StorageError> {
+        if self.options.read_only || self.view.tally().fresh == 0 {
+            return Ok(());
+        }
+        self.arrived = Vec::new();
+        for row in 0..self.view.rows() {
+            let data = self.view.row(row).map_err(|error| self.damaged(error))?;
+            if data.flags & index::UNTOLD != 0 {
+                self.arrived.push(data.uid);
+            }
+        }
+        self.take_arrived()
+    }
+
+    /// The client is about to be told of fresh messages that another session has given UIDs: one that it has put there, or
     /// that it found and may not move. If no session has told its client of them they are recent here (RFC 3501 section 2.3.2),
     /// and move like all of which a client has been told.
     pub(super) fn take_arrived(&mut self) -> Result<(), StorageError> {
@@ -65,7 +81,8 @@ impl Mailbox {
             let row = self.view.find(uid).and_then(|row| row.map(|row| self.view.row(row)).transpose());
             let Some(data) = row.map_err(|error| self.damaged(error))? else { continue };
             // Another session may have told its client meanwhile.
-            if data.flags & index::IN_NEW != 0 && self.take_one(uid) {
+            let fresh = data.flags & index::FRESH;
+            if fresh != 0 && (fresh & index::IN_NEW == 0 || self.take_one(uid)) {
                 let (modseq, flags) = (data.modseq, data.mail_flags);
                 batch.entries.push(Entry::Flags { uid, modseq, flags, place: index::RECENT });
                 batch.flush_if_full(self, true)?;

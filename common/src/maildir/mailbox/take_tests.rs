@@ -2,6 +2,7 @@ use super::super::super::Maildir;
 use super::super::super::testing::TempDir;
 use super::super::{Event, FlagChange, Flags, How, Mailbox, OpenOptions};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
 const OPTIONS: OpenOptions =
@@ -167,19 +168,79 @@ fn what_another_session_has_put_there_is_recent_where_it_is_told_first() {
     let recent = |mailbox: &Mailbox| (1..=3).map(|msn| mailbox.info(msn).unwrap().recent).collect::<Vec<_>>();
     assert_eq!((recent(&first), recent(&second)), (vec![false, true, true], vec![false; 3]));
     assert_eq!(Mailbox::open(&maildir, &OPTIONS).unwrap().recent(), 0);
-    // A message with flags is not recent in a Maildir.
+    // One with flags never was in new.
     append(&maildir, Flags::SEEN);
-    assert_eq!(events(&mut first).first(), Some(&Event::Exists(4)));
-    assert_eq!(first.recent(), 2);
+    assert_eq!(events(&mut examining).last(), Some(&Event::Recent(1)));
+    assert_eq!(events(&mut first).last(), Some(&Event::Recent(3)));
+    assert_eq!(events(&mut second), [Event::Exists(4), Event::Recent(0)]);
     // What they find in the directories afterwards is the same.
     settle(&dir);
     for mailbox in [&mut first, &mut second] {
         let again = events(mailbox);
         assert!(again.iter().all(|event| matches!(event, Event::Exists(4) | Event::Recent(_))), "{again:?}");
     }
-    assert_eq!((first.recent(), second.recent()), (2, 0));
+    assert_eq!((first.recent(), second.recent()), (3, 0));
     fs::remove_file(dir.path().join("tinmail-index")).unwrap();
     assert_eq!(Mailbox::open(&maildir, &OPTIONS).unwrap().recent(), 0);
+}
+
+/// What happens to a mailbox with messages that came with flags.
+type Incident = fn(&TempDir, &Maildir);
+
+#[test]
+fn what_came_with_flags_is_recent_in_the_first_session_that_selects_it() {
+    let log_only: Incident = |_, _| {};
+    let renamed_by_another_program: Incident = |dir, _| {
+        let name = dir.list("cur").into_iter().find(|name| name.ends_with(":2,FS")).unwrap();
+        let to = name.replace(":2,FS", ":2,S");
+        fs::rename(dir.path().join("cur").join(&name), dir.path().join("cur").join(to)).unwrap();
+    };
+    let more_by_another_program: Incident = |dir, _| {
+        dir.write("cur/2.m:2,S", "m");
+        dir.write("cur/3.m:2,", "m");
+    };
+    let numbered_by_another_program: Incident = |dir, _| {
+        let path = dir.path().join("dovecot-uidlist");
+        fs::copy(&path, path.with_extension("lock")).unwrap();
+        fs::rename(path.with_extension("lock"), path).unwrap();
+    };
+    let new_index: Incident = |dir, maildir| {
+        // A log that has become long is made one with its index by whoever is there.
+        let inode = || fs::metadata(dir.path().join("tinmail-index")).unwrap().ino();
+        let before = inode();
+        let mut mailbox = Mailbox::open(maildir, &EXAMINE).unwrap();
+        (0..3000).for_each(|_| mailbox.log.append(&[super::Entry::Stamps(mailbox.stamps)]).unwrap());
+        mailbox.tidy();
+        assert_ne!(inode(), before);
+    };
+    let incidents = [
+        ("nothing", log_only),
+        ("renamed", renamed_by_another_program),
+        ("more", more_by_another_program),
+        ("numbered", numbered_by_another_program),
+        ("new index", new_index),
+    ];
+    for (what, incident) in incidents {
+        let dir = TempDir::maildir();
+        dir.write("cur/1.m:2,S", "m");
+        settle(&dir);
+        let maildir = Maildir::open(dir.path()).unwrap();
+        drop(Mailbox::open(&maildir, &OPTIONS).unwrap());
+        append(&maildir, Flags::SEEN);
+        append(&maildir, Flags::SEEN | Flags::FLAGGED);
+        incident(&dir, &maildir);
+        settle(&dir);
+        for _ in 0..2 {
+            assert_eq!(Mailbox::open(&maildir, &EXAMINE).unwrap().recent(), 2, "{what}: looked at");
+        }
+        let mut first = Mailbox::open(&maildir, &OPTIONS).unwrap();
+        let recent = (1..=first.len()).filter(|&msn| first.info(msn).unwrap().recent).collect::<Vec<_>>();
+        assert_eq!((first.recent(), recent), (2, vec![2, 3]), "{what}: first");
+        let second = Mailbox::open(&maildir, &OPTIONS).unwrap();
+        assert_eq!((second.len(), second.recent()), (first.len(), 0), "{what}: second");
+        assert_eq!(Mailbox::open(&maildir, &EXAMINE).unwrap().recent(), 0, "{what}");
+        assert_eq!((events(&mut first), first.recent()), (vec![], 2), "{what}");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ struct Changed {
     row: u32,
     /// Six bits of flags, above them the 26 of keywords.
     flags: u32,
-    /// The modification sequence (RFC 7162 section 3.1 has 63 bits; 62 last as long), then a bit each for [`index::IN_NEW`] and [`index::RECENT`].
+    /// The modification sequence (RFC 7162 section 3.1 has 63 bits; 61 last as long), then a bit each for the places.
     rest: u64,
 }
 
@@ -41,7 +41,7 @@ impl Changed {
         Changed {
             row,
             flags: u32::from(flags.bits & Changed::BITS) | flags.keywords << 6,
-            rest: modseq << 2 | bit(index::IN_NEW) << 1 | bit(index::RECENT),
+            rest: modseq << 3 | bit(index::UNTOLD) << 2 | bit(index::IN_NEW) << 1 | bit(index::RECENT),
         }
     }
 
@@ -51,11 +51,11 @@ impl Changed {
 
     fn place(&self) -> u16 {
         let bit = |at: u32, bit: u16| if self.rest >> at & 1 != 0 { bit } else { 0 };
-        bit(1, index::IN_NEW) | bit(0, index::RECENT)
+        bit(2, index::UNTOLD) | bit(1, index::IN_NEW) | bit(0, index::RECENT)
     }
 
     fn modseq(&self) -> u64 {
-        self.rest >> 2
+        self.rest >> 3
     }
 }
 
@@ -245,7 +245,7 @@ impl View {
         if let Some(changed) = self.changed_at(row) {
             data.mail_flags = changed.flags();
             data.modseq = changed.modseq();
-            data.flags = data.flags & !(index::IN_NEW | index::RECENT) | changed.place();
+            data.flags = data.flags & !index::STATE | changed.place();
         }
         Ok(data)
     }
@@ -331,7 +331,7 @@ impl View {
                     return Ok(Effect::None);
                 };
                 let before = self.row(row)?;
-                let place = place & (index::IN_NEW | index::RECENT);
+                let place = place & index::STATE;
                 self.change(Changed::new(row, flags, place, modseq));
                 if !self.dead.contains(row) {
                     self.tally.remove(&before);
