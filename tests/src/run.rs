@@ -103,6 +103,7 @@ pub fn record(transcript: &Transcript, feed: Feed, way: Way) -> Result<(Heard, V
         server,
         feed,
         prelude,
+        chance: transcript.chance.iter().map(|pattern| regex(pattern)).collect::<Result<_, _>>()?,
         conversations: Vec::new(),
         heard: Vec::new(),
         said: Vec::new(),
@@ -198,6 +199,8 @@ struct Runner<'a> {
     server: Server,
     feed: Feed,
     prelude: Prelude,
+    /// Lines that match are passed over.
+    chance: Vec<Regex>,
     conversations: Vec<Conversation>,
     heard: Heard,
     /// What the server said on each connection.
@@ -332,7 +335,7 @@ impl Runner<'_> {
         conversation.send(self.feed)?;
         while let Some((number, expected)) = conversation.unheard.pop_front() {
             conversation
-                .hear(&expected, at, &mut self.heard, number > 0)
+                .hear(&expected, at, &self.chance, &mut self.heard, number > 0)
                 .map_err(|why| format!("line {number}: {why}"))?;
         }
         Ok(())
@@ -398,6 +401,7 @@ impl Conversation {
         &mut self,
         expected: &Expected,
         at: usize,
+        chance: &[Regex],
         heard: &mut Heard,
         is_part: bool,
     ) -> Result<(), String> {
@@ -405,6 +409,9 @@ impl Conversation {
         loop {
             let line = client.try_line()?.ok_or("the server has closed the connection")?;
             let text = String::from_utf8_lossy(&line).into_owned();
+            if chance.iter().any(|pattern| pattern.is_match(&text)) {
+                continue;
+            }
             let refusal = |wanted: &str| Err(format!("server: {}\n  wanted: {wanted}", line.escape_ascii()));
             let mut counts = line.clone();
             match expected {

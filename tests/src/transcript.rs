@@ -24,6 +24,7 @@
 //! S= +OK                         a line that begins with this word
 //! S*                             any lines up to and including a single dot
 //! !: TEXT                        the server says this nowhere in the transcript
+//! chance: PATTERN                lines of the server that match are passed over: which of several sessions is the first is chance
 //! eof                            the client sends nothing more
 //! do: rm PATH | mv PATH PATH | write PATH = TEXT | date PATH SECONDS | chmod PATH OCTAL | sleep MS
 //! C2: S2: eof2 ...               the same on a second connection, which begins here
@@ -167,6 +168,8 @@ pub struct Transcript {
     pub lines: Vec<Line>,
     /// What the server must not say.
     pub never: Vec<String>,
+    /// Lines that it says or does not.
+    pub chance: Vec<String>,
     /// Whether it matters which messages there are in the end.
     pub checks_files: bool,
     /// Those.
@@ -222,6 +225,7 @@ impl Transcript {
             exit: 0,
             lines: Vec::new(),
             never: Vec::new(),
+            chance: Vec::new(),
             checks_files: true,
             listing: Vec::new(),
             listing_patterns: Vec::new(),
@@ -291,6 +295,7 @@ impl Transcript {
             }),
             "exit:" => self.exit = rest.parse().ok()?,
             "!:" => self.never.push(rest.to_owned()),
+            "chance:" => self.chance.push(rest.to_owned()),
             "file~" => {
                 let (path, pattern) = rest.split_once(' ')?;
                 self.texts.push((path.to_owned(), pattern.to_owned()));
