@@ -352,7 +352,7 @@ impl Runner<'_> {
             }
             Action::Date(name, seconds) => {
                 let time = std::time::UNIX_EPOCH + Duration::from_secs(*seconds);
-                fs::File::options().write(true).open(path(name)).and_then(|file| file.set_modified(time))
+                fs::File::open(path(name)).and_then(|file| file.set_modified(time))
             }
             Action::Mode(name, mode) => fs::set_permissions(path(name), fs::Permissions::from_mode(*mode)),
             Action::Sleep(milliseconds) => {

@@ -245,7 +245,7 @@ impl Maildir {
         self.path_of(&FileName { in_new: message.in_new, name: message.name.clone() })
     }
 
-    fn path_of(&self, place: &FileName) -> PathBuf {
+    pub(super) fn path_of(&self, place: &FileName) -> PathBuf {
         let directory = self.path().join(if place.in_new { "new" } else { "cur" });
         directory.join(OsStr::from_bytes(&place.name))
     }

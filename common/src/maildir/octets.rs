@@ -80,10 +80,9 @@ impl<'a> Counter<'a> {
             self.keep_atime = false;
             file = sys::open_below(directory, name, false);
         }
-        // A FIFO without a writer would look like an empty message.
-        let counted = file.and_then(|file| match file.metadata()?.is_file() {
-            true => count(&file, &mut self.buffer, goes_on),
-            false => Ok(Counted::Unreadable),
+        let counted = file.and_then(|file| {
+            sys::regular(&file)?;
+            count(&file, &mut self.buffer, goes_on)
         });
         match counted {
             Ok(Counted::Later) if gives_up && started.elapsed() >= time / 2 => Ok(Counted::Unreadable),
@@ -104,7 +103,10 @@ fn is_ours(error: &io::Error) -> bool {
 }
 
 /// The octets of one file, counted as long as it takes at most, and `goes_on` says so; `None`: that was not enough.
+///
+/// Errors: `InvalidData` for what is no file.
 pub(super) fn of_file(file: &File, goes_on: &dyn Fn() -> bool) -> io::Result<Option<u64>> {
+    sys::regular(file)?;
     let begun = Instant::now();
     match count(file, &mut [0; 16 * 1024], || begun.elapsed() < COUNT_TIME && goes_on())? {
         Counted::Octets(octets) => Ok(Some(octets)),

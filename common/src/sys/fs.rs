@@ -187,6 +187,15 @@ pub fn open_below(directory: &impl AsFd, name: &[u8], keep_atime: bool) -> io::R
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// What is known of an open message. What is not a file is none: a FIFO without a writer would look like an empty message, and a
+/// device may have no end.
+///
+/// Errors: `InvalidData` for such.
+pub fn regular(file: &File) -> io::Result<std::fs::Metadata> {
+    let meta = file.metadata()?;
+    if meta.is_file() { Ok(meta) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "not a file")) }
+}
+
 /// Octets of the longest name that some file system has (255 characters, not octets, in a few), and a NUL.
 const NAME_ROOM: usize = 1024;
 

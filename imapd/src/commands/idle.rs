@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long after a change others are waited for: mail comes in batches, and so do flags.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How long after the moment from which on a look is worth it.
+const MARGIN: Duration = Duration::from_millis(10);
 /// The longest wait where nothing is to be done at its end.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// Octets of the line that ends it.
@@ -45,7 +47,10 @@ pub fn idle(context: &mut Context<'_>, text: &mut Text) -> Completion {
             said = Instant::now();
         }
         context.tidy()?;
-        let wait = look.min(notify.saturating_sub(said.elapsed()));
+        // A change at the same moment as one that was seen wakes nobody once more.
+        let again = context.selected.as_ref().and_then(|selected| selected.mailbox.looks_again_in());
+        let again = again.map_or(LONG, |again| again + MARGIN);
+        let wait = look.min(again).min(notify.saturating_sub(said.elapsed()));
         match context.conn.wait(watch.as_ref().map(Watch::as_fd), wait)? {
             Woken::Input => return done(context, text),
             Woken::Other => {

@@ -2,7 +2,8 @@
 
 use common::mime::position::{Counter, Position};
 use common::mime::tree::Tree;
-use std::fs::{File, Metadata};
+use common::sys::fs as sys;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -19,16 +20,6 @@ pub struct Source<'b> {
     wait: &'b dyn Fn() -> io::Result<()>,
 }
 
-/// What is known of an open message. What is not a file is none: a FIFO without a writer would look like an empty message, and a
-/// device may have no end.
-pub fn metadata(file: &File) -> io::Result<Metadata> {
-    let meta = file.metadata()?;
-    match meta.is_file() {
-        true => Ok(meta),
-        false => Err(io::Error::new(io::ErrorKind::InvalidData, "not a file")),
-    }
-}
-
 impl<'b> Source<'b> {
     /// Reads through this buffer, of at least [`common::mime::tree::BUFFER_MIN`] octets.
     pub fn new(
@@ -36,7 +27,7 @@ impl<'b> Source<'b> {
         buffer: &'b mut [u8],
         wait: &'b dyn Fn() -> io::Result<()>,
     ) -> io::Result<Source<'b>> {
-        let meta = metadata(&file)?;
+        let meta = sys::regular(&file)?;
         Ok(Source { length: meta.len(), modified: meta.mtime(), file, buffer, start: 0, filled: 0, wait })
     }
 

@@ -7,11 +7,11 @@
 use super::messages::Messages;
 use crate::digest::Digest;
 use crate::fetch::digester::Digester;
-use crate::fetch::source;
 use crate::waiting::{Waiting, Watched};
 use common::io::Ending;
 use common::mailbox::{Info, Mailbox};
 use common::maildir::{ErrorKind, Failures, StorageError};
+use common::sys::fs as sys;
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -150,7 +150,7 @@ impl<'a> Messages for Selected<'a> {
     fn open(&mut self, msn: u32) -> Result<Option<Watched<'a>>, StorageError> {
         let file = self.mailbox.open_message(msn);
         let Some(file) = self.if_there(msn, file)? else { return Ok(None) };
-        match source::metadata(&file) {
+        match sys::regular(&file) {
             Ok(_) => Ok(Some(self.waiting.beside(file))),
             Err(error) => {
                 self.unreadable(msn, error);

@@ -13,6 +13,7 @@ use super::change::Remove;
 use super::deliver::{Append, Current};
 use super::ready::{Ready, Way};
 use super::{Mailbox, Message, MsnSet};
+use crate::sys::fs as sys;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
@@ -214,8 +215,10 @@ impl Mailbox {
             (ready.date, ready.row, ready.way) = (date, Some(row), way);
             return Ok(ready);
         }
-        let (mut from, _) = self.maildir.open_message(message)?;
-        let date = from.metadata().map_err(StorageError::at("stat", self.maildir.path()))?.mtime();
+        let (mut from, place) = self.maildir.open_message(message)?;
+        let meta = sys::regular(&from);
+        let date =
+            meta.map_err(|error| StorageError::new("copy", self.maildir.path_of(&place), error))?.mtime();
         let mut current = Current::begin(to, flags, Some(date))?;
         let copied = (|| -> io::Result<Ready<'static>> {
             let mut buffer = vec![0; BUFFER];

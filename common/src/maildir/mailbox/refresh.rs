@@ -20,7 +20,7 @@ use super::{Keywords, Mailbox, OpenOptions, Untold};
 use crate::sys::fs as sys;
 use std::cell::Cell;
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// From so many messages on a child reads the directories, and takes its memory along.
 const CHILD_FROM: u32 = 1000;
@@ -106,7 +106,7 @@ impl Loaded {
 /// Makes one index of the index and its log. Not where somebody is at work on them: then another time.
 fn rewrite(maildir: &Maildir) -> Option<Outcome> {
     let directory = maildir.index()?;
-    let _lock = IndexLock::take(directory, std::time::Duration::ZERO).ok()?;
+    let _lock = IndexLock::take(directory, Duration::ZERO).ok()?;
     let loaded = Loaded::begin(maildir)?.end()?;
     let temp = TempIndex::begin(directory)?;
     let write = |file: &std::fs::File| loaded.view.write(file, &loaded.stamps);
@@ -117,6 +117,12 @@ fn rewrite(maildir: &Maildir) -> Option<Outcome> {
             None
         }
     }
+}
+
+/// Nanoseconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn merged(view: &View, stamps: &Stamps) -> io::Result<Option<Index>> {
@@ -273,9 +279,18 @@ impl Mailbox {
         if stamps.made.saturating_sub(changed) >= RACY_NANOSECONDS {
             return Ok(true);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-        Ok((0..RACY_NANOSECONDS).contains(&now.saturating_sub(changed)))
+        Ok((0..RACY_NANOSECONDS).contains(&now().saturating_sub(changed)))
+    }
+
+    /// How long until another look is worth it though nothing happens: what changed at the same moment as something that
+    /// is known has its time stamp, and is seen when that has come of age. `None`: nothing can have been missed.
+    pub fn looks_again_in(&self) -> Option<Duration> {
+        let changed = self.stamps.new.mtime.max(self.stamps.cur.mtime);
+        let is_young = self.stamps.made.saturating_sub(changed) < RACY_NANOSECONDS;
+        let left = changed.saturating_add(RACY_NANOSECONDS).saturating_sub(now());
+        // Where the directories are of the future there is no such moment, and where no index is kept they are read whenever something happens.
+        let wait = Duration::from_nanos(u64::try_from(left).ok()?);
+        (is_young && wait <= Duration::from_nanos(RACY_NANOSECONDS as u64)).then_some(wait)
     }
 
     /// Reads on in the log. `mine`: what is new there was found by this session.

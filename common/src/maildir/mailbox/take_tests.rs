@@ -275,3 +275,29 @@ fn many_that_come_at_once_are_all_recent() {
     let other = Mailbox::open(&maildir, &OPTIONS).unwrap();
     assert_eq!((other.len(), other.recent()), (MANY, 0));
 }
+
+#[test]
+fn what_comes_at_the_same_moment_as_a_known_change_is_found_when_that_is_over() {
+    let dir = TempDir::maildir();
+    dir.write("cur/1.m:2,S", "m");
+    settle(&dir);
+    let maildir = Maildir::open(dir.path()).unwrap();
+    let [mut first, mut second] = [(); 2].map(|()| Mailbox::open(&maildir, &OPTIONS).unwrap());
+    assert_eq!(first.looks_again_in(), None);
+    // With the time stamp that is known.
+    let new = fs::File::open(dir.path().join("new")).unwrap();
+    let known = new.metadata().unwrap().modified().unwrap();
+    dir.write("new/2.m", "m");
+    new.set_modified(known).unwrap();
+    let change = FlagChange { how: How::Add, bits: Flags::FLAGGED, keywords: &[], silent: false };
+    second.store_flags(&vec![1..=1], &change, None).unwrap();
+    assert_eq!(events(&mut first), [Event::Flags(1)]);
+    // Its own moving of the message to cur is a change, too.
+    for told in [vec![Event::Exists(2), Event::Recent(1)], vec![]] {
+        let wait = first.looks_again_in().unwrap();
+        assert!(wait <= Duration::from_secs(2), "{wait:?}");
+        std::thread::sleep(wait + Duration::from_millis(10));
+        assert_eq!(events(&mut first), told);
+    }
+    assert_eq!(first.looks_again_in(), None);
+}
