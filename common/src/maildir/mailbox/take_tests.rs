@@ -293,7 +293,7 @@ fn what_comes_at_the_same_moment_as_a_known_change_is_found_when_that_is_over() 
     second.store_flags(&vec![1..=1], &change, None).unwrap();
     assert_eq!(events(&mut first), [Event::Flags(1)]);
     // Its own moving of the message to cur is a change, too.
-    for told in [vec![Event::Exists(2), Event::Recent(1)], vec![]] {
+    for told in [vec![Event::Exists(2), Event::Recent(1)], vec![Event::Recent(1)]] {
         let wait = first.looks_again_in().unwrap();
         assert!(wait <= Duration::from_secs(2), "{wait:?}");
         std::thread::sleep(wait + Duration::from_millis(10));
