@@ -17,7 +17,7 @@ mod record;
 pub(super) use built::{Built, VANISHED_MAX, forget_vanished};
 
 use super::error::{ErrorKind, StorageError};
-use super::index::Index;
+use super::index::{Index, hash_of_base};
 use super::options::Options;
 use super::scan::{self, Listing};
 use super::sizes::Sizes;
@@ -59,6 +59,14 @@ pub(super) fn build(
             (OnDisk { stamp, ..OnDisk::default() }, Some(error))
         }
         read => (read?, None),
+    };
+    let old = match (old, &on_disk.list) {
+        (Some(it), Some(list))
+            if contradicts(it, list).map_err(StorageError::at("read", maildir.path()))? =>
+        {
+            None
+        }
+        _ => old,
     };
     let mut work = Work {
         maildir,
@@ -105,6 +113,28 @@ pub(super) fn build(
     let mut built = work.finish(sizes, incomplete, old)?;
     built.unwritten = unwritten;
     Ok(built)
+}
+
+/// Whether a UID is another message's in the index: a backup was restored, and UIDs that had been given since were given once
+/// more, or the index is another mailbox's. Then nothing in it is to be believed.
+fn contradicts(old: &Index, list: &UidList) -> io::Result<bool> {
+    if old.header.uid_validity != list.uid_validity {
+        return Ok(false);
+    }
+    let mut i = 0;
+    for record in 0..list.len() {
+        while i < old.header.count && old.uid(i)? < list.uid(record) {
+            i += 1;
+        }
+        if i == old.header.count {
+            break;
+        }
+        let row = old.row(i)?;
+        if row.uid == list.uid(record) && row.base_hash != hash_of_base(list.base(record)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The mailbox while it is put together.

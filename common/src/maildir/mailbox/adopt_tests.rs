@@ -188,3 +188,42 @@ fn a_new_index_that_is_damaged_is_taken_away_and_the_session_goes_on() {
     assert_eq!(self::told(&mut mine), []);
     assert!(is_whole(&maildir, COUNT / 2));
 }
+
+/// A backup is restored beside an index that knows more, and another program gives the same UIDs once more.
+#[test]
+fn an_index_that_knows_other_messages_by_these_uids_is_not_believed() {
+    for (kept, lost) in [(3, 2), (1, 300), (300, 1)] {
+        let (dir, maildir) = with_messages(kept);
+        drop(open(&maildir));
+        let list = fs::read_to_string(dir.path().join("dovecot-uidlist")).unwrap();
+        for _ in 0..lost {
+            append(&maildir);
+        }
+        let mut mailbox = open(&maildir);
+        (1..=mailbox.len()).for_each(|msn| mailbox.cache(msn, b"digest"));
+        (1..=mailbox.len()).for_each(|msn| _ = mailbox.internal_date(msn).unwrap());
+        drop(mailbox);
+        dir.list("cur").iter().filter(|name| !name.contains(".m:")).for_each(|name| {
+            fs::remove_file(dir.path().join("cur").join(name)).unwrap();
+        });
+        let mut list = list.replace(&format!(" N{} ", kept + 1), &format!(" N{} ", kept + lost + 1));
+        for uid in kept + 1..=kept + lost {
+            dir.write(&format!("cur/{uid}.other:2,S"), "Subject: other\n\ntext\n");
+            list += &format!("{uid} :{uid}.other\n");
+        }
+        fs::remove_file(dir.path().join("dovecot-uidlist")).unwrap();
+        fs::write(dir.path().join("dovecot-uidlist"), list).unwrap();
+        for _ in 0..2 {
+            let mut mailbox = open(&maildir);
+            assert_eq!(mailbox.len(), kept + lost);
+            for msn in kept + 1..=kept + lost {
+                assert_eq!(mailbox.uid(msn).unwrap(), msn);
+                assert!(mailbox.info(msn).unwrap().octets.is_none_or(|octets| octets == 24));
+                assert_eq!(mailbox.cached(msn), None, "{kept} {lost}");
+                mailbox.open_message(msn).unwrap();
+            }
+            assert_eq!(mailbox.cached(1), Some(&b"digest"[..]));
+            assert!(told(&mut mailbox).is_empty());
+        }
+    }
+}

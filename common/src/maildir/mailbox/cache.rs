@@ -2,7 +2,8 @@
 //!
 //! The content is the caller's affair. Two files: in `tinmail-cache` the pieces one after the other, each with its UID and
 //! a checksum; in `tinmail-cache.map` where the piece of each UID begins, at the place that the UID gives. Either may be
-//! deleted, cut or of another time: a piece that is not what it should be is not there.
+//! deleted, cut or of another time: a piece that is not what it should be is not there. Nor is one of another message, which
+//! had the UID before a backup was restored: the [number](super::super::index::base_hash) of its base name is in the checksum.
 
 mod tidy;
 
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "tinmail-cache";
 const MAP_NAME: &str = "tinmail-cache.map";
-const MAGIC: &[u8; 8] = b"tincach2";
+const MAGIC: &[u8; 8] = b"tincach3";
 /// Magic, UIDVALIDITY, first UID.
 const HEAD: u64 = 16;
 const PIECE_HEAD: usize = 12;
@@ -158,15 +159,16 @@ impl Cache {
         }
     }
 
-    /// What was kept for this UID.
-    pub fn get(&mut self, uid: u32) -> Option<&[u8]> {
+    /// What was kept for this UID, of the message with this base.
+    pub fn get(&mut self, uid: u32, base: u64) -> Option<&[u8]> {
+        let uid_validity = self.uid_validity;
         if let Some(&(_, start)) = self.places.iter().rev().find(|(other, _)| *other == uid) {
-            return piece_in(self.unwritten.get(start..)?, uid, self.uid_validity);
+            return piece_in(self.unwritten.get(start..)?, uid_validity, uid, base);
         }
-        self.whole(uid)?.get(PIECE_HEAD..)
+        piece_in(self.whole(uid)?, uid_validity, uid, base)
     }
 
-    /// What is in the files for this UID, with its head, and found to be whole.
+    /// What is in the files for this UID, with its head.
     fn whole(&mut self, uid: u32) -> Option<&[u8]> {
         let files = self.files.as_ref()?;
         let place = map_place(uid, files.first_uid)?;
@@ -175,23 +177,22 @@ impl Cache {
             return None;
         }
         let mut head = Decoder(self.window.get(&files.pieces, start, PIECE_HEAD)?);
-        let (_, length) = (head.u32(), head.u32() as usize);
-        if length > PIECE_MAX {
+        let (theirs, length) = (head.u32(), head.u32() as usize);
+        if theirs != uid || length > PIECE_MAX {
             return None;
         }
-        let whole = self.window.get(&files.pieces, start, PIECE_HEAD + length)?;
-        piece_in(whole, uid, self.uid_validity).is_some().then_some(whole)
+        self.window.get(&files.pieces, start, PIECE_HEAD + length)
     }
 
     /// Keeps a piece; it is written sooner or later.
-    pub fn put(&mut self, uid: u32, piece: &[u8]) {
+    pub fn put(&mut self, uid: u32, base: u64, piece: &[u8]) {
         if piece.len() > PIECE_MAX {
             return;
         }
         self.places.push((uid, self.unwritten.len()));
         self.unwritten.extend_from_slice(&uid.to_le_bytes());
         self.unwritten.extend_from_slice(&(piece.len() as u32).to_le_bytes());
-        self.unwritten.extend_from_slice(&seal(piece, uid, self.uid_validity).to_le_bytes());
+        self.unwritten.extend_from_slice(&seal(piece, self.uid_validity, uid, base).to_le_bytes());
         self.unwritten.extend_from_slice(piece);
         if self.unwritten.len() >= WRITE_MAX {
             self.write_all();
@@ -276,22 +277,24 @@ fn read_head(file: &File) -> Option<[u8; HEAD as usize]> {
     Some(head)
 }
 
-fn seal(piece: &[u8], uid: u32, uid_validity: u32) -> u32 {
-    checksum(piece, u64::from(uid) << 32 | u64::from(uid_validity))
+fn seal(piece: &[u8], uid_validity: u32, uid: u32, base: u64) -> u32 {
+    checksum(piece, (u64::from(uid) << 32 | u64::from(uid_validity)) ^ base)
 }
 
-/// The piece at the beginning of `bytes`, if it is whole and belongs to the UID.
-fn piece_in(bytes: &[u8], uid: u32, uid_validity: u32) -> Option<&[u8]> {
+/// The piece at the beginning of `bytes`, if it is whole and belongs to the UID, and that to the message.
+fn piece_in(bytes: &[u8], uid_validity: u32, uid: u32, base: u64) -> Option<&[u8]> {
     let mut head = Decoder(bytes.get(..PIECE_HEAD)?);
     let (theirs, length, sum) = (head.u32(), head.u32() as usize, head.u32());
     let piece = bytes.get(PIECE_HEAD..PIECE_HEAD.checked_add(length)?)?;
-    (theirs == uid && seal(piece, uid, uid_validity) == sum).then_some(piece)
+    (theirs == uid && seal(piece, uid_validity, uid, base) == sum).then_some(piece)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::TempDir;
     use super::*;
+
+    const BASE: u64 = 0x1234_5678_9abc_def0;
 
     fn piece(uid: u32) -> Vec<u8> {
         vec![uid as u8; uid as usize % 700]
@@ -301,51 +304,53 @@ mod tests {
     fn what_is_kept_is_found_again() {
         let dir = TempDir::new();
         let mut cache = Cache::open(dir.path(), 5, 10);
-        assert_eq!(cache.get(10), None);
+        assert_eq!(cache.get(10, BASE), None);
         assert!(dir.list("").is_empty());
-        (10..3000).filter(|uid| uid % 3 != 0).for_each(|uid| cache.put(uid, &piece(uid)));
-        assert_eq!(cache.get(2999).unwrap(), piece(2999));
+        (10..3000).filter(|uid| uid % 3 != 0).for_each(|uid| cache.put(uid, BASE, &piece(uid)));
+        assert_eq!(cache.get(2999, BASE).unwrap(), piece(2999));
         drop(cache);
         let mut cache = Cache::open(dir.path(), 5, 99);
         for uid in 0..3100 {
             let want = ((10..3000).contains(&uid) && uid % 3 != 0).then(|| piece(uid));
-            assert_eq!(cache.get(uid).map(<[u8]>::to_vec), want, "{uid}");
+            assert_eq!(cache.get(uid, BASE).map(<[u8]>::to_vec), want, "{uid}");
         }
-        cache.put(11, b"newer");
+        cache.put(11, BASE, b"newer");
         cache.flush();
-        assert_eq!(cache.get(11), Some(&b"newer"[..]));
-        assert_eq!(Cache::open(dir.path(), 6, 10).get(11), None);
+        assert_eq!(cache.get(11, BASE), Some(&b"newer"[..]));
+        assert_eq!(Cache::open(dir.path(), 6, 10).get(11, BASE), None);
+        // Another message has the UID now.
+        assert_eq!(Cache::open(dir.path(), 5, 10).get(11, BASE + 1), None);
     }
 
     #[test]
     fn what_others_keep_is_seen_after_the_command() {
         let dir = TempDir::new();
         let (mut one, mut other) = (Cache::open(dir.path(), 5, 1), Cache::open(dir.path(), 5, 1));
-        one.put(1, b"first");
+        one.put(1, BASE, b"first");
         one.flush();
-        other.put(2, b"second");
-        assert_eq!(one.get(1), Some(&b"first"[..]));
-        assert_eq!(one.get(2), None);
+        other.put(2, BASE, b"second");
+        assert_eq!(one.get(1, BASE), Some(&b"first"[..]));
+        assert_eq!(one.get(2, BASE), None);
         other.flush();
-        other.put(3, b"third");
+        other.put(3, BASE, b"third");
         other.flush();
-        assert_eq!(one.get(2), None);
+        assert_eq!(one.get(2, BASE), None);
         one.flush();
-        assert_eq!(one.get(3), Some(&b"third"[..]));
-        assert_eq!(one.get(2), Some(&b"second"[..]));
+        assert_eq!(one.get(3, BASE), Some(&b"third"[..]));
+        assert_eq!(one.get(2, BASE), Some(&b"second"[..]));
     }
 
     #[test]
     fn a_place_beyond_every_file_is_nothing_kept() {
         let dir = TempDir::new();
         let mut cache = Cache::open(dir.path(), 5, 1);
-        cache.put(1, b"piece");
+        cache.put(1, BASE, b"piece");
         drop(cache);
         let mut map = std::fs::read(dir.path().join(MAP_NAME)).unwrap();
         for place in [u64::MAX, u64::MAX - 11, u64::MAX - 40_000, 1 << 62] {
             map[HEAD as usize..].copy_from_slice(&place.to_le_bytes());
             std::fs::write(dir.path().join(MAP_NAME), &map).unwrap();
-            assert_eq!(Cache::open(dir.path(), 5, 1).get(1), None);
+            assert_eq!(Cache::open(dir.path(), 5, 1).get(1, BASE), None);
         }
     }
 
@@ -353,7 +358,7 @@ mod tests {
     fn damage_is_nothing_kept() {
         let dir = TempDir::new();
         let mut cache = Cache::open(dir.path(), 5, 1);
-        (1..50).for_each(|uid| cache.put(uid, &piece(uid)));
+        (1..50).for_each(|uid| cache.put(uid, BASE, &piece(uid)));
         drop(cache);
         for name in [NAME, MAP_NAME] {
             let whole = std::fs::read(dir.path().join(name)).unwrap();
@@ -363,13 +368,13 @@ mod tests {
                 std::fs::write(dir.path().join(name), &broken).unwrap();
                 let mut cache = Cache::open(dir.path(), 5, 1);
                 for uid in 1..50 {
-                    let found = cache.get(uid).map(<[u8]>::to_vec);
+                    let found = cache.get(uid, BASE).map(<[u8]>::to_vec);
                     assert!(found.is_none() || found == Some(piece(uid)), "{name} {at} {uid}");
                 }
             }
             std::fs::write(dir.path().join(name), &whole[..whole.len() / 2]).unwrap();
             let mut cache = Cache::open(dir.path(), 5, 1);
-            (1..50).for_each(|uid| assert!(cache.get(uid).is_none_or(|found| found == piece(uid))));
+            (1..50).for_each(|uid| assert!(cache.get(uid, BASE).is_none_or(|found| found == piece(uid))));
             std::fs::write(dir.path().join(name), &whole).unwrap();
         }
     }

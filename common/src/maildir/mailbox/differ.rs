@@ -107,6 +107,7 @@ pub(super) fn few_differences(old: &Index, built: &Built) -> io::Result<Option<V
                     let before = old.parts(&row, &mut space)?;
                     sayable &= (before.unique_id, before.guid) == (new.unique_id, new.guid);
                     let now = new.row(0);
+                    sayable &= now.base_hash == row.base_hash;
                     let place = new.flags & index::STATE;
                     if now.mail_flags != row.mail_flags || place != row.flags & index::FRESH {
                         let (uid, modseq, flags) = (new.uid, new.modseq, now.mail_flags);

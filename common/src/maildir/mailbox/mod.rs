@@ -429,15 +429,15 @@ impl Mailbox {
 
     /// What was kept of a message by [`Mailbox::cache`].
     pub fn cached(&mut self, msn: u32) -> Option<&[u8]> {
-        let uid = self.uid(msn).ok()?;
-        self.cache_file()?.get(uid)
+        let (_, row) = self.row(msn).ok()?;
+        self.cache_file()?.get(row.uid, row.base_hash)
     }
 
     /// Keeps something about a message for later sessions, if that can be done.
     pub fn cache(&mut self, msn: u32, digest: &[u8]) {
-        let Ok(uid) = self.uid(msn) else { return };
+        let Ok((_, row)) = self.row(msn) else { return };
         if let Some(cache) = self.cache_file() {
-            cache.put(uid, digest);
+            cache.put(row.uid, row.base_hash, digest);
         }
     }
 

@@ -126,13 +126,15 @@ mod tests {
     use super::super::super::super::testing::TempDir;
     use super::*;
 
+    const BASE: u64 = 7;
+
     fn piece(uid: u32) -> Vec<u8> {
         vec![uid as u8; 800 + uid as usize % 100]
     }
 
     fn filled(dir: &TempDir, last: u32) -> Cache {
         let mut cache = Cache::open(dir.path(), 5, 1);
-        (1..=last).for_each(|uid| cache.put(uid, &piece(uid)));
+        (1..=last).for_each(|uid| cache.put(uid, BASE, &piece(uid)));
         cache.flush();
         cache
     }
@@ -158,15 +160,15 @@ mod tests {
         for mut cache in [cache, Cache::open(dir.path(), 5, 7)] {
             for uid in 1..=3001 {
                 let want = left.contains(&uid).then(|| piece(uid));
-                assert_eq!(cache.get(uid).map(<[u8]>::to_vec), want, "{uid}");
+                assert_eq!(cache.get(uid, BASE).map(<[u8]>::to_vec), want, "{uid}");
             }
         }
         // Who had it open reads on, and writes where the others look.
-        assert_eq!(other.get(1), Some(&piece(1)[..]));
-        other.put(2500, b"new");
+        assert_eq!(other.get(1, BASE), Some(&piece(1)[..]));
+        other.put(2500, BASE, b"new");
         other.flush();
-        assert_eq!(Cache::open(dir.path(), 5, 1).get(2500), Some(&b"new"[..]));
-        assert_eq!(Cache::open(dir.path(), 5, 1).get(2001), Some(&piece(2001)[..]));
+        assert_eq!(Cache::open(dir.path(), 5, 1).get(2500, BASE), Some(&b"new"[..]));
+        assert_eq!(Cache::open(dir.path(), 5, 1).get(2001, BASE), Some(&piece(2001)[..]));
     }
 
     #[test]
@@ -179,11 +181,12 @@ mod tests {
             cache.tidy(&left);
             fs::write(dir.path().join(MAP_NAME), &old_map).unwrap();
             let mut cache = Cache::open(dir.path(), 5, 1);
-            (1..=3000)
-                .for_each(|uid| assert!(cache.get(uid).is_none_or(|found| found == piece(uid)), "{uid}"));
-            cache.put(2100, b"again");
+            (1..=3000).for_each(|uid| {
+                assert!(cache.get(uid, BASE).is_none_or(|found| found == piece(uid)), "{uid}")
+            });
+            cache.put(2100, BASE, b"again");
             cache.flush();
-            assert_eq!(Cache::open(dir.path(), 5, 1).get(2100), Some(&b"again"[..]));
+            assert_eq!(Cache::open(dir.path(), 5, 1).get(2100, BASE), Some(&b"again"[..]));
         }
     }
 
@@ -194,7 +197,7 @@ mod tests {
         let dir = TempDir::new();
         let mut cache = filled(&dir, 3000);
         cache.tidy(&[]);
-        assert_eq!((length(&dir, NAME), length(&dir, MAP_NAME), cache.get(1)), (HEAD, HEAD, None));
+        assert_eq!((length(&dir, NAME), length(&dir, MAP_NAME), cache.get(1, BASE)), (HEAD, HEAD, None));
         // Somebody else is writing.
         let dir = TempDir::new();
         let mut cache = filled(&dir, 3000);
