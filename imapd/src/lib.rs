@@ -7,6 +7,7 @@ pub mod base_subject;
 mod capability;
 pub mod casemap;
 pub mod charset;
+mod check;
 pub mod commands;
 pub mod context;
 pub mod digest;
@@ -45,5 +46,5 @@ pub static PROGRAM: Program = Program {
     front: not_authenticated::speak,
     after: After::Session { speak: session::serve, idle_timeout: |config| config.imap_idle_timeout },
     others: &[],
-    check: |_| Vec::new(),
+    check: check::findings,
 };

@@ -4,6 +4,7 @@
 //! changes nothing. What only another module can test, a certificate say, that module hands in as findings.
 
 mod users;
+mod values;
 
 use super::keyword::{Mechanism, Ssl};
 use super::value::Passdb;
@@ -62,7 +63,7 @@ impl fmt::Display for Finding {
 pub fn findings(config: &Config, line: &CommandLine) -> Vec<Finding> {
     let mut found = Vec::new();
     config_file(line, &mut found);
-    values(config, &mut found);
+    values::values(config, &mut found);
     passdbs(config, &mut found);
     users::made_up_salts(config, &crate::auth::Files::default().machine_id, &mut found);
     certificate(config, line, &mut found);
@@ -128,61 +129,6 @@ fn config_file(line: &CommandLine, found: &mut Vec<Finding>) {
     let path = line.config_file.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
     if line.config_file.is_some() || path.exists() {
         readable("-c", &path.to_string_lossy(), found);
-    }
-}
-
-/// Values that are accepted each, but do not fit together.
-fn values(config: &Config, found: &mut Vec<Finding>) {
-    if config.last_valid_uid != 0 && config.last_valid_uid < config.first_valid_uid {
-        let what = "last_valid_uid is lower than first_valid_uid: nobody can log in";
-        found.push(Finding::error(what, "raise it, or set it to 0"));
-    }
-    if config.passdb.is_empty() {
-        found.push(Finding::error("passdb is empty: nobody can log in", "set passdb = shadow"));
-    }
-    if config.auth_mechanisms.is_empty() {
-        let what = "auth_mechanisms is empty: nobody can log in";
-        found.push(Finding::error(what, "set auth_mechanisms = plain login"));
-    }
-    if config.auth_master_user_separator.0.is_some() && config.master_passdb.0.is_none() {
-        let what = "auth_master_user_separator is set, but there is no master_passdb";
-        found.push(Finding::warning(
-            what,
-            "name the master users' passwords: master_passdb = passwd-file:/FILE",
-        ));
-    }
-    if config.master_passdb.0.is_some() && config.auth_master_user_separator.0.is_none() {
-        let what =
-            "master_passdb without auth_master_user_separator: only SASL PLAIN can name the other user";
-        found.push(Finding::warning(what, "set auth_master_user_separator = * if USER and PASS are to work"));
-    }
-    if let Some(separator) = config.auth_master_user_separator.0 {
-        if config.auth_username_chars.contains(separator) {
-            let what = format!("user names may contain auth_master_user_separator \"{separator}\"");
-            found.push(Finding::error(what, "take it out of auth_username_chars or choose another"));
-        }
-    }
-    if config.ssl == Ssl::No && config.disable_plaintext_auth {
-        let what = "ssl = no and disable_plaintext_auth = yes: passwords are taken from this host only";
-        found.push(Finding::warning(what, "enable TLS, or set disable_plaintext_auth = no"));
-    }
-    if config.haproxy_trusted_networks.iter().any(|network| network.is_everything()) {
-        let what = "haproxy_trusted_networks trusts everybody: any client can claim any address";
-        found.push(Finding::error(what, "name the proxies' addresses"));
-    }
-    let zero_times = [
-        ("login_timeout", config.login_timeout),
-        ("haproxy_timeout", config.haproxy_timeout),
-        ("reply_timeout", config.reply_timeout),
-        ("pop3_idle_timeout", config.pop3_idle_timeout),
-    ];
-    for (name, _) in zero_times.iter().filter(|(_, time)| time.is_zero()) {
-        found.push(Finding::error(format!("{name} is 0: every client would be late"), "give it some time"));
-    }
-    let zero_counts =
-        [("auth_max_attempts", config.auth_max_attempts), ("max_bad_commands", config.max_bad_commands)];
-    for (name, _) in zero_counts.iter().filter(|(_, count)| *count == 0) {
-        found.push(Finding::error(format!("{name} is 0: no client would be served"), "set it to 1 or more"));
     }
 }
 
@@ -431,13 +377,19 @@ mod tests {
         fs::set_permissions(place.0.join("loose"), fs::Permissions::from_mode(0o777)).unwrap();
         place.file("both", 0o644, "-----BEGIN PRIVATE KEY-----\n");
         let both = "error: DIR/both can be read by everybody: chmod o-r DIR/both";
-        let rows: [(&[&str], &str); 38] = [
+        let rows: [(&[&str], &str); 41] = [
             (&["ssl_cert_file=DIR/both", "ssl_key_file=DIR/none"], both),
             (&["ssl_cert_file=DIR/both", "ssl_key_file=DIR/both"], both),
             (&["ssl_key_file=DIR/none"], "error: DIR/none: No such file"),
             (&["last_valid_uid=5"], "error: last_valid_uid is lower"),
             (&["passdb="], "error: passdb is empty"),
             (&["auth_mechanisms="], "error: auth_mechanisms is empty"),
+            (
+                &["auth_mechanisms=cram-md5 scram-sha-256", "passdb=shadow"],
+                "error: auth_mechanisms has none that passdb can serve",
+            ),
+            (&["login_memory_limit=7M"], "error: login_memory_limit is too small"),
+            (&["session_memory_limit=1M"], "error: session_memory_limit is too small"),
             (&["auth_master_user_separator=*"], "warning: auth_master_user_separator is set"),
             (&["master_passdb=passwd-file:DIR/key"], "warning: master_passdb without"),
             (
