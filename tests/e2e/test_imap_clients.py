@@ -146,8 +146,7 @@ class Imaplib(Client):
             ok(client.namespace())
             ok(client.noop())
             ok(client.check())
-            if "SORT" in client.capabilities:
-                self.assertEqual(ok(client.sort("SUBJECT", "UTF-8", "ALL"))[0].split()[0], b"6")
+            self.assertEqual(ok(client.sort("SUBJECT", "UTF-8", "ALL"))[0].split()[0], b"6")
             ok(client.unselect())
             ok(client.select("Work.Old", readonly=True))
             ok(client.close())

@@ -1,8 +1,8 @@
 """IMAP on a full disk, at each point at which it can become full.
 
 A small file system is filled until so many pages or inodes are left, and then a client does everything once. Reading,
-flagging, moving to the trash and deleting work however little is left; what does not work is refused with NO [OVERQUOTA], leaves
-nothing behind, and nothing half-written is ever served.
+flagging and deleting work however little is left; what does not work is refused with NO [OVERQUOTA], leaves
+nothing behind, and nothing half-written is ever served. Where enough is left nothing is refused.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ PAGE = 4096
 # What is left: so many pages of the file system, or so many inodes.
 PAGES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 14, 20)
 INODES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 14)
+# So much is enough for all of it.
+PLENTY = 60
 
 
 @needs_root
@@ -58,6 +60,7 @@ class Full(Case):
         """Whether it was done; a refusal is one that says why."""
         completion, _ = imap.say(command)
         if not completion.startswith("OK"):
+            self.refused.append(command[:60])
             self.assertRegex(completion, r"^NO \[OVERQUOTA\]", f"{self.what}: {command[:60]!r}")
         return completion.startswith("OK")
 
@@ -105,7 +108,7 @@ class Full(Case):
                 self.assertEqual("another" in flags[6], keyword, self.what)
 
     def one(self, mount, **left):
-        self.what = f"left: {left}"
+        self.what, self.refused = f"left: {left}", []
         self.mount(mount)
         try:
             self.fill(**left)
@@ -120,7 +123,7 @@ class Full(Case):
                 self.assertTrue(self.append(imap, "B", 99), self.what)
             left_over = [path for path in self.box.maildir.path.glob("**/tmp/*")]
             self.assertEqual(left_over, [], self.what)
-            return model
+            return self.refused
         finally:
             self.box.wait_idle()
             run("umount", "-l", self.box.maildir.path)
@@ -128,12 +131,16 @@ class Full(Case):
     def test_pages(self):
         for pages in PAGES:
             with self.subTest(pages):
-                self.one("size=1m", pages=pages)
+                refused = self.one("size=1m", pages=pages)
+                self.assertTrue(refused or pages, "a disk without a page was none")
+        self.assertEqual(self.one("size=1m", pages=PLENTY), [])
 
     def test_inodes(self):
         for inodes in INODES:
             with self.subTest(inodes):
-                self.one("size=4m,nr_inodes=100", inodes=inodes)
+                refused = self.one("size=4m,nr_inodes=200", inodes=inodes)
+                self.assertTrue(refused or inodes, "a disk without an inode was none")
+        self.assertEqual(self.one("size=4m,nr_inodes=200", inodes=PLENTY), [])
 
 
 if __name__ == "__main__":
