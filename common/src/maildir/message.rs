@@ -103,6 +103,10 @@ impl Maildir {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
                 options.custom_flags(flags).open(&path)
             }
+            // With what is added to a name that has no flags it may be longer than any: it is called otherwise.
+            Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) => {
+                Err(io::ErrorKind::NotFound.into())
+            }
             opened => opened,
         }
     }
@@ -321,6 +325,15 @@ mod tests {
         assert_eq!((text.as_str(), place.in_new, &place.name[..]), ("text", false, &b"1.a:2,FS"[..]));
         let error = maildir.open_message(&message("2.b", true)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn one_whose_name_has_no_room_for_flags_is_found() {
+        let dir = TempDir::maildir();
+        let (maildir, name) = (Maildir::open(dir.path()).unwrap(), "x".repeat(255));
+        dir.write(&format!("cur/{name}"), "text");
+        let (_, place) = maildir.open_message(&message(&format!("{name}:2,"), false)).unwrap();
+        assert_eq!(place.name, name.as_bytes());
     }
 
     #[test]
