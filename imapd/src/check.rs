@@ -1,4 +1,4 @@
-//! `--check`: settings of IMAP whose values are right each, and with which nobody would be served.
+//! `--check`: settings of IMAP whose values are right each, and with which clients would not be served.
 
 use common::config::Config;
 use common::config::check::Finding;
@@ -6,7 +6,7 @@ use common::hierarchy::Namespaces;
 use common::maildir::{Location, User};
 use std::path::Path;
 
-/// Octets of a command line that no client gets along with less of (RFC 7162 section 4 speaks of 8192 for those that sync).
+/// Octets of a command line with less of which hardly a client gets along (RFC 7162 section 4 speaks of 8192 for those that sync).
 const LINE_MIN: u64 = 1000;
 
 /// What is wrong, and what is to be done about it.
@@ -18,7 +18,7 @@ pub fn findings(config: &Config) -> Vec<Finding> {
     }
     if config.imap_max_line_length.0 < LINE_MIN {
         let what = format!("imap_max_line_length is less than {LINE_MIN}: clients send longer commands");
-        found.push(Finding::error(what, "set it to 64K"));
+        found.push(Finding::warning(what, "set it to 64K"));
     }
     if config.imap_id_send.split_ascii_whitespace().count() % 2 != 0 {
         let what = "imap_id_send has a field without a value: it is left out";
@@ -54,7 +54,7 @@ mod tests {
         for (settings, want) in [
             (&[][..], ""),
             (&["imap_idle_timeout=0"], "error: imap_idle_timeout is 0"),
-            (&["imap_max_line_length=999"], "error: imap_max_line_length is less than 1000"),
+            (&["imap_max_line_length=999"], "warning: imap_max_line_length is less than 1000"),
             (&["imap_max_line_length=1000"], ""),
             (&["imap_id_send=name * bogus"], "warning: imap_id_send has a field without a value"),
             (&["imap_id_send=name * os *"], ""),

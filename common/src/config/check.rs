@@ -377,7 +377,7 @@ mod tests {
         fs::set_permissions(place.0.join("loose"), fs::Permissions::from_mode(0o777)).unwrap();
         place.file("both", 0o644, "-----BEGIN PRIVATE KEY-----\n");
         let both = "error: DIR/both can be read by everybody: chmod o-r DIR/both";
-        let rows: [(&[&str], &str); 41] = [
+        let rows: [(&[&str], &str); 40] = [
             (&["ssl_cert_file=DIR/both", "ssl_key_file=DIR/none"], both),
             (&["ssl_cert_file=DIR/both", "ssl_key_file=DIR/both"], both),
             (&["ssl_key_file=DIR/none"], "error: DIR/none: No such file"),
@@ -388,7 +388,6 @@ mod tests {
                 &["auth_mechanisms=cram-md5 scram-sha-256", "passdb=shadow"],
                 "error: auth_mechanisms has none that passdb can serve",
             ),
-            (&["login_memory_limit=7M"], "error: login_memory_limit is too small"),
             (&["session_memory_limit=1M"], "error: session_memory_limit is too small"),
             (&["auth_master_user_separator=*"], "warning: auth_master_user_separator is set"),
             (&["master_passdb=passwd-file:DIR/key"], "warning: master_passdb without"),

@@ -60,26 +60,28 @@ pub(super) fn build(
         }
         read => (read?, None),
     };
-    let old = match (old, &on_disk.list) {
-        (Some(it), Some(list))
-            if contradicts(it, list).map_err(StorageError::at("read", maildir.path()))? =>
-        {
-            None
-        }
-        _ => old,
+    let contradicted = match (old, &on_disk.list) {
+        (Some(old), Some(list)) => contradicts(old, list, &listing),
+        _ => Ok(false),
     };
+    let contradicted = contradicted.map_err(StorageError::at("read", maildir.path()))?;
+    // The numbers that it has given stay given, whatever they were for.
+    let numbered = old;
+    let old = old.filter(|_| !contradicted);
+    let least_modseq =
+        numbered.filter(|_| contradicted).map_or(0, |it| it.header.highest_modseq.saturating_add(1));
     let mut work = Work {
         maildir,
         options,
         listing,
-        first_modseq: first_modseq(options, on_disk.list.is_some(), on_disk.stamp),
+        first_modseq: first_modseq(options, on_disk.list.is_some(), on_disk.stamp).max(least_modseq),
         on_disk,
         taken,
         record_of: Vec::new(),
         alive: Vec::new(),
         expunged: Vec::new(),
     };
-    work.continue_after(old);
+    work.continue_after(numbered);
     work.note_expunged(old).map_err(StorageError::at("read", maildir.path()))?;
     work.join();
     for attempt in 0..RESCANS {
@@ -116,8 +118,9 @@ pub(super) fn build(
 }
 
 /// Whether a UID is another message's in the index: a backup was restored, and UIDs that had been given since were given once
-/// more, or the index is another mailbox's. Then nothing in it is to be believed.
-fn contradicts(old: &Index, list: &UidList) -> io::Result<bool> {
+/// more, or the index is another mailbox's. Then what it says of messages is not to be believed. A line of the list without a
+/// file may be damaged, and tells nothing.
+fn contradicts(old: &Index, list: &UidList, listing: &Listing) -> io::Result<bool> {
     if old.header.uid_validity != list.uid_validity {
         return Ok(false);
     }
@@ -129,8 +132,9 @@ fn contradicts(old: &Index, list: &UidList) -> io::Result<bool> {
         if i == old.header.count {
             break;
         }
-        let row = old.row(i)?;
-        if row.uid == list.uid(record) && row.base_hash != hash_of_base(list.base(record)) {
+        let (row, base) = (old.row(i)?, list.base(record));
+        let is_another = row.uid == list.uid(record) && row.base_hash != hash_of_base(base);
+        if is_another && listing.find(base).is_some() {
             return Ok(true);
         }
     }

@@ -47,7 +47,7 @@ pub const STATE: u16 = FRESH | RECENT;
 /// The flags that a message brings along.
 const OWN: u16 = STATE | VANISHED;
 
-const MAGIC: &[u8; 8] = b"tinmail4";
+const MAGIC: &[u8; 8] = b"tinmail5";
 pub(super) const HEADER: u64 = 256;
 const ROW: u64 = 56;
 /// A vanished UID and when it vanished.
@@ -74,8 +74,10 @@ pub struct Header {
     pub deleted: u32,
     /// The first row without `\Seen`; `count` if there is none.
     pub first_unseen: u32,
-    /// Messages that are [`FRESH`].
-    pub fresh: u32,
+    /// Messages in `new`.
+    pub in_new: u32,
+    /// Messages that are [`UNTOLD`].
+    pub untold: u32,
     /// No change has a greater modification sequence (RFC 7162).
     pub highest_modseq: u64,
     /// UIDs that vanished up to this modification sequence may have been forgotten.

@@ -191,7 +191,16 @@ impl Maildir {
         to: &Path,
     ) -> Result<Option<(u64, i64)>, StorageError> {
         self.at_its_place(message, "link", |place| match fs::hard_link(self.path_of(place), to) {
-            Ok(()) => fs::metadata(to).map(|meta| Some((meta.len(), meta.mtime()))),
+            Ok(()) => {
+                let meta = fs::metadata(to).and_then(|meta| match meta.is_file() {
+                    true => Ok(meta),
+                    false => Err(sys::no_file()),
+                });
+                if meta.is_err() {
+                    let _ = fs::remove_file(to);
+                }
+                meta.map(|meta| Some((meta.len(), meta.mtime())))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
             // Another file system, or one without links, or too many of them.
             Err(_) => Ok(None),

@@ -187,13 +187,18 @@ pub fn open_below(directory: &impl AsFd, name: &[u8], keep_atime: bool) -> io::R
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
-/// What is known of an open message. What is not a file is none: a FIFO without a writer would look like an empty message, and a
-/// device may have no end.
+/// What is known of an open file that a message is read from. Anything else is no message: a FIFO without a writer would look like an
+/// empty one, and a device may have no end.
 ///
 /// Errors: `InvalidData` for such.
 pub fn regular(file: &File) -> io::Result<std::fs::Metadata> {
     let meta = file.metadata()?;
-    if meta.is_file() { Ok(meta) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "not a file")) }
+    if meta.is_file() { Ok(meta) } else { Err(no_file()) }
+}
+
+/// See [`regular`].
+pub fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "not a file")
 }
 
 /// Octets of the longest name that some file system has (255 characters, not octets, in a few), and a NUL.
@@ -403,6 +408,8 @@ pub fn link_between(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u8])) 
 }
 
 /// Octets of a file below a directory, and its time in seconds since 1970.
+///
+/// Errors: `InvalidData` for what is no file.
 pub fn size_and_time_below(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<(u64, i64)> {
     let mut room = [0; NAME_ROOM];
     let name = c_name(name, &mut room)?;
@@ -411,6 +418,9 @@ pub fn size_and_time_below(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result
     let fd = directory.as_raw_fd();
     // SAFETY: the name ends in NUL and outlives the call, the structure too; the directory's descriptor is open.
     cerr(unsafe { libc::fstatat(fd, name.as_ptr(), &mut stat, 0) })?;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(no_file());
+    }
     // Times have 32 bits here on some 32-bit machines.
     #[allow(clippy::useless_conversion)]
     Ok((u64::try_from(stat.st_size).unwrap_or(0), i64::from(stat.st_mtime)))

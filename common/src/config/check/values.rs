@@ -74,22 +74,14 @@ fn mechanisms(config: &Config, found: &mut Vec<Finding>) {
     }
 }
 
-/// Address space that a process needs to start.
-const MEMORY_MIN: u64 = 8 << 20;
+/// With less than this address space more, no session reads a mailbox.
+const SESSION_MEMORY_MIN: u64 = 4 << 20;
 
 fn memory(config: &Config, found: &mut Vec<Finding>) {
-    let limits = [
-        ("login_memory_limit", config.login_memory_limit.0),
-        // 0 is no limit.
-        (
-            "session_memory_limit",
-            Some(config.session_memory_limit.0).filter(|&it| it > 0).unwrap_or(u64::MAX),
-        ),
-    ];
-    for (name, _) in limits.iter().filter(|(_, limit)| *limit < MEMORY_MIN) {
-        found.push(Finding::error(
-            format!("{name} is too small for any process"),
-            "leave it as it is by default",
-        ));
+    let limit = config.session_memory_limit.0;
+    // 0 is no limit.
+    if limit > 0 && limit < SESSION_MEMORY_MIN {
+        let what = "session_memory_limit is too small for any session";
+        found.push(Finding::error(what, "leave it as it is by default"));
     }
 }

@@ -1,7 +1,7 @@
 //! Rows and headers as octets, and what a header counts.
 
 use super::super::name;
-use super::{FRESH, Flags, HEADER, Header, MAGIC, ROW, Row, Stamp, UNKNOWN};
+use super::{Flags, HEADER, Header, IN_NEW, MAGIC, ROW, Row, Stamp, UNKNOWN, UNTOLD};
 
 impl Row {
     pub(super) fn encode(&self) -> [u8; ROW as usize] {
@@ -51,9 +51,10 @@ impl Header {
             self.seen,
             self.deleted,
             self.first_unseen,
-            self.fresh,
+            self.in_new,
             self.vanished,
             self.ordered,
+            self.untold,
         ] {
             out.put(&number.to_le_bytes());
         }
@@ -77,8 +78,8 @@ impl Header {
         let mut fields = Decoder(bytes.strip_prefix(MAGIC)?);
         let mut number = || fields.u32();
         let (count, uid_validity, next_uid, unknown) = (number(), number(), number(), number());
-        let (seen, deleted, first_unseen, fresh) = (number(), number(), number(), number());
-        let (vanished, ordered) = (number(), number());
+        let (seen, deleted, first_unseen, in_new) = (number(), number(), number(), number());
+        let (vanished, ordered, untold) = (number(), number(), number());
         let mut number = || fields.u64();
         let (total_octets, parts_length, nonce) = (number(), number(), number());
         let (highest_modseq, vanished_since, recent_of) = (number(), number(), number());
@@ -93,7 +94,8 @@ impl Header {
             seen,
             deleted,
             first_unseen,
-            fresh,
+            in_new,
+            untold,
             highest_modseq,
             vanished_since,
             recent_of,
@@ -185,7 +187,8 @@ impl Header {
             seen: 0,
             deleted: 0,
             first_unseen: u32::MAX,
-            fresh: 0,
+            in_new: 0,
+            untold: 0,
             parts_length: 0,
             ..self
         }
@@ -204,7 +207,8 @@ impl Header {
             self.first_unseen = self.first_unseen.min(self.count);
         }
         self.deleted += u32::from(row.mail_flags.bits & Flags::DELETED != 0);
-        self.fresh += u32::from(row.flags & FRESH != 0);
+        self.in_new += u32::from(row.flags & IN_NEW != 0);
+        self.untold += u32::from(row.flags & UNTOLD != 0);
         self.highest_modseq = self.highest_modseq.max(row.modseq);
         self.count += 1;
     }

@@ -134,7 +134,7 @@ impl Mailbox {
         let later = (known..self.view.rows()).filter_map(|row| self.view.row(row).ok());
         let fresh = later.filter(|data| data.flags & index::FRESH != 0 && !self.options.read_only);
         let arrived: Vec<u32> = fresh.map(|data| data.uid).collect();
-        self.arrived.extend(arrived);
+        arrived.into_iter().for_each(|uid| self.arrived.insert(uid));
         self.view.highest_modseq = self.view.highest_modseq.max(modseq);
         self.view.next_uid = self.view.next_uid.max(next_uid);
     }

@@ -224,6 +224,67 @@ fn an_index_that_knows_other_messages_by_these_uids_is_not_believed() {
             }
             assert_eq!(mailbox.cached(1), Some(&b"digest"[..]));
             assert!(told(&mut mailbox).is_empty());
+            assert_eq!(mailbox.next_uid(), kept + lost + 1);
         }
     }
+}
+
+/// All UIDs that were given stay given, and a session that is open hears of what comes.
+#[test]
+fn no_uid_is_given_once_more_beside_a_restored_backup() {
+    let (dir, maildir) = with_messages(3);
+    drop(open(&maildir));
+    let list = fs::read_to_string(dir.path().join("dovecot-uidlist")).unwrap();
+    (0..10).for_each(|_| append(&maildir));
+    let (mut busy, mut idle) = (open(&maildir), open(&maildir));
+    let modseq = busy.highest_modseq();
+    dir.list("cur").iter().filter(|name| !name.contains(".m:")).for_each(|name| {
+        fs::remove_file(dir.path().join("cur").join(name)).unwrap();
+    });
+    dir.write("cur/4.other:2,S", "x");
+    fs::remove_file(dir.path().join("dovecot-uidlist")).unwrap();
+    let list = list.replace(" N4 ", " N5 ") + "4 :4.other\n";
+    fs::write(dir.path().join("dovecot-uidlist"), list).unwrap();
+    let mut other = open(&maildir);
+    assert_eq!((other.len(), other.next_uid()), (4, 14));
+    assert!(other.highest_modseq() > modseq);
+    for uid in 14..17 {
+        append(&maildir);
+        assert!(told(&mut other).contains(&Event::Exists(uid - 9)));
+        let mut heard = Vec::new();
+        busy.sync(false, &mut |event| heard.push(event)).unwrap();
+        assert!(heard.contains(&Event::Exists(uid)), "{uid}: {heard:?}");
+    }
+    assert!(told(&mut idle).contains(&Event::Exists(7)));
+    assert_eq!(idle.uid(7).unwrap(), 16);
+}
+
+#[test]
+fn a_damaged_line_of_the_list_says_nothing_against_the_index() {
+    let (dir, maildir) = with_messages(6);
+    let mut mailbox = open(&maildir);
+    set(&mut mailbox, 1, Flags::SEEN);
+    drop(mailbox);
+    let path = dir.path().join("dovecot-uidlist");
+    let list = fs::read_to_string(&path).unwrap().replace(":2.m", ":2.~");
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, list.split("\n5 ").next().unwrap().to_owned() + "\n5 :").unwrap();
+    let mailbox = open(&maildir);
+    let uids: Vec<u32> = (1..=6).map(|msn| mailbox.uid(msn).unwrap()).collect();
+    assert_eq!(uids, [1, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn what_is_no_file_is_not_copied() {
+    let ((dir, maildir), (_to, target)) = (with_messages(1), with_messages(0));
+    std::os::unix::fs::symlink("/dev/zero", dir.path().join("cur/2.m:2,")).unwrap();
+    let mut mailbox = open(&maildir);
+    for moves in [false, true] {
+        assert!(mailbox.copy_to(&vec![2..=2], &target, moves).is_err(), "{moves}");
+        assert_eq!((target_is_empty(&target), dir.list("cur").len()), (true, 2));
+    }
+}
+
+fn target_is_empty(target: &Maildir) -> bool {
+    ["cur", "new", "tmp"].iter().all(|name| fs::read_dir(target.path().join(name)).unwrap().next().is_none())
 }

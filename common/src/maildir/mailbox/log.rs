@@ -24,7 +24,7 @@ use std::time::SystemTime;
 /// The file's name in the index directory.
 pub const NAME: &str = "tinmail-index.log";
 const TEMP_NAME: &str = "tinmail-index.log.tmp";
-const MAGIC: &[u8; 8] = b"tinmlog2";
+const MAGIC: &[u8; 8] = b"tinmlog3";
 const HEAD: u64 = 16;
 const FRAME_HEAD: usize = 8;
 /// Entries are gathered up to about so many bytes.
@@ -53,6 +53,8 @@ pub(in super::super) enum Entry {
     Added { uid: u32, modseq: u64, octets: u64, date: i64, place: u16, name: Box<[u8]> },
     /// The message is no more.
     Expunged { uid: u32, modseq: u64 },
+    /// Of all messages up to this UID some client has been told.
+    Told { uid: u32 },
     /// Somebody found out.
     Known { uid: u32, octets: u64, date: i64 },
     /// The state that the index and the log up to here describe. It begins a frame.
@@ -87,6 +89,10 @@ impl Entry {
                 out.push(b'X');
                 out.extend_from_slice(&uid.to_le_bytes());
                 out.extend_from_slice(&modseq.to_le_bytes());
+            }
+            Entry::Told { uid } => {
+                out.push(b'T');
+                out.extend_from_slice(&uid.to_le_bytes());
             }
             Entry::Known { uid, octets, date } => {
                 out.push(b'K');
@@ -126,6 +132,7 @@ impl Entry {
                 Entry::Added { uid, modseq, octets, date, place, name: name.into() }
             }
             b'X' => Entry::Expunged { uid: fields.u32(), modseq: fields.u64() },
+            b'T' => Entry::Told { uid: fields.u32() },
             b'K' => Entry::Known { uid: fields.u32(), octets: fields.u64(), date: fields.u64() as i64 },
             b'S' => {
                 let mut stamp = || Stamp::decode(fields.take());

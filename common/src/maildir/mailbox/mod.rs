@@ -24,6 +24,7 @@ mod cache;
 mod change;
 mod copy;
 mod courier_keywords;
+mod current;
 mod deliver;
 mod differ;
 mod keywords;
@@ -36,6 +37,7 @@ mod model_tests;
 mod quick;
 mod ready;
 pub(super) mod refresh;
+mod runs;
 pub(super) mod spool;
 mod status;
 pub(super) mod summary;
@@ -64,6 +66,7 @@ use cache::Cache;
 use keywords::Keywords;
 use late::Late;
 use log::{Log, Stamps};
+use runs::Runs;
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
@@ -154,8 +157,8 @@ pub struct Mailbox {
     keeps_modseq: bool,
     keywords: Keywords,
     untold: Untold,
-    /// UIDs of the recent messages, ascending.
-    recent: Ascending,
+    /// UIDs of the recent messages.
+    recent: Runs,
     /// By which this session knows the messages that it has moved from `new`.
     token: u64,
     cache: Option<Cache>,
@@ -164,7 +167,7 @@ pub struct Mailbox {
     /// The recent messages are still in `new`: what the directories were when that was found.
     untaken: Option<(Stamp, Stamp)>,
     /// UIDs of fresh messages that this session has learnt of from others, and that its client has not been told of.
-    arrived: Vec<u32>,
+    arrived: Runs,
     /// The UIDs are this session's.
     has_own_uids: bool,
     /// Somebody has had an index here before.
@@ -217,13 +220,13 @@ impl Mailbox {
             return self.count_fresh();
         }
         let lives =
-            |&&uid: &&u32| matches!(self.view.find(uid), Ok(Some(row)) if self.view.msn_of(row).is_some());
-        self.recent.as_slice().iter().filter(lives).count() as u32
+            |&uid: &u32| matches!(self.view.find(uid), Ok(Some(row)) if self.view.msn_of(row).is_some());
+        self.recent.iter().filter(lives).count() as u32
     }
 
     fn count_fresh(&self) -> u32 {
         if self.view.is_unread() || self.view.is_settled() {
-            return self.view.tally().fresh;
+            return self.view.tally().in_new + self.view.tally().untold;
         }
         let mut count = 0;
         let _ = self.for_each(1..=self.len(), |_, info| {

@@ -1,6 +1,6 @@
 //! Noticing what others did: sessions of ours through the log, other programs through the directories' time stamps.
 
-use super::super::build::{self, Built, RACY_NANOSECONDS};
+use super::super::build::{self, Built};
 use super::super::child::{self, Outcome};
 use super::super::first_look;
 use super::super::index::{self, Index};
@@ -20,7 +20,7 @@ use super::{Keywords, Mailbox, OpenOptions, Untold};
 use crate::sys::fs as sys;
 use std::cell::Cell;
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// From so many messages on a child reads the directories, and takes its memory along.
 const CHILD_FROM: u32 = 1000;
@@ -119,12 +119,6 @@ fn rewrite(maildir: &Maildir) -> Option<Outcome> {
     }
 }
 
-/// Nanoseconds since 1970.
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
-}
-
 fn merged(view: &View, stamps: &Stamps) -> io::Result<Option<Index>> {
     let mut bytes = Vec::new();
     view.write(&mut bytes, stamps)?;
@@ -168,7 +162,7 @@ impl Mailbox {
             cache: None,
             directories: None,
             untaken: None,
-            arrived: Vec::new(),
+            arrived: Default::default(),
             has_own_uids: false,
             had_lock: maildir.index().is_some_and(lock::is_there),
             is_damaged: Cell::new(false),
@@ -184,7 +178,7 @@ impl Mailbox {
         }
         self.take_untold()?;
         self.untold = Untold::default();
-        self.arrived = Vec::new();
+        self.arrived = Default::default();
         if !self.view.is_unread() {
             self.view.bury();
             self.view.announce();
@@ -242,55 +236,6 @@ impl Mailbox {
             None => self.rescan_into_memory()?,
         }
         Ok(())
-    }
-
-    /// Whether messages lie in `new` that this session will move. Time stamps that are old enough tell of all that came later.
-    fn has_new_to_take(&self) -> bool {
-        let is_young = || {
-            let Stamps { new, cur, made, .. } = self.stamps;
-            made.saturating_sub(new.mtime.max(cur.mtime)) < RACY_NANOSECONDS
-        };
-        let known = self.view.tally().fresh > 0 || (!self.log.is_empty() && is_young());
-        known && !self.options.read_only && scan::has_new(self.maildir.path())
-    }
-
-    /// Whether nothing changed but what is known: the time stamps are the same, and old enough, seen from when they were
-    /// taken, that no later change can have the same. Those that are too young wait until they are not.
-    fn is_current(&mut self) -> Result<bool, StorageError> {
-        let path = self.maildir.path();
-        let (new, cur) = (Stamp::at(&path.join("new"))?, Stamp::at(&path.join("cur"))?);
-        if cur == Stamp::default() || new == Stamp::default() {
-            let why = "the mailbox is no more";
-            return Err(StorageError::with_kind(ErrorKind::NotFound, "stat", path, why));
-        }
-        let control = self.maildir.control();
-        let keywords = Stamp::at(&control.join(super::keywords::NAME))?;
-        if keywords != self.keywords.stamp {
-            let before = std::mem::replace(&mut self.keywords, Keywords::read(control)?);
-            self.untold.keywords |= before.names != self.keywords.names;
-        }
-        let stamps = &self.stamps;
-        if (stamps.new, stamps.cur) != (new, cur)
-            || stamps.uidlist != Stamp::at(&control.join(uidlist_file::NAME))?
-        {
-            return Ok(false);
-        }
-        let changed = new.mtime.max(cur.mtime);
-        if stamps.made.saturating_sub(changed) >= RACY_NANOSECONDS {
-            return Ok(true);
-        }
-        Ok((0..RACY_NANOSECONDS).contains(&now().saturating_sub(changed)))
-    }
-
-    /// How long until another look is worth it though nothing happens: what changed at the same moment as something that
-    /// is known has its time stamp, and is seen when that has come of age. `None`: nothing can have been missed.
-    pub fn looks_again_in(&self) -> Option<Duration> {
-        let changed = self.stamps.new.mtime.max(self.stamps.cur.mtime);
-        let is_young = self.stamps.made.saturating_sub(changed) < RACY_NANOSECONDS;
-        let left = changed.saturating_add(RACY_NANOSECONDS).saturating_sub(now());
-        // Where the directories are of the future there is no such moment, and where no index is kept they are read whenever something happens.
-        let wait = Duration::from_nanos(u64::try_from(left).ok()?);
-        (is_young && wait <= Duration::from_nanos(RACY_NANOSECONDS as u64)).then_some(wait)
     }
 
     /// Reads on in the log. `mine`: what is new there was found by this session.
@@ -352,7 +297,7 @@ impl Mailbox {
             self.untold.recent = true;
         } else if let Entry::Added { place, .. } = &entry {
             if place & index::FRESH != 0 && !self.options.read_only {
-                self.arrived.push(uid);
+                self.arrived.insert(uid);
             }
         }
         if let Some(fresh) = &mut self.fresh {

@@ -11,8 +11,10 @@ pub(in super::super) struct Tally {
     pub unseen: u32,
     /// Messages with `\Deleted`.
     pub deleted: u32,
-    /// Messages of which no client has been told.
-    pub fresh: u32,
+    /// Messages in `new`.
+    pub in_new: u32,
+    /// Messages in `cur` of which no client has been told ([`index::UNTOLD`]).
+    pub untold: u32,
     /// Messages whose octets nobody counted.
     pub unknown: u32,
     /// Sum of those that are known.
@@ -25,7 +27,8 @@ impl Tally {
         Tally {
             unseen: header.count.saturating_sub(header.seen),
             deleted: header.deleted,
-            fresh: header.fresh,
+            in_new: header.in_new,
+            untold: header.untold,
             unknown: header.unknown,
             octets: header.total_octets,
         }
@@ -37,7 +40,8 @@ impl Tally {
         Tally {
             unseen: u32::from(flags.bits & Flags::SEEN == 0),
             deleted: u32::from(flags.bits & Flags::DELETED != 0),
-            fresh: u32::from(place & index::FRESH != 0),
+            in_new: u32::from(place & index::IN_NEW != 0),
+            untold: u32::from(place & index::UNTOLD != 0),
             unknown: u32::from(!is_known),
             octets: if is_known { octets } else { 0 },
         }
@@ -53,7 +57,8 @@ impl Tally {
         let one = Tally::one(flags, place, row.octets);
         self.unseen = self.unseen.saturating_add(one.unseen);
         self.deleted = self.deleted.saturating_add(one.deleted);
-        self.fresh = self.fresh.saturating_add(one.fresh);
+        self.in_new = self.in_new.saturating_add(one.in_new);
+        self.untold = self.untold.saturating_add(one.untold);
         self.unknown = self.unknown.saturating_add(one.unknown);
         self.octets = self.octets.saturating_add(one.octets);
     }
@@ -63,7 +68,8 @@ impl Tally {
         let one = Tally::one(row.mail_flags, row.flags, row.octets);
         self.unseen = self.unseen.saturating_sub(one.unseen);
         self.deleted = self.deleted.saturating_sub(one.deleted);
-        self.fresh = self.fresh.saturating_sub(one.fresh);
+        self.in_new = self.in_new.saturating_sub(one.in_new);
+        self.untold = self.untold.saturating_sub(one.untold);
         self.unknown = self.unknown.saturating_sub(one.unknown);
         self.octets = self.octets.saturating_sub(one.octets);
     }
@@ -88,7 +94,7 @@ pub(in super::super) struct Summary {
 
 impl Summary {
     /// Octets of an encoded one.
-    pub const LENGTH: usize = 48;
+    pub const LENGTH: usize = 52;
 
     /// One more message, at the end.
     pub fn add(&mut self, row: &Row) {
@@ -103,9 +109,9 @@ impl Summary {
     }
 
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Tally { unseen, deleted, fresh, unknown, octets } = self.tally;
+        let Tally { unseen, deleted, in_new, untold, unknown, octets } = self.tally;
         let first = [self.rows, self.messages, self.first_unseen, self.next_uid];
-        for number in first.into_iter().chain([unseen, deleted, fresh, unknown]) {
+        for number in first.into_iter().chain([unseen, deleted, in_new, untold, unknown]) {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for number in [octets, self.highest_modseq] {
@@ -116,9 +122,10 @@ impl Summary {
     pub fn decode(fields: &mut Decoder<'_>) -> Summary {
         let (rows, messages, first_unseen, next_uid) =
             (fields.u32(), fields.u32(), fields.u32(), fields.u32());
-        let (unseen, deleted, fresh, unknown) = (fields.u32(), fields.u32(), fields.u32(), fields.u32());
+        let (unseen, deleted, in_new) = (fields.u32(), fields.u32(), fields.u32());
+        let (untold, unknown) = (fields.u32(), fields.u32());
         let (octets, highest_modseq) = (fields.u64(), fields.u64());
-        let tally = Tally { unseen, deleted, fresh, unknown, octets };
+        let tally = Tally { unseen, deleted, in_new, untold, unknown, octets };
         Summary { rows, messages, first_unseen, tally, next_uid, highest_modseq }
     }
 }

@@ -13,6 +13,7 @@ use super::Mailbox;
 use super::change::Batch;
 use super::lock::IndexLock;
 use super::log::{Entry, Stamps};
+use super::runs::Runs;
 use crate::sys::fs as sys;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ impl Mailbox {
         // Where somebody else was at work, time stamps of now would hide it.
         let mut settled = alone && first_look::stamps(&self.maildir).is_ok_and(|now| now == before);
         self.hold_directories();
-        for &uid in self.recent.as_slice() {
+        for uid in self.recent.iter() {
             settled &= self.take_one(uid);
         }
         self.directories = None;
@@ -49,14 +50,14 @@ impl Mailbox {
     /// The client is about to be told of messages that came with their flags: if no session has told its client of them, they
     /// are recent here.
     pub(super) fn take_untold(&mut self) -> Result<(), StorageError> {
-        if self.options.read_only || self.view.tally().fresh == 0 {
+        if self.options.read_only || self.view.tally().untold == 0 {
             return Ok(());
         }
-        self.arrived = Vec::new();
+        self.arrived = Runs::default();
         for row in 0..self.view.rows() {
             let data = self.view.row(row).map_err(|error| self.damaged(error))?;
             if data.flags & index::UNTOLD != 0 {
-                self.arrived.push(data.uid);
+                self.arrived.insert(data.uid);
             }
         }
         self.take_arrived()
@@ -71,22 +72,32 @@ impl Mailbox {
         }
         // Where it is not to be had they stay for another session.
         let Ok(Some(lock)) = self.lock() else {
-            self.arrived = Vec::new();
+            self.arrived = Runs::default();
             return Ok(());
         };
         self.refresh_locked(Some(&lock))?;
         self.hold_directories();
-        let mut batch = Batch::begin(self);
-        for uid in std::mem::take(&mut self.arrived) {
-            let row = self.view.find(uid).and_then(|row| row.map(|row| self.view.row(row)).transpose());
-            let Some(data) = row.map_err(|error| self.damaged(error))? else { continue };
+        let (mut batch, mut untold) = (Batch::begin(self), Runs::default());
+        for uid in std::mem::take(&mut self.arrived).iter() {
+            let row = self.view.find(uid).map_err(|error| self.damaged(error))?;
+            let Some(row) = row.filter(|&row| !self.view.is_gone(row) && !self.view.dead.contains(row))
+            else {
+                continue;
+            };
+            let data = self.view.row(row).map_err(|error| self.damaged(error))?;
             // Another session may have told its client meanwhile.
-            let fresh = data.flags & index::FRESH;
-            if fresh != 0 && (fresh & index::IN_NEW == 0 || self.take_one(uid)) {
+            if data.flags & index::UNTOLD != 0 {
+                untold.insert(uid);
+            } else if data.flags & index::IN_NEW != 0 && self.take_one(uid) {
                 let (modseq, flags) = (data.modseq, data.mail_flags);
                 batch.entries.push(Entry::Flags { uid, modseq, flags, place: index::RECENT });
                 batch.flush_if_full(self, true)?;
             }
+        }
+        if !untold.is_empty() {
+            batch.entries.push(Entry::Told { uid: self.view.next_uid.saturating_sub(1) });
+            self.untold.recent = true;
+            untold.iter().for_each(|uid| self.recent.insert(uid));
         }
         self.directories = None;
         batch.end(self)

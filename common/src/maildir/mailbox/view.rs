@@ -21,7 +21,7 @@ struct Added {
     name: Box<[u8]>,
 }
 
-/// What is different from the index, in 16 octets: a STORE to everything makes one for each message.
+/// What is different in a row of the index, in 16 octets: a STORE to everything makes one for each message.
 #[derive(Debug, Clone, Copy)]
 struct Changed {
     row: u32,
@@ -96,6 +96,8 @@ pub(in super::super) struct View {
     pub next_uid: u32,
     /// Of the messages that are there.
     tally: Tally,
+    /// Up to this UID some client has been told of all messages.
+    told: u32,
     /// All rows before this one have `\Seen`, or are gone.
     seen_up_to: Cell<u32>,
     /// What has been told of it cannot be found: so many rows.
@@ -115,6 +117,7 @@ impl View {
             highest_modseq: index.header.highest_modseq,
             next_uid: index.header.next_uid,
             tally: Tally::of(&index.header),
+            told: 0,
             seen_up_to: Cell::new(index.header.first_unseen.min(index.header.count)),
             broken: None,
             index,
@@ -247,6 +250,9 @@ impl View {
             data.modseq = changed.modseq();
             data.flags = data.flags & !index::STATE | changed.place();
         }
+        if data.uid <= self.told {
+            data.flags &= !index::UNTOLD;
+        }
         Ok(data)
     }
 
@@ -332,7 +338,14 @@ impl View {
                 };
                 let before = self.row(row)?;
                 let place = place & index::STATE;
-                self.change(Changed::new(row, flags, place, modseq));
+                let later = row.checked_sub(self.index.header.count);
+                match later.and_then(|later| self.added.get_mut(later as usize)) {
+                    Some(Added { row, .. }) => {
+                        (row.mail_flags, row.modseq) = (flags, modseq);
+                        row.flags = row.flags & !index::STATE | place;
+                    }
+                    None => self.change(Changed::new(row, flags, place, modseq)),
+                }
                 if !self.dead.contains(row) {
                     self.tally.remove(&before);
                     self.tally.add_as(&before, flags, place);
@@ -370,6 +383,11 @@ impl View {
                 self.dead.insert(row);
                 Ok(Effect::Expunged)
             }
+            Entry::Told { uid } => {
+                self.told = self.told.max(uid);
+                self.tally.untold = self.untold_after(self.told)?;
+                Ok(Effect::None)
+            }
             Entry::Known { .. } => Ok(Effect::None),
             Entry::Summary(summary) => {
                 // Whoever wrote it has told it to a client, even where nothing here has it any more.
@@ -381,6 +399,16 @@ impl View {
                 Ok(Effect::None)
             }
         }
+    }
+
+    /// How many untold messages come after this UID: none, as a rule.
+    fn untold_after(&self, uid: u32) -> io::Result<u32> {
+        let mut count = 0;
+        for row in self.at_or_after(uid.saturating_add(1))?..self.rows() {
+            let lives = !self.gone.contains(row) && !self.dead.contains(row);
+            count += u32::from(lives && self.row(row)?.flags & index::UNTOLD != 0);
+        }
+        Ok(count)
     }
 
     fn change(&mut self, change: Changed) {
