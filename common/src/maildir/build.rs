@@ -66,22 +66,22 @@ pub(super) fn build(
     };
     let contradicted = contradicted.map_err(StorageError::at("read", maildir.path()))?;
     // The numbers that it has given stay given, whatever they were for.
-    let numbered = old;
+    let disbelieved = old.filter(|_| contradicted).map(|old| &old.header);
     let old = old.filter(|_| !contradicted);
-    let least_modseq =
-        numbered.filter(|_| contradicted).map_or(0, |it| it.header.highest_modseq.saturating_add(1));
+    let least_modseq = disbelieved.map_or(0, |header| header.highest_modseq.saturating_add(1));
     let mut work = Work {
         maildir,
         options,
         listing,
         first_modseq: first_modseq(options, on_disk.list.is_some(), on_disk.stamp).max(least_modseq),
         on_disk,
+        given: disbelieved.map(|header| (header.uid_validity, header.next_uid)),
         taken,
         record_of: Vec::new(),
         alive: Vec::new(),
         expunged: Vec::new(),
     };
-    work.continue_after(numbered);
+    work.continue_after(old);
     work.note_expunged(old).map_err(StorageError::at("read", maildir.path()))?;
     work.join();
     for attempt in 0..RESCANS {
@@ -149,6 +149,8 @@ pub(super) struct Work<'a> {
     pub on_disk: OnDisk,
     /// See [`first_modseq`].
     first_modseq: u64,
+    /// UIDVALIDITY and next UID of an index that is not believed.
+    given: Option<(u32, u32)>,
     /// Bases of the messages that were moved from `new` just now.
     taken: Vec<Vec<u8>>,
     /// For each place of the listing its record, or NONE.
@@ -184,7 +186,12 @@ impl Work<'_> {
 
     /// A uidlist that lost its end must not give the lost UIDs to other messages: the old index may know of them.
     fn continue_after(&mut self, old: Option<&Index>) {
-        let (Some(list), Some(old)) = (&mut self.on_disk.list, old) else { return };
+        let Some(list) = &mut self.on_disk.list else { return };
+        if let Some((_, next_uid)) = self.given.filter(|given| given.0 == list.uid_validity) {
+            list.needs_rewrite |= list.next_uid < next_uid;
+            list.next_uid = list.next_uid.max(next_uid);
+        }
+        let Some(old) = old else { return };
         if list.uid_validity == old.header.uid_validity {
             if list.broken_lines > 0 {
                 restore::lost_end(list, old);

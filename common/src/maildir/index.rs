@@ -44,6 +44,12 @@ pub const UNTOLD: u16 = 32;
 pub const FRESH: u16 = IN_NEW | UNTOLD;
 /// Where it is, and who has been told of it.
 pub const STATE: u16 = FRESH | RECENT;
+
+/// Without the mark of one that somebody has put into `new`, or that a client was told of.
+pub fn settled(state: u16) -> u16 {
+    if state & (IN_NEW | RECENT) != 0 { state & !UNTOLD } else { state }
+}
+
 /// The flags that a message brings along.
 const OWN: u16 = STATE | VANISHED;
 

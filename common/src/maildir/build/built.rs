@@ -281,7 +281,7 @@ impl Built {
             modseq,
             date,
             flags: if in_new { index::IN_NEW } else { 0 }
-                | if untold { index::UNTOLD } else { 0 }
+                | if untold && !in_new && !recent { index::UNTOLD } else { 0 }
                 | if vanished { index::VANISHED } else { 0 }
                 | if recent { index::RECENT } else { 0 },
             name: file_name,

@@ -247,6 +247,8 @@ fn no_uid_is_given_once_more_beside_a_restored_backup() {
     fs::write(dir.path().join("dovecot-uidlist"), list).unwrap();
     let mut other = open(&maildir);
     assert_eq!((other.len(), other.next_uid()), (4, 14));
+    let list = fs::read_to_string(dir.path().join("dovecot-uidlist")).unwrap();
+    assert!(list.lines().next().unwrap().contains(" N14 "), "{list}");
     assert!(other.highest_modseq() > modseq);
     for uid in 14..17 {
         append(&maildir);

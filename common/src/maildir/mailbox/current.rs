@@ -8,6 +8,8 @@ use super::log::Stamps;
 use super::{Keywords, Mailbox};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// How long until a look that should have been there already: what keeps it from succeeding may last.
+const LATE: Duration = Duration::from_secs(1);
 /// So far may clocks be apart.
 const SKEW_NANOSECONDS: i64 = 10_000_000_000;
 
@@ -59,7 +61,8 @@ impl Mailbox {
         let left = changed.saturating_add(RACY_NANOSECONDS).saturating_sub(now());
         // Where no index is kept nothing says that somebody has looked: it is done once.
         let wanted = is_young && left < RACY_NANOSECONDS + SKEW_NANOSECONDS && (left > 0 || self.in_file);
-        wanted.then(|| Duration::from_nanos(u64::try_from(left).unwrap_or(0)))
+        let left = u64::try_from(left).ok().filter(|&left| left > 0).map(Duration::from_nanos);
+        wanted.then(|| left.unwrap_or(LATE))
     }
 }
 

@@ -226,7 +226,8 @@ impl Mailbox {
 
     fn count_fresh(&self) -> u32 {
         if self.view.is_unread() || self.view.is_settled() {
-            return self.view.tally().in_new + self.view.tally().untold;
+            let tally = self.view.tally();
+            return tally.in_new.saturating_add(tally.untold);
         }
         let mut count = 0;
         let _ = self.for_each(1..=self.len(), |_, info| {

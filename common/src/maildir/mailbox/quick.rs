@@ -192,7 +192,7 @@ impl Mailbox {
             let told = known.is_some_and(|known| known.is(index::RECENT));
             let recent = !told && !taken.is_empty() && taken.contains_key(base);
             let untold = known.map_or(0, |known| u16::from(known.place) & index::UNTOLD);
-            let place = place_of(in_new) | untold | if recent { index::RECENT } else { 0 };
+            let place = index::settled(place_of(in_new) | untold | if recent { index::RECENT } else { 0 });
             let Some(row) = row else {
                 if found.unknown.len() <= NEW_MAX {
                     found.unknown.push((file_name.into(), place));

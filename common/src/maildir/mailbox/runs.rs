@@ -12,11 +12,16 @@ impl Runs {
         if self.0.get(at).is_some_and(|run| run.contains(&number)) {
             return;
         }
-        let before = at.checked_sub(1).and_then(|before| self.0.get_mut(before));
-        match before.filter(|run| run.end().checked_add(1) == Some(number)) {
-            Some(run) => *run = *run.start()..=number,
-            None => self.0.insert(at, number..=number),
+        let (mut first, mut last) = (number, number);
+        let mut place = at..at;
+        if let Some(run) = self.0.get(at).filter(|run| number.checked_add(1) == Some(*run.start())) {
+            (last, place.end) = (*run.end(), at + 1);
         }
+        let before = at.checked_sub(1).and_then(|before| self.0.get(before));
+        if let Some(run) = before.filter(|run| run.end().checked_add(1) == Some(number)) {
+            (first, place.start) = (*run.start(), at - 1);
+        }
+        self.0.splice(place, [first..=last]);
     }
 
     pub fn contains(&self, number: u32) -> bool {
@@ -45,6 +50,9 @@ mod tests {
         assert!(runs.is_empty());
         (5..1000).chain([u32::MAX - 1, u32::MAX]).for_each(|number| runs.insert(number));
         assert_eq!((runs.0.len(), runs.iter().count()), (2, 997));
+        let mut runs = Runs::default();
+        (5..1000).rev().for_each(|number| runs.insert(number));
+        assert_eq!(runs.0, [5..=999]);
     }
 
     proptest! {

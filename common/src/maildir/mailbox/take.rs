@@ -70,10 +70,14 @@ impl Mailbox {
         if self.arrived.is_empty() {
             return Ok(());
         }
-        // Where it is not to be had they stay for another session.
-        let Ok(Some(lock)) = self.lock() else {
-            self.arrived = Runs::default();
-            return Ok(());
+        let lock = match self.lock() {
+            Ok(Some(lock)) => lock,
+            // Where it is not to be had, it may be the next time.
+            Err(_) => return Ok(()),
+            Ok(None) => {
+                self.arrived = Runs::default();
+                return Ok(());
+            }
         };
         self.refresh_locked(Some(&lock))?;
         self.hold_directories();

@@ -301,3 +301,22 @@ fn what_comes_at_the_same_moment_as_a_known_change_is_found_when_that_is_over() 
     }
     assert_eq!(first.looks_again_in(), None);
 }
+
+#[test]
+fn what_somebody_moves_to_new_is_recent_once() {
+    let dir = TempDir::maildir();
+    let maildir = Maildir::open(dir.path()).unwrap();
+    drop(Mailbox::open(&maildir, &OPTIONS).unwrap());
+    append(&maildir, Flags::SEEN);
+    append(&maildir, Flags::SEEN);
+    let name = dir.list("cur").remove(0);
+    fs::rename(dir.path().join("cur").join(&name), dir.path().join("new").join(&name)).unwrap();
+    settle(&dir);
+    assert_eq!(Mailbox::open(&maildir, &EXAMINE).unwrap().recent(), 2);
+    assert_eq!(Mailbox::open(&maildir, &OPTIONS).unwrap().recent(), 2);
+    assert_eq!((dir.list("new").len(), dir.list("cur").len()), (0, 2));
+    settle(&dir);
+    for options in [EXAMINE, OPTIONS, EXAMINE] {
+        assert_eq!(Mailbox::open(&maildir, &options).unwrap().recent(), 0);
+    }
+}

@@ -337,7 +337,7 @@ impl View {
                     return Ok(Effect::None);
                 };
                 let before = self.row(row)?;
-                let place = place & index::STATE;
+                let place = self.place_of(uid, place);
                 let later = row.checked_sub(self.index.header.count);
                 match later.and_then(|later| self.added.get_mut(later as usize)) {
                     Some(Added { row, .. }) => {
@@ -362,8 +362,8 @@ impl View {
                 if last.is_some_and(|last| last.uid >= uid) {
                     return Ok(Effect::None);
                 }
-                let source =
-                    Source { uid, octets, modseq, date, flags: place, name: &name, ..Source::default() };
+                let flags = self.place_of(uid, place);
+                let source = Source { uid, octets, modseq, date, flags, name: &name, ..Source::default() };
                 let row = source.row(0);
                 self.tally.add(&row);
                 self.added.push(Added { row, name });
@@ -399,6 +399,12 @@ impl View {
                 Ok(Effect::None)
             }
         }
+    }
+
+    /// Where a message is, without what is over by now.
+    fn place_of(&self, uid: u32, place: u16) -> u16 {
+        let told = if uid <= self.told { index::UNTOLD } else { 0 };
+        index::settled(place & index::STATE) & !told
     }
 
     /// How many untold messages come after this UID: none, as a rule.
