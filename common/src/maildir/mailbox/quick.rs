@@ -61,9 +61,29 @@ struct Found {
     changed: Vec<(u32, Flags, u16)>,
     /// Names of files that are not known, and their place.
     unknown: Vec<(Box<[u8]>, u16)>,
-    /// By row.
-    seen: Vec<bool>,
+    seen: Rows,
     odd: bool,
+}
+
+/// A bit for each row: with an octet, a mailbox of 100,000 would be a tenth more.
+#[derive(Default)]
+struct Rows(Vec<u64>);
+
+impl Rows {
+    fn of(count: usize) -> Rows {
+        Rows(vec![0; count.div_ceil(64)])
+    }
+
+    fn contains(&self, row: u32) -> bool {
+        self.0.get(row as usize / 64).is_some_and(|bits| bits >> (row % 64) & 1 != 0)
+    }
+
+    /// Whether it was there already.
+    fn insert(&mut self, row: u32) -> bool {
+        let before = self.contains(row);
+        self.0.get_mut(row as usize / 64).into_iter().for_each(|bits| *bits |= 1 << (row % 64));
+        before
+    }
 }
 
 impl Mailbox {
@@ -86,7 +106,7 @@ impl Mailbox {
                 taken.insert(name::base(file_name).to_vec(), file_name.into());
             });
         }
-        let mut found = Found { seen: vec![false; self.view.rows() as usize], ..Found::default() };
+        let mut found = Found { seen: Rows::of(self.view.rows() as usize), ..Found::default() };
         let mut stamps = self.look(&table, &taken, unread, &mut found)?;
         for _ in 1..PASSES {
             // A file that is renamed while its directory is read may not have been listed at all.
@@ -161,9 +181,9 @@ impl Mailbox {
     }
 
     fn missing(&self, table: &Table, found: &Found) -> impl Iterator<Item = u32> {
-        let rows = (0u32..).zip(found.seen.iter().zip(table.rows.hashes()));
-        let missing: Vec<u32> =
-            rows.filter(|(_, (seen, hash))| !**seen && **hash != 0).map(|(row, _)| row).collect();
+        let rows = (0u32..).zip(table.rows.hashes());
+        let is_missing = |(row, hash): &(u32, &u64)| **hash != 0 && !found.seen.contains(*row);
+        let missing: Vec<u32> = rows.filter(is_missing).map(|(row, _)| row).collect();
         missing.into_iter()
     }
 
@@ -177,7 +197,7 @@ impl Mailbox {
     ) -> Result<(Stamp, Stamp), StorageError> {
         let path = self.maildir.path();
         let stamps = (Stamp::at(&path.join("new"))?, Stamp::at(&path.join("cur"))?);
-        let mut twice = vec![false; table.known.len()];
+        let mut twice = Rows::of(table.known.len());
         let mut meet = |file_name: &[u8], in_new: bool| {
             let base = name::base(file_name);
             let row = table.rows.find(hash_of_base(base));
@@ -201,10 +221,8 @@ impl Mailbox {
             };
             let flags = letters.map_or_else(|| Flags::of_name(file_name), Flags::of_letters);
             // In both directories, or twice in one: it was renamed just now, or there are two of them.
-            if let Some(twice) = twice.get_mut(row as usize) {
-                found.odd |= std::mem::replace(twice, true);
-            }
-            found.seen.get_mut(row as usize).into_iter().for_each(|seen| *seen = true);
+            found.odd |= twice.insert(row);
+            found.seen.insert(row);
             let same = known == Some(Known::of(flags, place | if told { index::RECENT } else { 0 }));
             if !same {
                 found.changed.push((row, flags, place));
@@ -224,9 +242,8 @@ impl Mailbox {
             read.map_err(StorageError::at("readdir", &directory))?;
         }
         if unread {
-            for (seen, known) in found.seen.iter_mut().zip(&table.known) {
-                *seen |= !known.is(index::IN_NEW);
-            }
+            let in_cur = (0u32..).zip(&table.known).filter(|(_, known)| !known.is(index::IN_NEW));
+            in_cur.for_each(|(row, _)| _ = found.seen.insert(row));
         }
         Ok(stamps)
     }
